@@ -1,0 +1,110 @@
+"""The references: bare sockets doing nothing but what Gearman itself demands."""
+
+from __future__ import annotations
+
+import collections
+import selectors
+import struct
+import sys
+
+from benchmarks.packets import (
+    CAN_DO,
+    GRAB_JOB_UNIQ,
+    JOB_ASSIGN_UNIQ,
+    NOOP,
+    PRE_SLEEP,
+    WORK_COMPLETE,
+    Connection,
+    packet,
+)
+
+GRABS_OUTSTANDING = 64
+_GRAB = packet(GRAB_JOB_UNIQ)
+
+
+class Completion:
+    """WORK_COMPLETE packets with ready-made report bytes, for any job handle."""
+
+    def __init__(self, report: bytes) -> None:
+        self._report = b"\0" + report
+        self._headers: dict[int, bytes] = {}
+
+    def packet(self, handle: bytes) -> bytes:
+        length = len(handle)
+        if length not in self._headers:
+            self._headers[length] = struct.pack(
+                ">4sII", b"\0REQ", WORK_COMPLETE, length + len(self._report)
+            )
+        return self._headers[length] + handle + self._report
+
+
+def fan_out_to_one(port: int, function: bytes, copy: bytes, report: bytes, jobs: int) -> None:
+    """Grab `jobs` jobs, submit `copy` for each, complete each once its copy is queued.
+
+    What one read brought is answered in one write. The copies go out on a second connection,
+    as a client's do.
+    """
+    completion = Completion(report)
+    open_handles: collections.deque[bytes] = collections.deque()
+    completed = 0
+    with Connection(port) as worker, Connection(port) as client:
+        selector = selectors.DefaultSelector()
+        selector.register(worker, selectors.EVENT_READ)
+        selector.register(client, selectors.EVENT_READ)
+        worker.send(packet(CAN_DO, function) + _GRAB * GRABS_OUTSTANDING)
+        while completed < jobs:
+            for key, _ in selector.select():
+                received = key.fileobj.receive()
+                if key.fileobj is worker:
+                    handles = [
+                        body.partition(b"\0")[0]
+                        for kind, body in received
+                        if kind == JOB_ASSIGN_UNIQ
+                    ]
+                    if handles:
+                        open_handles.extend(handles)
+                        client.send(copy * len(handles))
+                        worker.send(_GRAB * len(handles))
+                else:
+                    worker.send(
+                        b"".join([completion.packet(open_handles.popleft()) for _ in received])
+                    )
+                    completed += len(received)
+        selector.close()
+        worker.synchronize()
+
+
+def receive_for_ever(port: int, queues: list[bytes]) -> None:
+    """Answer for every queue: grab ahead, complete each job at once with an empty result."""
+    completion = Completion(b"")
+    with Connection(port) as worker:
+        worker.send(b"".join([packet(CAN_DO, queue) for queue in queues]))
+        worker.synchronize()
+        print("ready", flush=True)
+        worker.socket.settimeout(None)
+        outstanding = 0
+        worker.send(packet(PRE_SLEEP))
+        while True:
+            answers = []
+            wanted = False
+            for kind, body in worker.receive():
+                if kind == NOOP:
+                    wanted = True
+                    continue
+                outstanding -= 1
+                if kind == JOB_ASSIGN_UNIQ:
+                    wanted = True
+                    answers.append(completion.packet(body.partition(b"\0")[0]))
+            # NO_JOB alone renews no grab, so that an idle receiver falls asleep.
+            if wanted:
+                answers.append(_GRAB * (GRABS_OUTSTANDING - outstanding))
+                outstanding = GRABS_OUTSTANDING
+            elif not outstanding:
+                answers.append(packet(PRE_SLEEP))
+            if answers:
+                worker.send(b"".join(answers))
+
+
+if __name__ == "__main__":
+    # The receiver as a process: PORT, then the names of its queues on the standard input.
+    receive_for_ever(int(sys.argv[1]), sys.stdin.buffer.read().split())

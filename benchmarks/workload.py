@@ -1,0 +1,55 @@
+"""What is published and to whom, as Gearman packets: for the daemon and for the references."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import zlib
+from collections.abc import Sequence
+
+from benchmarks.packets import SUBMIT_JOB, SUBMIT_JOB_BG, Connection, packet, run_jobs
+
+PAYLOAD = b"x" * 100
+FANOUT = b"fanout"
+TOPIC = "benchmark"
+
+# Jobs that one unique is shared by, see `copies`.
+_COPIES_A_UNIQUE = 500
+
+
+def client_ids(count: int) -> list[str]:
+    return [f"client{number}" for number in range(count)]
+
+
+def queues(count: int, topic: str = TOPIC) -> list[bytes]:
+    return [f"{topic}_{client_id}".encode() for client_id in client_ids(count)]
+
+
+def fanout_job(kind: int, *, background: bool) -> bytes:
+    """A job to `fanout`, itself submitted by a packet of `kind`."""
+    request = {"topic": TOPIC, "payload": PAYLOAD.decode(), "background": background}
+    return packet(kind, FANOUT, b"", json.dumps(request).encode())
+
+
+def registration(topic: str, client_id: str) -> bytes:
+    request = json.dumps({"topic": topic, "client_id": client_id}).encode()
+    return packet(SUBMIT_JOB, b"register_fanout_subscriber", b"", request)
+
+
+def register(connection: Connection, subscribers: int) -> None:
+    """Subscribe that many client_ids to the topic, through the daemon."""
+    run_jobs(connection, [registration(TOPIC, client_id) for client_id in client_ids(subscribers)])
+
+
+def background_copies(names: Sequence[bytes]) -> list[bytes]:
+    """One fan-out's copies as the daemon submits them, uniques included.
+
+    A unique is a token of the fan-out and a group number taken from the queue name, since
+    gearmand is slow with one unique for very many jobs and with very many uniques.
+    """
+    token = secrets.token_urlsafe(16)
+    groups = 1 << (-(-len(names) // _COPIES_A_UNIQUE) - 1).bit_length()
+    return [
+        packet(SUBMIT_JOB_BG, name, f"{token}-{zlib.crc32(name) & (groups - 1)}".encode(), PAYLOAD)
+        for name in names
+    ]
