@@ -1,0 +1,431 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""The requests that gearhorn takes and the reports that it gives.
+
+Typed, frozen, checked on construction, and without I/O: the daemon decodes
+requests with them and the client library makes requests with them, so both
+refuse the same things with the same codes. The wire contract in the
+documentation (doc/source/protocol.rst) describes every key.
+"""
+
+import base64
+import binascii
+import math
+import re
+from typing import Any, Literal, TypeVar
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from gearhorn import errors
+
+MAX_QUEUE_BYTES = 512
+"""Gearman has 64 KiB for a function name; status lines stay readable at this."""
+
+MAX_UNIQUE_BYTES = 48
+"""gearmand cuts a unique at 64 bytes; the rest is room for the daemon's suffix."""
+
+MAX_SECONDS = 10 * 365 * 86400
+"""The longest ttl and timeout, in seconds."""
+
+MAX_LISTED_FAILURES = 1000
+"""How many failed receivers a report names; it counts them all."""
+
+MAX_PAGE = 1000
+"""How many rows one answer to a query holds."""
+
+PRIORITIES = ("high", "normal", "low")
+
+# Why a copy failed, as a report gives it: a closed list.
+TIMEOUT = "timeout"
+"""The receiver had not answered when the time was up; it may still get the copy."""
+RECEIVER_FAILED = "receiver_failed"
+"""The receiver answered WORK_FAIL."""
+RECEIVER_EXCEPTION = "receiver_exception"
+"""The receiver answered WORK_EXCEPTION."""
+SERVER_LOST = "server_lost"
+"""The job server was lost after it took the copy and before the answer came."""
+NOT_QUEUED = "not_queued"
+"""The job server answered the copy with an ERROR packet: a full queue, for one."""
+RESULT_TOO_LARGE = "result_too_large"
+"""The receiver answered, but its result has more bytes than the daemon gathers."""
+REASONS = (
+    TIMEOUT,
+    RECEIVER_FAILED,
+    RECEIVER_EXCEPTION,
+    SERVER_LOST,
+    NOT_QUEUED,
+    RESULT_TOO_LARGE,
+)
+
+_control_character = re.compile(r"[\x00-\x1f\x7f-\x9f]").search
+_NOT_GIVEN = Raw()
+
+
+def queue_name(topic: str, client_id: str) -> str:
+    """The Gearman function in which a subscriber receives a topic."""
+    return f"{topic}_{client_id}"
+
+
+def _check_name(
+    name: str, what: str, error: type[errors.RequestError]
+) -> None:
+    if not name:
+        raise error(f"{what} must not be empty")
+    if _control_character(name):
+        raise error(f"{what} must not hold a control character")
+    try:
+        size = len(name) if name.isascii() else len(name.encode())
+    except UnicodeEncodeError:
+        raise error(f"{what} must be Unicode text") from None
+    # A topic this long leaves no room for "_" and one byte of client_id.
+    if size > MAX_QUEUE_BYTES - 2:
+        raise errors.NameTooLong(
+            f"{what} has {size} bytes; a queue name, topic and client_id "
+            f"joined by _, may have {MAX_QUEUE_BYTES}"
+        )
+
+
+def check_topic(topic: str) -> None:
+    """Refuse what cannot be a topic.
+
+    :raises InvalidTopic, NameTooLong: with the reason.
+    """
+    _check_name(topic, "topic", errors.InvalidTopic)
+
+
+def check_subscription(topic: str, client_id: str) -> None:
+    """Refuse what cannot be a subscription.
+
+    :raises InvalidTopic, InvalidClientId, NameTooLong: with the reason.
+    """
+    check_topic(topic)
+    _check_name(client_id, "client_id", errors.InvalidClientId)
+    size = len(queue_name(topic, client_id).encode())
+    if size > MAX_QUEUE_BYTES:
+        raise errors.NameTooLong(
+            f"the queue name, topic and client_id joined by _, has {size} "
+            f"bytes; it may have {MAX_QUEUE_BYTES}"
+        )
+
+
+def check_unique(unique: str) -> None:
+    """Refuse what Gearman cannot coalesce on.
+
+    :raises InvalidUnique: with the reason.
+    """
+    if unique == "-":
+        # gearmand reads it as "coalesce on the payload".
+        raise errors.InvalidUnique('unique must not be "-"')
+    if _control_character(unique):
+        raise errors.InvalidUnique("unique must not hold a control character")
+    try:
+        size = len(unique.encode())
+    except UnicodeEncodeError:
+        raise errors.InvalidUnique("unique must be Unicode text") from None
+    if not 1 <= size <= MAX_UNIQUE_BYTES:
+        raise errors.InvalidUnique(
+            f"unique has {size} bytes; it may have 1 to {MAX_UNIQUE_BYTES}"
+        )
+
+
+def check_seconds(seconds: float, what: str) -> None:
+    """Refuse what is no duration.
+
+    :raises InvalidSeconds: with the reason.
+    """
+    if not (0 < seconds <= MAX_SECONDS) or math.isnan(seconds):
+        raise errors.InvalidSeconds(
+            f"{what} must be above 0 and at most {MAX_SECONDS} seconds"
+        )
+
+
+_FALSE = frozenset((b"", b"false", b"null", b'""'))
+_TRUE = frozenset((b"true", b"1"))
+
+
+def truth(value: Raw) -> bool:
+    """Whether a JSON value counts as true.
+
+    All do but false, 0, "", null, [] and {}; one that was left out is false.
+    """
+    text = bytes(value)
+    if text in _TRUE:
+        return True
+    if text in _FALSE:
+        return False
+    if text[0] in b"[{":
+        return bool(text[1:-1].strip())
+    if text[0] == ord('"'):
+        return True
+    return float(text) != 0
+
+
+class Request(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What every request shares."""
+
+
+class Register(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Adds a subscriber; with ``ttl`` (seconds) for that long only."""
+
+    topic: str
+    client_id: str
+    ttl: float | None = None
+
+    def __post_init__(self) -> None:
+        check_subscription(self.topic, self.client_id)
+        if self.ttl is not None:
+            check_seconds(self.ttl, "ttl")
+
+
+class Unregister(
+    Request, frozen=True, forbid_unknown_fields=True, kw_only=True
+):
+    """Removes a subscriber."""
+
+    topic: str
+    client_id: str
+
+    def __post_init__(self) -> None:
+        check_subscription(self.topic, self.client_id)
+
+
+class Notice(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Tells a daemon to drop its cached list of a topic's subscribers."""
+
+    topic: str
+
+    def __post_init__(self) -> None:
+        check_topic(self.topic)
+
+
+class FanOut(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Sends the payload to every subscriber of the topic.
+
+    ``payload`` is kept as it stands in the request, since a value that is no
+    string is sent byte for byte; :meth:`payload_bytes` is what receivers get.
+    """
+
+    topic: str
+    payload: Raw
+    unique: str | None = None
+    background: Raw = _NOT_GIVEN
+    timeout: float | None = None
+    priority: str | None = None
+    gather: Raw = _NOT_GIVEN
+    encoding: str | None = None
+    always_report: Raw = _NOT_GIVEN
+
+    def __post_init__(self) -> None:
+        check_topic(self.topic)
+        if self.unique is not None:
+            check_unique(self.unique)
+        if self.timeout is not None:
+            check_seconds(self.timeout, "timeout")
+        if self.priority is not None and self.priority not in PRIORITIES:
+            raise errors.InvalidPriority(
+                f"priority must be one of {', '.join(PRIORITIES)}"
+            )
+        if self.encoding is not None and self.encoding != "base64":
+            raise errors.InvalidEncoding(
+                "encoding must be base64, or be left out"
+            )
+        if truth(self.background):
+            if self.timeout is not None:
+                raise errors.BackgroundConflict(
+                    "timeout goes with a foreground fan-out: a background "
+                    "one does not wait for receivers"
+                )
+            if truth(self.gather):
+                raise errors.BackgroundConflict(
+                    "gather goes with a foreground fan-out: a background "
+                    "one does not wait for receivers"
+                )
+
+    def payload_bytes(self) -> bytes:
+        """What each receiver gets.
+
+        :raises InvalidPayload: the payload is not as ``encoding`` says.
+        """
+        raw = bytes(self.payload)
+        if not raw.startswith(b'"'):
+            if self.encoding is not None:
+                raise errors.InvalidPayload(
+                    "payload must be a string when encoding is base64"
+                )
+            return raw
+        text = _decode_text(raw).encode()
+        if self.encoding is None:
+            return text
+        try:
+            return base64.b64decode(text, validate=True)
+        except binascii.Error as error:
+            raise errors.InvalidPayload(
+                f"payload is not base64: {error}"
+            ) from None
+
+
+_decode_text = msgspec.json.Decoder(str).decode
+_decode_keys = msgspec.json.Decoder(dict[str, Raw]).decode
+
+R = TypeVar("R", bound=Request)
+
+_TYPE_NAMES = {str: "a string", float: "a number", int: "an integer"}
+
+
+class RequestDecoder:
+    """Reads requests of one class out of the bytes of a job.
+
+    :param request_class: what the requests of this function are.
+    """
+
+    def __init__(self, request_class: type[Request]) -> None:
+        self._class = request_class
+        self._decode = msgspec.json.Decoder(request_class).decode
+
+    def __call__(self, data: bytes) -> Any:
+        """The request in ``data``.
+
+        :raises RequestError: the subclass says what is wrong.
+        """
+        try:
+            if not data.isascii():
+                # msgspec passes over the inside of a Raw value.
+                data.decode()
+            try:
+                return self._decode(data)
+            except msgspec.ValidationError:
+                return self._decode_slowly(data)
+        except UnicodeDecodeError as error:
+            raise errors.InvalidJSON(
+                f"the request is not UTF-8: {error.reason} at byte "
+                f"{error.start}"
+            ) from None
+        except RecursionError:
+            raise errors.InvalidJSON("the request nests too deep") from None
+        except msgspec.DecodeError as error:
+            raise errors.InvalidJSON(
+                f"the request is not JSON: {error}"
+            ) from None
+
+    def _decode_slowly(self, data: bytes) -> Any:
+        """Look again at what msgspec refused, to name the key.
+
+        What it refused may be a duplicate: the last of those counts, and
+        once only that one is left, the request may be sound.
+        """
+        try:
+            given = _decode_keys(data)
+        except msgspec.ValidationError:
+            raise errors.NotAnObject(
+                "the request must be a JSON object"
+            ) from None
+        fields = {
+            field.encode_name: field
+            for field in msgspec.structs.fields(self._class)
+        }
+        for key in given:
+            if key not in fields:
+                raise errors.UnknownKey(
+                    f"unknown key {key!r}; known are {', '.join(fields)}"
+                )
+        for name, field in fields.items():
+            if field.required and name not in given:
+                raise errors.MissingKey(f"the key {name} is missing")
+        for name, raw in given.items():
+            kind = fields[name].type
+            try:
+                msgspec.json.decode(raw, type=kind)
+            except msgspec.ValidationError:
+                raise errors.WrongType(
+                    f"{name} must be {_type_name(kind)}"
+                ) from None
+        return self._decode(msgspec.json.encode(given))
+
+
+def _type_name(kind: Any) -> str:
+    """What a user calls the type of a field, optional or not."""
+    alternatives = getattr(kind, "__args__", (kind,))
+    return next(name for t, name in _TYPE_NAMES.items() if t in alternatives)
+
+
+def wants_report(data: bytes) -> bool:
+    """Whether a request that was refused asks for ``always_report``."""
+    try:
+        return truth(_decode_keys(data).get("always_report", _NOT_GIVEN))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+
+
+class Report(Struct, frozen=True, kw_only=True):
+    """What every report shares."""
+
+    def encode(self) -> bytes:
+        """The report as JSON."""
+        return msgspec.json.encode(self)
+
+
+class Refusal(Report, frozen=True, kw_only=True):
+    """Why a request was not taken."""
+
+    error: str
+    message: str
+
+    @classmethod
+    def of(cls, error: errors.GearhornError) -> "Refusal":
+        return cls(error=error.code, message=str(error))
+
+
+class Subscription(Report, frozen=True, kw_only=True):
+    """The answer to a registration or a removal."""
+
+    topic: str
+    client_id: str
+    queue: str
+
+
+class Bytes(Struct, frozen=True):
+    """A receiver's result that is no UTF-8, as ``{"base64": ...}``."""
+
+    base64: str
+
+
+Result = str | Bytes
+
+
+def result_of(data: bytes) -> Result:
+    """A receiver's result as a report carries it."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return Bytes(base64.b64encode(data).decode())
+
+
+class FanOutReport(Report, frozen=True, kw_only=True):
+    """What became of a fan-out.
+
+    ``delivered`` counts the receivers that answered a foreground fan-out,
+    ``queued`` the copies of a background one that are safely queued. Only
+    where some failed: ``failed_count`` counts all of them, ``failed`` names
+    the first thousand.
+    """
+
+    topic: str
+    subscribers: int
+    delivered: int | UnsetType = UNSET
+    queued: int | UnsetType = UNSET
+    failed: dict[str, str] = {}
+    failed_count: int | UnsetType = UNSET
+    results: dict[str, Result] | UnsetType = UNSET
+
+
+Priority = Literal["high", "normal", "low"]

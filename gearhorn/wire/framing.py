@@ -1,0 +1,159 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Gearman's binary protocol as bytes: no sockets, no clock, no state but a buffer.
+
+The daemon and the client library share it. A packet is twelve bytes of
+header, a magic code, a type and the size of the body, each four bytes, and a
+body of arguments divided by NUL. See http://gearman.org/protocol.
+"""
+
+import struct
+from collections.abc import Sequence
+from typing import Final
+
+from gear import constants
+
+from gearhorn import errors
+
+HEADER_BYTES: Final = 12
+REQUEST: Final = constants.REQ
+RESPONSE: Final = constants.RES
+
+_header = struct.Struct(">4sII")
+
+OVERSIZE_HEAD_BYTES: Final = 16 * 1024
+"""How much is kept of a packet that is too large: enough for its arguments."""
+
+OVERSIZE: Final = 1 << 31
+"""Set in the type of a packet of which only the head was kept."""
+
+SUBMIT_TYPES: Final = {
+    (False, "high"): constants.SUBMIT_JOB_HIGH,
+    (False, "normal"): constants.SUBMIT_JOB,
+    (False, "low"): constants.SUBMIT_JOB_LOW,
+    (True, "high"): constants.SUBMIT_JOB_HIGH_BG,
+    (True, "normal"): constants.SUBMIT_JOB_BG,
+    (True, "low"): constants.SUBMIT_JOB_LOW_BG,
+}
+"""The packet that submits a job, by (background, priority)."""
+
+
+def header(packet_type: int, size: int) -> bytes:
+    """The header of a request whose body has ``size`` bytes."""
+    return _header.pack(REQUEST, packet_type, size)
+
+
+def pack(packet_type: int, *arguments: bytes) -> bytes:
+    """A request, ready to send."""
+    body = b"\0".join(arguments)
+    return _header.pack(REQUEST, packet_type, len(body)) + body
+
+
+class PacketReader:
+    """Cuts a stream of bytes into packets.
+
+    A body over ``max_bytes`` is thrown away as it comes, but for its first
+    16 KiB, so that a job can still be refused by the arguments there; the
+    type of its packet then carries the bit :data:`OVERSIZE`.
+
+    :param max_bytes: the largest body that is kept whole, in bytes.
+    :param magic: what each packet must begin with.
+    """
+
+    def __init__(self, max_bytes: int, magic: bytes = RESPONSE) -> None:
+        self._limit = max(max_bytes, OVERSIZE_HEAD_BYTES)
+        self._magic = magic
+        self._parts: list[bytes] = []
+        self._have = 0
+        self._need = HEADER_BYTES
+        self._to_skip = 0
+        self._oversize = (0, b"")
+
+    def feed(self, data: bytes) -> Sequence[tuple[int, bytes]]:
+        """The packets that ``data`` completes, as (type, body).
+
+        :raises FramingError: the stream holds something else than packets.
+        """
+        packets: list[tuple[int, bytes]] = []
+        if self._to_skip:
+            if len(data) < self._to_skip:
+                self._to_skip -= len(data)
+                return packets
+            data = data[self._to_skip :]
+            self._to_skip = 0
+            packets.append(self._oversize)
+        elif self._parts:
+            # Joined once, when enough has come: joining at each read would
+            # be quadratic in the size of a large packet.
+            self._parts.append(data)
+            self._have += len(data)
+            if self._have < self._need:
+                return packets
+            data = b"".join(self._parts)
+            self._parts = []
+        rest = self._cut(data, packets)
+        if rest < len(data):
+            self._parts = [data[rest:]]
+            self._have = len(data) - rest
+        return packets
+
+    def _cut(self, data: bytes, packets: list[tuple[int, bytes]]) -> int:
+        """Append the packets in ``data``; return where the rest begins."""
+        append = packets.append
+        unpack = _header.unpack_from
+        magic = self._magic
+        limit = self._limit
+        position = 0
+        end = len(data)
+        self._need = HEADER_BYTES
+        while end - position >= HEADER_BYTES:
+            found, packet_type, size = unpack(data, position)
+            if found != magic:
+                raise errors.FramingError(
+                    f"expected a Gearman packet, got {found!r}"
+                )
+            body = position + HEADER_BYTES
+            if size > limit:
+                position = self._cut_oversize(
+                    data, position, packet_type, size, packets
+                )
+                if self._need > HEADER_BYTES:
+                    break
+                continue
+            after = body + size
+            if after > end:
+                self._need = HEADER_BYTES + size
+                break
+            append((packet_type, data[body:after]))
+            position = after
+        return position
+
+    def _cut_oversize(
+        self,
+        data: bytes,
+        position: int,
+        packet_type: int,
+        size: int,
+        packets: list[tuple[int, bytes]],
+    ) -> int:
+        body = position + HEADER_BYTES
+        head = data[body : body + OVERSIZE_HEAD_BYTES]
+        if len(head) < OVERSIZE_HEAD_BYTES:
+            self._need = HEADER_BYTES + OVERSIZE_HEAD_BYTES
+            return position
+        oversize = (packet_type | OVERSIZE, head)
+        self._to_skip = max(0, body + size - len(data))
+        if self._to_skip:
+            self._oversize = oversize
+            return len(data)
+        packets.append(oversize)
+        return body + size
