@@ -1,0 +1,53 @@
+# Shared by the scripts that install into an environment of the clone. They run in its top directory.
+
+die() {
+    echo "${0##*/}: $*" >&2
+    exit 1
+}
+
+# Print the executable of an interpreter, if it runs and is 3.10 or later. The shims of pyenv are
+# on PATH for versions that do not run, so that finding a name is not enough.
+python_executable() {
+    "$1" -c 'import sys; sys.version_info < (3, 10) and sys.exit(1); print(sys.executable)' \
+        2>/dev/null
+}
+
+# Print the newest interpreter that can make a virtual environment, or else the newest there is.
+newest_python() {
+    local name executable without_venv=
+    for name in python3.13 python3.12 python3.11 python3.10 python3; do
+        executable=$(python_executable "$name") || continue
+        if has_venv "$executable"; then
+            echo "$executable"
+            return
+        fi
+        without_venv=${without_venv:-$executable}
+    done
+    [ -n "$without_venv" ] && echo "$without_venv"
+}
+
+# Debian has venv without ensurepip, which is a package of its own.
+has_venv() {
+    "$1" -c 'import ensurepip, venv' 2>/dev/null
+}
+
+venv_package() {
+    "$1" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'
+}
+
+# prepare_venv DIRECTORY PYTHON PIP_ARGUMENT...: install, unless the same stands there already.
+prepare_venv() {
+    local venv=$1 python=$2 installed
+    shift 2
+    installed=$("$python" -VV && pwd && printf '%s\n' "$@" &&
+        cat setup.cfg setup.py pyproject.toml -- *requirements.txt doc/requirements.txt)
+    if [ "$installed" = "$(cat "$venv/installed" 2>/dev/null)" ]; then
+        return
+    fi
+    command -v git >/dev/null ||
+        die "git is missing: the version is read from it. Install the system package git."
+    echo "Installing into $venv (only when something has changed) ..." >&2
+    "$python" -m venv --clear "$venv" &&
+        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$@" &&
+        printf '%s\n' "$installed" >"$venv/installed"
+}
