@@ -49,13 +49,13 @@ def fan_out_to_one(port: int, function: bytes, copy: bytes, report: bytes, jobs:
     completed = 0
     with Connection(port) as worker, Connection(port) as client:
         selector = selectors.DefaultSelector()
-        selector.register(worker, selectors.EVENT_READ)
-        selector.register(client, selectors.EVENT_READ)
+        selector.register(worker, selectors.EVENT_READ, worker)
+        selector.register(client, selectors.EVENT_READ, client)
         worker.send(packet(CAN_DO, function) + _GRAB * GRABS_OUTSTANDING)
         while completed < jobs:
             for key, _ in selector.select():
-                received = key.fileobj.receive()
-                if key.fileobj is worker:
+                received = key.data.receive()
+                if key.data is worker:
                     handles = [
                         body.partition(b"\0")[0]
                         for kind, body in received

@@ -14,6 +14,8 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 
+from benchmarks.packets import GearmanError
+
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
 
 _PACKAGES = {"gearmand": "gearman-job-server", "redis-server": "redis-server"}
@@ -84,18 +86,21 @@ def daemon(gearmand_port: int) -> Iterator[Daemon]:
             environment = {"NOTIFY_SOCKET": str(directory / "notify")}
             with _running(command, directory / "log", environment) as process:
                 _wait_until_ready(process, notifications, directory / "log")
-                yield Daemon(process)
+                try:
+                    yield Daemon(process)
+                except (GearmanError, OSError) as error:
+                    log = _tail(directory / "log")
+                    raise ServerError(f"{error}; the daemon's log ends:\n{log}") from error
 
 
 @contextlib.contextmanager
 def receiver(gearmand_port: int, queues: Sequence[bytes]) -> Iterator[None]:
     """A process of bare sockets that completes every job of `queues` at once."""
     command = [sys.executable, "-m", "benchmarks.bare", str(gearmand_port)]
-    process = subprocess.Popen(
-        command, cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
+    process = subprocess.Popen(command, cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     with _ending(process):
-        assert process.stdin is not None and process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
         process.stdin.write(b"\n".join(queues))
         process.stdin.close()
         if process.stdout.readline() != b"ready\n":
@@ -194,5 +199,8 @@ def _wait_until_ready(
 
 def _check_alive(process: subprocess.Popen[bytes], deadline: float, log: pathlib.Path) -> None:
     if process.poll() is not None or time.monotonic() > deadline:
-        tail = log.read_text(errors="replace")[-2000:]
-        raise ServerError(f"{' '.join(map(str, process.args))} did not start:\n{tail}")
+        raise ServerError(f"{process.args!r} did not start:\n{_tail(log)}")
+
+
+def _tail(log: pathlib.Path) -> str:
+    return log.read_text(errors="replace")[-2000:]

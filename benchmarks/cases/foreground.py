@@ -1,0 +1,51 @@
+"""Foreground fan-outs: each ends when 100 receivers have answered."""
+
+from __future__ import annotations
+
+import time
+
+from benchmarks import servers, workload
+from benchmarks.packets import SUBMIT_JOB, Connection, packet, run_jobs
+from benchmarks.results import Case, Row, alternate, ratio_at_least
+
+_SUBSCRIBERS = 100
+_FANOUTS = 600
+_COPIES_IN_FLIGHT = 2_000
+
+
+def _run(repetitions: int) -> list[Row]:
+    figures, references = alternate(repetitions, _by_daemon, _by_bare_sockets)
+    what = f"foreground, {_SUBSCRIBERS} receivers"
+    return [Row(what, "copies/s", figures, references, ratio_at_least(0.6))]
+
+
+def _by_daemon() -> float:
+    names = workload.queues(_SUBSCRIBERS)
+    jobs = [workload.fanout_job(SUBMIT_JOB, background=False)] * _FANOUTS
+    with (
+        servers.gearmand() as port,
+        servers.receiver(port, names),
+        servers.daemon(port),
+        Connection(port) as publisher,
+    ):
+        workload.register(publisher, _SUBSCRIBERS)
+        start = time.perf_counter()
+        run_jobs(publisher, jobs, in_flight=_COPIES_IN_FLIGHT // _SUBSCRIBERS)
+        return _FANOUTS * _SUBSCRIBERS / (time.perf_counter() - start)
+
+
+def _by_bare_sockets() -> float:
+    """The same copies from a bare socket to the same receiver."""
+    names = workload.queues(_SUBSCRIBERS)
+    copies = [packet(SUBMIT_JOB, name, b"", workload.PAYLOAD) for name in names] * _FANOUTS
+    with (
+        servers.gearmand() as port,
+        servers.receiver(port, names),
+        Connection(port) as client,
+    ):
+        start = time.perf_counter()
+        run_jobs(client, copies, in_flight=_COPIES_IN_FLIGHT)
+        return len(copies) / (time.perf_counter() - start)
+
+
+CASE = Case("foreground", "copies answered a second, 100 receivers", 7, _run)

@@ -1,0 +1,45 @@
+"""Whether the daemon keeps anything of what it has sent."""
+
+from __future__ import annotations
+
+import time
+
+from benchmarks import servers, workload
+from benchmarks.packets import SUBMIT_JOB, Connection, queued_jobs, run_jobs
+from benchmarks.results import Case, Row, ratio_at_most
+
+_SUBSCRIBERS = 1_000
+_FANOUTS_A_ROUND = 100
+_ROUNDS = 10
+_IN_FLIGHT = 20
+
+
+def _run(repetitions: int) -> list[Row]:
+    pairs = [_measure() for _ in range(repetitions)]
+    first, last = zip(*pairs, strict=True)
+    copies = _FANOUTS_A_ROUND * _SUBSCRIBERS
+    what = f"memory after {copies * _ROUNDS:,}/{copies:,} copies"
+    return [Row(what, "MiB", last, first, ratio_at_most(1.05))]
+
+
+def _measure() -> tuple[float, float]:
+    """The daemon's resident memory after the first and after the last round of fan-outs."""
+    jobs = [workload.fanout_job(SUBMIT_JOB, background=True)] * _FANOUTS_A_ROUND
+    resident_mib = []
+    with (
+        servers.gearmand() as port,
+        servers.receiver(port, workload.queues(_SUBSCRIBERS)),
+        servers.daemon(port) as daemon,
+        Connection(port) as publisher,
+    ):
+        workload.register(publisher, _SUBSCRIBERS)
+        for _ in range(_ROUNDS):
+            run_jobs(publisher, jobs, in_flight=_IN_FLIGHT)
+            # Else gearmand, and not the daemon, would fill the machine's memory.
+            while queued_jobs(port, workload.TOPIC.encode()):
+                time.sleep(0.05)
+            resident_mib.append(daemon.resident_kib() / 1024)
+    return resident_mib[0], resident_mib[-1]
+
+
+CASE = Case("memory", "resident memory after 1,000,000 background copies", 1, _run)
