@@ -40,7 +40,7 @@ prepare_venv() {
     local venv=$1 python=$2 installed
     shift 2
     installed=$("$python" -VV && pwd && printf '%s\n' "$@" &&
-        cat setup.cfg setup.py pyproject.toml -- *requirements.txt doc/requirements.txt)
+        cat setup.cfg setup.py pyproject.toml *requirements.txt doc/requirements.txt)
     if [ "$installed" = "$(cat "$venv/installed" 2>/dev/null)" ]; then
         return
     fi

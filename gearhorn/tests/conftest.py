@@ -1,0 +1,160 @@
+"""Fixtures: real servers, daemons and peers, all ended with the test.
+
+The logs of the processes are attached to the report of a test that fails.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Any, Protocol, TypeVar
+
+import pytest
+
+from gearhorn.tests.peer import Peer
+from gearhorn.tests.servers import Daemon, Gearmand, Process, Redis
+
+_LOG_LIMIT = 20_000
+
+SomeProcess = TypeVar("SomeProcess", bound=Process)
+
+_processes = pytest.StashKey[list[Process]]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed:
+        for process in item.stash.get(_processes, []):
+            title = f"{type(process).__name__} {getattr(process, 'address', '')}".rstrip()
+            report.sections.append((f"log of {title}", process.log[-_LOG_LIMIT:]))
+    return report
+
+
+class Start(Protocol):
+    """Starts a process that lasts as long as the test: ``start(Redis(maxmemory="1mb"))``."""
+
+    def __call__(self, process: SomeProcess, /) -> SomeProcess: ...
+
+
+@pytest.fixture
+def start(request: pytest.FixtureRequest) -> Iterator[Start]:
+    with contextlib.ExitStack() as stack:
+
+        def start_process(process: SomeProcess, /) -> SomeProcess:
+            # Before it is started, as its log may tell why it failed to.
+            _show_log(request.node, process)
+            stack.callback(process.close)
+            process.start()
+            return process
+
+        yield start_process
+
+
+def _show_log(item: pytest.Item, process: Process) -> None:
+    item.stash.setdefault(_processes, []).append(process)
+
+
+@pytest.fixture
+def gearmand(start: Start) -> Gearmand:
+    """A job server of the test's own, since its queues are everybody's."""
+    return start(Gearmand())
+
+
+@pytest.fixture(scope="session")
+def _shared_redis() -> Iterator[Redis]:
+    with Redis() as server:
+        yield server
+
+
+@pytest.fixture
+def redis_server(_shared_redis: Redis, request: pytest.FixtureRequest) -> Redis:
+    """The one Redis of the session: use ``key_prefix``, and leave the process alone."""
+    _show_log(request.node, _shared_redis)
+    return _shared_redis
+
+
+@pytest.fixture
+def key_prefix() -> str:
+    return f"test-{uuid.uuid4().hex[:12]}:"
+
+
+class NewPeer(Protocol):
+    """Connects a peer: ``peer()`` to the fixture ``gearmand``, ``peer(server)`` elsewhere."""
+
+    def __call__(self, server: Gearmand | None = None, **options: Any) -> Peer: ...
+
+
+@pytest.fixture
+def peer(request: pytest.FixtureRequest) -> Iterator[NewPeer]:
+    with contextlib.ExitStack() as stack:
+
+        def connect(server: Gearmand | None = None, **options: Any) -> Peer:
+            if server is None:
+                server = request.getfixturevalue("gearmand")
+            return stack.enter_context(Peer(server.port, server.host, **options))
+
+        yield connect
+
+
+class NewDaemon(Protocol):
+    """Starts a daemon; the fixtures supply what is not given.
+
+    ``daemon(servers=[one, two], **{"fanout.timeout": 2})``. A server is a Gearmand or
+    "host:port". An option that is None is left out of the configuration file.
+    """
+
+    def __call__(
+        self,
+        servers: Sequence[Gearmand | str] | None = None,
+        store_url: str | None = None,
+        key_prefix: str | None = None,
+        *,
+        wait_ready: bool = True,
+        arguments: Sequence[str] = (),
+        environment: dict[str, str] | None = None,
+        **options: object,
+    ) -> Daemon: ...
+
+
+@pytest.fixture
+def daemon(request: pytest.FixtureRequest) -> Iterator[NewDaemon]:
+    # Requested lazily, so that a test with servers of its own starts no others.
+    fixture: Callable[[str], Any] = request.getfixturevalue
+    with contextlib.ExitStack() as stack:
+
+        def start_daemon(
+            servers: Sequence[Gearmand | str] | None = None,
+            store_url: str | None = None,
+            key_prefix: str | None = None,
+            *,
+            wait_ready: bool = True,
+            arguments: Sequence[str] = (),
+            environment: dict[str, str] | None = None,
+            **options: object,
+        ) -> Daemon:
+            if servers is None:
+                servers = [fixture("gearmand")]
+            all_options = {
+                "debug": True,
+                "gearman.servers": [
+                    server if isinstance(server, str) else server.address for server in servers
+                ],
+                "store.url": store_url or fixture("redis_server").url,
+                "store.key_prefix": key_prefix or fixture("key_prefix"),
+                **options,
+            }
+            process = Daemon(
+                {name: value for name, value in all_options.items() if value is not None},
+                arguments=arguments,
+                environment=environment,
+            )
+            _show_log(request.node, process)
+            stack.callback(process.close)
+            process.start(wait_ready=wait_ready)
+            return process
+
+        yield start_daemon
