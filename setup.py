@@ -1,20 +1,18 @@
-"""The build: everything is read from setup.cfg by pbr."""
+"""The build: all but what wheels leave out is read from setup.cfg by pbr."""
 
 import setuptools
-from setuptools.command.build_py import build_py
 
 
-class BuildWithoutTests(build_py):
-    """Leave the tests out of wheels: they need servers and the sdist's tools."""
+class WithoutTests(setuptools.Distribution):
+    """Leaves the tests out of wheels: they need the servers and tools of a source tree."""
 
-    def find_package_modules(self, package: str, package_dir: str) -> list[tuple[str, str, str]]:
-        if package.startswith("gearhorn.tests"):
-            return []
-        return super().find_package_modules(package, package_dir)
+    def finalize_options(self):
+        # pbr takes every package below gearhorn, and every file below it for package data.
+        super().finalize_options()
+        self.packages = [
+            name for name in self.packages or [] if not name.startswith("gearhorn.tests")
+        ]
+        self.exclude_package_data = {"gearhorn": ["tests/*"]}
 
 
-setuptools.setup(
-    setup_requires=["pbr"],
-    pbr=True,
-    cmdclass={"build_py": BuildWithoutTests},
-)
+setuptools.setup(pbr=True, distclass=WithoutTests)

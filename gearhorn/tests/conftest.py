@@ -139,7 +139,7 @@ def daemon(request: pytest.FixtureRequest) -> Iterator[NewDaemon]:
             if servers is None:
                 servers = [fixture("gearmand")]
             all_options = {
-                "debug": True,
+                "DEFAULT.debug": True,
                 "gearman.servers": [
                     server if isinstance(server, str) else server.address for server in servers
                 ],
@@ -147,11 +147,7 @@ def daemon(request: pytest.FixtureRequest) -> Iterator[NewDaemon]:
                 "store.key_prefix": key_prefix or fixture("key_prefix"),
                 **options,
             }
-            process = Daemon(
-                {name: value for name, value in all_options.items() if value is not None},
-                arguments=arguments,
-                environment=environment,
-            )
+            process = Daemon(all_options, arguments=arguments, environment=environment)
             _show_log(request.node, process)
             stack.callback(process.close)
             process.start(wait_ready=wait_ready)

@@ -403,6 +403,7 @@ class Stunnel(Server):
 class Daemon(Process):
     """``gearhorn-fanout`` with a configuration file made of options by ``section.option``.
 
+    An option that is None is left out, as ``gearman.worker_id`` has a default here.
     It says itself through NOTIFY_SOCKET when it is ready, as it would to systemd.
     """
 
@@ -416,9 +417,10 @@ class Daemon(Process):
         environment: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
-        self.worker_id = f"test-{uuid.uuid4().hex[:12]}"
-        self.options: dict[str, object] = {"gearman.worker_id": self.worker_id, **options}
-        self.worker_id = str(self.options["gearman.worker_id"])
+        defaults = {"gearman.worker_id": f"test-{uuid.uuid4().hex[:12]}"}
+        self.options = {
+            name: value for name, value in {**defaults, **options}.items() if value is not None
+        }
         self.arguments = arguments
         self.config_file = self.directory / "gearhorn.conf"
         self._notify_path = self.directory / "notify"
@@ -426,6 +428,11 @@ class Daemon(Process):
         self._environment = environment or {}
         #: What it has told its service manager since its last start, line by line.
         self.notifications: list[str] = []
+
+    @property
+    def worker_id(self) -> str:
+        """The worker id of its configuration."""
+        return str(self.options["gearman.worker_id"])
 
     def command(self) -> Sequence[str]:
         return [
@@ -481,10 +488,10 @@ def _config(options: Mapping[str, object]) -> str:
     """The text of a configuration file; lists are joined with commas."""
     sections: dict[str, list[str]] = {}
     for name, value in options.items():
-        section, _, option = name.rpartition(".")
+        section, option = name.split(".")
         if isinstance(value, (list, tuple)):
             value = ",".join(map(str, value))
         # oslo.config takes a dollar sign for the name of another option.
         text = str(value).replace("$", "$$")
-        sections.setdefault(section or "DEFAULT", []).append(f"{option} = {text}\n")
+        sections.setdefault(section, []).append(f"{option} = {text}\n")
     return "".join(f"[{section}]\n{''.join(lines)}\n" for section, lines in sections.items())
