@@ -5,18 +5,23 @@ die() {
     exit 1
 }
 
-# Print the executable of an interpreter, if it runs and is 3.10 or later. The shims of pyenv are
-# on PATH for versions that do not run, so that finding a name is not enough.
-python_executable() {
-    "$1" -c 'import sys; sys.version_info < (3, 10) and sys.exit(1); print(sys.executable)' \
-        2>/dev/null
+# Print the executable of an interpreter, given by name or path, if it runs and is 3.10 or later.
+# The shims of pyenv are on PATH for versions that do not run; those are looked for where it has them.
+find_python() {
+    local pyenv_root candidate
+    pyenv_root=${PYENV_ROOT:-$(pyenv root 2>/dev/null || echo "$HOME/.pyenv")}
+    for candidate in "$1" "$pyenv_root"/versions/"${1#python}".*/bin/"$1"; do
+        "$candidate" -c 'import sys; sys.version_info < (3, 10) and sys.exit(1); print(sys.executable)' \
+            2>/dev/null && return
+    done
+    return 1
 }
 
 # Print the newest interpreter that can make a virtual environment, or else the newest there is.
 newest_python() {
     local name executable without_venv=
     for name in python3.13 python3.12 python3.11 python3.10 python3; do
-        executable=$(python_executable "$name") || continue
+        executable=$(find_python "$name") || continue
         if has_venv "$executable"; then
             echo "$executable"
             return
