@@ -1,0 +1,137 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Waiting for a store that is away."""
+
+import asyncio
+import logging
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import ParamSpec, TypeVar
+
+from gearhorn import clock, errors
+
+_log = logging.getLogger(__name__)
+
+_FIRST_DELAY = 0.05
+_LONGEST_DELAY = 2.0
+
+_ADVICE: dict[type[errors.StoreError], str] = {
+    errors.StoreAway: (
+        "The store is away; jobs wait until it answers. Check that it runs "
+        "and can be reached"
+    ),
+    errors.StoreFull: (
+        "The store takes no changes; jobs wait until it does. Give it memory "
+        "or disk, or make it writable"
+    ),
+    errors.StoreMisconfigured: (
+        "The store refuses; jobs wait until it does not. Correct its URL and "
+        "password in the configuration, or the store itself"
+    ),
+    errors.StoreReplaced: (
+        "The store was emptied or is another one; jobs wait. Restore its "
+        "data, or restart the daemons to accept the store as it is"
+    ),
+}
+_OTHER = "The store fails; jobs wait until it does not"
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+class Patience:
+    """Makes calls of a store wait until it does what it is asked.
+
+    One object serves all calls of one store. It logs a line when the first
+    of them fails, another when they fail for another kind of reason, and one
+    when none fails any more. That a call succeeds does not end a fault while
+    others still fail: a store that is full is read all the same.
+    """
+
+    def __init__(self) -> None:
+        self.fault: errors.StoreError | None = None
+        """Why calls wait; ``None`` while none does."""
+        self._since = 0.0
+        self._waiting: Counter[type[errors.StoreError]] = Counter()
+
+    async def call(
+        self,
+        operation: Callable[_P, Awaitable[_T]],
+        *args: _P.args,
+        **kwargs: _P.kwargs,
+    ) -> _T:
+        """What ``operation(*args)`` returns, once the store does it.
+
+        Tries again until then or until cancelled. What is no StoreError, as
+        QueueTaken, is raised: it is an answer.
+        """
+        delay = _FIRST_DELAY
+        waits_for: type[errors.StoreError] | None = None
+        try:
+            while True:
+                begun = clock.now()
+                try:
+                    result = await operation(*args, **kwargs)
+                except errors.StoreError as error:
+                    self._fails(error, waits_for)
+                    waits_for = type(error)
+                except errors.QueueTaken:
+                    self._works(waits_for, begun)
+                    waits_for = None
+                    raise
+                else:
+                    self._works(waits_for, begun)
+                    waits_for = None
+                    return result
+                # Jitter keeps the calls from coming back all at once.
+                await asyncio.sleep(delay * random.uniform(0.5, 1.0))
+                delay = min(2 * delay, _LONGEST_DELAY)
+        finally:
+            # Where it was cancelled.
+            self._leave(waits_for)
+
+    def _fails(
+        self,
+        error: errors.StoreError,
+        before: type[errors.StoreError] | None,
+    ) -> None:
+        kind = type(error)
+        is_new = not self._waiting[kind]
+        self._leave(before)
+        self._waiting[kind] += 1
+        if self.fault is None:
+            self._since = clock.now()
+        elif not is_new or type(self.fault) is kind:
+            return
+        self.fault = error
+        _log.error("%s: %s", _ADVICE.get(kind, _OTHER), error)
+
+    def _works(
+        self, before: type[errors.StoreError] | None, begun: float
+    ) -> None:
+        self._leave(before)
+        # An answer asked for before the fault tells nothing about it.
+        if (
+            self.fault is not None
+            and begun >= self._since
+            and not self._waiting.total()
+        ):
+            self.fault = None
+            _log.info(
+                "The store is back after %.1f seconds",
+                clock.now() - self._since,
+            )
+
+    def _leave(self, kind: type[errors.StoreError] | None) -> None:
+        if kind is not None:
+            self._waiting[kind] -= 1

@@ -1,0 +1,353 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""A store in Redis, shared by daemons on any number of machines.
+
+Every key begins with the key prefix:
+
+==================  ====  ===================================================
+``identity``        str   random, made by whoever opens an empty store
+``counter``         str   the last version or renewal number
+``topic:<topic>``   set   the topic's client_ids; for the matchmaking topic
+                          the worker ids of the daemons
+``topics``          zset  every topic that has a set, all with score 0
+``claims``          hash  queue name -> topic NUL client_id
+``expiry``          zset  topic NUL client_id, by the milliseconds of the
+                          server's clock at which it expires
+``unconfirmed``     hash  topic -> version of its latest change
+``daemons``         hash  worker id -> renewal number, negative once barred
+``seen``            hash  worker id -> milliseconds of the server's clock
+==================  ====  ===================================================
+
+Changes are Lua scripts (:mod:`gearhorn.store.redis_scripts`). Reads of sets
+go page by page, each page in a transaction with the check of the identity.
+"""
+
+import asyncio
+import contextlib
+import heapq
+import math
+import re
+import secrets
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import RedisError
+
+from gearhorn import clock, errors, messages
+from gearhorn.store import redis_scripts as scripts
+from gearhorn.store import redis_url
+from gearhorn.store.base import (
+    Change,
+    Daemon,
+    Members,
+    Store,
+    SubscriberRow,
+    TopicRow,
+)
+from gearhorn.store.redis_errors import translate
+
+_PAGE = 10_000
+"""How many members of a set are asked for at once."""
+
+_CONNECTIONS = 16
+"""How many calls talk to Redis at a time; the others wait their turn."""
+
+_run_id = re.compile(r"^run_id:(\S+)", re.MULTILINE).search
+_replication_id = re.compile(r"^master_replid:(\S+)", re.MULTILINE).search
+
+
+class RedisStore(Store):
+    """A :class:`~gearhorn.store.base.Store` in Redis 6 or newer.
+
+    :param url: as :mod:`gearhorn.store.redis_url` describes.
+    :param key_prefix: what every key begins with.
+    :param matchmaking_topic: the topic whose subscribers the daemons are.
+    :param timeout: seconds that connecting, and each answer, may take.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        key_prefix: str,
+        matchmaking_topic: str,
+        timeout: float,
+    ) -> None:
+        self._prefix = key_prefix
+        self._set_of = f"{key_prefix}topic:"
+        self._matchmaking = matchmaking_topic
+        self._identity = ""
+        self._run: list[str] | None = None
+        self._slots = asyncio.Semaphore(_CONNECTIONS)
+        self._connections = redis_url.Connections(
+            url, timeout=timeout, on_connect=self._on_connect
+        )
+        self._redis = Redis(connection_pool=self._connections.pool)
+        self._scripts: dict[str, Any] = {}
+        self._subscription_keys = self._keys(scripts.SUBSCRIPTION_KEYS)
+        self._daemon_keys = [
+            *self._keys(scripts.DAEMON_KEYS),
+            self._set_of + matchmaking_topic,
+        ]
+
+    async def open(self) -> None:
+        keys = self._keys(("identity", "counter"))
+        identity, made = await self._script(
+            scripts.OPEN, keys, secrets.token_hex(16)
+        )
+        self._identity = identity
+        if made:
+            self.run_changed_at = -math.inf
+
+    async def close(self) -> None:
+        await self._connections.close()
+
+    async def add(
+        self, topic: str, client_id: str, ttl: float | None
+    ) -> Sequence[Change]:
+        ttl_ms = 0 if ttl is None else max(1, math.ceil(ttl * 1000))
+        reply = await self._subscriptions(
+            scripts.ADD, topic, client_id, ttl_ms, set_of=topic
+        )
+        if isinstance(reply, str):
+            holder = reply.split("\0")
+            raise errors.QueueTaken(
+                f"the queue {messages.queue_name(topic, client_id)} belongs "
+                f"to client_id {holder[1]!r} of topic {holder[0]!r}"
+            )
+        return _changes(reply)
+
+    async def remove(self, topic: str, client_id: str) -> Sequence[Change]:
+        return _changes(
+            await self._subscriptions(
+                scripts.REMOVE, topic, client_id, set_of=topic
+            )
+        )
+
+    async def members(self, topic: str, reader: str) -> Members:
+        entry = ("HGET", f"{self._prefix}daemons", reader)
+        while True:
+            run = self._run
+            client_ids: list[str] = []
+            reader_known = True
+            pages = 0
+            key = self._set_of + topic
+            async for page, renewal in self._scan("SSCAN", key, entry):
+                client_ids += page
+                reader_known &= renewal is not None and int(renewal) > 0
+                pages += 1
+            if pages == 1:
+                return Members(client_ids, reader_known)
+            # A cursor is good for the process that gave it: with another
+            # one's, members would be passed over.
+            if run == self._run:
+                return Members(list(set(client_ids)), reader_known)
+
+    async def reap(self, limit: int) -> Sequence[Change]:
+        return _changes(await self._subscriptions(scripts.REAP, limit))
+
+    async def unconfirmed(self, limit: int) -> Sequence[Change]:
+        found: dict[str, str] = {}
+        async for page, _ in self._scan("HSCAN", f"{self._prefix}unconfirmed"):
+            found.update(page)
+            if len(found) >= limit:
+                break
+        changes = [Change(topic, int(found[topic])) for topic in found]
+        return changes[:limit]
+
+    async def confirm(self, change: Change) -> None:
+        await self._subscriptions(
+            scripts.CONFIRM, change.topic, change.version
+        )
+
+    async def join(self, worker_id: str) -> None:
+        await self._daemon(scripts.JOIN, worker_id)
+
+    async def renew(self, worker_id: str) -> bool:
+        return bool(await self._daemon(scripts.RENEW, worker_id))
+
+    async def leave(self, worker_id: str) -> None:
+        await self._daemon(scripts.LEAVE, worker_id)
+
+    async def daemons(self) -> dict[str, Daemon]:
+        renewals, seen, time = await self._read(
+            ("HGETALL", f"{self._prefix}daemons"),
+            ("HGETALL", f"{self._prefix}seen"),
+            ("TIME",),
+        )
+        now = _seconds(time)
+        return {
+            worker_id: Daemon(
+                int(renewal),
+                max(0.0, now - int(seen.get(worker_id, 0)) / 1000),
+            )
+            for worker_id, renewal in renewals.items()
+        }
+
+    async def bar(self, worker_id: str) -> int | None:
+        return await self._daemon(scripts.BAR, worker_id) or None
+
+    async def remove_daemon(self, worker_id: str, renewal: int) -> bool:
+        return bool(
+            await self._daemon(scripts.REMOVE_DAEMON, worker_id, renewal)
+        )
+
+    async def topics(self, after: str, limit: int) -> Sequence[TopicRow]:
+        reply = await self._subscriptions(scripts.TOPICS, after, limit)
+        return [TopicRow(*row) for row in _pairs(reply)]
+
+    async def subscribers(
+        self, topic: str, after: str, limit: int
+    ) -> Sequence[SubscriberRow]:
+        # A Redis set has no order. Each page of the answer reads all of it,
+        # which is fit for people; an ordered set beside it would cost every
+        # registration. Strings sort as their UTF-8 does.
+        first: list[str] = []
+        async for page, _ in self._scan("SSCAN", self._set_of + topic):
+            later = {client_id for client_id in page if client_id > after}
+            first = heapq.nsmallest(limit, later.union(first))
+        key = f"{self._prefix}expiry"
+        time, *scores = await self._read(
+            ("TIME",),
+            *(("ZSCORE", key, f"{topic}\0{client_id}") for client_id in first),
+        )
+        now = _seconds(time)
+        return [
+            SubscriberRow(
+                client_id, None if score is None else score / 1000 - now
+            )
+            for client_id, score in zip(first, scores, strict=True)
+        ]
+
+    # Talking to Redis.
+
+    def _keys(self, names: Iterable[str]) -> list[str]:
+        return [self._prefix + name for name in names]
+
+    async def _subscriptions(
+        self, script: str, *arguments: str | int, set_of: str | None = None
+    ) -> Any:
+        """Run a script on subscriptions, perhaps on the set of a topic."""
+        keys = self._subscription_keys
+        if set_of is not None:
+            keys = [*keys, self._set_of + set_of]
+        return await self._checked(script, keys, self._set_of, *arguments)
+
+    async def _daemon(
+        self, script: str, worker_id: str, *arguments: int
+    ) -> Any:
+        """Run a script on the entry of a daemon."""
+        return await self._checked(
+            script, self._daemon_keys, self._matchmaking, worker_id, *arguments
+        )
+
+    async def _checked(
+        self, script: str, keys: list[str], *arguments: str | int
+    ) -> Any:
+        """Run a script that returns nil if the identity has gone."""
+        reply = await self._script(script, keys, self._identity, *arguments)
+        if reply is None:
+            raise _replaced()
+        return reply
+
+    async def _script(
+        self, script: str, keys: list[str], *arguments: str | int
+    ) -> Any:
+        """Run a script, by its hash where the server has it already."""
+        run = self._scripts.get(script)
+        if run is None:
+            run = self._scripts[script] = self._redis.register_script(script)
+        async with self._talking():
+            return await run(keys=keys, args=arguments)
+
+    async def _read(self, *commands: tuple[str | int, ...]) -> list[Any]:
+        """The answers to commands, in one transaction with the check."""
+        async with self._talking():
+            async with self._redis.pipeline(transaction=True) as pipeline:
+                pipeline.execute_command("GET", f"{self._prefix}identity")
+                for command in commands:
+                    pipeline.execute_command(*command)
+                replies = await pipeline.execute(raise_on_error=False)
+            for reply in replies:
+                if isinstance(reply, Exception):
+                    raise reply
+        if replies[0] != self._identity:
+            raise _replaced()
+        return replies[1:]
+
+    async def _scan(
+        self, scan: str, key: str, *beside: tuple[str, ...]
+    ) -> AsyncIterator[list[Any]]:
+        """The pages of a set or hash, each with the answers to ``beside``."""
+        cursor = 0
+        while True:
+            (cursor, page), *others = await self._read(
+                (scan, key, cursor, "COUNT", _PAGE), *beside
+            )
+            yield [page, *(others or [None])]
+            if cursor == 0:
+                return
+
+    @contextlib.asynccontextmanager
+    async def _talking(self) -> AsyncIterator[None]:
+        """Wait for a turn, and translate what goes wrong."""
+        async with self._slots:
+            try:
+                yield
+            except (
+                RedisError,
+                OSError,
+                UnicodeError,
+                # Not the built-in one before Python 3.11.
+                asyncio.TimeoutError,
+            ) as error:
+                fault = translate(error)
+                if isinstance(fault, errors.StoreAway):
+                    await self._connections.drop_idle()
+                raise fault from error
+
+    async def _on_connect(self, connection: AbstractConnection) -> None:
+        """Greet the server, and see whether it is another one."""
+        await connection.on_connect()
+        found = []
+        for section, pattern in (
+            ("server", _run_id),
+            ("replication", _replication_id),
+        ):
+            await connection.send_command("INFO", section)
+            match = pattern(await connection.read_response())
+            found.append(match[1] if match else "")
+        if found != self._run:
+            self._run = found
+            self.run_changed_at = clock.now()
+
+
+def _replaced() -> errors.StoreReplaced:
+    return errors.StoreReplaced(
+        "Redis: the identity of the store is gone or is another one"
+    )
+
+
+def _seconds(time: tuple[int, int]) -> float:
+    """What TIME answers, in seconds."""
+    return time[0] + time[1] / 1_000_000
+
+
+def _pairs(flat: list[Any]) -> Iterable[tuple[str, int]]:
+    """What stands in a list in turn, as pairs."""
+    return ((flat[i], int(flat[i + 1])) for i in range(0, len(flat), 2))
+
+
+def _changes(flat: list[Any]) -> list[Change]:
+    return [Change(*pair) for pair in _pairs(flat)]

@@ -1,0 +1,62 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""What redis-py and Redis report, as errors of gearhorn."""
+
+import re
+
+from redis import exceptions
+
+from gearhorn import errors
+
+# Redis up to 6 wraps what a command said in "ERR Error running script", so
+# the codes are looked for in the text as well.
+_AWAY = re.compile(
+    r"\b(LOADING|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY)\b"
+).search
+_FULL = re.compile(r"\b(READONLY|OOM|MISCONF|NOREPLICAS)\b").search
+
+_AWAY_CLASSES = (
+    exceptions.ConnectionError,
+    exceptions.TimeoutError,
+    exceptions.ClusterDownError,
+    exceptions.TryAgainError,
+    OSError,
+    TimeoutError,
+)
+_FULL_CLASSES = (exceptions.ReadOnlyError, exceptions.OutOfMemoryError)
+
+
+def translate(error: Exception) -> errors.StoreError:
+    """The error to raise in place of one that redis-py raised."""
+    cause = error.args[0] if error.args else None
+    if isinstance(cause, Exception):
+        # What a Unix socket's handshake raises comes in a ConnectionError.
+        error = cause
+    text = f"Redis: {str(error) or type(error).__name__}"
+    return _kind(error, text)(text)
+
+
+def _kind(error: Exception, text: str) -> type[errors.StoreError]:
+    # AuthenticationError is a ConnectionError, and so is what becomes of a
+    # certificate that was not accepted: both need someone to act.
+    if isinstance(
+        error,
+        (exceptions.AuthenticationError, exceptions.AuthorizationError),
+    ):
+        return errors.StoreMisconfigured
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return errors.StoreMisconfigured
+    if isinstance(error, _FULL_CLASSES) or _FULL(text):
+        return errors.StoreFull
+    if isinstance(error, _AWAY_CLASSES) or _AWAY(text):
+        return errors.StoreAway
+    return errors.StoreMisconfigured

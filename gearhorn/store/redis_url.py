@@ -1,0 +1,243 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Connections to the Redis server that a URL names.
+
+=============================================  ==============================
+``redis://[user:password@]host[:port][/db]``   TCP
+``rediss://[user:password@]host[:port][/db]``  TLS
+``unix://[user:password@]/path[?db=1]``        Unix socket
+``redis+sentinel://[user:password@]host:port,  the master of a service, asked
+host:port/service[?db=1]``                     of Sentinels in turn
+``rediss+sentinel://...``                      the same, both over TLS
+=============================================  ==============================
+
+The part after ``?`` takes the names that redis-py knows: ``db``,
+``username``, ``password``, and with TLS ``ssl_ca_certs``, ``ssl_certfile``,
+``ssl_keyfile`` (files), ``ssl_cert_reqs`` (``required``, ``none``) and
+``ssl_check_hostname``. Sentinels that want a password of their own get
+``sentinel_username`` and ``sentinel_password``.
+
+The certificate and the name in it are verified unless the URL says
+otherwise. (redis-py did not verify the name by default before 6.0.)
+"""
+
+import os
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from redis.asyncio import connection as connections
+from redis.asyncio import sentinel
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+
+from gearhorn import errors
+
+SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")
+
+# Without types in redis-py.
+_make_sentinel: Any = sentinel.Sentinel
+_make_sentinel_pool: Any = sentinel.SentinelConnectionPool
+
+_SENTINEL_PORT = 26379
+_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+_TLS_OPTIONS = (*_FILES, "ssl_cert_reqs", "ssl_check_hostname")
+_SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
+_FALSE = ("0", "f", "false", "n", "no")
+
+OnConnect = Callable[[connections.AbstractConnection], Awaitable[None]]
+
+
+class Connections:
+    """A pool of connections to the server that a URL names.
+
+    :param timeout: seconds that connecting, and each answer, may take.
+    :param on_connect: what to await on each new connection.
+    :raises StoreMisconfigured: the URL is wrong; the message says how without
+        showing it, as it may hold a password.
+    """
+
+    def __init__(
+        self, url: str, *, timeout: float, on_connect: OnConnect
+    ) -> None:
+        parts = _split(url)
+        options = _options(parts)
+        # Protocol 2 answers alike in all releases of redis-py from 5 on.
+        common: dict[str, Any] = {
+            "protocol": 2,
+            "socket_timeout": timeout,
+            "socket_connect_timeout": timeout,
+        }
+        # One retry serves a pooled connection that the server has closed in
+        # the meantime. A lost reply is not hidden by another try.
+        own: dict[str, Any] = {
+            "decode_responses": True,
+            "redis_connect_func": on_connect,
+            "retry": Retry(
+                NoBackoff(), 1, supported_errors=(RedisConnectionError,)
+            ),
+        }
+        self._sentinel: sentinel.Sentinel | None = None
+        self.pool: connections.ConnectionPool
+        if parts.scheme.endswith("+sentinel"):
+            service = unquote(parts.path.strip("/"))
+            if not service:
+                raise _wrong("lacks the name of the service")
+            self._sentinel = _sentinel(parts, options, common)
+            if parts.scheme.startswith("rediss"):
+                options["ssl"] = True
+            self.pool = _make_sentinel_pool(
+                service, self._sentinel, **common, **own, **options
+            )
+        else:
+            kind = _place(parts, options)
+            self.pool = connections.ConnectionPool(
+                connection_class=kind, **common, **own, **options
+            )
+
+    async def drop_idle(self) -> None:
+        """Drop idle connections: the server may have forgotten them all."""
+        try:
+            await self.pool.disconnect(inuse_connections=False)
+        except (RedisError, OSError):
+            pass
+
+    async def close(self) -> None:
+        """Drop all connections. Never raises."""
+        try:
+            await self.pool.disconnect()
+        except (RedisError, OSError):
+            pass
+        for client in self._sentinel.sentinels if self._sentinel else ():
+            try:
+                await client.aclose()
+            except (RedisError, OSError):
+                pass
+
+
+def _wrong(why: str) -> errors.StoreMisconfigured:
+    return errors.StoreMisconfigured(f"the URL of the store {why}")
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:
+        raise _wrong("is malformed") from None
+
+
+def _options(parts: SplitResult) -> dict[str, Any]:
+    """What the URL says beside the place, as redis-py takes it."""
+    known = ["db", "username", "password"]
+    if parts.scheme.startswith("rediss"):
+        known += _TLS_OPTIONS
+    if parts.scheme.endswith("+sentinel"):
+        known += _SENTINEL_OPTIONS
+    options: dict[str, Any] = dict(
+        parse_qsl(parts.query, keep_blank_values=True)
+    )
+    for name in options:
+        if name not in known:
+            raise _wrong(
+                f"has the unknown option {name!r}; known are "
+                f"{', '.join(known)}"
+            )
+    user_info, at, _ = parts.netloc.rpartition("@")
+    if at:
+        user, _, password = user_info.partition(":")
+        options.update(
+            {
+                name: unquote(value)
+                for name, value in (("username", user), ("password", password))
+                if value
+            }
+        )
+    if "db" in options:
+        options["db"] = _number(options["db"], "database")
+    if parts.scheme.startswith("rediss"):
+        _check_tls(options)
+    return options
+
+
+def _check_tls(options: dict[str, Any]) -> None:
+    for name in _FILES:
+        # Said here, as it would else look like a server that is away.
+        if name in options and not os.access(options[name], os.R_OK):
+            raise _wrong(
+                f"names a file for {name} that cannot be read: {options[name]}"
+            )
+    requirement = options.setdefault("ssl_cert_reqs", "required")
+    if requirement not in ("required", "none"):
+        raise _wrong("has an ssl_cert_reqs other than required and none")
+    check = str(options.get("ssl_check_hostname", True)).lower()
+    options["ssl_check_hostname"] = (
+        requirement == "required" and check not in _FALSE
+    )
+
+
+def _number(text: str, what: str) -> int:
+    if not (text.isascii() and text.isdecimal()):
+        raise _wrong(f"has a {what} that is no number")
+    return int(text)
+
+
+def _place(
+    parts: SplitResult, options: dict[str, Any]
+) -> type[connections.AbstractConnection]:
+    """Add where the server is to the options; what kind of connection."""
+    if parts.scheme == "unix":
+        if not parts.path:
+            raise _wrong("lacks the path of the socket")
+        options["path"] = unquote(parts.path)
+        return connections.UnixDomainSocketConnection
+    options["host"], options["port"] = _host_and_port(parts.netloc, 6379)
+    options["socket_keepalive"] = True
+    database = parts.path.strip("/")
+    if database:
+        options.setdefault("db", _number(database, "database"))
+    if parts.scheme == "rediss":
+        return connections.SSLConnection
+    return connections.Connection
+
+
+def _host_and_port(netloc: str, default_port: int) -> tuple[str, int]:
+    try:
+        parts = urlsplit(f"//{netloc.rpartition('@')[2]}")
+        port = parts.port or default_port
+    except ValueError:
+        raise _wrong("has a host and port that are malformed") from None
+    if not parts.hostname:
+        raise _wrong("lacks a host")
+    return unquote(parts.hostname), port
+
+
+def _sentinel(
+    parts: SplitResult, options: dict[str, Any], common: dict[str, Any]
+) -> sentinel.Sentinel:
+    """What asks the Sentinels; takes their options out of ``options``."""
+    own = {
+        name.removeprefix("sentinel_"): options.pop(name)
+        for name in _SENTINEL_OPTIONS
+        if name in options
+    }
+    if parts.scheme.startswith("rediss"):
+        own["ssl"] = True
+        own.update((n, options[n]) for n in _TLS_OPTIONS if n in options)
+    hosts = parts.netloc.rpartition("@")[2].split(",")
+    asker: sentinel.Sentinel = _make_sentinel(
+        [_host_and_port(host, _SENTINEL_PORT) for host in hosts],
+        # Another Sentinel is asked at once instead.
+        sentinel_kwargs={"retry": Retry(NoBackoff(), 0), **common, **own},
+    )
+    return asker

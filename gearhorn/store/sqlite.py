@@ -1,0 +1,322 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""A store in an SQLite file, shared by the daemons of one machine.
+
+The tables are in :mod:`gearhorn.store.sqlite_file`. The members of the
+matchmaking topic are the rows of ``daemons``. Expiry goes by the machine's
+clock.
+"""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+from urllib.parse import unquote, urlsplit
+
+from gearhorn import errors, messages
+from gearhorn.store.base import (
+    Change,
+    Daemon,
+    Members,
+    Store,
+    SubscriberRow,
+    TopicRow,
+)
+from gearhorn.store.sqlite_file import SQLiteFile, Work
+
+_T = TypeVar("_T")
+
+
+class SQLiteStore(Store):
+    """A :class:`~gearhorn.store.base.Store` in a file.
+
+    :param url: ``sqlite://`` and the absolute path of the file.
+    :param matchmaking_topic: the topic whose subscribers the daemons are.
+    :param timeout: seconds to wait for another process's change.
+    """
+
+    def __init__(
+        self, url: str, *, matchmaking_topic: str, timeout: float
+    ) -> None:
+        self._file = SQLiteFile(_path(url), timeout)
+        self._matchmaking = matchmaking_topic
+        # SQLite blocks. Its connection lives in this one thread.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite")
+
+    async def open(self) -> None:
+        await self._in_thread(self._file.open)
+
+    async def close(self) -> None:
+        try:
+            await self._in_thread(self._file.close)
+        except (sqlite3.Error, RuntimeError):
+            # The latter if it is closed already.
+            pass
+        self._thread.shutdown(wait=False)
+
+    async def add(
+        self, topic: str, client_id: str, ttl: float | None
+    ) -> Sequence[Change]:
+        queue = messages.queue_name(topic, client_id)
+
+        def work(db: sqlite3.Connection) -> list[Change]:
+            now = time.time()
+            expires_at = None if ttl is None else now + ttl
+            concerned = [topic]
+            holder = db.execute(
+                "SELECT topic, client_id, expires_at FROM subscribers"
+                " WHERE queue = ?",
+                (queue,),
+            ).fetchone()
+            if holder is not None and holder[:2] == (topic, client_id):
+                db.execute(
+                    "UPDATE subscribers SET expires_at = ? WHERE queue = ?",
+                    (expires_at, queue),
+                )
+                return _unconfirmed(db, concerned)
+            if holder is not None:
+                if holder[2] is None or holder[2] > now:
+                    raise errors.QueueTaken(
+                        f"the queue {queue} belongs to client_id "
+                        f"{holder[1]!r} of topic {holder[0]!r}"
+                    )
+                _discard(db, *holder[:2])
+                concerned.append(holder[0])
+            _give_version(db, topic)
+            db.execute(
+                "INSERT INTO subscribers VALUES (?, ?, ?, ?)",
+                (topic, client_id, queue, expires_at),
+            )
+            return _unconfirmed(db, concerned)
+
+        return await self._change(work)
+
+    async def remove(self, topic: str, client_id: str) -> Sequence[Change]:
+        def work(db: sqlite3.Connection) -> list[Change]:
+            _discard(db, topic, client_id)
+            return _unconfirmed(db, [topic])
+
+        return await self._change(work)
+
+    async def members(self, topic: str, reader: str) -> Members:
+        if topic == self._matchmaking:
+            query = "SELECT worker_id FROM daemons"
+            names: tuple[str, ...] = ()
+        else:
+            query = "SELECT client_id FROM subscribers WHERE topic = ?"
+            names = (topic,)
+
+        def work(db: sqlite3.Connection) -> Members:
+            rows = db.execute(query, names).fetchall()
+            return Members([row[0] for row in rows], _renewal(db, reader) > 0)
+
+        return await self._read(work)
+
+    async def reap(self, limit: int) -> Sequence[Change]:
+        def work(db: sqlite3.Connection) -> list[Change]:
+            due = db.execute(
+                "SELECT topic, client_id FROM subscribers"
+                " WHERE expires_at <= ? ORDER BY expires_at LIMIT ?",
+                (time.time(), limit),
+            ).fetchall()
+            for topic, client_id in due:
+                _discard(db, topic, client_id)
+            return _unconfirmed(db, {topic for topic, _ in due})
+
+        return await self._change(work)
+
+    async def unconfirmed(self, limit: int) -> Sequence[Change]:
+        def work(db: sqlite3.Connection) -> list[Change]:
+            rows = db.execute(
+                "SELECT topic, version FROM unconfirmed LIMIT ?", (limit,)
+            )
+            return [Change(*row) for row in rows]
+
+        return await self._read(work)
+
+    async def confirm(self, change: Change) -> None:
+        await self._execute(
+            "DELETE FROM unconfirmed WHERE topic = ? AND version = ?", change
+        )
+
+    async def join(self, worker_id: str) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            db.execute(
+                "INSERT OR REPLACE INTO daemons VALUES (?, ?, ?)",
+                (worker_id, _next_number(db), time.time()),
+            )
+
+        await self._change(work)
+
+    async def renew(self, worker_id: str) -> bool:
+        def work(db: sqlite3.Connection) -> bool:
+            cursor = db.execute(
+                "UPDATE daemons SET renewal = ?, seen_at = ?"
+                " WHERE worker_id = ? AND renewal > 0",
+                (_next_number(db), time.time(), worker_id),
+            )
+            return cursor.rowcount > 0
+
+        return await self._change(work)
+
+    async def leave(self, worker_id: str) -> None:
+        await self._execute(
+            "DELETE FROM daemons WHERE worker_id = ?", (worker_id,)
+        )
+
+    async def daemons(self) -> dict[str, Daemon]:
+        def work(db: sqlite3.Connection) -> dict[str, Daemon]:
+            now = time.time()
+            rows = db.execute(
+                "SELECT worker_id, renewal, seen_at FROM daemons"
+            )
+            return {
+                worker_id: Daemon(renewal, max(0.0, now - seen_at))
+                for worker_id, renewal, seen_at in rows
+            }
+
+        return await self._read(work)
+
+    async def bar(self, worker_id: str) -> int | None:
+        def work(db: sqlite3.Connection) -> int | None:
+            db.execute(
+                "UPDATE daemons SET renewal = -abs(renewal)"
+                " WHERE worker_id = ?",
+                (worker_id,),
+            )
+            return _renewal(db, worker_id) or None
+
+        return await self._change(work)
+
+    async def remove_daemon(self, worker_id: str, renewal: int) -> bool:
+        def work(db: sqlite3.Connection) -> bool:
+            db.execute(
+                "DELETE FROM daemons WHERE worker_id = ? AND renewal = ?",
+                (worker_id, renewal),
+            )
+            return not _renewal(db, worker_id)
+
+        return await self._change(work)
+
+    async def topics(self, after: str, limit: int) -> Sequence[TopicRow]:
+        def work(db: sqlite3.Connection) -> list[TopicRow]:
+            rows = db.execute(
+                "SELECT topic, count(*) FROM subscribers WHERE topic > ?1"
+                " GROUP BY topic UNION ALL"
+                " SELECT ?2, count(*) FROM daemons WHERE ?2 > ?1"
+                " HAVING count(*) > 0 ORDER BY 1 LIMIT ?3",
+                (after, self._matchmaking, limit),
+            )
+            return [TopicRow(*row) for row in rows]
+
+        return await self._read(work)
+
+    async def subscribers(
+        self, topic: str, after: str, limit: int
+    ) -> Sequence[SubscriberRow]:
+        if topic == self._matchmaking:
+            query = (
+                "SELECT worker_id, NULL FROM daemons"
+                " WHERE worker_id > ?2 AND ?1 = ?1 ORDER BY 1 LIMIT ?3"
+            )
+        else:
+            query = (
+                "SELECT client_id, expires_at FROM subscribers"
+                " WHERE topic = ?1 AND client_id > ?2 ORDER BY 1 LIMIT ?3"
+            )
+
+        def work(db: sqlite3.Connection) -> list[SubscriberRow]:
+            now = time.time()
+            return [
+                SubscriberRow(
+                    name, None if expires_at is None else expires_at - now
+                )
+                for name, expires_at in db.execute(
+                    query, (topic, after, limit)
+                )
+            ]
+
+        return await self._read(work)
+
+    async def _execute(self, statement: str, values: Sequence[object]) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            db.execute(statement, tuple(values))
+
+        await self._change(work)
+
+    async def _change(self, work: "Work[_T]") -> _T:
+        return await self._in_thread(lambda: self._file.change(work))
+
+    async def _read(self, work: "Work[_T]") -> _T:
+        return await self._in_thread(lambda: self._file.read(work))
+
+    async def _in_thread(self, function: Callable[[], _T]) -> _T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, function)
+
+
+def _path(url: str) -> str:
+    parts = urlsplit(url)
+    path = unquote(parts.path)
+    if parts.netloc or not path.startswith("/") or path.endswith("/"):
+        raise errors.StoreMisconfigured(
+            "the URL of an SQLite store is sqlite:// and the absolute path "
+            "of a file"
+        )
+    return path
+
+
+def _next_number(db: sqlite3.Connection) -> int:
+    """The next version or renewal number."""
+    db.execute("UPDATE store SET counter = counter + 1")
+    (number,) = db.execute("SELECT counter FROM store").fetchone()
+    return int(number)
+
+
+def _give_version(db: sqlite3.Connection, topic: str) -> None:
+    db.execute(
+        "INSERT OR REPLACE INTO unconfirmed VALUES (?, ?)",
+        (topic, _next_number(db)),
+    )
+
+
+def _discard(db: sqlite3.Connection, topic: str, client_id: str) -> None:
+    """Remove a subscriber if it is there."""
+    cursor = db.execute(
+        "DELETE FROM subscribers WHERE topic = ? AND client_id = ?",
+        (topic, client_id),
+    )
+    if cursor.rowcount:
+        _give_version(db, topic)
+
+
+def _unconfirmed(
+    db: sqlite3.Connection, topics: Iterable[str]
+) -> list[Change]:
+    found = []
+    for topic in topics:
+        row = db.execute(
+            "SELECT topic, version FROM unconfirmed WHERE topic = ?", (topic,)
+        ).fetchone()
+        if row is not None:
+            found.append(Change(*row))
+    return found
+
+
+def _renewal(db: sqlite3.Connection, worker_id: str) -> int:
+    """A daemon's renewal number, 0 if it has no entry."""
+    row = db.execute(
+        "SELECT renewal FROM daemons WHERE worker_id = ?", (worker_id,)
+    ).fetchone()
+    return int(row[0]) if row else 0

@@ -1,0 +1,227 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""The file of an SQLite store: opening it, transactions in it, its faults.
+
+All of it blocks, and belongs to one thread.
+"""
+
+import contextlib
+import os
+import secrets
+import sqlite3
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+from urllib.parse import quote
+
+from gearhorn import errors
+
+_APPLICATION_ID = 0x67686F72  # "ghor", in the header of the file
+_SCHEMA_VERSION = 1
+_SCHEMA = (
+    "CREATE TABLE store (identity TEXT NOT NULL, counter INTEGER NOT NULL)",
+    # The row is also the claim on the queue name.
+    """CREATE TABLE subscribers (
+        topic TEXT NOT NULL,
+        client_id TEXT NOT NULL,
+        queue TEXT NOT NULL UNIQUE,
+        expires_at REAL,
+        PRIMARY KEY (topic, client_id)
+    ) WITHOUT ROWID""",
+    """CREATE INDEX expiry ON subscribers (expires_at)
+        WHERE expires_at IS NOT NULL""",
+    """CREATE TABLE unconfirmed (
+        topic TEXT PRIMARY KEY,
+        version INTEGER NOT NULL
+    ) WITHOUT ROWID""",
+    """CREATE TABLE daemons (
+        worker_id TEXT PRIMARY KEY,
+        renewal INTEGER NOT NULL,
+        seen_at REAL NOT NULL
+    ) WITHOUT ROWID""",
+    f"PRAGMA application_id = {_APPLICATION_ID}",
+    f"PRAGMA user_version = {_SCHEMA_VERSION}",
+)
+
+# By the text, since Python has SQLite's codes only from 3.11 on.
+_KINDS = {
+    "locked": errors.StoreAway,
+    "disk I/O error": errors.StoreAway,
+    "disk is full": errors.StoreFull,
+    "No space left": errors.StoreFull,
+    "readonly": errors.StoreFull,
+}
+
+_T = TypeVar("_T")
+Work = Callable[[sqlite3.Connection], _T]
+
+
+class SQLiteFile:
+    """An open database, known by its identity.
+
+    :param timeout: seconds to wait for another process's change.
+    """
+
+    def __init__(self, path: str, timeout: float) -> None:
+        self._path = path
+        self._timeout = timeout
+        self._db: sqlite3.Connection | None = None
+        self._inode: tuple[int, int] | None = None
+        self._identity = ""
+
+    def open(self) -> None:
+        """Take or make the file and its identity."""
+        self.close()
+        self._identity = ""
+        with self._faults():
+            self._create()
+            self._identity = self._connect()
+
+    def close(self) -> None:
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+    def read(self, work: "Work[_T]") -> _T:
+        """What ``work`` finds, all at one moment."""
+        return self._transaction("BEGIN", work)
+
+    def change(self, work: "Work[_T]") -> _T:
+        """Do ``work`` in one step, and have it on the disk."""
+        return self._transaction("BEGIN IMMEDIATE", work)
+
+    def _transaction(self, begin: str, work: "Work[_T]") -> _T:
+        with self._faults():
+            db = self._connection()
+            db.execute(begin)
+            try:
+                if _identity(db) != self._identity:
+                    raise self._replaced()
+                result = work(db)
+                db.execute("COMMIT")
+            finally:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+            # What was written to a file that is gone is not stored.
+            if self._inode_now() != self._inode:
+                raise self._replaced()
+            return result
+
+    def _connection(self) -> sqlite3.Connection:
+        """The connection, if the file is still the one it is open on.
+
+        A file put back in its place, from a backup, is taken if it has the
+        same identity.
+        """
+        if self._db is None or self._inode_now() != self._inode:
+            self.close()
+            if not self._identity or self._inode_now() is None:
+                raise self._replaced()
+            if self._connect() != self._identity:
+                self.close()
+                raise self._replaced()
+        assert self._db is not None
+        return self._db
+
+    def _create(self) -> None:
+        """Make the directory and the file where they are missing.
+
+        SQLite would make it readable by all. The file that it has open is
+        never opened here: to close that would drop SQLite's locks.
+        """
+        os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
+        try:
+            os.close(
+                os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+            )
+        except FileExistsError:
+            pass
+
+    def _connect(self) -> str:
+        """Connect to the file that is there; its identity, "" for none."""
+        inode = self._inode_now()
+        db = sqlite3.connect(
+            f"file:{quote(self._path)}?mode=rw",
+            uri=True,
+            timeout=self._timeout,
+            isolation_level=None,
+        )
+        try:
+            db.execute("PRAGMA synchronous = FULL")
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("BEGIN IMMEDIATE")
+            identity = self._prepare(db)
+            db.execute("COMMIT")
+        except BaseException:
+            db.close()
+            raise
+        self._db, self._inode = db, inode
+        return identity
+
+    def _prepare(self, db: sqlite3.Connection) -> str:
+        (application_id,) = db.execute("PRAGMA application_id").fetchone()
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        if application_id == 0 and _is_empty(db):
+            if self._identity:
+                return ""
+            for statement in _SCHEMA:
+                db.execute(statement)
+            db.execute(
+                "INSERT INTO store VALUES (?, 0)", (secrets.token_hex(16),)
+            )
+        elif (application_id, version) != (_APPLICATION_ID, _SCHEMA_VERSION):
+            raise errors.StoreMisconfigured(
+                f"{self._path} is the database of another program, or of "
+                "another release of gearhorn"
+            )
+        return _identity(db)
+
+    def _inode_now(self) -> tuple[int, int] | None:
+        try:
+            status = os.stat(self._path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return status.st_dev, status.st_ino
+
+    def _replaced(self) -> errors.StoreReplaced:
+        return errors.StoreReplaced(
+            f"{self._path} is gone, or is another store than it was"
+        )
+
+    @contextlib.contextmanager
+    def _faults(self) -> Iterator[None]:
+        """Translate what goes wrong."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            # A file that is gone looks like one that is read-only.
+            if self._inode is not None and self._inode_now() != self._inode:
+                raise self._replaced() from error
+            raise _kind(str(error))(f"{self._path}: {error}") from error
+        except OSError as error:
+            kind = _kind(str(error))
+            raise kind(f"{self._path}: {error.strerror}") from error
+
+
+def _kind(text: str) -> type[errors.StoreError]:
+    for part, kind in _KINDS.items():
+        if part in text:
+            return kind
+    return errors.StoreMisconfigured
+
+
+def _is_empty(db: sqlite3.Connection) -> bool:
+    return db.execute("SELECT 1 FROM sqlite_master").fetchone() is None
+
+
+def _identity(db: sqlite3.Connection) -> str:
+    row = db.execute("SELECT identity FROM store").fetchone()
+    return str(row[0]) if row else ""
