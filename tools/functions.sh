@@ -49,8 +49,9 @@ prepare_venv() {
     if [ "$installed" = "$(cat "$venv/installed" 2>/dev/null)" ]; then
         return
     fi
-    command -v git >/dev/null ||
-        die "git is missing: the version is read from it. Install the system package git."
+    # A source distribution has the version in PKG-INFO, a clone in git alone.
+    [ -e PKG-INFO ] || command -v git >/dev/null ||
+        die "git is missing, and tells the version: install the system package git."
     echo "Installing into $venv (only when something has changed) ..." >&2
     "$python" -m venv --clear "$venv" &&
         "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$@" &&
