@@ -11,6 +11,7 @@
 # under the License.
 """The daemon's clock."""
 
+import asyncio
 import time
 
 
@@ -21,6 +22,13 @@ def now() -> float:
     does not notice on Linux; elsewhere it is the best there is.
     """
     return _read(_CLOCK)
+
+
+async def sleep_until(when: float) -> None:
+    """Return once :func:`now` is at ``when`` or later."""
+    # The loop's own clock stands still while the machine sleeps: look again.
+    while (remaining := when - now()) > 0:  # noqa: ASYNC110
+        await asyncio.sleep(remaining)
 
 
 _read = time.clock_gettime

@@ -76,9 +76,7 @@ def queue_name(topic: str, client_id: str) -> str:
     return f"{topic}_{client_id}"
 
 
-def _check_name(
-    name: str, what: str, error: type[errors.RequestError]
-) -> None:
+def _check_name(name: str, what: str, error: type[errors.RequestError]) -> None:
     if not name:
         raise error(f"{what} must not be empty")
     if _control_character(name):
@@ -133,9 +131,7 @@ def check_unique(unique: str) -> None:
     except UnicodeEncodeError:
         raise errors.InvalidUnique("unique must be Unicode text") from None
     if not 1 <= size <= MAX_UNIQUE_BYTES:
-        raise errors.InvalidUnique(
-            f"unique has {size} bytes; it may have 1 to {MAX_UNIQUE_BYTES}"
-        )
+        raise errors.InvalidUnique(f"unique has {size} bytes; it may have 1 to {MAX_UNIQUE_BYTES}")
 
 
 def check_seconds(seconds: float, what: str) -> None:
@@ -144,9 +140,7 @@ def check_seconds(seconds: float, what: str) -> None:
     :raises InvalidSeconds: with the reason.
     """
     if not (0 < seconds <= MAX_SECONDS) or math.isnan(seconds):
-        raise errors.InvalidSeconds(
-            f"{what} must be above 0 and at most {MAX_SECONDS} seconds"
-        )
+        raise errors.InvalidSeconds(f"{what} must be above 0 and at most {MAX_SECONDS} seconds")
 
 
 _FALSE = frozenset((b"", b"false", b"null", b'""'))
@@ -173,6 +167,10 @@ def truth(value: Raw) -> bool:
 class Request(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What every request shares."""
 
+    def encode(self) -> bytes:
+        """The request as JSON, without what is left at its default."""
+        return msgspec.json.encode(self)
+
 
 class Register(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Adds a subscriber; with ``ttl`` (seconds) for that long only."""
@@ -187,9 +185,7 @@ class Register(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
             check_seconds(self.ttl, "ttl")
 
 
-class Unregister(
-    Request, frozen=True, forbid_unknown_fields=True, kw_only=True
-):
+class Unregister(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Removes a subscriber."""
 
     topic: str
@@ -232,13 +228,9 @@ class FanOut(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
         if self.timeout is not None:
             check_seconds(self.timeout, "timeout")
         if self.priority is not None and self.priority not in PRIORITIES:
-            raise errors.InvalidPriority(
-                f"priority must be one of {', '.join(PRIORITIES)}"
-            )
+            raise errors.InvalidPriority(f"priority must be one of {', '.join(PRIORITIES)}")
         if self.encoding is not None and self.encoding != "base64":
-            raise errors.InvalidEncoding(
-                "encoding must be base64, or be left out"
-            )
+            raise errors.InvalidEncoding("encoding must be base64, or be left out")
         if truth(self.background):
             if self.timeout is not None:
                 raise errors.BackgroundConflict(
@@ -259,9 +251,7 @@ class FanOut(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
         raw = bytes(self.payload)
         if not raw.startswith(b'"'):
             if self.encoding is not None:
-                raise errors.InvalidPayload(
-                    "payload must be a string when encoding is base64"
-                )
+                raise errors.InvalidPayload("payload must be a string when encoding is base64")
             return raw
         text = _decode_text(raw).encode()
         if self.encoding is None:
@@ -269,9 +259,7 @@ class FanOut(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
         try:
             return base64.b64decode(text, validate=True)
         except binascii.Error as error:
-            raise errors.InvalidPayload(
-                f"payload is not base64: {error}"
-            ) from None
+            raise errors.InvalidPayload(f"payload is not base64: {error}") from None
 
 
 _decode_text = msgspec.json.Decoder(str).decode
@@ -307,15 +295,12 @@ class RequestDecoder:
                 return self._decode_slowly(data)
         except UnicodeDecodeError as error:
             raise errors.InvalidJSON(
-                f"the request is not UTF-8: {error.reason} at byte "
-                f"{error.start}"
+                f"the request is not UTF-8: {error.reason} at byte {error.start}"
             ) from None
         except RecursionError:
             raise errors.InvalidJSON("the request nests too deep") from None
         except msgspec.DecodeError as error:
-            raise errors.InvalidJSON(
-                f"the request is not JSON: {error}"
-            ) from None
+            raise errors.InvalidJSON(f"the request is not JSON: {error}") from None
 
     def _decode_slowly(self, data: bytes) -> Any:
         """Look again at what msgspec refused, to name the key.
@@ -326,18 +311,11 @@ class RequestDecoder:
         try:
             given = _decode_keys(data)
         except msgspec.ValidationError:
-            raise errors.NotAnObject(
-                "the request must be a JSON object"
-            ) from None
-        fields = {
-            field.encode_name: field
-            for field in msgspec.structs.fields(self._class)
-        }
+            raise errors.NotAnObject("the request must be a JSON object") from None
+        fields = {field.encode_name: field for field in msgspec.structs.fields(self._class)}
         for key in given:
             if key not in fields:
-                raise errors.UnknownKey(
-                    f"unknown key {key!r}; known are {', '.join(fields)}"
-                )
+                raise errors.UnknownKey(f"unknown key {key!r}; known are {', '.join(fields)}")
         for name, field in fields.items():
             if field.required and name not in given:
                 raise errors.MissingKey(f"the key {name} is missing")
@@ -346,9 +324,7 @@ class RequestDecoder:
             try:
                 msgspec.json.decode(raw, type=kind)
             except msgspec.ValidationError:
-                raise errors.WrongType(
-                    f"{name} must be {_type_name(kind)}"
-                ) from None
+                raise errors.WrongType(f"{name} must be {_type_name(kind)}") from None
         return self._decode(msgspec.json.encode(given))
 
 

@@ -33,6 +33,11 @@ _header = struct.Struct(">4sII")
 OVERSIZE_HEAD_BYTES: Final = 16 * 1024
 """How much is kept of a packet that is too large: enough for its arguments."""
 
+WORK_COMPLETE: Final[int] = constants.WORK_COMPLETE
+WORK_DATA: Final[int] = constants.WORK_DATA
+WORK_EXCEPTION: Final[int] = constants.WORK_EXCEPTION
+WORK_FAIL: Final[int] = constants.WORK_FAIL
+
 OVERSIZE: Final = 1 << 31
 """Set in the type of a packet of which only the head was kept."""
 
@@ -118,14 +123,10 @@ class PacketReader:
         while end - position >= HEADER_BYTES:
             found, packet_type, size = unpack(data, position)
             if found != magic:
-                raise errors.FramingError(
-                    f"expected a Gearman packet, got {found!r}"
-                )
+                raise errors.FramingError(f"expected a Gearman packet, got {found!r}")
             body = position + HEADER_BYTES
             if size > limit:
-                position = self._cut_oversize(
-                    data, position, packet_type, size, packets
-                )
+                position = self._cut_oversize(data, position, packet_type, size, packets)
                 if self._need > HEADER_BYTES:
                     break
                 continue

@@ -1,0 +1,362 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""The copies of one fan-out, from its list of subscribers to its report."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from msgspec import UNSET
+
+from gearhorn import messages
+from gearhorn.placement import Share, divide, place
+from gearhorn.subscribers import MemberList
+from gearhorn.wire import framing
+from gearhorn.wire.grabber import Job
+from gearhorn.wire.servers import Server
+from gearhorn.wire.submitter import Batch, Copy, Submitter
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What all deliveries of a daemon share."""
+
+    submitter: Submitter
+    timeout: float
+    """How long a foreground delivery waits for receivers, in seconds, where
+    the request does not say."""
+    max_gathered_bytes: int
+    """How many bytes of results a report carries at the most."""
+    on_stuck: Callable[["Delivery"], None]
+    """Called when no job server is connected; :meth:`Delivery.resume` is due
+    when one is."""
+    on_end: Callable[["Delivery"], None]
+
+
+class Delivery:
+    """What both kinds of delivery share: placing copies and ending.
+
+    :param token: what the generated uniques of its copies begin with; empty
+        for copies without a unique.
+    """
+
+    foreground: bool
+
+    def __init__(
+        self,
+        surroundings: Surroundings,
+        job: Job,
+        request: messages.FanOut,
+        payload: bytes,
+        members: MemberList,
+        token: bytes,
+    ) -> None:
+        self.job = job
+        self.topic = request.topic
+        self._surroundings = surroundings
+        self._request = request
+        self._payload = payload
+        self._members = members
+        self._token = token
+        self._batches: set[Batch] = set()
+        self._unplaced: list[Share] = []
+        self._failed: dict[str, str] = {}
+        self._failed_count = 0
+        job.on_abandoned = self.abandon
+
+    def start(self) -> None:
+        """Hand the copies to the submitter."""
+        members = self._members
+        servers = self._surroundings.submitter.servers
+        if not members.client_ids:
+            self._end()
+        elif not servers:
+            self._wait_for_server(Share(members.queues, members.client_ids, members.groups))
+        else:
+            for server, share in place(members, servers).items():
+                self._submit(server, share)
+
+    def resume(self) -> None:
+        """Submit what no server was there for."""
+        unplaced, self._unplaced = self._unplaced, []
+        for share in unplaced:
+            self._place(share)
+
+    def abandon(self) -> None:
+        """Stop without an answer: the job is no longer this daemon's."""
+        self._cancel()
+        self._surroundings.on_end(self)
+
+    def _place(self, share: Share) -> None:
+        servers = self._surroundings.submitter.servers
+        if not servers:
+            self._wait_for_server(share)
+            return
+        for server, part in divide(share, tuple(servers)).items():
+            self._submit(server, part)
+
+    def _wait_for_server(self, share: Share) -> None:
+        self._unplaced.append(share)
+        self._surroundings.on_stuck(self)
+
+    def _submit(self, server: Server, share: Share) -> None:
+        submitter = self._surroundings.submitter
+        connection = submitter.servers[server]
+        uniques = self._uniques(connection.token)
+        batch = Batch(
+            self,
+            self.topic,
+            priority=self._request.priority or "normal",
+            foreground=self.foreground,
+            queues=share.queues,
+            keys=share.client_ids,
+            uniques=uniques,
+            groups=share.groups if len(uniques) > 1 else None,
+            payload=self._payload,
+            longest_queue=self._members.longest_queue,
+        )
+        self._batches.add(batch)
+        submitter.submit(connection, batch)
+
+    def _uniques(self, connection_token: bytes) -> Sequence[bytes]:
+        """The unique of each group of copies."""
+        raise NotImplementedError
+
+    def _generated_uniques(self) -> Sequence[bytes]:
+        if not self._token:
+            return (b"",)
+        return [b"%s-%x" % (self._token, group) for group in range(self._members.group_count)]
+
+    # What the submitter tells: see wire.submitter.Listener.
+
+    def batch_written(self, batch: Batch) -> None:
+        """Nothing is due yet."""
+
+    def batch_created(self, batch: Batch) -> None:
+        """One batch less to wait for."""
+        self._batches.remove(batch)
+
+    def batch_lost(self, batch: Batch) -> None:
+        """Submit to the next server what was not queued on this one."""
+        self._batches.remove(batch)
+        rest = slice(batch.created, None)
+        groups = None if batch.groups is None else batch.groups[rest]
+        self._place(Share(batch.queues[rest], batch.keys[rest], groups))
+
+    def copy_refused(self, batch: Batch, index: int) -> None:
+        """The copy is not queued and will not be: the queue is full, say."""
+        self._fail(batch.keys[index], messages.NOT_QUEUED)
+
+    def copy_created(self, copy: Copy) -> None:
+        """Background copies are counted by the batch."""
+
+    def copy_answered(self, copy: Copy, packet_type: int, data: bytes) -> None:
+        """Nobody answers a background copy."""
+
+    def copy_lost(self, copy: Copy) -> None:
+        """A background copy is the server's once it is queued."""
+
+    # Ending.
+
+    def _fail(self, client_id: str, reason: str) -> None:
+        self._failed_count += 1
+        if self._failed_count <= messages.MAX_LISTED_FAILURES:
+            self._failed[client_id] = reason
+
+    def _cancel(self) -> None:
+        for batch in self._batches:
+            batch.cancel()
+        self._batches.clear()
+        self._unplaced.clear()
+
+    def _end(self) -> None:
+        self._cancel()
+        report = self._report()
+        if self._failed_count and not messages.truth(self._request.always_report):
+            self.job.fail(report)
+        else:
+            self.job.complete(report)
+        self._surroundings.on_end(self)
+
+    def _report(self) -> bytes:
+        raise NotImplementedError
+
+
+class BackgroundDelivery(Delivery):
+    """Ends when every copy is safely queued."""
+
+    foreground = False
+
+    def _uniques(self, connection_token: bytes) -> Sequence[bytes]:
+        if self._request.unique is not None:
+            return (self._request.unique.encode(),)
+        return self._generated_uniques()
+
+    def batch_created(self, batch: Batch) -> None:
+        """One batch less; without any the job is done."""
+        super().batch_created(batch)
+        if not self._batches and not self._unplaced:
+            self._end()
+
+    def _report(self) -> bytes:
+        members = self._members
+        if members.queued_report and not self._failed_count:
+            return members.queued_report
+        total = len(members.client_ids)
+        report = messages.FanOutReport(
+            topic=self.topic,
+            subscribers=total,
+            queued=total - self._failed_count,
+            failed=self._failed,
+            failed_count=self._failed_count or UNSET,
+        ).encode()
+        if not self._failed_count:
+            members.queued_report = report
+        return report
+
+
+class ForegroundDelivery(Delivery):
+    """Ends when every receiver has answered, or the time is up."""
+
+    foreground = True
+
+    def __init__(
+        self,
+        surroundings: Surroundings,
+        job: Job,
+        request: messages.FanOut,
+        payload: bytes,
+        members: MemberList,
+        token: bytes,
+    ) -> None:
+        super().__init__(surroundings, job, request, payload, members, token)
+        self._open: dict[str, Copy | None] = dict.fromkeys(members.client_ids)
+        """Whose answer is missing, and the copy once it is queued."""
+        self._deadline: asyncio.TimerHandle | None = None
+        self._results = _Results(surroundings.max_gathered_bytes)
+        self._gather = messages.truth(request.gather)
+
+    def progress(self) -> None:
+        """Tell the publisher how many receivers have answered."""
+        total = len(self._members.client_ids)
+        self.job.progress(total - len(self._open), total)
+
+    def _uniques(self, connection_token: bytes) -> Sequence[bytes]:
+        # gearmand joins a submission to a queued job of the same unique even
+        # if that job's client is gone and its answer will never come. So no
+        # foreground copy shares one with a background copy, or with one that
+        # was sent on another connection.
+        if self._request.unique is not None:
+            uniques: Sequence[bytes] = (self._request.unique.encode(),)
+        else:
+            uniques = self._generated_uniques()
+        return [unique and b"%s-%s" % (unique, connection_token) for unique in uniques]
+
+    def batch_written(self, batch: Batch) -> None:
+        """Once all copies are on their way, the time runs."""
+        if (
+            self._deadline is None
+            and not self._unplaced
+            and all(batch.written == len(batch.queues) for batch in self._batches)
+        ):
+            self._deadline = asyncio.get_running_loop().call_later(
+                self._request.timeout or self._surroundings.timeout, self._time_is_up
+            )
+
+    def copy_refused(self, batch: Batch, index: int) -> None:
+        """One receiver less to wait for."""
+        super().copy_refused(batch, index)
+        self._close(batch.keys[index])
+
+    def copy_created(self, copy: Copy) -> None:
+        """Keep the copy, to forget it when the time is up."""
+        self._open[copy.key] = copy
+
+    def copy_answered(self, copy: Copy, packet_type: int, data: bytes) -> None:
+        """Take an answer, or a part of one where results are gathered."""
+        key = copy.key
+        kind = packet_type & ~framing.OVERSIZE
+        if self._gather and kind in (framing.WORK_DATA, framing.WORK_COMPLETE):
+            self._results.add(key, data, whole=kind == packet_type)
+        if kind == framing.WORK_DATA:
+            return
+        if kind == framing.WORK_FAIL:
+            self._fail(key, messages.RECEIVER_FAILED)
+        elif kind == framing.WORK_EXCEPTION:
+            self._fail(key, messages.RECEIVER_EXCEPTION)
+        elif self._gather and not self._results.close(key):
+            self._fail(key, messages.RESULT_TOO_LARGE)
+        self._close(key)
+
+    def copy_lost(self, copy: Copy) -> None:
+        """Nobody will hear whether the receiver got it."""
+        self._fail(copy.key, messages.SERVER_LOST)
+        self._close(copy.key)
+
+    def _close(self, key: str) -> None:
+        del self._open[key]
+        if not self._open:
+            self._end()
+
+    def _time_is_up(self) -> None:
+        for key in self._open:
+            self._fail(key, messages.TIMEOUT)
+        self._end()
+
+    def _cancel(self) -> None:
+        super()._cancel()
+        if self._deadline is not None:
+            self._deadline.cancel()
+        for copy in self._open.values():
+            if copy is not None:
+                copy.forget()
+
+    def _report(self) -> bytes:
+        total = len(self._members.client_ids)
+        return messages.FanOutReport(
+            topic=self.topic,
+            subscribers=total,
+            delivered=total - self._failed_count,
+            failed=self._failed,
+            failed_count=self._failed_count or UNSET,
+            results=self._results.complete if self._gather else UNSET,
+        ).encode()
+
+
+class _Results:
+    """The results of receivers, as far as there is room for them."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.complete: dict[str, messages.Result] = {}
+        self._room = max_bytes
+        self._parts: dict[str, list[bytes] | None] = {}
+        """Parts that came so far; ``None`` where they are too large."""
+
+    def add(self, key: str, data: bytes, whole: bool) -> None:
+        """Add a part; ``whole`` if nothing of it was thrown away."""
+        parts = self._parts.setdefault(key, [])
+        if parts is None:
+            return
+        if whole and len(data) <= self._room:
+            self._room -= len(data)
+            parts.append(data)
+        else:
+            self._room += sum(map(len, parts))
+            self._parts[key] = None
+
+    def close(self, key: str) -> bool:
+        """The last part came; whether the result is there."""
+        parts = self._parts.pop(key)
+        if parts is None:
+            return False
+        self.complete[key] = messages.result_of(b"".join(parts))
+        return True

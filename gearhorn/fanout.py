@@ -1,0 +1,233 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Taking fan-outs and starting them, in order.
+
+A fan-out whose topic's list may be used now starts at once. Where the list
+has to be read first or, with ``order = topic``, the topic's earlier fan-out
+has not ended, it waits in the topic's lane; what follows it waits behind it.
+"""
+
+import asyncio
+import itertools
+import logging
+import os
+from collections import deque
+from hashlib import blake2b
+from typing import Literal
+
+from gearhorn import clock, errors, messages
+from gearhorn.delivery import BackgroundDelivery, Delivery, ForegroundDelivery, Surroundings
+from gearhorn.refusals import refuse
+from gearhorn.subscribers import MemberList, Subscribers
+from gearhorn.wire.grabber import Job
+from gearhorn.wire.submitter import Submitter
+
+LOG = logging.getLogger(__name__)
+
+Order = Literal["receiver", "topic"]
+
+PROGRESS_S = 1.0
+"""How often the publisher of a foreground fan-out is told how far it is."""
+
+_decode = messages.RequestDecoder(messages.FanOut)
+
+
+class _Waiting:
+    """A fan-out that was taken and cannot start yet."""
+
+    __slots__ = ("gone", "job", "payload", "request", "taken")
+
+    def __init__(self, job: Job, request: messages.FanOut, payload: bytes) -> None:
+        self.job = job
+        self.request = request
+        self.payload = payload
+        self.taken = clock.now()
+        self.gone = False
+        job.on_abandoned = self._abandon
+
+    def _abandon(self) -> None:
+        self.gone = True
+
+
+class _Lane:
+    """The fan-outs of one topic that wait, in order."""
+
+    __slots__ = ("busy", "reading", "topic", "waiting")
+
+    def __init__(self, topic: str) -> None:
+        self.topic = topic
+        self.waiting: deque[_Waiting] = deque()
+        self.reading: asyncio.Task[None] | None = None
+        self.busy = False
+        """With ``order = topic``: a fan-out of the topic has not ended."""
+
+
+class FanOuts:
+    """Takes jobs of the function ``fanout``.
+
+    :param order: ``topic`` to start a topic's next fan-out only when the
+        previous one has ended, ``receiver`` not to wait.
+    :param timeout: how long a foreground fan-out waits for receivers, in
+        seconds, unless the request says.
+    :param generate_unique: give each copy a unique where the request gives
+        none.
+    :param max_message_bytes: the largest job that is taken, and the most that
+        a report gathers.
+    """
+
+    def __init__(
+        self,
+        subscribers: Subscribers,
+        submitter: Submitter,
+        *,
+        order: Order,
+        timeout: float,
+        generate_unique: bool,
+        max_message_bytes: int,
+    ) -> None:
+        self._subscribers = subscribers
+        self._in_turn = order == "topic"
+        self._generate_unique = generate_unique
+        self._surroundings = Surroundings(
+            submitter=submitter,
+            timeout=timeout,
+            max_gathered_bytes=max_message_bytes,
+            on_stuck=self._stuck,
+            on_end=self._ended,
+        )
+        self._lanes: dict[str, _Lane] = {}
+        self._stuck_deliveries: dict[Delivery, None] = {}
+        self._foreground: dict[ForegroundDelivery, float] = {}
+        """Those under way, and when they started on the loop's clock."""
+        self._progress_timer: asyncio.TimerHandle | None = None
+        self._token_prefix = os.urandom(6).hex()
+        self._token_numbers = itertools.count()
+        submitter.on_servers_changed = self._servers_changed
+
+    def take(self, job: Job) -> None:
+        """Fan out what ``job`` asks for, or refuse it."""
+        try:
+            if job.oversize:
+                raise errors.MessageTooLarge("the request is larger than this daemon takes")
+            request = _decode(job.data)
+            payload = request.payload_bytes()
+        except errors.RequestError as error:
+            refuse(job, error)
+            return
+        topic = request.topic
+        lane = self._lanes.get(topic)
+        if lane is None and not self._in_turn:
+            members = self._subscribers.cached(topic)
+            if members is not None:
+                self._start(job, request, payload, members)
+                return
+        if lane is None:
+            lane = self._lanes[topic] = _Lane(topic)
+        lane.waiting.append(_Waiting(job, request, payload))
+        self._advance(lane)
+
+    def _advance(self, lane: _Lane) -> None:
+        """Start what can start; have the list read where that is missing."""
+        while lane.waiting and not lane.busy and lane.reading is None:
+            members = self._subscribers.cached(lane.topic)
+            if members is None:
+                lane.reading = asyncio.get_running_loop().create_task(self._read(lane))
+                return
+            self._start_next(lane, members)
+        if not lane.waiting and not lane.busy and lane.reading is None:
+            self._lanes.pop(lane.topic, None)
+
+    async def _read(self, lane: _Lane) -> None:
+        members, _ = await self._subscribers.fetch(lane.topic)
+        lane.reading = None
+        # Even a list that is not kept is right for what was taken before it
+        # was asked for. The first of these always was.
+        while lane.waiting and not lane.busy and lane.waiting[0].taken < members.asked:
+            self._start_next(lane, members)
+        self._advance(lane)
+
+    def _start_next(self, lane: _Lane, members: MemberList) -> None:
+        waiting = lane.waiting.popleft()
+        if not waiting.gone:
+            lane.busy = self._in_turn
+            self._start(waiting.job, waiting.request, waiting.payload, members)
+
+    def _start(
+        self, job: Job, request: messages.FanOut, payload: bytes, members: MemberList
+    ) -> None:
+        token = self._token(job) if self._generate_unique else b""
+        if messages.truth(request.background):
+            delivery: Delivery = BackgroundDelivery(
+                self._surroundings, job, request, payload, members, token
+            )
+        else:
+            delivery = ForegroundDelivery(self._surroundings, job, request, payload, members, token)
+            self._follow(delivery)
+        delivery.start()
+
+    def _token(self, job: Job) -> bytes:
+        """What the uniques of a fan-out's copies begin with.
+
+        The same again if a job that has a unique is run a second time after a
+        crash, so that a copy that is still queued is not queued twice.
+        """
+        if not job.unique:
+            return b"%s%x" % (self._token_prefix.encode(), next(self._token_numbers))
+        digest = blake2b(digest_size=12)
+        for part in (job.unique, job.handle, str(job.connection.server).encode(), job.data):
+            digest.update(b"%d:" % len(part))
+            digest.update(part)
+        return digest.hexdigest().encode()
+
+    def _ended(self, delivery: Delivery) -> None:
+        self._stuck_deliveries.pop(delivery, None)
+        if isinstance(delivery, ForegroundDelivery):
+            self._foreground.pop(delivery, None)
+        if self._in_turn:
+            lane = self._lanes[delivery.topic]
+            lane.busy = False
+            # Not from within the call that ended it: a topic without
+            # subscribers would start its fan-outs one inside the other.
+            asyncio.get_running_loop().call_soon(self._advance, lane)
+
+    # No job server.
+
+    def _stuck(self, delivery: Delivery) -> None:
+        if not self._stuck_deliveries:
+            LOG.warning("no job server is connected: fan-outs wait")
+        self._stuck_deliveries[delivery] = None
+
+    def _servers_changed(self) -> None:
+        if self._surroundings.submitter.servers and self._stuck_deliveries:
+            LOG.info("a job server is connected: fan-outs go on")
+            stuck, self._stuck_deliveries = self._stuck_deliveries, {}
+            for delivery in stuck:
+                delivery.resume()
+
+    # Progress.
+
+    def _follow(self, delivery: ForegroundDelivery) -> None:
+        loop = asyncio.get_running_loop()
+        self._foreground[delivery] = loop.time()
+        if self._progress_timer is None:
+            self._progress_timer = loop.call_later(PROGRESS_S, self._tell_progress)
+
+    def _tell_progress(self) -> None:
+        loop = asyncio.get_running_loop()
+        before = loop.time() - PROGRESS_S
+        for delivery, started in self._foreground.items():
+            if started > before:
+                break
+            delivery.progress()
+        self._progress_timer = None
+        if self._foreground:
+            self._progress_timer = loop.call_later(PROGRESS_S, self._tell_progress)

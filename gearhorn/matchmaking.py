@@ -1,0 +1,348 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""The daemons' entries, and telling every daemon of a change.
+
+The live daemons are the subscribers of the matchmaking topic. A change of a
+topic's set may be answered once every one of them has confirmed that it
+dropped the topic's list, or once every list that was read before the change
+is too old to be used, whichever comes first: see :meth:`Matchmaking.confirm`.
+What a daemon must do so that this holds stands at ``Matchmaking._keep``.
+"""
+
+import asyncio
+import logging
+import math
+from collections.abc import Awaitable, Callable, Sequence
+
+from gearhorn import clock, errors, messages
+from gearhorn.refusals import refuse
+from gearhorn.store.base import Change, Daemon, Store
+from gearhorn.store.patience import Patience
+from gearhorn.subscribers import Subscribers
+from gearhorn.wire import framing
+from gearhorn.wire.grabber import Job
+from gearhorn.wire.submitter import Batch, Copy, Submitter
+
+LOG = logging.getLogger(__name__)
+
+LEASE_MARGIN = 1.1
+"""How many times ``cache_ttl`` a change waits for daemons that keep silent."""
+
+_decode = messages.RequestDecoder(messages.Notice)
+
+
+class _Notices:
+    """One notice to each of several daemons, on every job server.
+
+    A daemon has confirmed when one of its notices ended in WORK_COMPLETE.
+    """
+
+    def __init__(self, topic: str, worker_ids: Sequence[str]) -> None:
+        self.silent = set(worker_ids)
+        self.confirmed = asyncio.Event()
+        self._topic = topic
+        self._worker_ids = worker_ids
+        self._batches: list[Batch] = []
+        self._copies: set[Copy] = set()
+
+    def send(self, submitter: Submitter, matchmaking_topic: str) -> None:
+        """Send them to every server that is connected."""
+        queues = [
+            messages.queue_name(matchmaking_topic, worker_id).encode()
+            for worker_id in self._worker_ids
+        ]
+        payload = messages.Notice(topic=self._topic).encode()
+        for connection in submitter.servers.values():
+            batch = Batch(
+                self,
+                matchmaking_topic,
+                priority="high",
+                foreground=True,
+                queues=queues,
+                keys=self._worker_ids,
+                # No unique: a notice must not join an earlier one that the
+                # daemon answered before this change.
+                uniques=(b"",),
+                groups=None,
+                payload=payload,
+                longest_queue=max(map(len, queues)),
+            )
+            self._batches.append(batch)
+            submitter.submit(connection, batch)
+
+    def forget(self) -> None:
+        """Listen no more."""
+        for batch in self._batches:
+            batch.cancel()
+        for copy in self._copies:
+            copy.forget()
+
+    def batch_written(self, batch: Batch) -> None:
+        """See :class:`~gearhorn.wire.submitter.Listener`."""
+
+    def batch_created(self, batch: Batch) -> None:
+        """See :class:`~gearhorn.wire.submitter.Listener`."""
+
+    def batch_lost(self, batch: Batch) -> None:
+        """The other servers' notices count; without any, time does."""
+
+    def copy_refused(self, batch: Batch, index: int) -> None:
+        """As if lost."""
+
+    def copy_created(self, copy: Copy) -> None:
+        """Keep it, to forget it at the end."""
+        self._copies.add(copy)
+
+    def copy_lost(self, copy: Copy) -> None:
+        """As if the batch were lost."""
+        self._copies.discard(copy)
+
+    def copy_answered(self, copy: Copy, packet_type: int, data: bytes) -> None:
+        """A daemon confirmed, or something that is none answered for it."""
+        if packet_type == framing.WORK_DATA:
+            return
+        self._copies.discard(copy)
+        if packet_type == framing.WORK_COMPLETE:
+            self.silent.discard(copy.key)
+            if not self.silent:
+                self.confirmed.set()
+
+
+class _Round:
+    """A confirmation that has not begun, and all that wait for it."""
+
+    def __init__(self, change: Change) -> None:
+        self.change = change
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+
+class Matchmaking:
+    """This daemon among the others.
+
+    :param topic: the matchmaking topic.
+    :param cache_ttl: how long a list may be used, in seconds.
+    :param daemon_ttl: after how long without renewal an entry is removed.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        patience: Patience,
+        subscribers: Subscribers,
+        submitter: Submitter,
+        *,
+        worker_id: str,
+        topic: str,
+        cache_ttl: float,
+        daemon_ttl: float,
+    ) -> None:
+        self._store = store
+        self._patience = patience
+        self._subscribers = subscribers
+        self._submitter = submitter
+        self._worker_id = worker_id
+        self._topic = topic
+        self._longest_lease = cache_ttl * LEASE_MARGIN
+        self._daemon_ttl = daemon_ttl
+        self._renewal_due = asyncio.Event()
+        self._keeper: asyncio.Task[None] | None = None
+        self._next_rounds: dict[str, _Round] = {}
+        self._rounds: dict[str, asyncio.Task[None]] = {}
+        self._seen: dict[str, tuple[int, float]] = {}
+        """The renewal number of each entry, and when it was first seen."""
+        subscribers.on_unknown = self._renewal_due.set
+        self.on_removed: Callable[[str], None] = lambda worker_id: None
+        """Called with the worker id of an entry that this daemon removed."""
+
+    def take(self, job: Job) -> None:
+        """Take a notice: drop the list that it names."""
+        try:
+            if job.oversize:
+                raise errors.MessageTooLarge("a notice names one topic and nothing else")
+            notice = _decode(job.data)
+        except errors.RequestError as error:
+            refuse(job, error)
+            return
+        self._subscribers.drop(notice.topic)
+        job.complete(notice.encode())
+
+    # The entry of this daemon.
+
+    async def join(self) -> None:
+        """Make the entry. The function that takes notices must be registered
+        before, and lists are kept only after."""
+        await self._patience.call(self._claim, self._store.join)
+
+    def start(self) -> None:
+        """Keep the entry from now on."""
+        self._keeper = asyncio.get_running_loop().create_task(self._keep())
+
+    async def _keep(self) -> None:
+        """Renew the entry for ever; if it is gone, drop all and join again.
+
+        Others remove an entry after seeing the same renewal number for
+        ``daemon_ttl``, so until that long after a renewal was asked for, the
+        entry stands; no list is kept that could be used later than that.
+        """
+        while True:
+            try:
+                await asyncio.wait_for(self._renewal_due.wait(), self._daemon_ttl / 3)
+            except asyncio.TimeoutError:
+                pass
+            self._renewal_due.clear()
+            if await self._patience.call(self._claim, self._store.renew):
+                continue
+            LOG.warning(
+                "the entry of this daemon, %s, is gone from the store: "
+                "dropping all cached lists and joining again",
+                self._worker_id,
+            )
+            self._subscribers.keep_until = -math.inf
+            self._subscribers.drop_all()
+            await self.join()
+
+    async def _claim(self, operation: Callable[[str], Awaitable[bool | None]]) -> bool:
+        """Join or renew: once, timed from before the store is asked."""
+        before = clock.now()
+        if await operation(self._worker_id) is False:
+            return False
+        self._subscribers.keep_until = before + self._daemon_ttl
+        return True
+
+    async def close(self) -> None:
+        """Stop confirming and renewing; whoever waits is not answered."""
+        tasks = list(self._rounds.values())
+        if self._keeper is not None:
+            tasks.append(self._keeper)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def leave(self) -> None:
+        """Remove the entry. No list may be used after that."""
+        self._subscribers.keep_until = -math.inf
+        self._subscribers.drop_all()
+        await self._store.leave(self._worker_id)
+
+    # Other daemons.
+
+    async def confirm(self, change: Change) -> None:
+        """Return once every live daemon honours ``change``.
+
+        Changes of a topic that arrive while one is being confirmed are
+        confirmed together, by the round after it.
+        """
+        waiting = self._next_rounds.get(change.topic)
+        if waiting is None:
+            waiting = self._next_rounds[change.topic] = _Round(change)
+        else:
+            waiting.change = max(waiting.change, change)
+        if change.topic not in self._rounds:
+            self._rounds[change.topic] = asyncio.get_running_loop().create_task(
+                self._confirm_rounds(change.topic)
+            )
+        await asyncio.shield(waiting.done)
+
+    async def _confirm_rounds(self, topic: str) -> None:
+        try:
+            while topic in self._next_rounds:
+                this = self._next_rounds.pop(topic)
+                try:
+                    await self._confirm(this.change)
+                except asyncio.CancelledError:
+                    this.done.cancel()
+                    raise
+                except Exception as error:
+                    this.done.set_exception(error)
+                else:
+                    this.done.set_result(None)
+        finally:
+            del self._rounds[topic]
+
+    async def _confirm(self, change: Change) -> None:
+        stored = clock.now()
+        self._subscribers.drop(change.topic)
+        daemons = await self._patience.call(self._store.daemons)
+        others = [worker_id for worker_id in daemons if worker_id != self._worker_id]
+        all_told = await self._tell(others, change.topic, stored + self._longest_lease)
+        # A store that was restarted or failed over may have lost entries, and
+        # lists that were read before can still be in use where nobody asks.
+        certain = self._store.run_changed_at + self._longest_lease < stored
+        if not (all_told and certain):
+            await clock.sleep_until(stored + self._longest_lease)
+        await self._patience.call(self._store.confirm, change)
+
+    async def _tell(self, worker_ids: Sequence[str], topic: str, deadline: float) -> bool:
+        """Send notices; whether all were confirmed before ``deadline``."""
+        if not worker_ids:
+            return True
+        notices = _Notices(topic, worker_ids)
+        notices.send(self._submitter, self._topic)
+        try:
+            await asyncio.wait_for(notices.confirmed.wait(), deadline - clock.now())
+        except asyncio.TimeoutError:
+            LOG.warning(
+                "no word from %s about a change of topic %r: answering it now "
+                "that lists read before it are too old to be used",
+                ", ".join(sorted(notices.silent)),
+                topic,
+            )
+            return False
+        finally:
+            notices.forget()
+        return True
+
+    async def remove_by_hand(self, worker_id: str) -> bool:
+        """Remove an entry as an operator asks for it; whether there was one.
+
+        The daemon may be alive and have lists in use, so until these are too
+        old it is still told of changes: the entry is barred and stands.
+        """
+        renewal = await self._patience.call(self._store.bar, worker_id)
+        if renewal is None:
+            return False
+        await clock.sleep_until(clock.now() + self._longest_lease)
+        removed = await self._patience.call(self._store.remove_daemon, worker_id, renewal)
+        if removed:
+            LOG.info("daemon %s was removed by hand", worker_id)
+            self.on_removed(worker_id)
+        return removed
+
+    def is_known(self, worker_id: str) -> bool:
+        """Whether a daemon had an entry when they were last looked through."""
+        return worker_id in self._seen
+
+    async def reap_daemons(self) -> None:
+        """Look through the entries; remove what ``daemon_ttl`` did not renew."""
+        daemons = await self._patience.call(self._store.daemons)
+        now = clock.now()
+        self._seen = {
+            worker_id: self._first_seen(worker_id, daemon, now)
+            for worker_id, daemon in daemons.items()
+        }
+        for worker_id, (renewal, since) in list(self._seen.items()):
+            if worker_id == self._worker_id or now - since < self._daemon_ttl:
+                continue
+            if await self._patience.call(self._store.remove_daemon, worker_id, renewal):
+                LOG.warning(
+                    "daemon %s has not renewed its entry for %g seconds: removed it",
+                    worker_id,
+                    self._daemon_ttl,
+                )
+                del self._seen[worker_id]
+                self.on_removed(worker_id)
+
+    def _first_seen(self, worker_id: str, daemon: Daemon, now: float) -> tuple[int, float]:
+        known = self._seen.get(worker_id)
+        if known is not None and known[0] == daemon.renewal:
+            return known
+        return daemon.renewal, now

@@ -1,0 +1,135 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Registering and removing subscribers.
+
+Each request is a task of its own: it changes the store, has every daemon
+confirm that it knows, and only then answers.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Collection
+
+from gearhorn import errors, messages
+from gearhorn.matchmaking import Matchmaking
+from gearhorn.refusals import fail_unexpectedly, refuse
+from gearhorn.store.base import Change, Store
+from gearhorn.store.patience import Patience
+from gearhorn.tasks import Tasks
+from gearhorn.wire.grabber import Job
+
+LOG = logging.getLogger(__name__)
+
+_decode_register = messages.RequestDecoder(messages.Register)
+_decode_unregister = messages.RequestDecoder(messages.Unregister)
+
+
+class Registry:
+    """Takes jobs of the functions that register and unregister.
+
+    :param matchmaking_topic: the topic of the daemons themselves.
+    :param own_functions: functions that no queue may be named as.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        patience: Patience,
+        matchmaking: Matchmaking,
+        *,
+        matchmaking_topic: str,
+        own_functions: Collection[str],
+    ) -> None:
+        self._store = store
+        self._patience = patience
+        self._matchmaking = matchmaking
+        self._matchmaking_topic = matchmaking_topic
+        self._own_functions = frozenset(own_functions)
+        self._own_prefix = messages.queue_name(matchmaking_topic, "").lower()
+        self._tasks = Tasks()
+
+    def register(self, job: Job) -> None:
+        """Take a registration."""
+        self._take(job, _decode_register, self._register)
+
+    def unregister(self, job: Job) -> None:
+        """Take a removal."""
+        self._take(job, _decode_unregister, self._unregister)
+
+    def _take(
+        self,
+        job: Job,
+        decode: messages.RequestDecoder,
+        act: Callable[..., Awaitable[messages.Subscription]],
+    ) -> None:
+        try:
+            if job.oversize:
+                raise errors.MessageTooLarge("the request is larger than this daemon takes")
+            request = decode(job.data)
+        except errors.RequestError as error:
+            refuse(job, error)
+            return
+        task = self._tasks.start(self._answer(job, act, request))
+        job.on_abandoned = task.cancel
+
+    async def _answer(
+        self,
+        job: Job,
+        act: Callable[..., Awaitable[messages.Subscription]],
+        request: messages.Request,
+    ) -> None:
+        try:
+            report = await act(request)
+        except errors.RequestError as error:
+            refuse(job, error)
+        except Exception:
+            fail_unexpectedly(job)
+        else:
+            job.complete(report.encode())
+
+    async def _register(self, request: messages.Register) -> messages.Subscription:
+        queue = messages.queue_name(request.topic, request.client_id)
+        if request.topic == self._matchmaking_topic:
+            raise errors.ReservedTopic(
+                f"{request.topic} is the daemons' own topic; they add themselves"
+            )
+        # gearmand's "drop function", with which the function of a dead daemon
+        # is removed, compares names without case.
+        if queue in self._own_functions or queue.lower().startswith(self._own_prefix):
+            raise errors.ReservedQueue(
+                f"the queue {queue} is a function of the daemon; use another topic or client_id"
+            )
+        changes = await self._patience.call(
+            self._store.add, request.topic, request.client_id, request.ttl
+        )
+        await self._confirm(changes)
+        return messages.Subscription(topic=request.topic, client_id=request.client_id, queue=queue)
+
+    async def _unregister(self, request: messages.Unregister) -> messages.Subscription:
+        if request.topic == self._matchmaking_topic:
+            await self._matchmaking.remove_by_hand(request.client_id)
+        else:
+            await self._confirm(
+                await self._patience.call(self._store.remove, request.topic, request.client_id)
+            )
+        return messages.Subscription(
+            topic=request.topic,
+            client_id=request.client_id,
+            queue=messages.queue_name(request.topic, request.client_id),
+        )
+
+    async def _confirm(self, changes: Collection[Change]) -> None:
+        for change in changes:
+            await self._matchmaking.confirm(change)
+
+    async def close(self) -> None:
+        """Stop what is under way; its jobs are not answered."""
+        await self._tasks.cancel()

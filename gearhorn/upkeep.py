@@ -1,0 +1,112 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""What a daemon does now and then for all: expiry, and what the dead left."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+
+from gearhorn.matchmaking import LEASE_MARGIN, Matchmaking
+from gearhorn.store.base import Change, Store
+from gearhorn.store.patience import Patience
+from gearhorn.tasks import Tasks
+
+LOG = logging.getLogger(__name__)
+
+REAP_S = 1.0
+"""How often subscriptions are looked at that have expired, in seconds."""
+REAP_MOST = 1000
+"""How many are reaped in one step of the store."""
+RETIRE_ATTEMPTS = 20
+
+
+class Upkeep:
+    """Keeps the store and the job servers clean.
+
+    :param retire: removes a departed daemon's function from all job servers;
+        false where it has to be tried again.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        patience: Patience,
+        matchmaking: Matchmaking,
+        *,
+        cache_ttl: float,
+        daemon_ttl: float,
+        retire: Callable[[str], Awaitable[bool]],
+    ) -> None:
+        self._store = store
+        self._patience = patience
+        self._matchmaking = matchmaking
+        self._cache_ttl = cache_ttl
+        self._daemon_ttl = daemon_ttl
+        self._retire = retire
+        self._to_retire: dict[str, int] = {}
+        """Daemons whose function may still be there, and attempts left."""
+        self._tasks = Tasks()
+        matchmaking.on_removed = self._daemon_removed
+
+    def start(self) -> None:
+        """Begin."""
+        self._tasks.start(self._reap_subscriptions())
+        self._tasks.start(self._confirm_forgotten())
+        self._tasks.start(self._reap_daemons())
+
+    async def close(self) -> None:
+        """End."""
+        await self._tasks.cancel()
+
+    def _daemon_removed(self, worker_id: str) -> None:
+        self._to_retire[worker_id] = RETIRE_ATTEMPTS
+
+    async def _reap_subscriptions(self) -> None:
+        while True:
+            await asyncio.sleep(REAP_S)
+            changes = await self._patience.call(self._store.reap, REAP_MOST)
+            if changes:
+                LOG.info(
+                    "subscriptions expired in %d topics: %s",
+                    len(changes),
+                    ", ".join(repr(change.topic) for change in changes[:10]),
+                )
+                await self._confirm(changes)
+
+    async def _confirm_forgotten(self) -> None:
+        """Confirm changes whose daemon died before it could."""
+        seen: set[Change] = set()
+        while True:
+            await asyncio.sleep(2 * LEASE_MARGIN * self._cache_ttl)
+            changes = set(await self._patience.call(self._store.unconfirmed, REAP_MOST))
+            await self._confirm(changes & seen)
+            seen = changes
+
+    async def _confirm(self, changes: Iterable[Change]) -> None:
+        await asyncio.gather(*map(self._matchmaking.confirm, changes))
+
+    async def _reap_daemons(self) -> None:
+        while True:
+            await asyncio.sleep(self._daemon_ttl / 3)
+            await self._matchmaking.reap_daemons()
+            for worker_id in list(self._to_retire):
+                await self._try_to_retire(worker_id)
+
+    async def _try_to_retire(self, worker_id: str) -> None:
+        self._to_retire[worker_id] -= 1
+        if (
+            # It was only frozen, and has joined again.
+            self._matchmaking.is_known(worker_id)
+            or await self._retire(worker_id)
+            or not self._to_retire[worker_id]
+        ):
+            del self._to_retire[worker_id]
