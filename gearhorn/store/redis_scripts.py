@@ -9,7 +9,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""The Lua scripts with which :mod:`gearhorn.store.redis` changes the store.
+"""The Lua scripts with which :mod:`gearhorn.store.redis` talks to Redis.
 
 Each runs as one atomic step. They all begin with the check of the identity
 and return nil if it has gone. Redis does not undo what a script did before
@@ -18,6 +18,9 @@ gets its version next, and the topic's own set is written last. A script that
 stops halfway then leaves a version too many, never a change without one, and
 does the rest when it is called again. (Redis refuses for want of memory, of
 disk or of replicas at the first write only.)
+
+Reads are scripts too. A transaction would do as well, but Redis refuses
+MULTI while it is out of memory, when fan-outs can go on.
 
 The sets of other topics than the one asked for have names that are known
 only in the script, which is why these do not run on a Redis Cluster.
@@ -35,6 +38,8 @@ DAEMON_KEYS = ("identity", "counter", "topics", "daemons", "seen")
 
 _CHECK = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return false end
+"""
+_CLOCK = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 """
@@ -42,6 +47,7 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 # ARGV: the identity, then the name of a topic's set up to the topic.
 _SUBSCRIPTIONS = (
     _CHECK
+    + _CLOCK
     + r"""
 local counter, topics, claims = KEYS[2], KEYS[3], KEYS[4]
 local expiry, unconfirmed = KEYS[5], KEYS[6]
@@ -194,6 +200,7 @@ return rows
 # topic's set.
 _DAEMONS = (
     _CHECK
+    + _CLOCK
     + """
 local counter, topics, daemons, seen = KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local set, matchmaking, worker_id = KEYS[6], ARGV[2], ARGV[3]
@@ -266,3 +273,39 @@ return 1
 """
 )
 """ARGV: a renewal number. Returns 1 if there is no entry any more."""
+
+PAGE = (
+    _CHECK
+    + """
+local page = redis.call(ARGV[2], KEYS[2], ARGV[3], 'COUNT', ARGV[4])
+return {page[1], page[2], redis.call('HGET', KEYS[3], ARGV[5])}
+"""
+)
+"""KEYS: identity, a set or hash, daemons. ARGV: the identity, SSCAN or HSCAN,
+cursor, count, a worker id. Returns the next cursor, what was found, and the
+renewal number of that daemon."""
+
+ENTRIES = (
+    _CHECK
+    + _CLOCK
+    + """
+return {
+  now, redis.call('HGETALL', KEYS[2]), redis.call('HGETALL', KEYS[3])}
+"""
+)
+"""KEYS: identity, daemons, seen. ARGV: the identity. Returns the time and what
+is in both."""
+
+EXPIRIES = (
+    _CHECK
+    + _CLOCK
+    + """
+local found = {now}
+for i = 2, #ARGV do
+  found[i] = redis.call('ZSCORE', KEYS[2], ARGV[i])
+end
+return found
+"""
+)
+"""KEYS: identity, expiry. ARGV: the identity, topic NUL client_id of each.
+Returns the time and when each expires."""
