@@ -80,10 +80,9 @@ class SQLiteFile:
     def open(self) -> None:
         """Take or make the file and its identity."""
         self.close()
-        self._identity = ""
         with self._faults():
             self._create()
-            self._identity = self._connect()
+            self._connect()
 
     def close(self) -> None:
         if self._db is not None:
@@ -118,17 +117,11 @@ class SQLiteFile:
     def _connection(self) -> sqlite3.Connection:
         """The connection, if the file is still the one it is open on.
 
-        A file put back in its place, from a backup, is taken if it has the
-        same identity.
+        It is never opened again in passing: SQLite would apply what is left
+        of the old file's write-ahead log to a new one.
         """
         if self._db is None or self._inode_now() != self._inode:
-            self.close()
-            if not self._identity or self._inode_now() is None:
-                raise self._replaced()
-            if self._connect() != self._identity:
-                self.close()
-                raise self._replaced()
-        assert self._db is not None
+            raise self._replaced()
         return self._db
 
     def _create(self) -> None:
@@ -145,8 +138,8 @@ class SQLiteFile:
         except FileExistsError:
             pass
 
-    def _connect(self) -> str:
-        """Connect to the file that is there; its identity, "" for none."""
+    def _connect(self) -> None:
+        """Connect to the file that is there, and give it tables."""
         inode = self._inode_now()
         db = sqlite3.connect(
             f"file:{quote(self._path)}?mode=rw",
@@ -163,15 +156,13 @@ class SQLiteFile:
         except BaseException:
             db.close()
             raise
-        self._db, self._inode = db, inode
-        return identity
+        self._db, self._inode, self._identity = db, inode, identity
 
     def _prepare(self, db: sqlite3.Connection) -> str:
+        """Make the tables if the file is empty; the identity in it."""
         (application_id,) = db.execute("PRAGMA application_id").fetchone()
         (version,) = db.execute("PRAGMA user_version").fetchone()
         if application_id == 0 and _is_empty(db):
-            if self._identity:
-                return ""
             for statement in _SCHEMA:
                 db.execute(statement)
             db.execute(
