@@ -235,14 +235,12 @@ class Daemon:
         LOG.info("daemon %s is stopping", self.worker_id)
         await self._drain()
         await self._fanout_worker.close()
+        await self._fanouts.close()
         await self._registry.close()
         await self._registry_worker.close()
         await self._upkeep.close()
         await self._matchmaking.close()
-        try:
-            await self._matchmaking.leave()
-        except errors.StoreError as error:
-            LOG.warning("could not leave; another daemon will remove the entry: %s", error)
+        await self._matchmaking.leave()
         await self._matchmaking_worker.close()
         await self._submitter.close()
         await self._retire(self.worker_id)

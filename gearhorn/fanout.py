@@ -26,8 +26,9 @@ from typing import Literal
 
 from gearhorn import clock, errors, messages
 from gearhorn.delivery import BackgroundDelivery, Delivery, ForegroundDelivery, Surroundings
-from gearhorn.refusals import refuse
+from gearhorn.refusals import fail_unexpectedly, refuse
 from gearhorn.subscribers import MemberList, Subscribers
+from gearhorn.tasks import Tasks
 from gearhorn.wire.grabber import Job
 from gearhorn.wire.submitter import Submitter
 
@@ -66,7 +67,7 @@ class _Lane:
     def __init__(self, topic: str) -> None:
         self.topic = topic
         self.waiting: deque[_Waiting] = deque()
-        self.reading: asyncio.Task[None] | None = None
+        self.reading = False
         self.busy = False
         """With ``order = topic``: a fan-out of the topic has not ended."""
 
@@ -105,6 +106,7 @@ class FanOuts:
             on_end=self._ended,
         )
         self._lanes: dict[str, _Lane] = {}
+        self._tasks = Tasks()
         self._stuck_deliveries: dict[Delivery, None] = {}
         self._foreground: dict[ForegroundDelivery, float] = {}
         """Those under way, and when they started on the loop's clock."""
@@ -135,20 +137,33 @@ class FanOuts:
         lane.waiting.append(_Waiting(job, request, payload))
         self._advance(lane)
 
+    async def close(self) -> None:
+        """Read no more lists; what waits for one is not answered."""
+        await self._tasks.cancel()
+
     def _advance(self, lane: _Lane) -> None:
         """Start what can start; have the list read where that is missing."""
-        while lane.waiting and not lane.busy and lane.reading is None:
+        if lane.reading:
+            return
+        while lane.waiting and not lane.busy:
             members = self._subscribers.cached(lane.topic)
             if members is None:
-                lane.reading = asyncio.get_running_loop().create_task(self._read(lane))
+                lane.reading = True
+                self._tasks.start(self._read(lane))
                 return
             self._start_next(lane, members)
-        if not lane.waiting and not lane.busy and lane.reading is None:
-            self._lanes.pop(lane.topic, None)
+        if not lane.waiting and not lane.busy and self._lanes.get(lane.topic) is lane:
+            del self._lanes[lane.topic]
 
     async def _read(self, lane: _Lane) -> None:
-        members, _ = await self._subscribers.fetch(lane.topic)
-        lane.reading = None
+        try:
+            members, _ = await self._subscribers.fetch(lane.topic)
+        except Exception as error:
+            while lane.waiting:
+                fail_unexpectedly(lane.waiting.popleft().job, error)
+            raise
+        finally:
+            lane.reading = False
         # Even a list that is not kept is right for what was taken before it
         # was asked for. The first of these always was.
         while lane.waiting and not lane.busy and lane.waiting[0].taken < members.asked:

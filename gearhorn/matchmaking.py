@@ -228,10 +228,15 @@ class Matchmaking:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def leave(self) -> None:
-        """Remove the entry. No list may be used after that."""
+        """Remove the entry, if it was made. No list may be used after that."""
+        if self._keeper is None:
+            return
         self._subscribers.keep_until = -math.inf
         self._subscribers.drop_all()
-        await self._store.leave(self._worker_id)
+        try:
+            await self._store.leave(self._worker_id)
+        except errors.StoreError as error:
+            LOG.warning("could not leave, another daemon will remove the entry: %s", error)
 
     # Other daemons.
 

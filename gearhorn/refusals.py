@@ -34,12 +34,12 @@ def refuse(job: Job, error: errors.GearhornError) -> None:
         job.fail(refusal)
 
 
-def fail_unexpectedly(job: Job) -> None:
+def fail_unexpectedly(job: Job, error: Exception) -> None:
     """Answer ``job`` after an error that should not be, and log it."""
     LOG.error(
         "unexpected error in a job of %s",
         job.function.decode("utf-8", "replace"),
-        exc_info=True,
+        exc_info=error,
     )
     refuse(job, errors.GearhornError("unexpected error; the daemon's log has more"))
 
@@ -50,7 +50,7 @@ def guarded(take: Callable[[Job], None]) -> Callable[[Job], None]:
     def take_guarded(job: Job) -> None:
         try:
             take(job)
-        except Exception:
-            fail_unexpectedly(job)
+        except Exception as error:
+            fail_unexpectedly(job, error)
 
     return take_guarded

@@ -90,8 +90,8 @@ class Registry:
             report = await act(request)
         except errors.RequestError as error:
             refuse(job, error)
-        except Exception:
-            fail_unexpectedly(job)
+        except Exception as error:
+            fail_unexpectedly(job, error)
         else:
             job.complete(report.encode())
 

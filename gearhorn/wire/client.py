@@ -61,7 +61,7 @@ class Connection(gear.Connection, asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.token = os.urandom(4).hex().encode()
         """Marks uniques that must not outlive this connection."""
-        self._reader = framing.PacketReader(owner.max_bytes)
+        self._reader = framing.PacketReader(owner.max_bytes + framing.OVERSIZE_HEAD_BYTES)
         self._out: list[bytes] = []
         self._heard = True
         self._asked = False
@@ -165,7 +165,7 @@ class LoopClient(gear.BaseClient):
     """What the worker and the client on the loop share.
 
     :param client_id: how the connections are named to the servers.
-    :param max_bytes: the largest packet body that is taken whole.
+    :param max_bytes: the largest data of a job or answer that is taken whole.
     :param watch: the log of servers that come and go, shared by all clients
         of a process.
     """

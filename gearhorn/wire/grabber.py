@@ -214,6 +214,8 @@ class Grabber(LoopClient, gear.Worker):
         except (ValueError, KeyError):
             connection.abort("it assigned a job that no function is for")
             return
+        size = len(data)
+        oversize = oversize or size > self.max_bytes
         job = Job(self, connection, handle, function, unique, data, oversize)
         self._outstanding -= 1
         grabs.outstanding -= 1
@@ -222,7 +224,6 @@ class Grabber(LoopClient, gear.Worker):
             grabs.target *= 2
         grabs.held.add(job)
         self._held += 1
-        size = len(data)
         self._held_bytes += size
         self._job_bytes = max(size, self._job_bytes * 7 // 8, 1)
         handler(job)
