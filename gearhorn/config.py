@@ -1,0 +1,222 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Reading the configuration, and what the daemon is told of it."""
+
+import argparse
+import importlib.metadata
+import math
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+from oslo_config import cfg
+from oslo_log import log
+
+from gearhorn import errors, messages
+from gearhorn.daemon import DaemonSettings, FunctionNames
+from gearhorn.options import COMMAND_LINE, GROUPS
+from gearhorn.wire.servers import Server, Settings, parse_servers, tls_context
+
+PROJECT = "gearhorn"
+PROGRAM = "gearhorn-fanout"
+
+_LONGEST_TAIL = f"-{2**22}-{'0' * 8}"
+"""What the daemon adds to its name: the process id and a random part."""
+
+
+def list_opts() -> list[tuple[cfg.OptGroup, list[cfg.Opt]]]:
+    """The options, for oslo.config's generator and documentation."""
+    return [(group, list(options)) for group, options in GROUPS.items()]
+
+
+class _Parser(cfg.ConfigOpts):
+    """Keeps the line breaks of the text that --help ends with."""
+
+    def _pre_setup(self, *args: Any, **kwargs: Any) -> Any:
+        result = super()._pre_setup(*args, **kwargs)
+        assert self._oparser is not None
+        self._oparser.formatter_class = argparse.RawDescriptionHelpFormatter
+        return result
+
+
+def load(
+    arguments: Sequence[str], *, description: str | None = None, epilog: str | None = None
+) -> cfg.ConfigOpts:
+    """Read the command line and the configuration files that it names.
+
+    Where it names none, the usual places are searched: ``~/.gearhorn``,
+    ``~``, ``/etc/gearhorn`` and ``/etc``, for ``gearhorn.conf`` and
+    ``gearhorn-fanout.conf``. Not for ``--standalone``, which is to start
+    anywhere.
+
+    :raises ConfigurationError: a file cannot be read or makes no sense.
+    :raises SystemExit: the command line is wrong, or has been answered.
+    """
+    conf = _Parser()
+    log.register_options(conf)
+    conf.register_cli_opts(COMMAND_LINE)
+    for group, options in GROUPS.items():
+        conf.register_group(group)
+        conf.register_opts(options, group)
+    arguments = [_long_form(argument) for argument in arguments]
+    # None means the usual places.
+    searched: list[str] | None = [] if "--standalone" in arguments else None
+    try:
+        conf(
+            arguments,
+            project=PROJECT,
+            prog=PROGRAM,
+            version=f"{PROGRAM} {_version()}",
+            description=description,
+            epilog=epilog,
+            default_config_files=searched,
+            default_config_dirs=searched,
+        )
+    except (cfg.Error, OSError, UnicodeDecodeError) as error:
+        raise errors.ConfigurationError(_sentence(error)) from None
+    _check_values(conf)
+    return conf
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version(PROJECT)
+    except importlib.metadata.PackageNotFoundError:
+        return "of a source tree that is not installed"
+
+
+def _long_form(argument: str) -> str:
+    # oslo.config has no aliases for its own options.
+    name, equals, value = argument.partition("=")
+    return f"--config-file{equals}{value}" if name == "--config" else argument
+
+
+def _sentence(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+def _check_values(conf: cfg.ConfigOpts) -> None:
+    """Read each value once, as oslo.config checks them no earlier."""
+    for group, options in GROUPS.items():
+        for option in options:
+            name = f"[{group.name}] {option.name}"
+            try:
+                value = conf[group.name][option.dest]
+            except (cfg.Error, ValueError) as error:
+                reason = "write a dollar sign as $$" if option.secret else _sentence(error)
+                raise errors.ConfigurationError(f"{name}: {reason}") from None
+            if isinstance(value, float) and not math.isfinite(value):
+                raise errors.ConfigurationError(f"{name}: {value} is no number of seconds")
+
+
+def settings_of(conf: cfg.ConfigOpts) -> DaemonSettings:
+    """What the daemon is told.
+
+    :raises ConfigurationError: an option does not go with another.
+    """
+    topic, cache_ttl, daemon_ttl = (
+        conf.matchmaking.topic,
+        conf.matchmaking.cache_ttl,
+        conf.matchmaking.daemon_ttl,
+    )
+    # A daemon keeps nothing once its last renewal, made at a third of
+    # daemon_ttl, is so old that its entry could be reaped before the list ends.
+    if cache_ttl * 1.1 >= daemon_ttl * 2 / 3:
+        raise errors.ConfigurationError(
+            f"[matchmaking] daemon_ttl: {daemon_ttl:g} is not above 1.65 times cache_ttl, "
+            f"{cache_ttl:g}, and nothing could be cached"
+        )
+    return DaemonSettings(
+        servers=_servers(conf),
+        store_url=conf.store.url,
+        worker_name=_worker_name(conf),
+        wire=Settings(
+            tls=_tls(conf),
+            connect_timeout=conf.gearman.connect_timeout,
+            liveness_interval=conf.gearman.liveness_interval,
+            liveness_timeout=conf.gearman.liveness_timeout,
+            reconnect_max=conf.gearman.reconnect_max,
+        ),
+        functions=_functions(conf),
+        key_prefix=conf.store.key_prefix,
+        store_timeout=conf.store.timeout,
+        fanout_timeout=conf.fanout.timeout,
+        order=conf.fanout.order,
+        max_in_flight=conf.fanout.max_in_flight,
+        max_message_bytes=conf.fanout.max_message_bytes,
+        generate_unique=conf.fanout.generate_unique,
+        matchmaking_topic=topic,
+        cache_ttl=cache_ttl,
+        daemon_ttl=daemon_ttl,
+        max_cached_topics=conf.matchmaking.max_cached_topics,
+        drain_timeout=conf.service.drain_timeout,
+    )
+
+
+def _servers(conf: cfg.ConfigOpts) -> Sequence[Server]:
+    try:
+        return parse_servers(conf.gearman.servers)
+    except errors.InvalidServer as error:
+        raise errors.ConfigurationError(f"[gearman] servers: {error}") from None
+
+
+def _tls(conf: cfg.ConfigOpts) -> Any:
+    paths = (conf.gearman.tls_ca, conf.gearman.tls_cert, conf.gearman.tls_key)
+    try:
+        return tls_context(*paths)
+    except errors.ConfigurationError as error:
+        raise errors.ConfigurationError(f"[gearman] tls_ca, tls_cert, tls_key: {error}") from None
+
+
+def _worker_name(conf: cfg.ConfigOpts) -> str:
+    name: str = conf.gearman.worker_id or socket.gethostname()
+    try:
+        messages.check_topic(conf.matchmaking.topic)
+        messages.check_subscription(conf.matchmaking.topic, name + _LONGEST_TAIL)
+    except errors.InvalidTopic as error:
+        raise errors.ConfigurationError(f"[matchmaking] topic: {error}") from None
+    except errors.RequestError as error:
+        raise errors.ConfigurationError(f"[gearman] worker_id: {error}") from None
+    _check_no_space("[gearman] worker_id", name)
+    _check_no_space("[matchmaking] topic", conf.matchmaking.topic)
+    return name
+
+
+def _check_no_space(option: str, name: str) -> None:
+    # Space separates what gearmand answers in text.
+    if len(name.split()) != 1:
+        raise errors.ConfigurationError(f"{option}: {name!r} holds white space")
+
+
+def _functions(conf: cfg.ConfigOpts) -> FunctionNames:
+    names = dict(conf.functions.items())
+    prefix = messages.queue_name(conf.matchmaking.topic, "")
+    taken: dict[str, str] = {}
+    for option, name in names.items():
+        title = f"[functions] {option}"
+        try:
+            # One rule for all names.
+            messages.check_topic(name)
+        except errors.RequestError as error:
+            reason = str(error).replace("topic", "the name", 1)
+            raise errors.ConfigurationError(f"{title}: {reason}") from None
+        _check_no_space(title, name)
+        if name.startswith(prefix):
+            raise errors.ConfigurationError(
+                f"{title}: {name!r} begins with {prefix!r}, as the daemons' own functions do"
+            )
+        if name in taken:
+            raise errors.ConfigurationError(
+                f"{title}: {name!r} is the name of [functions] {taken[name]} already"
+            )
+        taken[name] = option
+    return FunctionNames(**names)
