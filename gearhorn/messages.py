@@ -164,7 +164,7 @@ def truth(value: Raw) -> bool:
     return float(text) != 0
 
 
-class Request(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Request(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """What every request shares."""
 
     def encode(self) -> bytes:
