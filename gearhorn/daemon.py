@@ -19,15 +19,17 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from gearhorn import errors, messages, notify
+from gearhorn import clock, errors, messages, notify
 from gearhorn.fanout import FanOuts, Order
 from gearhorn.matchmaking import Matchmaking
+from gearhorn.queries import Queries
 from gearhorn.refusals import guarded
 from gearhorn.registry import Registry
 from gearhorn.store import open_store
 from gearhorn.store.patience import Patience
 from gearhorn.subscribers import Subscribers
 from gearhorn.upkeep import Upkeep
+from gearhorn.version import installed_version
 from gearhorn.wire import admin
 from gearhorn.wire.grabber import Grabber
 from gearhorn.wire.servers import Server, Settings, Watch
@@ -39,6 +41,8 @@ SMALL_WINDOW = 1000
 """How many registrations, and how many notices, are in hand at the most."""
 SMALL_MESSAGE_BYTES = 64 * 1024
 """The largest registration, removal or notice."""
+QUERY_STORE_TIMEOUTS = 2
+"""How many timeouts of the store a query waits, behind other calls of it."""
 WINDOW_MESSAGES = 4
 """How many messages of the largest size the fan-outs in hand may hold."""
 
@@ -52,6 +56,7 @@ class FunctionNames:
     unregister: str = "unregister_fanout_subscriber"
     unsubscribe: str = "unsubscribe_fanout"
     fanout: str = "fanout"
+    query: str = "fanout_query"
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,7 @@ class Daemon:
     def __init__(self, settings: DaemonSettings) -> None:
         self.settings = settings
         self.worker_id = new_worker_id(settings.worker_name)
+        self._created = clock.now()
         self._signals = 0
         self._stopping = asyncio.Event()
         self._patience = Patience()
@@ -150,6 +156,11 @@ class Daemon:
             matchmaking_topic=settings.matchmaking_topic,
             own_functions=vars(functions).values(),
         )
+        self._queries = Queries(
+            self._store,
+            timeout=QUERY_STORE_TIMEOUTS * settings.store_timeout,
+            status=self._status,
+        )
         self._fanouts = FanOuts(
             self._subscribers,
             self._submitter,
@@ -168,6 +179,7 @@ class Daemon:
         )
         # Of one connection's functions the last registered is served first.
         self._fanout_worker.add_function(functions.fanout, guarded(self._fanouts.take))
+        self._registry_worker.add_function(functions.query, guarded(self._queries.take))
         for name in (functions.register, functions.subscribe):
             self._registry_worker.add_function(name, guarded(self._registry.register))
         for name in (functions.unregister, functions.unsubscribe):
@@ -237,6 +249,7 @@ class Daemon:
         await self._fanout_worker.close()
         await self._fanouts.close()
         await self._registry.close()
+        await self._queries.close()
         await self._registry_worker.close()
         await self._upkeep.close()
         await self._matchmaking.close()
@@ -274,6 +287,25 @@ class Daemon:
                 LOG.debug("function %s was not removed: %s", function, error)
                 gone = False
         return gone
+
+    def _status(self, fault: errors.StoreError | None) -> messages.StatusRow:
+        settings = self.settings
+        # The store may answer what is read while it refuses changes.
+        fault = fault or self._patience.fault
+        return messages.StatusRow(
+            worker_id=self.worker_id,
+            version=installed_version(),
+            uptime=round(clock.now() - self._created, 3),
+            store_fault=None if fault is None else fault.code,
+            servers={str(s): s in self._submitter.servers for s in settings.servers},
+            fanouts=self._fanout_worker.held,
+            requests=self._registry_worker.held,
+            cached_topics=self._subscribers.kept,
+            functions=vars(settings.functions),
+            matchmaking_topic=settings.matchmaking_topic,
+            cache_ttl=settings.cache_ttl,
+            daemon_ttl=settings.daemon_ttl,
+        )
 
     def _catch_signals(self) -> None:
         loop = asyncio.get_running_loop()

@@ -104,6 +104,11 @@ FUNCTIONS = (
         default=FunctionNames.fanout,
         help="The function that sends a message to all subscribers of its topic.",
     ),
+    cfg.StrOpt(
+        "query",
+        default=FunctionNames.query,
+        help="The function that tells operators of topics, subscribers and daemons.",
+    ),
 )
 
 STORE = (

@@ -129,6 +129,11 @@ class Subscribers:
         self.on_unknown: Callable[[], None] = lambda: None
         """Called when the store does not know this daemon's entry."""
 
+    @property
+    def kept(self) -> int:
+        """How many lists are kept, those too old to be used as well."""
+        return len(self._lists)
+
     def cached(self, topic: str) -> MemberList | None:
         """The list of ``topic``, if there is one that may be used now."""
         members = self._lists.get(topic)
