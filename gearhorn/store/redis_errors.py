@@ -12,6 +12,8 @@
 """What redis-py and Redis report, as errors of gearhorn."""
 
 import re
+import ssl
+from collections.abc import Iterator
 
 from redis import exceptions
 
@@ -37,24 +39,33 @@ _FULL_CLASSES = (exceptions.ReadOnlyError, exceptions.OutOfMemoryError)
 
 def translate(error: Exception) -> errors.StoreError:
     """The error to raise in place of one that redis-py raised."""
-    cause = error.args[0] if error.args else None
-    if isinstance(cause, Exception):
-        # What a Unix socket's handshake raises comes in a ConnectionError.
-        error = cause
-    text = f"Redis: {str(error) or type(error).__name__}"
-    return _kind(error, text)(text)
+    for origin in _origins(error):
+        # redis-py makes these a ConnectionError, some of its releases without
+        # their text.
+        if isinstance(
+            origin,
+            (
+                exceptions.AuthenticationError,
+                exceptions.AuthorizationError,
+                ssl.SSLCertVerificationError,
+            ),
+        ):
+            return errors.StoreMisconfigured(f"Redis: {origin}")
+    # And so it does with all that fails in the handshake on a Unix socket.
+    if error.args and isinstance(error.args[0], Exception):
+        error = error.args[0]
+    text = str(error) or type(error).__name__
+    return _kind(error, text)(f"Redis: {text}")
+
+
+def _origins(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, and those that led to it."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _kind(error: Exception, text: str) -> type[errors.StoreError]:
-    # AuthenticationError is a ConnectionError, and so is what becomes of a
-    # certificate that was not accepted: both need someone to act.
-    if isinstance(
-        error,
-        (exceptions.AuthenticationError, exceptions.AuthorizationError),
-    ):
-        return errors.StoreMisconfigured
-    if "CERTIFICATE_VERIFY_FAILED" in text:
-        return errors.StoreMisconfigured
     if isinstance(error, _FULL_CLASSES) or _FULL(text):
         return errors.StoreFull
     if isinstance(error, _AWAY_CLASSES) or _AWAY(text):

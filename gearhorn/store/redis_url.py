@@ -84,9 +84,9 @@ class Connections:
         own: dict[str, Any] = {
             "decode_responses": True,
             "redis_connect_func": on_connect,
-            "retry": Retry(
-                NoBackoff(), 1, supported_errors=(RedisConnectionError,)
-            ),
+            "retry": Retry(NoBackoff(), 1, (RedisConnectionError,)),
+            # redis-py 5 asks for it once more.
+            "retry_on_error": [RedisConnectionError],
         }
         self._sentinel: sentinel.Sentinel | None = None
         self.pool: connections.ConnectionPool

@@ -212,11 +212,16 @@ class SQLiteStore(Store):
     async def topics(self, after: str, limit: int) -> Sequence[TopicRow]:
         def work(db: sqlite3.Connection) -> list[TopicRow]:
             rows = db.execute(
-                "SELECT topic, count(*) FROM subscribers WHERE topic > ?1"
+                "SELECT topic, count(*) FROM subscribers WHERE topic > :after"
                 " GROUP BY topic UNION ALL"
-                " SELECT ?2, count(*) FROM daemons WHERE ?2 > ?1"
-                " HAVING count(*) > 0 ORDER BY 1 LIMIT ?3",
-                (after, self._matchmaking, limit),
+                " SELECT :matchmaking, count(*) FROM daemons"
+                " WHERE :matchmaking > :after HAVING count(*) > 0"
+                " ORDER BY 1 LIMIT :limit",
+                {
+                    "after": after,
+                    "matchmaking": self._matchmaking,
+                    "limit": limit,
+                },
             )
             return [TopicRow(*row) for row in rows]
 
@@ -228,13 +233,15 @@ class SQLiteStore(Store):
         if topic == self._matchmaking:
             query = (
                 "SELECT worker_id, NULL FROM daemons"
-                " WHERE worker_id > ?2 AND ?1 = ?1 ORDER BY 1 LIMIT ?3"
+                " WHERE worker_id > :after ORDER BY 1 LIMIT :limit"
             )
         else:
             query = (
                 "SELECT client_id, expires_at FROM subscribers"
-                " WHERE topic = ?1 AND client_id > ?2 ORDER BY 1 LIMIT ?3"
+                " WHERE topic = :topic AND client_id > :after"
+                " ORDER BY 1 LIMIT :limit"
             )
+        values = {"topic": topic, "after": after, "limit": limit}
 
         def work(db: sqlite3.Connection) -> list[SubscriberRow]:
             now = time.time()
@@ -242,9 +249,7 @@ class SQLiteStore(Store):
                 SubscriberRow(
                     name, None if expires_at is None else expires_at - now
                 )
-                for name, expires_at in db.execute(
-                    query, (topic, after, limit)
-                )
+                for name, expires_at in db.execute(query, values)
             ]
 
         return await self._read(work)

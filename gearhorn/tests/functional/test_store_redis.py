@@ -413,6 +413,7 @@ async def test_a_store_out_of_memory_takes_no_changes_but_is_read(
     async with opened(server.url, "gearhorn:") as store:
         await store.add("memos", "alice", None)
         await store.add("a_b", "c", 0.001)
+        await asyncio.sleep(0.02)
         server.ask("CONFIG", "SET", "maxmemory", "1")
         for change in (
             store.add("memos", "bob", None),
@@ -457,6 +458,10 @@ async def test_a_unix_socket(start: Start) -> None:
         async with opened(f"unix://:wrong-secret@{path}", "gearhorn:"):
             pass
     assert "secret" not in str(caught.value)
+    with pytest.raises(errors.StoreMisconfigured):
+        url = f"unix://:right-secret@{path}?db=12345"
+        async with opened(url, "gearhorn:"):
+            pass
     with pytest.raises(errors.StoreAway):
         async with opened(f"unix://{path}-no", "gearhorn:"):
             pass

@@ -217,10 +217,6 @@ def test_a_wrong_url_says_why_without_showing_it(url: str, why: str) -> None:
         ),
         (exceptions.NoPermissionError("no"), errors.StoreMisconfigured),
         (
-            exceptions.ConnectionError(exceptions.AuthenticationError("no")),
-            errors.StoreMisconfigured,
-        ),
-        (
             exceptions.ResponseError("WRONGTYPE Operation against"),
             errors.StoreMisconfigured,
         ),
@@ -234,3 +230,15 @@ def test_errors_of_redis_are_sorted(
     error: Exception, kind: type[errors.StoreError]
 ) -> None:
     assert type(translate(error)) is kind
+
+
+def test_a_fault_in_a_handshake_is_found_in_a_lost_connection() -> None:
+    for origin in (
+        exceptions.AuthenticationError("wrong"),
+        ssl.SSLCertVerificationError("self-signed"),
+    ):
+        error = exceptions.ConnectionError("Error 1 connecting")
+        error.__cause__ = origin
+        fault = translate(error)
+        assert type(fault) is errors.StoreMisconfigured
+        assert str(origin) in str(fault)
