@@ -12,9 +12,9 @@
 """What is asked of one job server on a connection of its own, now and then."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from gear import constants
 
@@ -23,29 +23,84 @@ from gearhorn.wire import framing
 from gearhorn.wire.servers import Server, Settings
 
 T = TypeVar("T")
-_Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+_DISCARD_AHEAD = 64
+"""How many jobs are asked for before the first has come: 89,000 a second pass
+then, and 10,000 where each is waited for."""
 
 
-@asynccontextmanager
-async def _connected(server: Server, settings: Settings) -> AsyncIterator[_Streams]:
-    reader, writer = await asyncio.open_connection(
-        server.host,
-        server.port,
-        ssl=settings.tls,
-        server_hostname=server.host if settings.tls else None,
-    )
-    try:
-        yield reader, writer
-    finally:
-        writer.close()
+class QueueState(NamedTuple):
+    """What a job server tells of a function.
+
+    ``total`` counts the jobs that wait and those that ``running`` counts.
+    """
+
+    total: int
+    running: int
+    workers: int
+
+
+class Answer(NamedTuple):
+    """How a job ended: its result, or the warning that came before its failure."""
+
+    completed: bool
+    data: bytes
+
+
+async def version(server: Server, settings: Settings) -> str:
+    """What the server says its version is.
+
+    :raises ServerLost: the server is away or did not answer in time.
+    """
+    line = await _in_time(_ask_line(server, settings, b"version"), server, settings)
+    return line.removeprefix("OK").strip()
+
+
+async def queues(server: Server, settings: Settings) -> Mapping[str, QueueState]:
+    """All functions that the server knows.
+
+    :raises ServerLost: the server is away or did not answer in time.
+    """
+    return await _in_time(_queues(server, settings), server, settings)
+
+
+async def ask(
+    server: Server, settings: Settings, function: str, data: bytes, timeout: float
+) -> Answer:
+    """Submit a foreground job and wait for its end.
+
+    :param timeout: how long, in seconds.
+    :raises ServerLost: the server is away, refused the job, or the job did not
+        end in time.
+    """
+    # Without a unique, so that it joins no job that another client has left.
+    work = _ask(server, settings, framing.pack(constants.SUBMIT_JOB, function.encode(), b"", data))
+    return await _in_time(work, server, settings, timeout)
 
 
 async def discard_queued(server: Server, settings: Settings, function: str) -> int:
     """Take every job that waits in ``function`` and fail it; how many.
 
-    :raises ServerLost: the server is away or did not answer in time.
+    :raises ServerLost: the server is away or stopped answering.
     """
-    return await _in_time(_discard_queued(server, settings, function), server, settings)
+    packets = framing.PacketReader(framing.OVERSIZE_HEAD_BYTES)
+    grab = framing.pack(constants.GRAB_JOB_UNIQ)
+    discarded = 0
+    outstanding = _DISCARD_AHEAD
+    async with _connected(server, settings) as (reader, writer):
+        writer.write(framing.pack(constants.CAN_DO, function.encode()) + grab * outstanding)
+        while outstanding:
+            data = await _in_time(reader.read(65536), server, settings)
+            if not data:
+                raise errors.ServerLost(f"job server {server}: it closed the connection")
+            for packet_type, body in packets.feed(data):
+                if packet_type == constants.NO_JOB:
+                    outstanding -= 1
+                elif packet_type & ~framing.OVERSIZE == constants.JOB_ASSIGN_UNIQ:
+                    handle = body.partition(b"\0")[0]
+                    writer.write(framing.pack(constants.WORK_FAIL, handle) + grab)
+                    discarded += 1
+    return discarded
 
 
 async def drop_function(server: Server, settings: Settings, function: str) -> bool:
@@ -57,36 +112,88 @@ async def drop_function(server: Server, settings: Settings, function: str) -> bo
 
     :raises ServerLost: the server is away or did not answer in time.
     """
-    return await _in_time(_drop_function(server, settings, function), server, settings)
+    work = _ask_line(server, settings, b"drop function " + function.encode())
+    return (await _in_time(work, server, settings)).startswith("OK")
 
 
-async def _in_time(work: Awaitable[T], server: Server, settings: Settings) -> T:
+@asynccontextmanager
+async def _connected(
+    server: Server, settings: Settings
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    connecting = asyncio.open_connection(
+        server.host,
+        server.port,
+        ssl=settings.tls,
+        server_hostname=server.host if settings.tls else None,
+    )
+    reader, writer = await _in_time(connecting, server, settings)
     try:
-        return await asyncio.wait_for(work, settings.connect_timeout)
-    except (OSError, EOFError, asyncio.TimeoutError, errors.FramingError) as error:
+        yield reader, writer
+    finally:
+        writer.close()
+
+
+async def _in_time(
+    work: Awaitable[T], server: Server, settings: Settings, timeout: float | None = None
+) -> T:
+    try:
+        return await asyncio.wait_for(work, timeout or settings.connect_timeout)
+    except (
+        OSError,
+        EOFError,
+        # A name that cannot be a host name.
+        UnicodeError,
+        asyncio.TimeoutError,
+        asyncio.LimitOverrunError,
+        errors.FramingError,
+    ) as error:
         raise errors.ServerLost(
             f"job server {server}: {str(error) or 'no answer in time'}"
         ) from None
 
 
-async def _discard_queued(server: Server, settings: Settings, function: str) -> int:
-    discarded = 0
-    packets = framing.PacketReader(framing.OVERSIZE_HEAD_BYTES)
-    grab = framing.pack(constants.GRAB_JOB_UNIQ)
+async def _ask_line(server: Server, settings: Settings, command: bytes) -> str:
     async with _connected(server, settings) as (reader, writer):
-        writer.write(framing.pack(constants.CAN_DO, function.encode()) + grab)
-        while data := await reader.read(65536):
-            for packet_type, body in packets.feed(data):
-                if packet_type == constants.NO_JOB:
-                    return discarded
-                if packet_type & ~framing.OVERSIZE == constants.JOB_ASSIGN_UNIQ:
-                    handle = body.partition(b"\0")[0]
-                    writer.write(framing.pack(constants.WORK_FAIL, handle) + grab)
-                    discarded += 1
-    raise EOFError("the server closed the connection")
+        writer.write(command + b"\n")
+        return (await reader.readuntil(b"\n")).decode("utf-8", "replace").strip()
 
 
-async def _drop_function(server: Server, settings: Settings, function: str) -> bool:
+async def _queues(server: Server, settings: Settings) -> Mapping[str, QueueState]:
     async with _connected(server, settings) as (reader, writer):
-        writer.write(b"drop function %s\n" % function.encode())
-        return (await reader.readuntil(b"\n")).startswith(b"OK")
+        writer.write(b"status\n")
+        parts: list[bytes] = []
+        # A line with a dot alone ends it, and can be cut between two reads.
+        while not b"".join(parts[-2:]).endswith((b"\n.\n", b"\n.\r\n")) and parts != [b".\n"]:
+            part = await reader.read(1 << 20)
+            if not part:
+                raise EOFError("it closed the connection")
+            parts.append(part)
+    states: dict[str, QueueState] = {}
+    for line in b"".join(parts).decode("utf-8", "replace").split("\n"):
+        # From the right: names can hold anything but a line break.
+        fields = line.rsplit("\t", 3)
+        if len(fields) == 4 and all(field.strip().isdecimal() for field in fields[1:]):
+            states[fields[0]] = QueueState(*map(int, fields[1:]))
+    return states
+
+
+async def _ask(server: Server, settings: Settings, packet: bytes) -> Answer:
+    packets = framing.PacketReader(64 << 20)
+    parts: list[bytes] = []
+    warning = b""
+    async with _connected(server, settings) as (reader, writer):
+        writer.write(packet)
+        while received := await reader.read(65536):
+            for packet_type, body in packets.feed(received):
+                data = body.partition(b"\0")[2]
+                if packet_type == framing.WORK_DATA:
+                    parts.append(data)
+                elif packet_type == constants.WORK_WARNING:
+                    warning = data
+                elif packet_type == framing.WORK_COMPLETE:
+                    return Answer(True, b"".join(parts) + data)
+                elif packet_type in (framing.WORK_FAIL, framing.WORK_EXCEPTION):
+                    return Answer(False, warning)
+                elif packet_type == constants.ERROR:
+                    raise OSError(body.replace(b"\0", b" ").decode("utf-8", "replace"))
+    raise EOFError("it closed the connection")
