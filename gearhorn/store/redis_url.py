@@ -30,6 +30,7 @@ The certificate and the name in it are verified unless the URL says
 otherwise. (redis-py did not verify the name by default before 6.0.)
 """
 
+import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -107,11 +108,18 @@ class Connections:
             )
 
     async def drop_idle(self) -> None:
-        """Drop idle connections: the server may have forgotten them all."""
-        try:
-            await self.pool.disconnect(inuse_connections=False)
-        except (RedisError, OSError):
-            pass
+        """Drop idle connections: the server may have forgotten them all.
+
+        Else each would cost somebody a timeout after an outage.
+        """
+        # Taken out first. The pool would close them where they are, and with
+        # them what another call makes of one at the same moment.
+        idle = [*self.pool._available_connections]
+        self.pool._available_connections.clear()
+        await asyncio.gather(
+            *(connection.disconnect(nowait=True) for connection in idle),
+            return_exceptions=True,
+        )
 
     async def close(self) -> None:
         """Drop all connections. Never raises."""

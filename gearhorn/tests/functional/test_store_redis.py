@@ -284,6 +284,27 @@ async def test_a_store_that_does_not_answer_is_away(start: Start) -> None:
         assert set(members.client_ids) == {"alice", "bob"}
 
 
+async def test_after_an_outage_no_old_connection_costs_a_timeout(
+    start: Start,
+) -> None:
+    server = start(Redis())
+    async with opened(server.url, "gearhorn:", 0.5) as store:
+
+        def many() -> list[Any]:
+            return [store.add("memos", str(n), None) for n in range(16)]
+
+        await asyncio.gather(*many())
+        assert isinstance(store, RedisStore)
+        idle = list(store._connections.pool._available_connections)
+        assert len(idle) > 1
+        server.pause()
+        with pytest.raises(errors.StoreAway):
+            await store.renew("one")
+        server.resume()
+        await asyncio.gather(*many())
+        assert not [c for c in idle if c.is_connected]
+
+
 async def test_a_loading_store_is_away(start: Start) -> None:
     server = start(Redis(key_load_delay="2000"))
     async with opened(server.url, "gearhorn:", 1.0) as store:
@@ -458,8 +479,8 @@ async def test_a_unix_socket(start: Start) -> None:
         async with opened(f"unix://:wrong-secret@{path}", "gearhorn:"):
             pass
     assert "secret" not in str(caught.value)
+    url = f"unix://:right-secret@{path}?db=12345"
     with pytest.raises(errors.StoreMisconfigured):
-        url = f"unix://:right-secret@{path}?db=12345"
         async with opened(url, "gearhorn:"):
             pass
     with pytest.raises(errors.StoreAway):
