@@ -35,7 +35,9 @@ from gearhorn.wire.submitter import Batch, Copy, Submitter
 LOG = logging.getLogger(__name__)
 
 LEASE_MARGIN = 1.1
-"""How many times ``cache_ttl`` a change waits for daemons that keep silent."""
+"""How many times ``cache_ttl`` a change waits for daemons that keep silent, and
+by how much a daemon reckons its ``daemon_ttl`` shorter: no two clocks run at
+the same rate."""
 
 _decode = messages.RequestDecoder(messages.Notice)
 
@@ -193,29 +195,36 @@ class Matchmaking:
         ``daemon_ttl``, so until that long after a renewal was asked for, the
         entry stands; no list is kept that could be used later than that.
         """
+        loop = asyncio.get_running_loop()
         while True:
-            try:
-                await asyncio.wait_for(self._renewal_due.wait(), self._daemon_ttl / 3)
-            except asyncio.TimeoutError:
-                pass
+            timer = loop.call_later(self._daemon_ttl / 3, self._renewal_due.set)
+            await self._renewal_due.wait()
+            timer.cancel()
             self._renewal_due.clear()
-            if await self._patience.call(self._claim, self._store.renew):
-                continue
-            LOG.warning(
-                "the entry of this daemon, %s, is gone from the store: "
-                "dropping all cached lists and joining again",
-                self._worker_id,
-            )
-            self._subscribers.keep_until = -math.inf
-            self._subscribers.drop_all()
-            await self.join()
+            try:
+                await self._renew()
+            except Exception:
+                # Once more in a while; until it works, nothing is kept.
+                LOG.exception("unexpected error while the entry was renewed")
+
+    async def _renew(self) -> None:
+        if await self._patience.call(self._claim, self._store.renew):
+            return
+        LOG.warning(
+            "the entry of this daemon, %s, is gone from the store: "
+            "dropping all cached lists and joining again",
+            self._worker_id,
+        )
+        self._subscribers.keep_until = -math.inf
+        self._subscribers.drop_all()
+        await self.join()
 
     async def _claim(self, operation: Callable[[str], Awaitable[bool | None]]) -> bool:
         """Join or renew: once, timed from before the store is asked."""
         before = clock.now()
         if await operation(self._worker_id) is False:
             return False
-        self._subscribers.keep_until = before + self._daemon_ttl
+        self._subscribers.keep_until = before + self._daemon_ttl / LEASE_MARGIN
         return True
 
     async def close(self) -> None:
@@ -290,6 +299,9 @@ class Matchmaking:
         """Send notices; whether all were confirmed before ``deadline``."""
         if not worker_ids:
             return True
+        if clock.now() >= deadline:
+            # The store was away for so long that nobody's word is needed.
+            return False
         notices = _Notices(topic, worker_ids)
         notices.send(self._submitter, self._topic)
         try:

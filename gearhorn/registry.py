@@ -15,8 +15,10 @@ Each request is a task of its own: it changes the store, has every daemon
 confirm that it knows, and only then answers.
 """
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection
+from typing import ParamSpec
 
 from gearhorn import errors, messages
 from gearhorn.matchmaking import Matchmaking
@@ -27,6 +29,8 @@ from gearhorn.tasks import Tasks
 from gearhorn.wire.grabber import Job
 
 LOG = logging.getLogger(__name__)
+
+P = ParamSpec("P")
 
 _decode_register = messages.RequestDecoder(messages.Register)
 _decode_unregister = messages.RequestDecoder(messages.Unregister)
@@ -107,28 +111,37 @@ class Registry:
             raise errors.ReservedQueue(
                 f"the queue {queue} is a function of the daemon; use another topic or client_id"
             )
-        changes = await self._patience.call(
-            self._store.add, request.topic, request.client_id, request.ttl
-        )
-        await self._confirm(changes)
+        await self._change(self._store.add, request.topic, request.client_id, request.ttl)
         return messages.Subscription(topic=request.topic, client_id=request.client_id, queue=queue)
 
     async def _unregister(self, request: messages.Unregister) -> messages.Subscription:
         if request.topic == self._matchmaking_topic:
             await self._matchmaking.remove_by_hand(request.client_id)
         else:
-            await self._confirm(
-                await self._patience.call(self._store.remove, request.topic, request.client_id)
-            )
+            await self._change(self._store.remove, request.topic, request.client_id)
         return messages.Subscription(
             topic=request.topic,
             client_id=request.client_id,
             queue=messages.queue_name(request.topic, request.client_id),
         )
 
-    async def _confirm(self, changes: Collection[Change]) -> None:
-        for change in changes:
-            await self._matchmaking.confirm(change)
+    async def _change(
+        self,
+        operation: Callable[P, Awaitable[Collection[Change]]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> None:
+        """Change the store, and return once every daemon honours it.
+
+        A store that was restarted or failed over meanwhile may have lost the
+        change, so it is made again: that is harmless where it is there.
+        """
+        while True:
+            run = self._store.run_changed_at
+            changes = await self._patience.call(operation, *args, **kwargs)
+            await asyncio.gather(*map(self._matchmaking.confirm, changes))
+            if self._store.run_changed_at == run:
+                return
 
     async def close(self) -> None:
         """Stop what is under way; its jobs are not answered."""

@@ -54,52 +54,59 @@ class Upkeep:
         self._retire = retire
         self._to_retire: dict[str, int] = {}
         """Daemons whose function may still be there, and attempts left."""
+        self._unconfirmed: set[Change] = set()
+        """Changes that were unconfirmed when that was last looked at."""
         self._tasks = Tasks()
         matchmaking.on_removed = self._daemon_removed
 
     def start(self) -> None:
         """Begin."""
-        self._tasks.start(self._reap_subscriptions())
-        self._tasks.start(self._confirm_forgotten())
-        self._tasks.start(self._reap_daemons())
+        for interval, work in (
+            (REAP_S, self._reap_subscriptions),
+            (2 * LEASE_MARGIN * self._cache_ttl, self._confirm_forgotten),
+            (self._daemon_ttl / 3, self._reap_daemons),
+        ):
+            self._tasks.start(self._repeat(interval, work))
 
     async def close(self) -> None:
         """End."""
         await self._tasks.cancel()
 
+    async def _repeat(self, interval: float, work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await asyncio.sleep(interval)
+            try:
+                await work()
+            except Exception:
+                # Nobody else would do it the next time.
+                LOG.exception("unexpected error in the upkeep")
+
     def _daemon_removed(self, worker_id: str) -> None:
         self._to_retire[worker_id] = RETIRE_ATTEMPTS
 
     async def _reap_subscriptions(self) -> None:
-        while True:
-            await asyncio.sleep(REAP_S)
-            changes = await self._patience.call(self._store.reap, REAP_MOST)
-            if changes:
-                LOG.info(
-                    "subscriptions expired in %d topics: %s",
-                    len(changes),
-                    ", ".join(repr(change.topic) for change in changes[:10]),
-                )
-                await self._confirm(changes)
+        changes = await self._patience.call(self._store.reap, REAP_MOST)
+        if changes:
+            LOG.info(
+                "subscriptions expired in %d topics: %s",
+                len(changes),
+                ", ".join(repr(change.topic) for change in changes[:10]),
+            )
+            await self._confirm(changes)
 
     async def _confirm_forgotten(self) -> None:
         """Confirm changes whose daemon died before it could."""
-        seen: set[Change] = set()
-        while True:
-            await asyncio.sleep(2 * LEASE_MARGIN * self._cache_ttl)
-            changes = set(await self._patience.call(self._store.unconfirmed, REAP_MOST))
-            await self._confirm(changes & seen)
-            seen = changes
+        changes = set(await self._patience.call(self._store.unconfirmed, REAP_MOST))
+        before, self._unconfirmed = self._unconfirmed, changes
+        await self._confirm(changes & before)
 
     async def _confirm(self, changes: Iterable[Change]) -> None:
         await asyncio.gather(*map(self._matchmaking.confirm, changes))
 
     async def _reap_daemons(self) -> None:
-        while True:
-            await asyncio.sleep(self._daemon_ttl / 3)
-            await self._matchmaking.reap_daemons()
-            for worker_id in list(self._to_retire):
-                await self._try_to_retire(worker_id)
+        await self._matchmaking.reap_daemons()
+        for worker_id in list(self._to_retire):
+            await self._try_to_retire(worker_id)
 
     async def _try_to_retire(self, worker_id: str) -> None:
         self._to_retire[worker_id] -= 1
