@@ -284,6 +284,9 @@ class ForegroundDelivery(Delivery):
     def copy_answered(self, copy: Copy, packet_type: int, data: bytes) -> None:
         """Take an answer, or a part of one where results are gathered."""
         key = copy.key
+        if packet_type == framing.WORK_COMPLETE and not self._gather:
+            self._close(key)
+            return
         kind = packet_type & ~framing.OVERSIZE
         if self._gather and kind in (framing.WORK_DATA, framing.WORK_COMPLETE):
             self._results.add(key, data, whole=kind == packet_type)

@@ -173,72 +173,117 @@ class Batch:
 class Copy:
     """A foreground copy that a server has queued and no one has answered."""
 
-    __slots__ = ("batch", "handle", "index", "routes")
+    __slots__ = ("batch", "handle", "key", "routes")
 
-    def __init__(
-        self,
-        batch: Batch,
-        index: int,
-        handle: bytes,
-        routes: "dict[bytes, deque[Copy]]",
-    ) -> None:
+    def __init__(self, batch: Batch, key: str, handle: bytes, routes: "_Routes") -> None:
         self.batch = batch
-        self.index = index
+        self.key = key
         self.handle = handle
         self.routes = routes
 
-    @property
-    def key(self) -> str:
-        """What the listener calls this copy."""
-        return self.batch.keys[self.index]
-
     def forget(self) -> None:
         """Drop the answer, if it still comes."""
-        copies = self.routes.get(self.handle)
-        if copies is not None and self in copies:
-            copies.remove(self)
-            if not copies:
-                del self.routes[self.handle]
+        self.routes.remove(self)
+
+
+class _Routes:
+    """Which copy an answer is for, by the handle that the answer carries.
+
+    Two copies coalesced by their unique have one handle, and each gets all of
+    the answer's packets: ``_twins`` holds such copies, in order.
+    """
+
+    __slots__ = ("_twins", "by_handle")
+
+    def __init__(self) -> None:
+        self.by_handle: dict[bytes, Copy] = {}
+        self._twins: dict[bytes, deque[Copy]] = {}
+
+    def add(self, copy: Copy) -> None:
+        first = self.by_handle.setdefault(copy.handle, copy)
+        if first is not copy:
+            self._twins.setdefault(copy.handle, deque((first,))).append(copy)
+
+    def remove(self, copy: Copy) -> None:
+        """Forget ``copy``, if it is there."""
+        twins = self._twins.get(copy.handle)
+        if twins is not None and copy in twins:
+            twins.remove(copy)
+            self._settle(copy.handle, twins)
+        elif self.by_handle.get(copy.handle) is copy:
+            del self.by_handle[copy.handle]
+
+    def part(self, handle: bytes) -> Copy | None:
+        """The copy that a packet is for that is not the last."""
+        twins = self._twins.get(handle)
+        if twins is None:
+            return self.by_handle.get(handle)
+        twins.rotate(-1)
+        return twins[-1]
+
+    def last(self, handle: bytes) -> Copy | None:
+        """The copy that the last packet of an answer is for."""
+        if not self._twins or handle not in self._twins:
+            return self.by_handle.pop(handle, None)
+        twins = self._twins[handle]
+        copy = twins.popleft()
+        self._settle(handle, twins)
+        return copy
+
+    def _settle(self, handle: bytes, twins: deque[Copy]) -> None:
+        self.by_handle[handle] = twins[0]
+        if len(twins) == 1:
+            del self._twins[handle]
+
+    def all(self) -> list[Copy]:
+        """Every copy whose answer is missing."""
+        alone = [c for handle, c in self.by_handle.items() if handle not in self._twins]
+        return alone + [copy for twins in self._twins.values() for copy in twins]
 
 
 class _Outbox:
     """What one connection has to send and has in flight."""
 
     __slots__ = (
+        "answered",
         "batch",
-        "block",
         "due",
-        "full",
         "lanes",
+        "parts",
         "routes",
-        "sent_at",
+        "sent",
         "size",
         "stop",
+        "timed",
+        "waiting",
     )
 
     def __init__(self) -> None:
         self.lanes: dict[str, deque[Batch]] = {}
-        self.block: deque[tuple[Batch, int]] = deque()
-        """The rest of the block in flight: batches, each with where its part
-        of the block ends."""
+        self.parts: deque[tuple[Batch, int]] = deque()
+        """What is in flight behind ``batch``: batches, each with where the
+        part of it that was sent at one time ends."""
         self.batch: Batch | None = None
         """The batch whose copy the next answer is for."""
         self.stop = 0
+        """Where the part of it ends that is in flight."""
+        self.sent = 0
+        self.answered = 0
         self.size = BLOCK_FIRST
-        self.full = False
-        self.sent_at = 0.0
+        """How many copies may be unanswered."""
+        self.timed: deque[tuple[int, float]] = deque()
+        """Of each full block in flight: ``sent`` behind it, and when."""
+        self.waiting = 0
+        """How many copies the lanes hold."""
         self.due = False
-        # Two copies coalesced by their unique have one handle, and each gets
-        # all of the answer's packets.
-        self.routes: dict[bytes, deque[Copy]] = {}
+        self.routes = _Routes()
 
-    def next_batch(self) -> bool:
-        """Turn to the next part of the block; false at its end."""
-        if self.block:
-            self.batch, self.stop = self.block.popleft()
-            return True
-        self.batch = None
-        return False
+    def next_part(self) -> None:
+        """Turn to the next part in flight, if there is one."""
+        if self.parts:
+            self.batch, self.stop = self.parts.popleft()
+        else:
+            self.batch = None
 
 
 class Submitter(LoopClient, gear.Client):
@@ -263,61 +308,72 @@ class Submitter(LoopClient, gear.Client):
         if lane is None:
             lane = outbox.lanes[batch.lane] = deque()
         lane.append(batch)
-        if outbox.batch is None and not outbox.due:
-            # Not at once: what else this turn of the loop submits goes into
-            # the same block.
-            outbox.due = True
-            connection.loop.call_soon(self._send_block, connection)
+        outbox.waiting += len(batch.queues)
+        self._send_soon(connection, outbox)
 
     def packets_received(
         self, connection: Connection, packets: Sequence[tuple[int, bytes]]
     ) -> None:
         outbox = self._outboxes.get(connection)
-        for packet_type, body in packets:
-            if outbox is None:
+        if outbox is None:
+            for packet_type, body in packets:
                 self.other_packet(connection, packet_type, body)
-            elif packet_type == constants.JOB_CREATED:
+            return
+        routes = outbox.routes
+        for packet_type, body in packets:
+            if packet_type == constants.JOB_CREATED:
                 batch = outbox.batch
                 if batch is None:
                     connection.abort("it created a job that was not asked for")
                     return
                 if batch.foreground and not batch.cancelled:
-                    self._route(outbox, batch, body)
-                batch.created += 1
-                if batch.created == outbox.stop:
-                    self._part_answered(connection, outbox, batch)
+                    copy = Copy(batch, batch.keys[batch.created], body, routes)
+                    routes.add(copy)
+                    batch.listener.copy_created(copy)
+                self._count_answer(outbox, batch)
             elif packet_type == constants.WORK_COMPLETE:
                 handle, _, data = body.partition(b"\0")
-                self._answered(outbox, packet_type, handle, data)
+                answered = routes.last(handle)
+                if answered is not None:
+                    answered.batch.listener.copy_answered(answered, packet_type, data)
             else:
                 self._other_answer(connection, outbox, packet_type, body)
+        if outbox.timed and outbox.answered >= outbox.timed[0][0]:
+            self._adapt(outbox, connection.loop.time())
+        self._send_soon(connection, outbox)
 
     @staticmethod
-    def _route(outbox: _Outbox, batch: Batch, handle: bytes) -> None:
-        copy = Copy(batch, batch.created, handle, outbox.routes)
-        copies = outbox.routes.get(handle)
-        if copies is None:
-            outbox.routes[handle] = deque((copy,))
-        else:
-            copies.append(copy)
-        batch.listener.copy_created(copy)
-
-    def _part_answered(self, connection: Connection, outbox: _Outbox, batch: Batch) -> None:
-        if batch.created == len(batch.queues) and not batch.cancelled:
-            batch.listener.batch_created(batch)
-        if not outbox.next_batch():
-            if outbox.full:
-                self._adapt(outbox, connection.loop.time() - outbox.sent_at)
-            if outbox.lanes and not outbox.due:
-                outbox.due = True
-                connection.loop.call_soon(self._send_block, connection)
+    def _count_answer(outbox: _Outbox, batch: Batch) -> None:
+        outbox.answered += 1
+        batch.created += 1
+        if batch.created == outbox.stop:
+            outbox.next_part()
+            if batch.created == len(batch.queues) and not batch.cancelled:
+                batch.listener.batch_created(batch)
 
     @staticmethod
-    def _adapt(outbox: _Outbox, elapsed: float) -> None:
-        if elapsed <= BLOCK_FAST_S:
-            outbox.size = min(BLOCK_MAX, outbox.size * 2)
-        else:
-            outbox.size = max(BLOCK_MIN, outbox.size // 2)
+    def _adapt(outbox: _Outbox, now: float) -> None:
+        while outbox.timed and outbox.answered >= outbox.timed[0][0]:
+            _, sent_at = outbox.timed.popleft()
+            if now - sent_at <= BLOCK_FAST_S:
+                outbox.size = min(BLOCK_MAX, outbox.size * 2)
+            else:
+                outbox.size = max(BLOCK_MIN, outbox.size // 2)
+
+    def _send_soon(self, connection: Connection, outbox: _Outbox) -> None:
+        """Send a block if all is answered, or half of it and half one waits.
+
+        Not at once: what else this turn of the loop submits goes with it.
+        """
+        unanswered = outbox.sent - outbox.answered
+        half = outbox.size // 2
+        if (
+            outbox.waiting
+            and not outbox.due
+            and (not unanswered or unanswered <= half <= outbox.waiting)
+        ):
+            outbox.due = True
+            connection.loop.call_soon(self._send_block, connection)
 
     def _other_answer(
         self,
@@ -334,32 +390,23 @@ class Submitter(LoopClient, gear.Client):
             constants.WORK_DATA,
         ):
             handle, _, data = body.partition(b"\0")
-            self._answered(outbox, packet_type, handle, data)
+            routes = outbox.routes
+            copy = routes.part(handle) if kind == constants.WORK_DATA else routes.last(handle)
+            if copy is not None:
+                copy.batch.listener.copy_answered(copy, packet_type, data)
         elif kind == constants.ERROR and outbox.batch is not None:
             # Replies come in the order of requests and the connection sends
             # nothing but submissions, so it is this copy's.
             batch = outbox.batch
             if not batch.cancelled:
                 batch.listener.copy_refused(batch, batch.created)
-            batch.created += 1
-            if batch.created == outbox.stop:
-                self._part_answered(connection, outbox, batch)
-        elif kind not in (constants.WORK_STATUS, constants.WORK_WARNING):
-            self.other_packet(connection, packet_type, body)
-
-    @staticmethod
-    def _answered(outbox: _Outbox, packet_type: int, handle: bytes, data: bytes) -> None:
-        copies = outbox.routes.get(handle)
-        if copies is None:
-            return
-        copy = copies[0]
-        if packet_type & ~framing.OVERSIZE == constants.WORK_DATA:
-            copies.rotate(-1)
+            self._count_answer(outbox, batch)
+        elif kind in (constants.WORK_STATUS, constants.WORK_WARNING):
+            handle, _, data = body.partition(b"\0")
+            for copy in outbox.routes.get(handle, ()):
+                self.copy_told(copy, packet_type, data)
         else:
-            copies.popleft()
-            if not copies:
-                del outbox.routes[handle]
-        copy.batch.listener.copy_answered(copy, packet_type, data)
+            self.other_packet(connection, packet_type, body)
 
     def _send_block(self, connection: Connection) -> None:
         outbox = self._outboxes.get(connection)
@@ -367,34 +414,39 @@ class Submitter(LoopClient, gear.Client):
             return
         outbox.due = False
         parts: list[bytes] = []
-        self._fill(outbox, parts)
+        full = self._fill(outbox, parts)
         if parts:
             connection.write(b"".join(parts))
             connection.flush()
-            outbox.sent_at = connection.loop.time()
-            outbox.next_batch()
+            if full:
+                outbox.timed.append((outbox.sent, connection.loop.time()))
+            if outbox.batch is None:
+                outbox.next_part()
 
     @staticmethod
-    def _fill(outbox: _Outbox, parts: list[bytes]) -> None:
-        """Take a block from the lanes, each in its turn."""
+    def _fill(outbox: _Outbox, parts: list[bytes]) -> bool:
+        """Take a block from the lanes, each in its turn; whether it is full."""
         lanes = outbox.lanes
-        room = outbox.size
+        room = outbox.size - (outbox.sent - outbox.answered)
+        share = max(1, room // 2)
         bytes_room = BLOCK_MAX_BYTES
         while room > 0 and bytes_room > 0 and lanes:
             lane, batches = next(iter(lanes.items()))
-            turn = room if len(lanes) == 1 else max(1, outbox.size // 2)
-            turn = min(turn, room)
+            turn = room if len(lanes) == 1 else min(share, room)
             while turn > 0 and bytes_room > 0 and batches:
                 batch = batches[0]
                 if batch.cancelled:
                     batches.popleft()
+                    outbox.waiting -= len(batch.queues) - batch.written
                     continue
                 start = batch.written
                 fits = max(1, bytes_room // batch.packet_bytes)
                 stop = min(start + turn, start + fits, len(batch.queues))
                 batch.pack(start, stop, parts)
                 batch.written = stop
-                outbox.block.append((batch, stop))
+                outbox.parts.append((batch, stop))
+                outbox.sent += stop - start
+                outbox.waiting -= stop - start
                 turn -= stop - start
                 room -= stop - start
                 bytes_room -= (stop - start) * batch.packet_bytes
@@ -405,7 +457,7 @@ class Submitter(LoopClient, gear.Client):
             del lanes[lane]
             if batches:
                 lanes[lane] = batches
-        outbox.full = room <= 0 or bytes_room <= 0
+        return room <= 0 or bytes_room <= 0
 
     def _onActiveConnection(self, conn: Connection) -> None:
         self._outboxes[conn] = _Outbox()
@@ -416,11 +468,10 @@ class Submitter(LoopClient, gear.Client):
         # was in flight comes first. Each batch once, though a part of it is
         # in the block and the rest in its lane.
         batches = dict.fromkeys([outbox.batch] if outbox.batch is not None else [])
-        batches.update(dict.fromkeys(batch for batch, _ in outbox.block))
+        batches.update(dict.fromkeys(batch for batch, _ in outbox.parts))
         for lane in outbox.lanes.values():
             batches.update(dict.fromkeys(lane))
-        copies = [copy for held in outbox.routes.values() for copy in held]
-        for copy in copies:
+        for copy in outbox.routes.all():
             if not copy.batch.cancelled:
                 copy.batch.listener.copy_lost(copy)
         for batch in batches:
