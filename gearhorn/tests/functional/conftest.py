@@ -1,0 +1,110 @@
+"""One daemon for all tests of the contract, each with a topic of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import uuid
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import pytest
+
+from gearhorn.tests.conftest import _show_log
+from gearhorn.tests.peer import Outcome, Peer
+from gearhorn.tests.servers import Daemon, Gearmand, Redis
+
+
+class Topic:
+    """A topic on a job server, with its publisher and its subscribers."""
+
+    def __init__(self, server: Gearmand, stack: contextlib.ExitStack) -> None:
+        self.name = f"t{uuid.uuid4().hex[:12]}"
+        self.server = server
+        self._stack = stack
+        self.client = self.peer()
+        """The connection that everything is asked for on, unless another is given."""
+
+    def peer(self, **options: Any) -> Peer:
+        return self._stack.enter_context(Peer(self.server.port, self.server.host, **options))
+
+    def queue(self, client_id: str) -> str:
+        return f"{self.name}_{client_id}"
+
+    def waiting(self, client_id: str) -> int:
+        """How many copies are in a queue, running ones too."""
+        return self.server.admin.queue(self.queue(client_id)).total
+
+    def subscribe(self, *client_ids: str, **keys: Any) -> None:
+        """Register subscribers, all at once."""
+        requests = [
+            {"topic": self.name, "client_id": client_id, **keys} for client_id in client_ids
+        ]
+        handles = [self.client.start("register_fanout_subscriber", r) for r in requests]
+        for handle in handles:
+            outcome = self.client.finish(handle, 30)
+            assert outcome.completed, outcome
+
+    def receiver(self, *client_ids: str) -> Peer:
+        """A worker for the queues of subscribers."""
+        worker = self.peer()
+        worker.can_do(*map(self.queue, client_ids))
+        return worker
+
+    def request(self, payload: object = "hello", **keys: Any) -> str:
+        return json.dumps({"topic": self.name, "payload": payload, **keys})
+
+    def start(self, payload: object = "hello", **keys: Any) -> bytes:
+        """Begin a fan-out and return the handle of its job."""
+        return self.client.start("fanout", self.request(payload, **keys))
+
+    def publish(self, payload: object = "hello", **keys: Any) -> Outcome:
+        """Fan out and wait for the end."""
+        return self.client.submit("fanout", self.request(payload, **keys))
+
+
+class NewTopic(Protocol):
+    """A topic on any job server: ``new_topic(gearmand)``."""
+
+    def __call__(self, server: Gearmand) -> Topic: ...
+
+
+@pytest.fixture
+def new_topic() -> Iterator[NewTopic]:
+    with contextlib.ExitStack() as stack:
+        yield lambda server: Topic(server, stack)
+
+
+@dataclasses.dataclass(frozen=True)
+class Service:
+    """A daemon with all options at their defaults, beside its job server."""
+
+    gearmand: Gearmand
+    daemon: Daemon
+
+
+@pytest.fixture(scope="session")
+def _service(_shared_redis: Redis) -> Iterator[Service]:
+    with Gearmand() as gearmand:
+        options = {
+            "gearman.servers": gearmand.address,
+            "store.url": _shared_redis.url,
+            "store.key_prefix": f"test-{uuid.uuid4().hex[:12]}:",
+        }
+        with Daemon(options) as daemon:
+            yield Service(gearmand, daemon)
+
+
+@pytest.fixture
+def service(_service: Service, request: pytest.FixtureRequest) -> Service:
+    """The one daemon of the session: leave its processes alone."""
+    _show_log(request.node, _service.gearmand)
+    _show_log(request.node, _service.daemon)
+    return _service
+
+
+@pytest.fixture
+def topic(service: Service, new_topic: NewTopic) -> Topic:
+    """A topic of the test's own on the daemon that all share."""
+    return new_topic(service.gearmand)
