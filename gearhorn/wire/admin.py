@@ -100,6 +100,10 @@ async def discard_queued(server: Server, settings: Settings, function: str) -> i
                     handle = body.partition(b"\0")[0]
                     writer.write(framing.pack(constants.WORK_FAIL, handle) + grab)
                     discarded += 1
+        # So that the function can be dropped at once: closing is noticed late.
+        # No job is held, which this would put back. NO_JOB says it is done.
+        writer.write(framing.pack(constants.CANT_DO, function.encode()) + grab)
+        await _in_time(reader.readexactly(framing.HEADER_BYTES), server, settings)
     return discarded
 
 

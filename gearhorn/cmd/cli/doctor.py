@@ -1,0 +1,119 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""The command that looks for what is wrong."""
+
+import asyncio
+from collections import Counter, defaultdict
+from dataclasses import asdict
+
+import click
+
+from gearhorn import errors
+from gearhorn.cmd.cli.checks import Facts, Finding, findings
+from gearhorn.cmd.cli.exits import FAILED, NO_ANSWER, OK
+from gearhorn.cmd.cli.group import format_option, pass_session
+from gearhorn.cmd.cli.output import plural, printable, show_json
+from gearhorn.cmd.cli.session import Session
+from gearhorn.wire import admin
+
+
+@click.command()
+@click.option(
+    "--interval",
+    type=click.FloatRange(min=0.1),
+    default=2.0,
+    show_default=True,
+    help="Seconds between the two looks at the queues, to see which grow.",
+)
+@format_option
+@pass_session
+def doctor(session: Session, interval: float) -> None:
+    """Look for what is wrong, and say what to do about each finding.
+
+    Looks at the job servers, the daemons, their functions and their store,
+    at queues that only grow, that nobody reads or that belong to nobody, and
+    at names that collide.
+
+    Ends with 0 if all is well or there are only notes, with 1 if there is an
+    error or a warning, and with 4 if no job server can be reached.
+
+    \b
+    Examples:
+      gearhorn doctor
+      gearhorn doctor --format json | jq -r '.findings[] | select(.level != "note") | .text'
+    """
+    facts = session.run(_look(session, interval))
+    found = findings(facts)
+    if session.as_json:
+        show_json({"findings": [asdict(finding) for finding in found], **_counts(facts)})
+    else:
+        _show(facts, found)
+    if not facts.second:
+        code = NO_ANSWER
+    else:
+        code = FAILED if any(finding.level != "note" for finding in found) else OK
+    click.get_current_context().exit(code)
+
+
+async def _look(session: Session, interval: float) -> Facts:
+    facts = Facts(interval, session.functions)
+    facts.first, _ = await session.queues()
+    if facts.first:
+        asking = asyncio.ensure_future(_ask_daemons(session, facts))
+        await asyncio.sleep(interval)
+        await asking
+    facts.second, faults = await session.queues()
+    facts.faults = {server: str(fault) for server, fault in faults.items()}
+    for server in facts.second:
+        try:
+            facts.versions[server] = await admin.version(server, session.wire)
+        except errors.ServerLost as fault:
+            facts.faults[server] = str(fault)
+    return facts
+
+
+async def _ask_daemons(session: Session, facts: Facts) -> None:
+    subscriptions = defaultdict(list)
+    try:
+        facts.status = await session.status()
+        facts.daemons = await session.daemons()
+        for row in await session.topics():
+            if row.topic != facts.status.matchmaking_topic:
+                for subscriber in await session.subscribers(row.topic):
+                    subscriptions[subscriber.queue].append((row.topic, subscriber.client_id))
+        facts.subscriptions = subscriptions
+    except errors.GearhornError as error:
+        facts.query_fault = error.code, str(error)
+
+
+def _counts(facts: Facts) -> dict[str, int]:
+    held = [pair for pairs in (facts.subscriptions or {}).values() for pair in pairs]
+    return {
+        "servers": len(facts.second),
+        "daemons": len(facts.daemons or ()),
+        "topics": len({topic for topic, _ in held}),
+        "subscribers": len(held),
+    }
+
+
+def _show(facts: Facts, found: list[Finding]) -> None:
+    for finding in found:
+        click.echo(f"{finding.level.upper():8} {printable(finding.text)}")
+        click.echo(f"{'':8} {printable(finding.advice)}")
+    counts = _counts(facts)
+    seen = ", ".join(plural(number, what[:-1]) for what, number in counts.items())
+    levels = Counter(finding.level for finding in found)
+    verdict = ", ".join(plural(levels[level], level) for level in ("error", "warning", "note"))
+    click.echo(f"Seen: {seen}. Found: {verdict}.")
+
+
+COMMANDS = (doctor,)

@@ -1,0 +1,85 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""What the command's exit code says."""
+
+import json
+
+import click
+
+from gearhorn import errors
+
+OK = 0
+FAILED = 1
+"""It was done in part or not at all: some copies were not delivered, doctor
+found something, the answer to a question was no."""
+USAGE = 2
+"""The command line is wrong; click's own code."""
+REFUSED = 3
+"""The daemon refused the request, or would: the message has the code."""
+NO_ANSWER = 4
+"""No job server can be reached, no daemon serves it, or none answered in time."""
+STORE = 5
+"""The daemon answered that its store does not do what it is asked."""
+
+
+class Failure(click.ClickException):
+    """Ends the command with :data:`FAILED`.
+
+    :param code: which error it is, one of those in :mod:`gearhorn.errors`.
+    """
+
+    exit_code = FAILED
+
+    def __init__(self, message: str, code: str = "failed") -> None:
+        super().__init__(message)
+        self.code = code
+        context = click.get_current_context(silent=True)
+        self._as_json = context is not None and getattr(context.find_root().obj, "as_json", False)
+
+    def show(self, file: object = None) -> None:
+        """Say it on standard error, in the format asked for."""
+        if self._as_json:
+            click.echo(json.dumps({"error": self.code, "message": self.message}), err=True)
+        else:
+            click.echo(f"Error: {self.message}", err=True)
+
+
+class _Usage(Failure):
+    exit_code = USAGE
+
+
+class _Refused(Failure):
+    exit_code = REFUSED
+
+
+class _NoAnswer(Failure):
+    exit_code = NO_ANSWER
+
+
+class _StoreFault(Failure):
+    exit_code = STORE
+
+
+_FAILURES: dict[type[errors.GearhornError], type[Failure]] = {
+    errors.ConfigurationError: _Usage,
+    errors.InvalidServer: _Usage,
+    errors.RequestError: _Refused,
+    errors.WireError: _NoAnswer,
+    errors.StoreError: _StoreFault,
+    errors.GearhornError: Failure,
+}
+
+
+def failure_of(error: errors.GearhornError) -> Failure:
+    """How the command ends after ``error``."""
+    kind = next(kind for raised, kind in _FAILURES.items() if isinstance(error, raised))
+    return kind(str(error), error.code)

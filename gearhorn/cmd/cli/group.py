@@ -1,0 +1,176 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""The options that stand before every command."""
+
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from gearhorn import errors
+from gearhorn.cmd.cli.exits import failure_of
+from gearhorn.cmd.cli.session import FUNCTIONS, Session
+from gearhorn.version import installed_version
+from gearhorn.wire import servers
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+FORMATS = click.Choice(["table", "json"])
+
+pass_session = click.make_pass_decorator(Session)
+
+
+class _Group(click.Group):
+    """Turns gearhorn's errors into messages and exit codes."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except errors.GearhornError as error:
+            raise failure_of(error) from error
+
+
+def _split(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> list[str]:
+    """Several in one value too, as the environment has them."""
+    return [part for value in values for part in re.split(r"[,\s]+", value) if part]
+
+
+def format_option(command: Decorated) -> Decorated:
+    """``--format`` behind the command as well, where people write it."""
+
+    def take(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+        if value is not None:
+            ctx.find_root().obj.as_json = value == "json"
+
+    return click.option(
+        "--format",
+        type=FORMATS,
+        expose_value=False,
+        callback=take,
+        help="As before the command: tables for people, or JSON for scripts.",
+    )(command)
+
+
+@click.group(
+    cls=_Group,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="""
+    \b
+    Exit codes:
+      0  done
+      1  done in part or not at all: copies that failed, findings of doctor
+      2  the command line is wrong
+      3  the request was refused
+      4  no job server, no daemon, or no answer in time
+      5  the daemon cannot use its store
+
+    \b
+    Examples:
+      gearhorn publish officememos "please go home early today."
+      gearhorn listen officememos --as alice
+      gearhorn --server jobs1:4730 --server jobs2:4730 doctor
+      GEARHORN_SERVERS="jobs1:4730 jobs2:4730" gearhorn topics
+    """,
+)
+@click.option(
+    "-s",
+    "--server",
+    "addresses",
+    multiple=True,
+    envvar="GEARHORN_SERVERS",
+    show_envvar=True,
+    default=[f"127.0.0.1:{servers.DEFAULT_PORT}"],
+    show_default=True,
+    callback=_split,
+    metavar="HOST[:PORT]",
+    help="A job server; give all that the daemons use.",
+)
+@click.option(
+    "--tls-ca",
+    type=click.Path(dir_okay=False),
+    envvar="GEARHORN_TLS_CA",
+    show_envvar=True,
+    help="Use TLS; the file of the authority that signed the servers' certificates.",
+)
+@click.option(
+    "--tls-cert",
+    type=click.Path(dir_okay=False),
+    envvar="GEARHORN_TLS_CERT",
+    show_envvar=True,
+    help="The file of the certificate to show them.",
+)
+@click.option(
+    "--tls-key",
+    type=click.Path(dir_okay=False),
+    envvar="GEARHORN_TLS_KEY",
+    show_envvar=True,
+    help="The file of its key.",
+)
+@click.option(
+    "--format",
+    "format_",
+    type=FORMATS,
+    default="table",
+    envvar="GEARHORN_FORMAT",
+    show_envvar=True,
+    show_default=True,
+    help="Tables for people, or JSON for scripts.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=30.0,
+    envvar="GEARHORN_TIMEOUT",
+    show_envvar=True,
+    show_default=True,
+    help="How many seconds a daemon has for an answer.",
+)
+@click.option(
+    "--function",
+    "functions",
+    multiple=True,
+    envvar="GEARHORN_FUNCTIONS",
+    show_envvar=True,
+    metavar="NAME=FUNCTION",
+    help="What the daemons call a function, where they are configured to call it otherwise: "
+    f"NAME is {', '.join(FUNCTIONS)}.",
+)
+@click.version_option(installed_version(), prog_name="gearhorn")
+@click.pass_context
+def gearhorn(
+    ctx: click.Context,
+    addresses: list[str],
+    tls_ca: str | None,
+    tls_cert: str | None,
+    tls_key: str | None,
+    format_: str,
+    timeout: float,
+    functions: tuple[str, ...],
+) -> None:
+    """Publish to topics, listen to them, and look after gearhorn's daemons.
+
+    All goes through the job servers; the store is the daemons' own.
+    """
+    wire = servers.Settings(
+        tls=servers.tls_context(tls_ca, tls_cert, tls_key),
+        connect_timeout=min(timeout, servers.Settings.connect_timeout),
+    )
+    session = Session(servers.parse_servers(addresses), wire, timeout, format_ == "json")
+    for text in functions:
+        name, equals, function = text.partition("=")
+        if name not in FUNCTIONS or not equals or not function:
+            raise click.UsageError(
+                f"--function {text}: write NAME=FUNCTION, where NAME is {', '.join(FUNCTIONS)}"
+            )
+        session.functions[name] = function
+    ctx.obj = session

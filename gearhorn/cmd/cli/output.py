@@ -1,0 +1,67 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Tables for people, JSON for scripts."""
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import click
+
+Row = dict[str, Any]
+
+
+def show_json(document: Any) -> None:
+    """Print one JSON document on one line."""
+    click.echo(json.dumps(document, ensure_ascii=False))
+
+
+def show_table(rows: Sequence[Row], columns: Sequence[str], nothing: str) -> None:
+    """Print ``columns`` of the rows, or ``nothing`` on standard error if there are none."""
+    if not rows:
+        click.echo(nothing, err=True)
+        return
+    titles = [column.replace("_", " ").upper() for column in columns]
+    cells = [[printable(row[column]) for column in columns] for row in rows]
+    widths = [max(map(len, column)) for column in zip(titles, *cells, strict=True)]
+    right = [isinstance(rows[0][column], (int, float)) for column in columns]
+    for line in (titles, *cells):
+        aligned = (
+            cell.rjust(width) if numeric else cell.ljust(width)
+            for cell, width, numeric in zip(line, widths, right, strict=True)
+        )
+        click.echo("  ".join(aligned).rstrip())
+
+
+def printable(value: object) -> str:
+    """The value as text that cannot move the cursor of a terminal."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(value))
+
+
+def seconds(value: float) -> str:
+    """A duration for people, in the unit that fits."""
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if abs(value) >= 2 * size:
+            return f"{value / size:.0f} {unit}"
+    return f"{value:.0f} s"
+
+
+def plural(count: int, one: str) -> str:
+    """``2 jobs`` and ``1 job``."""
+    return f"{count} {one}" if count == 1 else f"{count} {one}s"
+
+
+def listed(names: Iterable[str], most: int = 5) -> str:
+    """The names, or the first of them and how many there are."""
+    names = list(names)
+    shown = ", ".join(map(printable, names[:most]))
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

@@ -1,0 +1,109 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""The commands that change who subscribes."""
+
+import click
+
+from gearhorn import messages
+from gearhorn.cmd.cli.exits import Failure
+from gearhorn.cmd.cli.group import format_option, pass_session
+from gearhorn.cmd.cli.output import printable, show_json
+from gearhorn.cmd.cli.session import Session
+
+
+@click.command()
+@click.argument("topic")
+@click.argument("client_id")
+@click.option("--ttl", type=float, help="End the subscription after so many seconds.")
+@format_option
+@pass_session
+def register(session: Session, topic: str, client_id: str, ttl: float | None) -> None:
+    """Subscribe CLIENT_ID to TOPIC.
+
+    A repeat does no harm: with --ttl it renews the subscription, without it
+    makes it permanent.
+
+    \b
+    Examples:
+      gearhorn register officememos alice
+      gearhorn register officememos visitor --ttl 3600
+    """
+    request = messages.Register(topic=topic, client_id=client_id, ttl=ttl)
+    session.run(session.ask("register", request))
+    _show(session, topic, client_id, "{client_id} receives {topic} in the queue {queue}.")
+
+
+@click.command()
+@click.argument("topic")
+@click.argument("client_id")
+@format_option
+@pass_session
+def unregister(session: Session, topic: str, client_id: str) -> None:
+    """End the subscription of CLIENT_ID to TOPIC, if there is one.
+
+    What waits in its queue stays there: see purge.
+
+    \b
+    Example:
+      gearhorn unregister officememos alice
+    """
+    request = messages.Unregister(topic=topic, client_id=client_id)
+    session.run(session.ask("unregister", request))
+    _show(session, topic, client_id, "{client_id} receives {topic} no more.")
+
+
+def _show(session: Session, topic: str, client_id: str, sentence: str) -> None:
+    names = {
+        "topic": topic,
+        "client_id": client_id,
+        "queue": messages.queue_name(topic, client_id),
+    }
+    if session.as_json:
+        show_json(names)
+    else:
+        click.echo(printable(sentence.format_map(names)))
+
+
+@click.command("remove-daemon")
+@click.argument("worker_id")
+@format_option
+@pass_session
+def remove_daemon(session: Session, worker_id: str) -> None:
+    """Remove the entry of a daemon that is dead, by its worker id.
+
+    The other daemons do this by themselves after a while. The answer takes as
+    long as a list that the daemon may have cached can be used. One that lives
+    makes its entry anew.
+
+    \b
+    Example:
+      gearhorn remove-daemon jobs1-4242-0a1b2c3d
+    """
+
+    async def remove() -> bool:
+        known = {row.worker_id for row in await session.daemons()}
+        if worker_id not in known:
+            return False
+        status = await session.status()
+        request = messages.Unregister(topic=status.matchmaking_topic, client_id=worker_id)
+        await session.ask("unregister", request)
+        return True
+
+    if not session.run(remove()):
+        raise Failure(f"there is no daemon {printable(worker_id)}: see gearhorn daemons")
+    if session.as_json:
+        show_json({"worker_id": worker_id})
+    else:
+        click.echo(f"The entry of {printable(worker_id)} is removed.")
+
+
+COMMANDS = (register, unregister, remove_daemon)

@@ -1,0 +1,175 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""The job servers that the command was told of, and what is asked through them."""
+
+import asyncio
+import time
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import msgspec
+
+from gearhorn import errors, messages
+from gearhorn.messages import DaemonRow, Page, Query, StatusRow, SubscriberRow, TopicRow
+from gearhorn.wire import admin
+from gearhorn.wire.admin import QueueState
+from gearhorn.wire.servers import Server, Settings
+
+T = TypeVar("T")
+Row = TypeVar("Row")
+
+FUNCTIONS = {
+    "register": "register_fanout_subscriber",
+    "unregister": "unregister_fanout_subscriber",
+    "fanout": "fanout",
+    "query": "fanout_query",
+}
+"""The functions of the daemon that the command uses, by the name of the option."""
+
+
+class NoDaemon(errors.WireError):
+    """No daemon serves the function on any job server that can be reached."""
+
+    code = "no_daemon"
+
+
+@dataclass
+class Session:
+    """What the options before the command say.
+
+    :param timeout: how long an answer may take, in seconds.
+    """
+
+    servers: Sequence[Server]
+    wire: Settings
+    timeout: float
+    as_json: bool
+    functions: dict[str, str] = field(default_factory=lambda: dict(FUNCTIONS))
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run ``work`` on an event loop of its own."""
+        return asyncio.run(work)
+
+    async def queues(
+        self,
+    ) -> tuple[dict[Server, Mapping[str, QueueState]], dict[Server, errors.ServerLost]]:
+        """The functions of each server, and what is wrong with those that do not answer."""
+        answers = await asyncio.gather(
+            *(admin.queues(server, self.wire) for server in self.servers), return_exceptions=True
+        )
+        found: dict[Server, Mapping[str, QueueState]] = {}
+        faults: dict[Server, errors.ServerLost] = {}
+        for server, answer in zip(self.servers, answers, strict=True):
+            if isinstance(answer, errors.ServerLost):
+                faults[server] = answer
+            elif isinstance(answer, BaseException):
+                raise answer
+            else:
+                found[server] = answer
+        return found, faults
+
+    async def ask(self, name: str, request: messages.Request) -> bytes:
+        """What a daemon answers to a request.
+
+        :param name: one of :data:`FUNCTIONS`.
+        :raises GearhornError: it refused, there is none, or it did not answer.
+        """
+        function = self.functions[name]
+        deadline = time.monotonic() + self.timeout
+        found, faults = await self.queues()
+        # Where nobody works, the job would wait for somebody.
+        serving = [s for s, states in found.items() if function in states]
+        serving = [s for s in serving if found[s][function].workers]
+        if not found:
+            raise errors.ServerLost("; ".join(map(str, faults.values())))
+        if not serving:
+            raise NoDaemon(
+                f"no daemon serves the function {function} on {', '.join(map(str, found))}: "
+                "start gearhorn-fanout, or name the function with --function"
+            )
+        lost = errors.ServerLost(f"no answer from {function} in {self.timeout:g} seconds")
+        for server in serving:
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                break
+            try:
+                answer = await admin.ask(server, self.wire, function, request.encode(), remaining)
+            except errors.ServerLost as error:
+                lost = error
+                continue
+            if not answer.completed:
+                raise refusal(answer.data)
+            return answer.data
+        raise lost
+
+    async def _page(self, query: Query, row_class: type[Row]) -> Page[Row]:
+        answer = await self.ask("query", query)
+        try:
+            # A type that is made at run time, which mypy cannot follow.
+            page: Page[Row] = msgspec.json.decode(answer, type=Page[row_class])  # type: ignore[valid-type]
+        except msgspec.DecodeError as error:
+            raise errors.GearhornError(f"the daemon's answer makes no sense: {error}") from None
+        return page
+
+    async def _rows(self, row_class: type[Row], query: str, topic: str | None = None) -> list[Row]:
+        """All rows of a query, page by page."""
+        rows: list[Row] = []
+        after: str | None = None
+        while True:
+            page = await self._page(Query(query=query, topic=topic, after=after), row_class)
+            rows += page.rows
+            after = page.next
+            if after is None:
+                return rows
+
+    async def topics(self) -> list[TopicRow]:
+        """All topics that have subscribers."""
+        return await self._rows(TopicRow, messages.TOPICS)
+
+    async def subscribers(self, topic: str) -> list[SubscriberRow]:
+        """All subscribers of a topic."""
+        return await self._rows(SubscriberRow, messages.SUBSCRIBERS, topic)
+
+    async def daemons(self) -> list[DaemonRow]:
+        """All daemons that have an entry in the store."""
+        return await self._rows(DaemonRow, messages.DAEMONS)
+
+    async def status(self) -> StatusRow:
+        """How the daemon is that answers."""
+        (row,) = await self._rows(StatusRow, messages.STATUS)
+        return row
+
+
+def total(found: Mapping[Server, Mapping[str, QueueState]], function: str) -> QueueState:
+    """The state of a function on all servers together."""
+    states = [states[function] for states in found.values() if function in states]
+    return QueueState(*(sum(column) for column in zip(*states, strict=True))) if states else _NONE
+
+
+_NONE = QueueState(0, 0, 0)
+
+
+def refusal(data: bytes) -> errors.GearhornError:
+    """The error that a daemon's refusal stands for."""
+    try:
+        refused = msgspec.json.decode(data, type=messages.Refusal)
+    except msgspec.DecodeError:
+        return errors.GearhornError("the job failed, and the daemon did not say why")
+    kinds = {kind.code: kind for kind in _kinds(errors.GearhornError)}
+    error = kinds.get(refused.error, errors.GearhornError)(refused.message)
+    error.code = refused.error
+    return error
+
+
+def _kinds(kind: type[errors.GearhornError]) -> list[type[errors.GearhornError]]:
+    return [kind, *(found for below in kind.__subclasses__() for found in _kinds(below))]

@@ -1,0 +1,130 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""The commands that show topics, subscribers and daemons."""
+
+import click
+
+from gearhorn.cmd.cli.exits import FAILED
+from gearhorn.cmd.cli.group import format_option, pass_session
+from gearhorn.cmd.cli.output import Row, seconds, show_json, show_table
+from gearhorn.cmd.cli.session import Session, total
+from gearhorn.messages import DaemonRow
+
+
+@click.command()
+@format_option
+@pass_session
+def topics(session: Session) -> None:
+    """Show the topics that have subscribers, and how many.
+
+    The daemons subscribe to a topic of their own, which is shown as well.
+
+    \b
+    Example:
+      gearhorn topics
+    """
+    rows = [
+        {"topic": row.topic, "subscribers": row.subscribers}
+        for row in session.run(session.topics())
+    ]
+    if session.as_json:
+        show_json(rows)
+    else:
+        show_table(rows, ("topic", "subscribers"), "No topic has subscribers.")
+
+
+@click.command()
+@click.argument("topic")
+@format_option
+@pass_session
+def subscribers(session: Session, topic: str) -> None:
+    """Show the subscribers of TOPIC and their queues.
+
+    How many messages wait or are being worked on, and how many workers are
+    connected, is what all job servers say together. Ends with 1 if one of
+    them cannot be asked.
+
+    \b
+    Examples:
+      gearhorn subscribers officememos
+      gearhorn subscribers officememos --format json | jq '.[] | select(.workers == 0)'
+    """
+    found = session.run(session.subscribers(topic))
+    queues, faults = session.run(session.queues())
+    rows: list[Row] = []
+    for row in found:
+        state = total(queues, row.queue)
+        rows.append(
+            {
+                "client_id": row.client_id,
+                "queue": row.queue,
+                "expires_in": row.expires_in,
+                "waiting": state.total - state.running,
+                "running": state.running,
+                "workers": state.workers,
+            }
+        )
+    if session.as_json:
+        show_json(rows)
+    else:
+        for row_ in rows:
+            row_["expires"] = _expiry(row_["expires_in"])
+        columns = ("client_id", "queue", "waiting", "running", "workers", "expires")
+        show_table(rows, columns, f"{topic} has no subscribers.")
+    for fault in faults.values():
+        click.echo(f"Warning: without the numbers of {fault}", err=True)
+    if faults:
+        click.get_current_context().exit(FAILED)
+
+
+def _expiry(expires_in: float | None) -> str:
+    if expires_in is None:
+        return "never"
+    return f"in {seconds(expires_in)}" if expires_in > 0 else "now"
+
+
+@click.command()
+@format_option
+@pass_session
+def daemons(session: Session) -> None:
+    """Show the daemons and when each was last seen.
+
+    A daemon renews its entry several times before it counts as dead; a late
+    one is dead or cut off, and is removed by the others. "barred" is one that
+    was removed by hand and whose cached lists are about to run out.
+
+    \b
+    Example:
+      gearhorn daemons
+    """
+    daemon_ttl = session.run(session.status()).daemon_ttl
+    found = session.run(session.daemons())
+    rows: list[Row] = [
+        {"worker_id": row.worker_id, "age": row.age, "state": state_of(row, daemon_ttl)}
+        for row in found
+    ]
+    if session.as_json:
+        show_json(rows)
+    else:
+        for row_ in rows:
+            row_["last_seen"] = f"{seconds(row_['age'])} ago"
+        show_table(rows, ("worker_id", "last_seen", "state"), "No daemon has an entry.")
+
+
+def state_of(daemon: DaemonRow, daemon_ttl: float) -> str:
+    """In a word, how a daemon is."""
+    if daemon.barred:
+        return "barred"
+    return "late" if daemon.age > daemon_ttl else "live"
+
+
+COMMANDS = (topics, subscribers, daemons)
