@@ -262,6 +262,8 @@ GROUPS: dict[cfg.OptGroup, Sequence[cfg.Opt]] = {
 COMMAND_LINE = (
     cfg.BoolOpt(
         "standalone",
+        # The name without it is that of the group.
+        dest="standalone_mode",
         default=False,
         help="Start a job server and use a store of its own, so that nothing else need run.",
     ),

@@ -9,36 +9,151 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""``gearhorn-fanout``: the daemon."""
+"""``gearhorn-fanout``: the daemon.
+
+Its exit codes, which --help lists too:
+
+====== ========================================================================
+code   when
+====== ========================================================================
+0      it was stopped by a signal and has drained
+1      an unexpected error; the log has the traceback
+2      the command line is wrong
+69     the job server of --standalone cannot be started, or its port is busy
+73     the pid file cannot be made, or a running process holds it
+78     the configuration is wrong, or the store refuses it
+128+n  a second signal of number n came while it drained
+====== ========================================================================
+"""
 
 import asyncio
+import contextlib
+import logging
 import sys
 from collections.abc import Sequence
 
-from oslo_log import log
+from oslo_config import cfg
 
-from gearhorn import config, errors
-from gearhorn.daemon import Daemon
+from gearhorn import config, daemonize, errors, standalone
+from gearhorn.cmd import logs
+from gearhorn.daemon import Daemon, DaemonSettings
 
+LOG = logging.getLogger(__name__)
+
+# Of sysexits.h, as service managers know them.
+EX_UNAVAILABLE = 69
+EX_CANTCREAT = 73
 EX_CONFIG = 78
+
+_DESCRIPTION = "Fan-out for Gearman: one job in, a copy for every subscriber."
+
+_EPILOG = """\
+examples:
+  gearhorn-fanout --standalone
+      try it: with a job server and a store of its own; says what to type next
+  gearhorn-fanout --config /etc/gearhorn.conf
+      as a service, in the foreground, with the job servers and the store
+      that the file names
+  gearhorn-fanout --config-dir /etc/gearhorn.conf.d --debug --log-file fanout.log
+      with all files *.conf of a directory, and a detailed log
+
+Without --config the files gearhorn.conf and gearhorn-fanout.conf are looked
+for in ~/.gearhorn, ~, /etc/gearhorn and /etc; --standalone looks for none.
+
+SIGTERM and SIGINT let it finish the jobs in hand for [service] drain_timeout
+seconds and stop; a second one stops it at once.
+
+exit codes:
+  0      stopped by a signal and drained
+  1      unexpected error; the log has the traceback
+  2      wrong command line
+  69     the job server of --standalone cannot be started, or its port is busy
+  73     the pid file cannot be made, or a running process holds it
+  78     wrong configuration, or the store refuses it
+  128+n  second signal, of number n
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the daemon and return its exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        conf = config.load(sys.argv[1:] if arguments is None else arguments)
-        settings = config.settings_of(conf)
-        conf.set_default("use_stderr", True)
-        log.setup(conf, config.PROJECT)
+        conf = config.load(arguments, description=_DESCRIPTION, epilog=_EPILOG)
+        return _run(conf)
+    except errors.ConfigurationError as error:
+        return _fail(error, EX_CONFIG)
 
-        async def run() -> None:
-            await Daemon(settings).run()
 
-        asyncio.run(run())
+def _run(conf: cfg.ConfigOpts) -> int:
+    settings = config.settings_of(conf)
+    who = daemonize.identity(conf.service.user, conf.service.group)
+    if conf.standalone_mode and conf.service.daemonize:
+        raise errors.ConfigurationError(
+            "[service] daemonize: --standalone runs in the foreground only"
+        )
+    with contextlib.ExitStack() as stack:
+        # In this order: root may be needed for the place of the pid file, and
+        # the log file is to be the user's. What fails is said on the terminal.
+        pid_file = None
+        if conf.service.pidfile:
+            pid_file = daemonize.PidFile(conf.service.pidfile)
+            try:
+                pid_file.take()
+            except daemonize.PidFileUnusable as error:
+                return _fail(error, EX_CANTCREAT)
+            stack.callback(pid_file.release)
+        daemonize.become(who)
+        logs.setup(conf)
+        if conf.service.daemonize:
+            if not logs.goes_elsewhere(conf):
+                _say("in the background nothing is logged without log_file or the like")
+            daemonize.detach(pid_file)
+        conf.log_opt_values(LOG, logging.DEBUG)
+        return _serve(conf, settings)
+
+
+def _serve(conf: cfg.ConfigOpts, settings: DaemonSettings) -> int:
+    try:
+        if conf.standalone_mode:
+            asyncio.run(_run_standalone(conf, settings))
+        else:
+            asyncio.run(_run_daemon(settings))
     except (errors.ConfigurationError, errors.StoreMisconfigured) as error:
-        print(f"{config.PROGRAM}: {error}", file=sys.stderr)
-        return EX_CONFIG
+        return _fail(error, EX_CONFIG, logged=logs.goes_elsewhere(conf))
+    except standalone.JobServerFailed as error:
+        return _fail(error, EX_UNAVAILABLE, logged=logs.goes_elsewhere(conf))
+    except Exception:
+        LOG.critical("unexpected error; this is a bug of gearhorn", exc_info=True)
+        return 1
     return 0
+
+
+async def _run_daemon(settings: DaemonSettings) -> None:
+    await Daemon(settings).run()
+
+
+async def _run_standalone(conf: cfg.ConfigOpts, settings: DaemonSettings) -> None:
+    port = conf.standalone.port
+    directory = standalone.state_directory(conf.standalone.directory)
+    settings = standalone.standalone_settings(settings, port, directory)
+    with standalone.held_directory(directory):
+        async with standalone.job_server(port, directory) as program:
+
+            def greet() -> None:
+                print(standalone.greeting(program, settings, directory), flush=True)
+
+            await standalone.StandaloneDaemon(settings, greet).run()
+
+
+def _fail(error: errors.GearhornError, code: int, *, logged: bool = False) -> int:
+    _say(str(error))
+    if logged:
+        LOG.error("%s", error)
+    return code
+
+
+def _say(text: str) -> None:
+    print(f"{config.PROGRAM}: {text}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,84 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""The job server of the standalone mode where gearmand is not installed.
+
+``python -m gearhorn.wire.server HOST PORT``: gear's own, which is made for
+tests, with what the daemon and Gearman's stock tools need beside it.
+"""
+
+import logging
+import signal
+import sys
+from typing import Any
+
+import gear
+from gear import constants
+
+_GRAB_JOB_ALL = 39
+"""What workers on libgearman ask for, as the tool gearman; gear has no name for it."""
+
+_DROP = b"drop function "
+
+
+class JobServer(gear.Server):
+    """``gear.Server`` for workers other than gear's."""
+
+    def handlePacket(self, packet: Any) -> None:
+        if packet.ptype == _GRAB_JOB_ALL:
+            # Answered as gearmand does where no reducer is set.
+            self.handleGrabJobUniq(packet)
+        else:
+            super().handlePacket(packet)
+
+    def handleGrabJob(self, packet: Any) -> None:
+        job = self.getJobForConnection(packet.connection)
+        if job is None:
+            self.sendNoJob(packet.connection)
+            return
+        data = b"\0".join((job.handle, job.name, job.arguments))
+        packet.connection.sendPacket(gear.Packet(constants.RES, constants.JOB_ASSIGN, data))
+
+    def handleEchoReq(self, packet: Any) -> None:
+        packet.connection.sendPacket(
+            gear.Packet(constants.RES, constants.ECHO_RES, packet.getArgument(0, True))
+        )
+
+    def handleOptionReq(self, packet: Any) -> None:
+        # Of the option "exceptions", the only one there is: gear always sends them.
+        packet.connection.sendPacket(
+            gear.Packet(constants.RES, constants.OPTION_RES, packet.getArgument(0))
+        )
+
+    def handleAdminRequest(self, request: Any) -> None:
+        command = request.command.strip()
+        if command.startswith(_DROP):
+            name = command.removeprefix(_DROP)
+            if any(name in connection.functions for connection in self.active_connections):
+                request.connection.sendRaw(b"ERR there are still connected workers\n")
+            else:
+                self.functions.discard(name)
+                request.connection.sendRaw(b"OK\n")
+        else:
+            super().handleAdminRequest(request)
+
+
+def main() -> None:
+    """Serve until a signal ends the process."""
+    host, port = sys.argv[1:]
+    # gear would format each packet for the log.
+    logging.basicConfig(level=logging.WARNING)
+    JobServer(int(port), host=host)
+    signal.pause()
+
+
+if __name__ == "__main__":
+    main()
