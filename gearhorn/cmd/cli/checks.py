@@ -236,7 +236,7 @@ def _own_queues(facts: Facts) -> Iterator[Finding]:
                 "warning",
                 "backlog",
                 function,
-                f"the daemons do not keep up: {plural(waiting, 'job')} of {function} wait, more "
+                f"the daemons do not keep up: {plural(waiting, 'job')} of {function} waiting, more "
                 f"than {seconds(facts.interval)} ago",
                 "They wait for the store or for receivers, or are too few: see their logs, start "
                 "another, raise [fanout] max_in_flight.",
@@ -258,7 +258,7 @@ def _subscriber_queues(facts: Facts) -> Iterator[Finding]:
                 "warning",
                 "queue-unread",
                 queue,
-                f"{plural(waiting, 'message')} wait in {queue} and no worker reads it{growing}",
+                f"{plural(waiting, 'message')} waiting in {queue}, which no worker reads{growing}",
                 "Start its receiver, or unregister it and purge the queue.",
             )
         elif _grows(facts, queue):
@@ -266,10 +266,10 @@ def _subscriber_queues(facts: Facts) -> Iterator[Finding]:
                 "warning",
                 "queue-grows",
                 queue,
-                f"{queue} grows: {plural(waiting, 'message')} wait, "
+                f"{queue} grows: {plural(waiting, 'message')} waiting, "
                 f"{waiting - _waiting(facts.first, queue)} more than {seconds(facts.interval)} ago",
-                f"Its {plural(state.workers, 'worker')} do not keep up: start more. If it "
-                "shrinks at a second look, it was a burst.",
+                f"Too few read it, {plural(state.workers, 'worker')}: start more. If it shrinks "
+                "at another look, it was a burst.",
             )
         if state.workers and without:
             yield Finding(
@@ -309,7 +309,7 @@ def _other_queues(facts: Facts) -> Iterator[Finding]:
                 "warning" if ours else "note",
                 "queue-orphaned",
                 function,
-                f"{plural(waiting, 'job')} wait in {function}, which no worker reads and nobody "
+                f"{plural(waiting, 'job')} waiting in {function}, which no worker reads and nobody "
                 "is registered for",
                 "If it was a subscriber's queue, purge it; else it is another application's.",
             )

@@ -37,10 +37,10 @@ from gearhorn.wire import admin
 @format_option
 @pass_session
 def doctor(session: Session, interval: float) -> None:
-    """Look for what is wrong, and say what to do about each finding.
+    """Find what is wrong and say what to do.
 
-    Looks at the job servers, the daemons, their functions and their store,
-    at queues that only grow, that nobody reads or that belong to nobody, and
+    Looks at the job servers, the daemons, their functions and their store, at
+    queues that only grow, that nobody reads or that belong to nobody, and
     at names that collide.
 
     Ends with 0 if all is well or there are only notes, with 1 if there is an

@@ -48,9 +48,9 @@ def register(session: Session, topic: str, client_id: str, ttl: float | None) ->
 @format_option
 @pass_session
 def unregister(session: Session, topic: str, client_id: str) -> None:
-    """End the subscription of CLIENT_ID to TOPIC, if there is one.
+    """Unsubscribe CLIENT_ID from TOPIC.
 
-    What waits in its queue stays there: see purge.
+    Where it is not subscribed, that is fine. What waits in its queue stays there: see purge.
 
     \b
     Example:
@@ -78,9 +78,9 @@ def _show(session: Session, topic: str, client_id: str, sentence: str) -> None:
 @format_option
 @pass_session
 def remove_daemon(session: Session, worker_id: str) -> None:
-    """Remove the entry of a daemon that is dead, by its worker id.
+    """Remove the entry of a dead daemon.
 
-    The other daemons do this by themselves after a while. The answer takes as
+    WORKER_ID is as daemons shows it. The other daemons do this by themselves after a while. The answer takes as
     long as a list that the daemon may have cached can be used. One that lives
     makes its entry anew.
 

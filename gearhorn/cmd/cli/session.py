@@ -55,6 +55,7 @@ class Session:
     timeout: float
     as_json: bool
     functions: dict[str, str] = field(default_factory=lambda: dict(FUNCTIONS))
+    _serving: dict[str, Sequence[Server]] = field(default_factory=dict)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run ``work`` on an event loop of its own."""
@@ -86,19 +87,10 @@ class Session:
         """
         function = self.functions[name]
         deadline = time.monotonic() + self.timeout
-        found, faults = await self.queues()
-        # Where nobody works, the job would wait for somebody.
-        serving = [s for s, states in found.items() if function in states]
-        serving = [s for s in serving if found[s][function].workers]
-        if not found:
-            raise errors.ServerLost("; ".join(map(str, faults.values())))
-        if not serving:
-            raise NoDaemon(
-                f"no daemon serves the function {function} on {', '.join(map(str, found))}: "
-                "start gearhorn-fanout, or name the function with --function"
-            )
+        if function not in self._serving:
+            self._serving[function] = await self._find_serving(function)
         lost = errors.ServerLost(f"no answer from {function} in {self.timeout:g} seconds")
-        for server in serving:
+        for server in self._serving[function]:
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 break
@@ -111,6 +103,19 @@ class Session:
                 raise refusal(answer.data)
             return answer.data
         raise lost
+
+    async def _find_serving(self, function: str) -> Sequence[Server]:
+        """Servers on which a daemon works: elsewhere the job would wait for one."""
+        found, faults = await self.queues()
+        if not found:
+            raise errors.ServerLost("; ".join(map(str, faults.values())))
+        serving = [s for s, states in found.items() if states.get(function, _NONE).workers]
+        if not serving:
+            raise NoDaemon(
+                f"no daemon serves the function {function} on {', '.join(map(str, found))}: "
+                "start gearhorn-fanout, or name the function with --function"
+            )
+        return serving
 
     async def _page(self, query: Query, row_class: type[Row]) -> Page[Row]:
         answer = await self.ask("query", query)
