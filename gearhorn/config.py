@@ -14,8 +14,10 @@
 import argparse
 import importlib.metadata
 import math
+import re
 import socket
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from oslo_config import cfg
@@ -81,6 +83,7 @@ def load(
             default_config_files=searched,
             default_config_dirs=searched,
         )
+        _check_names(conf)
     except (cfg.Error, OSError, UnicodeDecodeError) as error:
         raise errors.ConfigurationError(_sentence(error)) from None
     _check_values(conf)
@@ -101,7 +104,36 @@ def _long_form(argument: str) -> str:
 
 
 def _sentence(error: BaseException) -> str:
-    return " ".join(str(error).split())
+    """What went wrong on one line, without oslo.config's own terms."""
+    text = " ".join(str(error).split())
+    found = re.fullmatch(r".*LocationInfo\(.*detail='(.*)'\) is not valid: (.*)", text)
+    return f"{found[2]}, in {found[1]}" if found else text
+
+
+def _check_names(conf: cfg.ConfigOpts) -> None:
+    """Refuse what oslo.config ignores: a group or an option that does not exist.
+
+    In [DEFAULT] all is let through: it holds oslo.log's options, and names
+    that values refer to by $.
+    """
+    known = {group.name: {option.dest for option in options} for group, options in GROUPS.items()}
+    paths = [Path(name) for name in conf.config_file or ()]
+    for directory in conf.config_dirs:
+        paths += sorted(Path(directory).expanduser().glob("*.conf"))
+    for path in paths:
+        sections: dict[str, dict[str, Any]] = {}
+        cfg.ConfigParser(str(path), sections).parse()
+        for title, options in sections.items():
+            group = title.lower()
+            if group == "default":
+                continue
+            if group not in known:
+                raise errors.ConfigurationError(f"[{title}]: there is no such group, in {path}")
+            for name in options:
+                if name not in known[group]:
+                    raise errors.ConfigurationError(
+                        f"[{title}] {name}: there is no such option, in {path}"
+                    )
 
 
 def _check_values(conf: cfg.ConfigOpts) -> None:

@@ -29,6 +29,7 @@ code   when
 import asyncio
 import contextlib
 import logging
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -82,6 +83,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(conf)
     except errors.ConfigurationError as error:
         return _fail(error, EX_CONFIG)
+    except SystemExit as end:
+        # oslo.config ends so on a wrong value of an option that the command
+        # line has too, and has said why.
+        if end.code == 1:
+            return EX_CONFIG
+        raise
+    except KeyboardInterrupt:
+        # Before the loop took care of signals.
+        return 128 + signal.SIGINT
 
 
 def _run(conf: cfg.ConfigOpts) -> int:
@@ -118,7 +128,10 @@ def _serve(conf: cfg.ConfigOpts, settings: DaemonSettings) -> int:
             asyncio.run(_run_standalone(conf, settings))
         else:
             asyncio.run(_run_daemon(settings))
-    except (errors.ConfigurationError, errors.StoreMisconfigured) as error:
+    except errors.ConfigurationError as error:
+        return _fail(error, EX_CONFIG, logged=logs.goes_elsewhere(conf))
+    except errors.StoreMisconfigured as error:
+        error = errors.StoreMisconfigured(f"[store] url: {error}")
         return _fail(error, EX_CONFIG, logged=logs.goes_elsewhere(conf))
     except standalone.JobServerFailed as error:
         return _fail(error, EX_UNAVAILABLE, logged=logs.goes_elsewhere(conf))
