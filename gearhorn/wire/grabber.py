@@ -267,7 +267,9 @@ class Grabber(LoopClient, gear.Worker):
         """How many more jobs the window has room for."""
         room = self._window - self._held - self._outstanding
         room_bytes = self._window_bytes - self._held_bytes
-        return min(room, room_bytes // self._job_bytes - self._outstanding)
+        # One job always fits, or one that is larger than the window would be the last.
+        alone = not self._held and not self._outstanding
+        return min(room, max(room_bytes // self._job_bytes - self._outstanding, alone))
 
     def _onActiveConnection(self, conn: Connection) -> None:
         self._grabs[conn] = _Grabs()
