@@ -1,0 +1,200 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""The options, and what is refused of them."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from oslo_config import cfg, types
+
+from gearhorn import config, errors
+from gearhorn.daemon import DaemonSettings
+from gearhorn.options import GROUPS
+from gearhorn.wire.servers import Server
+
+_ROOT = Path(__file__).parents[3]
+_OPTIONS = [
+    pytest.param(option, id=f"{group.name}.{option.name}")
+    for group, options in GROUPS.items()
+    for option in options
+]
+
+
+def _load(tmp_path: Path, text: str, *arguments: str) -> cfg.ConfigOpts:
+    path = tmp_path / "gearhorn.conf"
+    path.write_text(text)
+    return config.load(["--config-file", str(path), *arguments])
+
+
+def _settings(tmp_path: Path, text: str) -> DaemonSettings:
+    return config.settings_of(_load(tmp_path, text))
+
+
+@pytest.mark.parametrize("option", _OPTIONS)
+def test_every_option_has_help_and_every_number_bounds(option: Any) -> None:
+    assert option.help.endswith(".")
+    if isinstance(option.type, types.Number):
+        assert option.type.min is not None
+        assert option.type.max is not None
+
+
+def test_every_group_has_help() -> None:
+    assert all(group.help for group in GROUPS)
+
+
+def test_the_options_are_found_by_the_generator() -> None:
+    (entry_point,) = importlib.metadata.entry_points(group="oslo.config.opts", name="gearhorn")
+    assert [(group, tuple(options)) for group, options in entry_point.load()()] == [
+        (group, tuple(options)) for group, options in GROUPS.items()
+    ]
+
+
+def test_the_sample_is_a_configuration_and_names_nothing_of_a_machine(tmp_path: Path) -> None:
+    text = (_ROOT / "etc" / "gearhorn.conf.sample").read_text()
+    for name in (socket.gethostname(), str(Path.home()), str(_ROOT)):
+        assert f" {name}\n" not in text
+        assert f"{name}/" not in text
+    # With each default as if it had been typed, but those that stand for none.
+    typed = "".join(
+        line.removeprefix("#") + "\n"
+        for line in text.partition("[fanout]")[2].splitlines()
+        if not line.startswith("# ") and "<" not in line
+    )
+    assert _settings(tmp_path, "[fanout]" + typed) == _settings(tmp_path, "")
+
+
+def test_the_defaults_are_those_of_the_daemon(tmp_path: Path) -> None:
+    assert _settings(tmp_path, "") == DaemonSettings(
+        servers=(Server("127.0.0.1", 4730),), store_url="redis://127.0.0.1:6379/0"
+    )
+
+
+def test_every_option_reaches_the_daemon(tmp_path: Path) -> None:
+    settings = _settings(
+        tmp_path,
+        """
+[gearman]
+servers = one, [::1]:5000
+worker_id = here
+liveness_interval = 3
+[functions]
+fanout = send
+[store]
+url = sqlite:///some/where
+key_prefix = x:
+timeout = 2
+[fanout]
+timeout = 4
+order = topic
+max_in_flight = 6
+max_message_bytes = 7000
+generate_unique = false
+[matchmaking]
+topic = mm
+cache_ttl = 1
+daemon_ttl = 8
+max_cached_topics = 9
+[service]
+drain_timeout = 0
+""",
+    )
+    assert settings.servers == (Server("one", 4730), Server("::1", 5000))
+    assert settings.worker_name == "here"
+    assert settings.wire.liveness_interval == 3
+    assert settings.functions.fanout == "send"
+    assert settings.functions.register == "register_fanout_subscriber"
+    assert (settings.store_url, settings.key_prefix, settings.store_timeout) == (
+        "sqlite:///some/where",
+        "x:",
+        2,
+    )
+    assert (settings.fanout_timeout, settings.order, settings.max_in_flight) == (4, "topic", 6)
+    assert (settings.max_message_bytes, settings.generate_unique) == (7000, False)
+    assert (settings.matchmaking_topic, settings.cache_ttl, settings.daemon_ttl) == ("mm", 1, 8)
+    assert (settings.max_cached_topics, settings.drain_timeout) == (9, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[gearman]\nservers =", "[gearman] servers: name at least one"),
+        ("[gearman]\nservers = here:port", "[gearman] servers: 'here:port' is no"),
+        ("[gearman]\nworker_id = a b", "[gearman] worker_id: 'a b' holds white space"),
+        ("[gearman]\nworker_id = a\x01", "[gearman] worker_id: "),
+        (f"[gearman]\nworker_id = {'a' * 490}", "[gearman] worker_id: "),
+        ("[gearman]\ntls_ca = /nowhere", "[gearman] tls_ca, tls_cert, tls_key: "),
+        ("[gearman]\ntls_cert = /nowhere", "[gearman] tls_ca, tls_cert, tls_key: "),
+        ("[gearman]\nconnect_timeout = 0", "[gearman] connect_timeout: "),
+        ("[functions]\nfanout =", "[functions] fanout: the name must not be empty"),
+        ("[functions]\nfanout = a b", "[functions] fanout: 'a b' holds white space"),
+        ("[functions]\nfanout = a\x01", "[functions] fanout: "),
+        (f"[functions]\nfanout = {'a' * 600}", "[functions] fanout: "),
+        ("[functions]\nregister = fanout", "the name of [functions]"),
+        ("[functions]\nfanout = __matchmaking_x", "begins with '__matchmaking_'"),
+        ("[matchmaking]\ntopic =", "[matchmaking] topic: "),
+        ("[matchmaking]\ntopic = m m", "[matchmaking] topic: "),
+        ("[matchmaking]\ncache_ttl = 40", "[matchmaking] daemon_ttl: 60 is not above"),
+        ("[matchmaking]\ndaemon_ttl = 16.5", "[matchmaking] daemon_ttl: 16.5 is not above"),
+        ("[fanout]\ntimeout = nan", "[fanout] timeout: nan is no number"),
+        ("[fanout]\ntimeout = long", "[fanout] timeout: "),
+        ("[fanout]\norder = other", "[fanout] order: Valid values are"),
+        ("[fanout]\nmax_in_flight = 0", "[fanout] max_in_flight: Should be greater"),
+        ("[store]\nurl = redis://:pa$word@here", "[store] url: write a dollar sign as $$"),
+        ("[standalone]\nport = 0", "[standalone] port: "),
+        ("[fanout]\ntimeuot = 3", "[fanout] timeuot: there is no such option"),
+        ("[fan-out]\ntimeout = 3", "[fan-out]: there is no such group"),
+        ("timeout = 3", "Failed to parse"),
+    ],
+)
+def test_what_cannot_work_is_refused_by_name(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(errors.ConfigurationError) as caught:
+        _settings(tmp_path, text)
+    told = str(caught.value)
+    assert message in told
+    assert "\n" not in told
+    assert "LocationInfo" not in told
+    assert "word" not in told
+
+
+def test_a_list_that_just_may_be_cached_is_accepted(tmp_path: Path) -> None:
+    assert _settings(tmp_path, "[matchmaking]\ndaemon_ttl = 16.6").daemon_ttl == 16.6
+
+
+def test_config_is_another_name_of_config_file(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.write_text("[fanout]\ntimeout = 1\nmax_in_flight = 1\n")
+    two.write_text("[fanout]\ntimeout = 2\n")
+    settings = config.settings_of(config.load(["--config", str(one), f"--config={two}"]))
+    assert (settings.fanout_timeout, settings.max_in_flight) == (2, 1)
+
+
+def test_the_usual_places_are_searched_but_for_standalone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "gearhorn.conf").write_text("[fanout]\ntimeout = 11\n")
+    assert config.load([]).fanout.timeout == 11
+    assert config.load(["--standalone"]).fanout.timeout == DaemonSettings.fanout_timeout
+
+
+def test_the_url_of_the_store_is_secret(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    conf = _load(tmp_path, "[store]\nurl = redis://:pass@here\n")
+    with caplog.at_level(logging.DEBUG):
+        conf.log_opt_values(logging.getLogger(), logging.DEBUG)
+    assert "store.url" in caplog.text
+    assert "pass@" not in caplog.text
