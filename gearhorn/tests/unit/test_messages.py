@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from msgspec import UNSET, Raw
 
 from gearhorn import errors, messages
-from gearhorn.messages import FanOut, Notice, Register, RequestDecoder, Unregister
+from gearhorn.messages import FanOut, Notice, Query, Register, RequestDecoder, Unregister
 
 CLASSES: dict[str, type[messages.Request]] = {
     "register": Register,
     "unregister": Unregister,
     "fanout": FanOut,
     "notice": Notice,
+    "query": Query,
 }
 
 
@@ -152,6 +153,14 @@ REFUSED: list[tuple[str, bytes | dict[str, Any], str, str]] = [
         "background_conflict",
         "gather",
     ),
+    ("query", {}, "missing_key", "query"),
+    ("query", {"query": "topics", "limit": "1"}, "wrong_type", "limit must be an integer"),
+    ("query", {"query": "everything"}, "invalid_query", "query must be one of"),
+    ("query", {"query": "subscribers"}, "invalid_query", "topic"),
+    ("query", {"query": "topics", "topic": "t"}, "invalid_query", "topic"),
+    ("query", {"query": "topics", "limit": 0}, "invalid_query", "limit"),
+    ("query", {"query": "topics", "limit": 1001}, "invalid_query", "limit"),
+    ("query", {"query": "status", "after": "a"}, "invalid_query", "after"),
 ]
 
 
@@ -187,7 +196,6 @@ NOT_OF_THE_MESSAGE = {
     "reserved_topic",
     "reserved_queue",
     "queue_taken",
-    "invalid_query",
 }
 
 
