@@ -75,6 +75,9 @@ _FAILURES: dict[type[errors.GearhornError], type[Failure]] = {
     errors.RequestError: _Refused,
     errors.WireError: _NoAnswer,
     errors.StoreError: _StoreFault,
+    errors.NoServer: _NoAnswer,
+    errors.NoAnswer: _NoAnswer,
+    errors.NotQueued: _NoAnswer,
     errors.GearhornError: Failure,
 }
 

@@ -9,6 +9,265 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""x"""
+"""The command that publishes."""
 
-COMMANDS = ()
+import os
+import stat
+import sys
+from collections import deque
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack
+from typing import IO, Any, BinaryIO, cast
+
+import click
+
+from gearhorn import errors, messages
+from gearhorn.client.async_publisher import Outcome
+from gearhorn.client.publisher import Publisher
+from gearhorn.cmd.cli.exits import FAILED
+from gearhorn.cmd.cli.group import format_option, pass_session
+from gearhorn.cmd.cli.output import plural, printable, show_table
+from gearhorn.cmd.cli.session import Session
+from gearhorn.messages import FanOutReport
+
+RECEIVERS_S = 60.0
+"""How long receivers have to answer, unless --timeout says."""
+
+
+@click.command()
+@click.argument("topic")
+@click.argument("payload", required=False)
+@click.option(
+    "-f",
+    "--file",
+    "file",
+    type=click.File("rb"),
+    help="Read the payload, or with --lines the messages, from this file.",
+)
+@click.option(
+    "--lines",
+    is_flag=True,
+    help="Each line of standard input is a message, without the line break.",
+)
+@click.option(
+    "--background",
+    is_flag=True,
+    help="Do not wait for receivers: end when every copy is safely queued.",
+)
+@click.option(
+    "--unique",
+    help="Coalesce with a copy of the same unique that is still queued or running.",
+)
+@click.option(
+    "--timeout",
+    type=float,
+    help="Wait so many seconds for receivers.  [default: 60, or in the background the --timeout "
+    "before the command]",
+)
+@click.option("--priority", type=click.Choice(messages.PRIORITIES), help="Of the copies.")
+@click.option("--gather", is_flag=True, help="Show what each receiver answered.")
+@format_option
+@pass_session
+def publish(
+    session: Session,
+    topic: str,
+    payload: str | None,
+    file: BinaryIO | None,
+    lines: bool,
+    background: bool,
+    unique: str | None,
+    timeout: float | None,
+    priority: messages.Priority | None,
+    gather: bool,
+) -> None:
+    """Send PAYLOAD to every subscriber of TOPIC.
+
+    "-" as PAYLOAD reads it from standard input, byte for byte. Ends with 1 if
+    a receiver failed or did not answer in time.
+
+    With --lines many messages are on their way at once. A line that fails is
+    named on standard error; in JSON each line of output is what became of one
+    line of input.
+
+    \b
+    Examples:
+      gearhorn publish officememos "please go home early today."
+      gearhorn publish officememos --file memo.pdf --background
+      hostname | gearhorn publish officememos - --gather
+      tail -F access.log | gearhorn publish visits --lines --background
+    """
+    options: dict[str, Any] = {
+        "background": background,
+        "timeout": timeout,
+        "priority": priority,
+        "gather": gather,
+    }
+    with ExitStack() as stack:
+        publisher = Publisher(
+            map(str, session.servers),
+            connect_timeout=session.wire.connect_timeout,
+            tls=session.wire.tls,
+            function=session.functions["fanout"],
+            timeout=session.timeout if background else RECEIVERS_S,
+        )
+        stack.enter_context(publisher)
+        if lines:
+            if payload not in (None, "-") or unique is not None:
+                raise click.UsageError("--lines goes without PAYLOAD and --unique")
+            _publish_lines(session, publisher, topic, file or sys.stdin.buffer, options)
+        else:
+            data = _payload(payload, file)
+            _publish_one(session, publisher, topic, data, unique, options)
+
+
+def _payload(payload: str | None, file: BinaryIO | None) -> bytes:
+    if (payload is None) == (file is None):
+        raise click.UsageError("give one of PAYLOAD, - and --file; or --lines")
+    if file is not None:
+        return file.read()
+    if payload == "-":
+        return sys.stdin.buffer.read()
+    # As it was typed, also where that is no UTF-8.
+    return os.fsencode(cast(str, payload))
+
+
+def _publish_one(
+    session: Session,
+    publisher: Publisher,
+    topic: str,
+    payload: bytes,
+    unique: str | None,
+    options: dict[str, Any],
+) -> None:
+    with _Progress() as progress:
+        try:
+            report = publisher.publish(
+                topic, payload, unique=unique, on_progress=progress.at, **options
+            )
+        except errors.PartialFailure as error:
+            report = error.report
+        except errors.NoAnswer:
+            # Why there is none, where that can be seen.
+            session.run(session.find_serving("fanout"))
+            raise
+    _show(session, report)
+    if report.failed:
+        click.get_current_context().exit(FAILED)
+
+
+class _Progress:
+    """A bar on standard error, if that is a terminal and there is something to see."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._bar: Any = None
+        self._done = 0
+
+    def __enter__(self) -> "_Progress":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def at(self, done: int, total: int) -> None:
+        """So many of so many receivers have answered."""
+        if not sys.stderr.isatty():
+            return
+        if self._bar is None:
+            self._bar = self._stack.enter_context(_bar(total, "Receivers"))
+        self._bar.update(done - self._done)
+        self._done = done
+
+
+def _bar(length: int, label: str) -> AbstractContextManager[Any]:
+    bar: AbstractContextManager[Any] = click.progressbar(
+        length=length, label=label, file=sys.stderr, show_pos=True
+    )
+    return bar
+
+
+def _show(session: Session, report: FanOutReport) -> None:
+    if session.as_json:
+        click.echo(report.encode())
+        return
+    if isinstance(report.queued, int):
+        click.echo(f"Queued for {report.queued} of {plural(report.subscribers, 'subscriber')}.")
+    else:
+        click.echo(f"{report.delivered} of {plural(report.subscribers, 'subscriber')} answered.")
+    if isinstance(report.results, dict):
+        for client_id, result in report.results.items():
+            text = result if isinstance(result, str) else f"(base64) {result.base64}"
+            click.echo(f"{printable(client_id)}: {printable(text)}")
+    if report.failed:
+        rows = [{"failed": name, "reason": reason} for name, reason in report.failed.items()]
+        show_table(rows, ("failed", "reason"), "")
+
+
+def _publish_lines(
+    session: Session,
+    publisher: Publisher,
+    topic: str,
+    source: IO[bytes],
+    options: dict[str, Any],
+) -> None:
+    messages.check_topic(topic)
+    sizes: deque[int] = deque()
+
+    def read() -> Iterator[tuple[str, bytes]]:
+        for line in source:
+            sizes.append(len(line))
+            yield topic, line.removesuffix(b"\n")
+
+    failed = 0
+    number = 0
+    outcomes = publisher.publish_many(read(), return_exceptions=True, **options)
+    for number, outcome in enumerate(_followed(outcomes, source, sizes), 1):
+        failed += not _line_is_done(session, number, outcome)
+    if not session.as_json:
+        click.echo(f"{plural(number, 'message')} published, {failed} failed.")
+    if failed:
+        click.get_current_context().exit(FAILED)
+
+
+def _followed(
+    outcomes: Iterator[Outcome], source: IO[bytes], sizes: deque[int]
+) -> Iterator[Outcome]:
+    """The outcomes, with a bar on standard error if that is a terminal.
+
+    Of the bytes where their number is known beforehand, else of the messages.
+
+    :param sizes: of the lines whose outcomes are to come.
+    """
+    if not sys.stderr.isatty():
+        yield from outcomes
+        return
+    status = os.fstat(source.fileno())
+    if not stat.S_ISREG(status.st_mode):
+        with click.progressbar(outcomes, label="Messages", file=sys.stderr, show_pos=True) as bar:
+            yield from bar
+        return
+    with _bar(status.st_size, "Bytes") as bytes_bar:
+        for outcome in outcomes:
+            bytes_bar.update(sizes.popleft())
+            yield outcome
+
+
+def _line_is_done(session: Session, number: int, outcome: Outcome) -> bool:
+    """Show what became of a line; whether all of its copies were delivered.
+
+    :raises GearhornError: there is no use in going on.
+    """
+    if not isinstance(outcome, errors.GearhornError):
+        if session.as_json:
+            click.echo(outcome.encode())
+        return True
+    if not isinstance(outcome, (errors.PartialFailure, errors.RequestError)):
+        raise outcome
+    if session.as_json:
+        click.echo((outcome.report or messages.Refusal.of(outcome)).encode())
+    else:
+        click.echo(f"line {number}: {outcome}", err=True)
+    return False
+
+
+COMMANDS = (publish,)

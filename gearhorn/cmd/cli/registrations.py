@@ -80,9 +80,9 @@ def _show(session: Session, topic: str, client_id: str, sentence: str) -> None:
 def remove_daemon(session: Session, worker_id: str) -> None:
     """Remove the entry of a dead daemon.
 
-    WORKER_ID is as daemons shows it. The other daemons do this by themselves after a while. The answer takes as
-    long as a list that the daemon may have cached can be used. One that lives
-    makes its entry anew.
+    WORKER_ID is as the command daemons shows it. The others do this by
+    themselves after a while. The answer takes as long as a list that the
+    daemon may have cached can be used. One that lives makes its entry anew.
 
     \b
     Example:

@@ -88,7 +88,7 @@ class Session:
         function = self.functions[name]
         deadline = time.monotonic() + self.timeout
         if function not in self._serving:
-            self._serving[function] = await self._find_serving(function)
+            self._serving[function] = await self.find_serving(function)
         lost = errors.ServerLost(f"no answer from {function} in {self.timeout:g} seconds")
         for server in self._serving[function]:
             remaining = deadline - time.monotonic()
@@ -104,7 +104,7 @@ class Session:
             return answer.data
         raise lost
 
-    async def _find_serving(self, function: str) -> Sequence[Server]:
+    async def find_serving(self, function: str) -> Sequence[Server]:
         """Servers on which a daemon works: elsewhere the job would wait for one."""
         found, faults = await self.queues()
         if not found:
