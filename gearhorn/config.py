@@ -26,6 +26,7 @@ from oslo_log import log
 from gearhorn import errors, messages
 from gearhorn.daemon import DaemonSettings, FunctionNames
 from gearhorn.options import COMMAND_LINE, GROUPS
+from gearhorn.store import open_store
 from gearhorn.wire.servers import Server, Settings, parse_servers, tls_context
 
 PROJECT = "gearhorn"
@@ -169,7 +170,7 @@ def settings_of(conf: cfg.ConfigOpts) -> DaemonSettings:
         )
     return DaemonSettings(
         servers=_servers(conf),
-        store_url=conf.store.url,
+        store_url=_store_url(conf),
         worker_name=_worker_name(conf),
         wire=Settings(
             tls=_tls(conf),
@@ -199,6 +200,21 @@ def _servers(conf: cfg.ConfigOpts) -> Sequence[Server]:
         return parse_servers(conf.gearman.servers)
     except errors.InvalidServer as error:
         raise errors.ConfigurationError(f"[gearman] servers: {error}") from None
+
+
+def _store_url(conf: cfg.ConfigOpts) -> str:
+    url: str = conf.store.url
+    try:
+        # Made without connecting, so that an error in it is told before detaching.
+        open_store(
+            url,
+            key_prefix=conf.store.key_prefix,
+            matchmaking_topic=conf.matchmaking.topic,
+            timeout=conf.store.timeout,
+        )
+    except errors.StoreMisconfigured as error:
+        raise errors.ConfigurationError(f"[store] url: {error}") from None
+    return url
 
 
 def _tls(conf: cfg.ConfigOpts) -> Any:

@@ -431,8 +431,12 @@ class Daemon(Process):
 
     @property
     def worker_id(self) -> str:
-        """The worker id of its configuration."""
-        return str(self.options["gearman.worker_id"])
+        """The worker id that it has since its last start, as it said when it was ready."""
+        prefix = "STATUS=serving as "
+        for line in self.notifications:
+            if line.startswith(prefix):
+                return line.removeprefix(prefix)
+        raise AssertionError("it is not ready and has not told its worker id")
 
     def command(self) -> Sequence[str]:
         return [

@@ -155,6 +155,7 @@ drain_timeout = 0
         ("[fanout]\norder = other", "[fanout] order: Valid values are"),
         ("[fanout]\nmax_in_flight = 0", "[fanout] max_in_flight: Should be greater"),
         ("[store]\nurl = redis://:pa$word@here", "[store] url: write a dollar sign as $$"),
+        ("[store]\nurl = ftp://:pass-word@here", "[store] url: the URL of the store"),
         ("[standalone]\nport = 0", "[standalone] port: "),
         ("[fanout]\ntimeuot = 3", "[fanout] timeuot: there is no such option"),
         ("[fan-out]\ntimeout = 3", "[fan-out]: there is no such group"),

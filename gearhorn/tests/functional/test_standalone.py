@@ -1,0 +1,244 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""``gearhorn-fanout --standalone``: nothing else needs to run."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gearhorn.tests.conftest import Start
+from gearhorn.tests.peer import Admin, Peer
+from gearhorn.tests.servers import Server, eventually
+
+MEMO = "please go home early today."
+
+
+class Standalone(Server):
+    """The daemon with a job server of its own, ready when it says what to type."""
+
+    program = "gearhorn-fanout"
+
+    def __init__(self, tmp_path: Path, *, gearmand: bool, **options: object) -> None:
+        super().__init__()
+        self.state = tmp_path / "state"
+        self._gearmand = gearmand
+        self._config = tmp_path / f"gearhorn-{self.port}.conf"
+        lines = [f"{name} = {value}\n" for name, value in options.items()]
+        self._config.write_text(f"[standalone]\nport = {self.port}\n{''.join(lines)}")
+
+    def command(self) -> Sequence[str]:
+        return [
+            *(sys.executable, "-m", "gearhorn.cmd.fanout"),
+            *("--standalone", "--config", str(self._config)),
+        ]
+
+    def environment(self) -> Mapping[str, str]:
+        # Elsewhere no gearmand is found.
+        path = os.environ["PATH"] if self._gearmand else str(self.directory)
+        return {**os.environ, "PATH": path, "XDG_STATE_HOME": str(self.state)}
+
+    def start(self) -> None:
+        self._before = len(self.log)
+        super().start()
+
+    def is_ready(self) -> bool:
+        return "in another terminal" in self.log[self._before :]
+
+    def typed(self) -> list[str]:
+        """What it says to type next."""
+        return re.findall(r"^  (gearman .*)$", self.log, re.MULTILINE)
+
+    def peer(self) -> Peer:
+        return Peer(self.port, self.host)
+
+    def listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex((self.host, self.port)) == 0
+
+    def job_server(self) -> int:
+        """The process id of its child."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        (child,) = children
+        return int(child)
+
+    def ended_with(self) -> int:
+        """Start it although it cannot become ready, and return the exit code."""
+        self._launch()
+        return self.wait()
+
+
+@pytest.fixture(params=["gearmand", "gear.Server"])
+def standalone(request: pytest.FixtureRequest, tmp_path: Path, start: Start) -> Standalone:
+    return start(Standalone(tmp_path, gearmand=request.param == "gearmand"))
+
+
+def fan_out(server: Standalone) -> None:
+    """A message reaches two subscribers, both of whom register for it first."""
+    with server.peer() as client, server.peer() as worker:
+        for name in ("bob", "alice"):
+            assert client.submit(
+                "register_fanout_subscriber", {"topic": "officememos", "client_id": name}
+            ).completed
+        worker.can_do("officememos_bob", "officememos_alice")
+        handle = client.start("fanout", {"topic": "officememos", "payload": MEMO})
+        for _ in range(2):
+            job = worker.grab()
+            assert job.data == MEMO.encode()
+            worker.complete(job)
+        assert client.finish(handle).report["delivered"] == 2
+
+
+def test_a_message_reaches_two_subscribers(standalone: Standalone) -> None:
+    fan_out(standalone)
+    assert standalone.stop() == 0
+    assert not standalone.listens()
+    assert (standalone.state / "gearhorn").stat().st_mode & 0o777 == 0o700
+    # Subscriptions are kept.
+    standalone.start()
+    with standalone.peer() as client:
+        outcome = client.submit(
+            "fanout", {"topic": "officememos", "payload": MEMO, "background": True}
+        )
+    assert outcome.report["queued"] == 2
+
+
+def test_what_it_says_to_type_works_with_the_stock_tool(standalone: Standalone) -> None:
+    typed = standalone.typed()
+    assert len(typed) == 5
+    # The workers stay, as in a terminal, until their session ends.
+    shell = subprocess.Popen(
+        ["bash", "-c", "\n".join(typed)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        assert shell.wait(30) == 0
+    finally:
+        os.killpg(shell.pid, signal.SIGKILL)
+    assert shell.stdout is not None
+    with shell.stdout:
+        said = shell.stdout.read().decode()
+    assert said.count(MEMO) == 2
+    report: dict[str, Any] = json.loads(said[said.index('{"topic":"officememos","subs') :])
+    assert report["delivered"] == 2
+
+
+def test_it_says_what_its_job_server_does_not_keep(tmp_path: Path, start: Start) -> None:
+    gearmand = start(Standalone(tmp_path, gearmand=True))
+    assert f"{gearmand.address}, through gearmand" in gearmand.log
+    assert "what is queued is lost" in gearmand.log
+    gearmand.stop()
+
+    other = start(Standalone(tmp_path, gearmand=False))
+    assert f"{other.address}, through the gear.Server" in other.log
+    for text in ("does not coalesce", "fails instead of being queued", "survives its restart"):
+        assert text in other.log
+    assert "apt-get install gearman-job-server" in other.log
+    # Nor is the tool found there.
+    assert "apt-get install gearman-tools" in other.log
+
+
+def test_its_job_server_listens_on_loopback_only(standalone: Standalone) -> None:
+    listening = [
+        fields[1].split(":")[0]
+        for table in ("/proc/net/tcp", "/proc/net/tcp6")
+        for fields in map(str.split, Path(table).read_text().splitlines()[1:])
+        if int(fields[1].split(":")[1], 16) == standalone.port and fields[3] == "0A"
+    ]
+    assert listening == ["0100007F"]
+
+
+def test_ctrl_c_lets_it_finish(standalone: Standalone) -> None:
+    with standalone.peer() as client, standalone.peer() as worker:
+        client.submit("register_fanout_subscriber", {"topic": "t", "client_id": "bob"})
+        worker.can_do("t_bob")
+        handle = client.start("fanout", {"topic": "t", "payload": MEMO})
+        job = worker.grab()
+
+        # To the whole process group, as a terminal sends it.
+        os.killpg(standalone.pid, signal.SIGINT)
+        eventually(lambda: "draining" in standalone.log)
+        worker.complete(job)
+
+        assert client.finish(handle).report["delivered"] == 1
+    assert standalone.wait() == 0
+    assert not standalone.listens()
+
+
+def test_its_job_server_ends_with_it_however_it_ends(standalone: Standalone) -> None:
+    standalone.kill()
+    eventually(lambda: not standalone.listens())
+    standalone.start()
+    assert standalone.listens()
+
+
+def test_its_job_server_is_started_again(standalone: Standalone) -> None:
+    first = standalone.job_server()
+    os.kill(first, signal.SIGKILL)
+    eventually(lambda: "starting it again" in standalone.log)
+
+    def is_served() -> bool:
+        try:
+            return "fanout" in Admin(standalone.port, standalone.host).status()
+        except OSError:
+            return False
+
+    eventually(is_served, 30)
+    assert standalone.job_server() != first
+    fan_out(standalone)
+
+
+def test_a_busy_port_ends_with_69(tmp_path: Path) -> None:
+    process = Standalone(tmp_path, gearmand=True)
+    with socket.create_server((process.host, process.port)):
+        assert process.ended_with() == 69
+    (line,) = process.log.splitlines()
+    assert f"cannot listen on {process.address}" in line
+    process.close()
+
+
+def test_a_second_one_needs_another_directory(tmp_path: Path, start: Start) -> None:
+    start(Standalone(tmp_path, gearmand=True))
+    second = Standalone(tmp_path, gearmand=True)
+    assert second.ended_with() == 69
+    assert "is in use by another standalone daemon" in second.log
+    second.close()
+    fan_out(start(Standalone(tmp_path, gearmand=True, directory=tmp_path / "of its own")))
+
+
+def test_a_directory_that_cannot_be_made_ends_with_78(tmp_path: Path) -> None:
+    process = Standalone(tmp_path, gearmand=True, directory=tmp_path / "file" / "state")
+    (tmp_path / "file").touch()
+    assert process.ended_with() == 78
+    assert "[standalone] directory: " in process.log
+    process.close()
+
+
+def test_it_does_not_detach(tmp_path: Path) -> None:
+    process = Standalone(tmp_path, gearmand=True)
+    process._config.write_text("[service]\ndaemonize = true\n")
+    assert process.ended_with() == 78
+    assert "[service] daemonize: " in process.log
+    process.close()
