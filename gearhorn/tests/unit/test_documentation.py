@@ -1,0 +1,337 @@
+"""The documentation and the README say what the code does."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+import gearhorn
+from gearhorn import config, daemon, errors, matchmaking, messages, options, standalone
+from gearhorn.cmd import fanout as command
+from gearhorn.subscribers import GROUP_COPIES
+from gearhorn.wire import framing, grabber, submitter
+
+PACKAGE = Path(gearhorn.__file__).parent
+ROOT = PACKAGE.parent
+PAGES = {path.stem: path.read_text("utf-8") for path in (ROOT / "doc" / "source").glob("*.rst")}
+README = (ROOT / "README.rst").read_text("utf-8")
+PROTOCOL = PAGES["protocol"]
+OPERATION = PAGES["operation"]
+ARCHITECTURE = PAGES["architecture"]
+
+
+def words(text: str) -> str:
+    """The text with each run of white space as one space."""
+    return " ".join(text.split())
+
+
+def between(page: str, what: str) -> str:
+    """The part of a page between its comments ``list of`` and ``end of``."""
+    start, end = f".. list of {what}\n", f".. end of {what}\n"
+    assert start in page
+    assert end in page
+    return page.partition(start)[2].partition(end)[0]
+
+
+def first_column(text: str) -> list[str]:
+    """The names in the first column of the tables in ``text``."""
+    parts = re.split(r"^=+(?: =+)+\n", text, flags=re.MULTILINE)
+    # The rows of a table have no blank line between them; what is between tables has.
+    rows = "".join(part for part in parts if not re.search(r"^$", part.rstrip("\n"), re.MULTILINE))
+    return re.findall(r"^``([^`]+)``", rows, re.MULTILINE)
+
+
+def section(page: str, title: str) -> str:
+    """From a title that begins so to the next title."""
+    body = re.split(rf"^{re.escape(title)}.*\n[.=-]+\n", page, maxsplit=1, flags=re.MULTILINE)[1]
+    return re.split(r"^\S.*\n([.=-])\1{3,}\n", body, maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def subclasses(root: type[errors.GearhornError]) -> Iterator[type[errors.GearhornError]]:
+    for one in root.__subclasses__():
+        yield one
+        yield from subclasses(one)
+
+
+# The protocol.
+
+
+def test_every_code_and_no_other_stands_on_the_protocol_page() -> None:
+    documented = first_column(between(PROTOCOL, "codes"))
+    codes = {error.code for error in subclasses(errors.RequestError)}
+    # What a query is refused with where the store does not answer, and bugs.
+    codes |= {error.code for error in subclasses(errors.StoreError)}
+    codes |= {errors.StoreError.code, errors.GearhornError.code}
+    assert sorted(documented) == sorted(codes)
+
+
+def test_every_reason_and_no_other_stands_on_the_protocol_page() -> None:
+    assert sorted(first_column(between(PROTOCOL, "reasons"))) == sorted(messages.REASONS)
+
+
+def test_every_function_stands_on_the_protocol_page() -> None:
+    own = messages.queue_name(daemon.DaemonSettings.matchmaking_topic, "<worker id>")
+    names = [*vars(daemon.FunctionNames()).values(), own]
+    assert sorted(first_column(section(PROTOCOL, "Functions"))) == sorted(names)
+
+
+@pytest.mark.parametrize(
+    ("title", "struct"),
+    [
+        ("Subscribing: ", messages.Register),
+        ("Unsubscribing: ", messages.Unregister),
+        ("Publishing: ", messages.FanOut),
+        ("Matchmaking notices: ", messages.Notice),
+    ],
+)
+def test_every_key_of_a_request_stands_in_its_table(
+    title: str, struct: type[messages.Request]
+) -> None:
+    assert sorted(first_column(section(PROTOCOL, title))) == sorted(struct.__struct_fields__)
+
+
+def test_every_query_and_key_stands_on_the_protocol_page() -> None:
+    text = section(PROTOCOL, "Asking: ")
+    assert sorted(first_column(text)) == sorted(
+        {*messages.Query.__struct_fields__, *messages.QUERIES}
+    )
+    for row in (messages.TopicRow, messages.SubscriberRow, messages.DaemonRow, messages.StatusRow):
+        for key in row.__struct_fields__:
+            assert f"``{key}``" in text
+
+
+def test_every_key_of_a_report_stands_in_its_table() -> None:
+    table = section(PROTOCOL, "Reports").partition(".. list of reasons")[0]
+    assert sorted(first_column(table)) == sorted(messages.FanOutReport.__struct_fields__)
+
+
+def test_the_examples_of_reports_on_the_protocol_page_are_reports() -> None:
+    examples = re.findall(r'^    (\{"topic": .*"queue": .*\})$', PROTOCOL, re.MULTILINE)
+    assert examples
+    for example in examples:
+        msgspec.json.decode(example, type=messages.Subscription)
+    (page,) = re.findall(r'^    (\{"query":.*\})$', PROTOCOL, re.MULTILINE)
+    msgspec.json.decode(page, type=messages.Page[messages.TopicRow])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"It may have {messages.MAX_QUEUE_BYTES} bytes of UTF-8.",
+        f"1 to {messages.MAX_UNIQUE_BYTES} bytes of UTF-8",
+        f"above 0 and at most {messages.MAX_SECONDS} (ten years)",
+        f"at most {messages.MAX_LISTED_FAILURES} of them",
+        f"1 to {messages.MAX_PAGE} (the default)",
+        f"A request may have {daemon.SMALL_MESSAGE_BYTES >> 10} KiB",
+        f"{daemon.DaemonSettings.max_message_bytes >> 20} MiB unless configured otherwise",
+    ],
+)
+def test_the_limits_on_the_protocol_page_are_those_of_the_code(text: str) -> None:
+    assert text in words(PROTOCOL)
+
+
+def test_the_packets_on_the_protocol_page_are_packets() -> None:
+    examples = re.findall(
+        r"((?:^    (?:[0-9a-f]{2} )+ .*\n)+)",
+        section(PROTOCOL, "One exchange, byte by byte"),
+        re.MULTILINE,
+    )
+    assert len(examples) > 5
+    for example in examples:
+        data = b"".join(
+            bytes.fromhex(line[4:].partition("   ")[0]) for line in example.splitlines()
+        )
+        ((_, body),) = framing.PacketReader(1 << 20, data[:4]).feed(data)
+        shown = "".join(line.rpartition("   ")[2] for line in example.splitlines())
+        assert shown == re.sub(r"[^ -~]", ".", data.decode("latin-1"))
+        assert len(data) == framing.HEADER_BYTES + len(body)
+
+
+# Options.
+
+
+def known_options() -> set[str]:
+    return {
+        f"[{group.name}] {option.name}" for group, some in config.list_opts() for option in some
+    }
+
+
+@pytest.mark.parametrize("page", sorted([*PAGES, "README"]))
+def test_every_option_that_is_named_exists(page: str) -> None:
+    text = words({**PAGES, "README": README}[page])
+    named = re.findall(r"``(\[\w+\] \w+)(?: = \w+)?``", text)
+    assert set(named) <= known_options()
+    groups = set(re.findall(r"(?<!a )``\[(\w+)\]``", text))
+    assert groups <= {group.name for group in options.GROUPS}
+
+
+@pytest.mark.parametrize("text", [README, PAGES["installation"]])
+def test_the_configuration_that_is_shown_can_be_read(text: str) -> None:
+    blocks = re.findall(r"^\.\. code-block:: ini\n\n((?:    .*\n|\n)+)", text, re.MULTILINE)
+    assert blocks
+    for block in blocks:
+        parser = configparser.ConfigParser()
+        parser.read_string(re.sub(r"^    ", "", block, flags=re.MULTILINE))
+        shown = {f"[{group}] {name}" for group in parser.sections() for name in parser[group]}
+        assert shown <= known_options()
+
+
+def test_the_configuration_page_is_generated_from_all_options() -> None:
+    assert "\n.. show-options:: gearhorn\n" in PAGES["configuration"]
+    assert "gearhorn = gearhorn.config:list_opts" in (ROOT / "setup.cfg").read_text("utf-8")
+    assert [group for group, _ in config.list_opts()] == list(options.GROUPS)
+
+
+@pytest.mark.parametrize(
+    ("page", "text"),
+    [
+        ("promises", f"``cache_ttl`` ({daemon.DaemonSettings.cache_ttl:g} seconds)"),
+        ("promises", f"``daemon_ttl`` ({daemon.DaemonSettings.daemon_ttl:g} seconds)"),
+        (
+            "promises",
+            f"{daemon.DaemonSettings.cache_ttl * matchmaking.LEASE_MARGIN:g} seconds, and never",
+        ),
+        ("operation", f"``[service] drain_timeout`` ({daemon.DaemonSettings.drain_timeout:g})"),
+        (
+            "operation",
+            f"about {['no', 'one', 'two', 'three', 'four'][daemon.WINDOW_MESSAGES]} times",
+        ),
+        ("operation", f"shared by up to {GROUP_COPIES} copies"),
+        ("architecture", f"up to {submitter.BLOCK_MAX:,} copies"),
+        ("architecture", f"within {submitter.BLOCK_FAST_S * 1000:g} ms"),
+        ("architecture", f"down to {submitter.BLOCK_MIN}."),
+        ("architecture", f"up to {grabber.MAX_GRABS} as jobs come"),
+    ],
+)
+def test_the_numbers_that_are_named_are_those_of_the_code(page: str, text: str) -> None:
+    assert text in words(PAGES[page])
+
+
+# Operation.
+
+
+def test_the_exit_codes_are_those_of_the_command() -> None:
+    documented = first_column(between(OPERATION, "exit codes"))
+    assert command.__doc__ is not None
+    named = re.findall(r"^(\d+|128\+n) ", command.__doc__, re.MULTILINE)
+    assert documented == named
+    constants = {str(value) for name, value in vars(command).items() if name.startswith("EX_")}
+    assert constants <= set(documented)
+
+
+def test_the_service_is_shown_as_it_is() -> None:
+    unit = (ROOT / "etc" / "gearhorn-fanout.service").read_text("utf-8").splitlines()
+    shown = re.findall(r"^    (\w+=.*)$", section(OPERATION, "The service"), re.MULTILINE)
+    assert len(shown) > 5
+    for line in shown:
+        assert line in unit
+
+
+def strings_of_the_code() -> set[str]:
+    """Every string in the package, with what is filled in as an asterisk."""
+    found = set()
+    for path in PACKAGE.rglob("*.py"):
+        if PACKAGE / "tests" in path.parents:
+            continue
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.add(re.sub(r"%(\.\d)?[a-z]", "*", node.value))
+    return found
+
+
+def test_every_log_line_that_is_shown_is_logged() -> None:
+    lines = re.findall(r"^     - ``(.+)``$", between(OPERATION, "log lines"), re.MULTILINE)
+    assert len(lines) > 15
+    # What the store's lines end with is filled in.
+    known = strings_of_the_code()
+    known |= {f"{text}: *" for text in known}
+    for line in lines:
+        assert re.sub(r"<[^>]+>", "*", line) in known
+
+
+# The architecture.
+
+
+def test_every_module_stands_on_the_architecture_page_and_is_there() -> None:
+    documented = first_column(between(ARCHITECTURE, "modules"))
+    present = {
+        f"gearhorn/{path.name}" + ("/" if path.is_dir() else "")
+        for path in PACKAGE.iterdir()
+        if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    assert sorted(documented) == sorted(present - {"gearhorn/__init__.py"})
+
+
+def test_every_module_of_the_adapter_stands_on_the_architecture_page() -> None:
+    row = words(between(ARCHITECTURE, "modules")).partition("``gearhorn/wire/``")[2]
+    row = row.partition("``gearhorn/store/``")[0]
+    for path in (PACKAGE / "wire").glob("*.py"):
+        assert path.stem == "__init__" or f"``{path.stem}``" in row
+
+
+# The README.
+
+DECODERS = {
+    "register_fanout_subscriber": messages.RequestDecoder(messages.Register),
+    "subscribe_fanout": messages.RequestDecoder(messages.Register),
+    "unregister_fanout_subscriber": messages.RequestDecoder(messages.Unregister),
+    "fanout": messages.RequestDecoder(messages.FanOut),
+}
+
+
+def requests_shown() -> Iterator[tuple[str, bytes, str]]:
+    """Function, request and what comes back, of the README's commands."""
+    for match in re.finditer(
+        r"^    \$ gearman -f (\w+) (?:'(.+)'|<memo.json)\n    (.*)$", README, re.MULTILINE
+    ):
+        function, request, answer = match.groups()
+        if request is None:
+            (request,) = re.findall(r"\$ cat memo.json\n    (.*)\n", README)
+        yield function, request.encode(), answer
+
+
+def test_the_requests_in_the_readme_are_requests() -> None:
+    shown = list(requests_shown())
+    assert len(shown) > 6
+    for function, request, answer in shown:
+        decode = DECODERS[function]
+        if '"error"' in answer:
+            refusal = msgspec.json.decode(answer.removesuffix("Job failed"), type=messages.Refusal)
+            with pytest.raises(errors.RequestError) as raised:
+                decode(request)
+            assert messages.Refusal.of(raised.value) == refusal
+        else:
+            decode(request)
+            kind = messages.FanOutReport if function == "fanout" else messages.Subscription
+            msgspec.json.decode(answer.removesuffix("Job failed"), type=kind)
+
+
+def test_the_pages_that_the_readme_names_are_there() -> None:
+    for path in re.findall(r"``((?:doc|tools|etc|gearhorn)/[\w./-]+)``", README):
+        assert path == "doc/build/html" or (ROOT / path).exists(), path
+
+
+# The quick start.
+
+
+def test_the_standalone_mode_says_what_the_quick_start_shows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda name, **_: f"/usr/bin/{name}")
+    directory = Path("/home/you/.local/state/gearhorn")
+    port = config.load(["--standalone"]).standalone.port
+    settings = standalone.standalone_settings(
+        daemon.DaemonSettings(servers=(), store_url=""), port, directory
+    )
+    program = standalone.find_program(port, directory)
+    greeting = standalone.greeting(program, settings, directory)
+    (shown,) = re.findall(
+        r"    \$ tools/run-standalone\n((?:    .*\n|\n)+)", PAGES["quickstart"], re.MULTILINE
+    )
+    assert re.sub(r"^    ", "", shown, flags=re.MULTILINE).strip() == greeting.strip()
