@@ -11,11 +11,17 @@
 # under the License.
 """Everything that can go wrong, one class and one code for each."""
 
+from typing import Any
+
 
 class GearhornError(Exception):
     """The root of all errors that gearhorn raises."""
 
     code = "internal_error"
+    report: Any = None
+    """What a daemon answered, where the error is its answer: a
+    :class:`~gearhorn.messages.FanOutReport` or a
+    :class:`~gearhorn.messages.Refusal`."""
 
 
 # A request that breaks the contract. The code and the text of these go back
@@ -209,3 +215,63 @@ class ConfigurationError(GearhornError):
     """An option has a value that the daemon cannot run with."""
 
     code = "configuration_error"
+
+
+# The client library.
+
+
+class ClientError(GearhornError):
+    """A request did not make its way to a daemon and back."""
+
+    code = "client_error"
+
+
+class PartialFailure(ClientError):
+    """A fan-out ended, and some of its receivers did not get or answer their copy.
+
+    ``report`` names them.
+    """
+
+    code = "partial_failure"
+
+
+class NoServer(ClientError):
+    """No job server could be reached."""
+
+    code = "no_server"
+
+
+class NoAnswer(ClientError):
+    """No daemon answered in time; the request may still be done."""
+
+    code = "no_answer"
+
+
+class NotQueued(ClientError):
+    """Every job server that is connected refused the request: a full queue, for one."""
+
+    code = "not_queued"
+
+
+class BadAnswer(ClientError):
+    """The answer to a request is none that a daemon gives."""
+
+    code = "bad_answer"
+
+
+class Closed(ClientError):
+    """The publisher or subscriber was closed before."""
+
+    code = "closed"
+
+
+class InvalidResult(ClientError):
+    """What a handler returned cannot be sent as the result of its message."""
+
+    code = "invalid_result"
+
+
+class AlreadyAnswered(ClientError):
+    """A message was answered a second time."""
+
+    code = "already_answered"

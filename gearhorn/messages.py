@@ -70,6 +70,7 @@ REASONS = (
 
 _control_character = re.compile(r"[\x00-\x1f\x7f-\x9f]").search
 _NOT_GIVEN = Raw()
+_RAW_TRUE = Raw(b"true")
 
 
 def queue_name(topic: str, client_id: str) -> str:
@@ -142,6 +143,48 @@ def check_seconds(seconds: float, what: str) -> None:
     """
     if not (0 < seconds <= MAX_SECONDS) or math.isnan(seconds):
         raise errors.InvalidSeconds(f"{what} must be above 0 and at most {MAX_SECONDS} seconds")
+
+
+def check_type(value: object, what: str, kind: type, *, optional: bool = False) -> None:
+    """Refuse a value of another type than a request's key takes.
+
+    :raises WrongType: with the reason.
+    """
+    if optional and value is None:
+        return
+    sound = isinstance(value, (int, float) if kind is float else kind)
+    if not sound or isinstance(value, bool):
+        raise errors.WrongType(f"{what} must be {_TYPE_NAMES[kind]}")
+
+
+def encode_value(value: Any) -> bytes:
+    """``value`` as bytes: bytes and strings as they are, anything else as JSON.
+
+    :raises InvalidPayload: it cannot be written so.
+    """
+    if isinstance(value, bytes):
+        return value
+    try:
+        if isinstance(value, str):
+            return value.encode()
+        if isinstance(value, (bytearray, memoryview)):
+            return bytes(value)
+        return msgspec.json.encode(value)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise errors.InvalidPayload(f"a payload must be bytes, text or JSON: {error}") from None
+
+
+def _encode_payload(payload: Any) -> tuple[Raw, str | None]:
+    """The payload as it stands in a request, and its encoding."""
+    data = encode_value(payload)
+    is_json = not isinstance(payload, (str, bytes, bytearray, memoryview))
+    # A JSON string, as a date makes one, would reach receivers without its quotes.
+    if is_json and not data.startswith(b'"'):
+        return Raw(data), None
+    try:
+        return Raw(msgspec.json.encode(data.decode())), None
+    except UnicodeDecodeError:
+        return Raw(b'"%s"' % base64.b64encode(data)), "base64"
 
 
 _FALSE = frozenset((b"", b"false", b"null", b'""'))
@@ -243,6 +286,38 @@ class FanOut(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
                     "gather goes with a foreground fan-out: a background "
                     "one does not wait for receivers"
                 )
+
+    @classmethod
+    def of(
+        cls,
+        topic: str,
+        payload: Any,
+        *,
+        unique: str | None = None,
+        background: bool = False,
+        timeout: float | None = None,
+        priority: str | None = None,
+        gather: bool = False,
+    ) -> "FanOut":
+        """A request that brings ``payload`` to its receivers.
+
+        :param payload: bytes or a string as they are, anything else as JSON.
+        :raises RequestError: the daemon would refuse the request.
+        """
+        for value, what in ((topic, "topic"), (unique, "unique"), (priority, "priority")):
+            check_type(value, what, str, optional=what != "topic")
+        check_type(timeout, "timeout", float, optional=True)
+        raw, encoding = _encode_payload(payload)
+        return cls(
+            topic=topic,
+            payload=raw,
+            unique=unique,
+            background=_RAW_TRUE if background else _NOT_GIVEN,
+            timeout=timeout,
+            priority=priority,
+            gather=_RAW_TRUE if gather else _NOT_GIVEN,
+            encoding=encoding,
+        )
 
     def payload_bytes(self) -> bytes:
         """What each receiver gets.

@@ -9,3 +9,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
+"""The client library: publishers and subscribers, for threads and for asyncio.
+
+Its public names are importable from :mod:`gearhorn`.
+"""

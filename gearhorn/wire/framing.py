@@ -37,6 +37,8 @@ WORK_COMPLETE: Final[int] = constants.WORK_COMPLETE
 WORK_DATA: Final[int] = constants.WORK_DATA
 WORK_EXCEPTION: Final[int] = constants.WORK_EXCEPTION
 WORK_FAIL: Final[int] = constants.WORK_FAIL
+WORK_STATUS: Final[int] = constants.WORK_STATUS
+WORK_WARNING: Final[int] = constants.WORK_WARNING
 
 OVERSIZE: Final = 1 << 31
 """Set in the type of a packet of which only the head was kept."""

@@ -87,13 +87,12 @@ class Job:
                 + data
             )
 
-    def fail(self, data: bytes) -> None:
-        """End the job with WORK_WARNING, which carries data, and WORK_FAIL."""
+    def fail(self, data: bytes | None = None) -> None:
+        """End the job with WORK_FAIL, after a WORK_WARNING that carries the data."""
         if self._grabber.release(self):
-            self.connection.write(
-                framing.pack(constants.WORK_WARNING, self.handle, data)
-                + framing.pack(constants.WORK_FAIL, self.handle)
-            )
+            if data is not None:
+                self.connection.write(framing.pack(constants.WORK_WARNING, self.handle, data))
+            self.connection.write(framing.pack(constants.WORK_FAIL, self.handle))
 
     def progress(self, done: int, total: int) -> None:
         """Send WORK_STATUS."""
@@ -110,13 +109,15 @@ class Job:
 class _Grabs:
     """What a connection has asked for."""
 
-    __slots__ = ("dry", "held", "outstanding", "target")
+    __slots__ = ("dry", "held", "outstanding", "paused", "target")
 
     def __init__(self) -> None:
         self.outstanding = 0
         self.target = _FIRST_GRABS
         self.dry = False
         """The last answer was NO_JOB: ask no more until the server calls."""
+        self.paused = False
+        """Ask no more until what was asked for is answered: see FairGrabber."""
         self.held: set[Job] = set()
 
 
@@ -256,7 +257,7 @@ class Grabber(LoopClient, gear.Worker):
         if not self._grabbing:
             return
         for connection, grabs in self._grabs.items():
-            if not grabs.dry:
+            if not grabs.dry and not grabs.paused:
                 wanted = min(grabs.target - grabs.outstanding, self._room())
                 if wanted > 0:
                     grabs.outstanding += wanted

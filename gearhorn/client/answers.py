@@ -1,0 +1,93 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""What the answers of a daemon mean: reports and errors."""
+
+import functools
+
+import msgspec
+
+from gearhorn import errors, messages
+from gearhorn.client.caller import Answer
+
+_decode_report = msgspec.json.Decoder(messages.FanOutReport).decode
+_decode_subscription = msgspec.json.Decoder(messages.Subscription).decode
+_decode_refusal = msgspec.json.Decoder(messages.Refusal).decode
+
+_NAMED = 5
+"""How many failed receivers the text of an error names; its report has more."""
+
+
+def fan_out_report(answer: Answer) -> messages.FanOutReport:
+    """The report of a fan-out that reached all.
+
+    :raises PartialFailure: it did not.
+    :raises GearhornError: the request was refused; the class says why.
+    :raises BadAnswer: the answer is no report.
+    """
+    try:
+        report = _decode_report(answer.data)
+    except msgspec.DecodeError:
+        raise _refusal(answer) from None
+    if answer.completed:
+        return report
+    raise _partial_failure(report)
+
+
+def subscription(answer: Answer) -> messages.Subscription:
+    """The answer to a registration or a removal.
+
+    :raises GearhornError: the request was refused; the class says why.
+    :raises BadAnswer: the answer is no report.
+    """
+    if answer.completed:
+        try:
+            return _decode_subscription(answer.data)
+        except msgspec.DecodeError:
+            pass
+    raise _refusal(answer)
+
+
+def _partial_failure(report: messages.FanOutReport) -> errors.PartialFailure:
+    count = report.failed_count or len(report.failed)
+    named = [f"{client_id} ({reason})" for client_id, reason in report.failed.items()]
+    text = ", ".join(named[:_NAMED]) + (", ..." if count > _NAMED else "")
+    error = errors.PartialFailure(
+        f"{count} of {report.subscribers} receivers of {report.topic!r} failed: {text}"
+    )
+    error.report = report
+    return error
+
+
+def _refusal(answer: Answer) -> errors.GearhornError:
+    try:
+        refusal = _decode_refusal(answer.data)
+    except msgspec.DecodeError:
+        return errors.BadAnswer(
+            "the job ended without a report that can be read: is it a daemon that does it?"
+        )
+    kind = _classes().get(refusal.error, errors.RequestError)
+    error = kind(refusal.message)
+    # As given, also where a newer daemon has codes unknown here.
+    error.code = refusal.error
+    error.report = refusal
+    return error
+
+
+@functools.cache
+def _classes() -> dict[str, type[errors.GearhornError]]:
+    found: dict[str, type[errors.GearhornError]] = {}
+    waiting: list[type[errors.GearhornError]] = [errors.GearhornError]
+    while waiting:
+        kind = waiting.pop()
+        found[kind.code] = kind
+        waiting.extend(kind.__subclasses__())
+    return found

@@ -1,0 +1,312 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""The publisher for asyncio programs."""
+
+import asyncio
+import os
+import secrets
+import ssl
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from types import TracebackType
+from typing import Any, Literal, NamedTuple, TypeAlias, overload
+
+from gearhorn import errors, messages
+from gearhorn.client.answers import fan_out_report
+from gearhorn.client.caller import Answer, Call, Caller, OnProgress
+from gearhorn.wire.servers import Settings, Watch, parse_servers
+
+REPORT_GRACE_S = 5.0
+"""How much longer than its receivers have the report of a fan-out may take."""
+MAX_MESSAGE_BYTES = 64 << 20
+_ESCAPED = 6
+"""How much longer a result can be in the JSON of a report that gathers it."""
+
+Message: TypeAlias = tuple[str, Any] | tuple[str, Any, str | None]
+"""A topic, a payload and, if wanted, a unique."""
+Outcome: TypeAlias = messages.FanOutReport | errors.GearhornError
+
+
+class Publication(NamedTuple):
+    """A fan-out that was checked and is ready to be sent."""
+
+    topic: str
+    data: bytes
+    patience: float
+    """How long its report is waited for, in seconds."""
+
+
+class Preparation:
+    """Makes requests of what is to be published; checks it, and sends nothing.
+
+    :param timeout: how long receivers have, in seconds, where a message does
+        not say.
+    :param max_message_bytes: the largest request that the daemons take.
+    """
+
+    def __init__(self, timeout: float, max_message_bytes: int) -> None:
+        messages.check_type(timeout, "timeout", float)
+        messages.check_seconds(timeout, "timeout")
+        self._timeout = timeout
+        self._max_message_bytes = max_message_bytes
+
+    def __call__(
+        self,
+        topic: str,
+        payload: Any,
+        unique: str | None,
+        background: bool,
+        timeout: float | None,
+        priority: messages.Priority | None,
+        gather: bool,
+    ) -> Publication:
+        seconds = self._timeout if timeout is None else timeout
+        request = messages.FanOut.of(
+            topic,
+            payload,
+            # So that a second attempt coalesces with what the first has queued.
+            unique=secrets.token_urlsafe(15) if unique is None else unique,
+            background=background,
+            timeout=None if background and timeout is None else seconds,
+            priority=priority,
+            gather=gather,
+        )
+        data = request.encode()
+        if len(data) > self._max_message_bytes:
+            raise errors.MessageTooLarge(
+                f"the request has {len(data)} bytes; it may have {self._max_message_bytes}"
+            )
+        return Publication(topic, data, seconds if background else seconds + REPORT_GRACE_S)
+
+
+class AsyncPublisher:
+    """Publishes to topics, on the event loop that uses it first.
+
+    It connects at its first use. Close it with :meth:`close`, or use it as an
+    asynchronous context manager.
+
+    :param servers: the job servers' addresses, ``host:port`` each: a list, or
+        one string with commas. A topic goes to one of those connected; what
+        was on its way to one that is lost is sent to the next.
+    :param timeout: how long receivers have to answer a foreground fan-out,
+        and a daemon to answer a background one, in seconds.
+    :param connect_timeout: how long no job server may be reachable, in seconds.
+    :param tls: the TLS settings for all servers, see :func:`gearhorn.tls_context`.
+    :param function: what the daemons' function is called.
+    :param max_message_bytes: the largest request that the daemons take.
+    :raises InvalidServer: a server's address is none.
+    """
+
+    def __init__(
+        self,
+        servers: str | Iterable[str],
+        *,
+        timeout: float = 60.0,
+        connect_timeout: float = 10.0,
+        tls: ssl.SSLContext | None = None,
+        function: str = "fanout",
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+    ) -> None:
+        self._servers = parse_servers(servers.split(",") if isinstance(servers, str) else servers)
+        self.prepare = Preparation(timeout, max_message_bytes)
+        """Checks what is to be published; in any thread."""
+        self._connect_timeout = connect_timeout
+        self._settings = Settings(tls=tls, connect_timeout=connect_timeout)
+        self._function = function
+        self._max_report_bytes = _ESCAPED * max_message_bytes
+        self._caller: Caller | None = None
+        self._closed = False
+
+    async def __aenter__(self) -> "AsyncPublisher":
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections. What is still being published is given up."""
+        self._closed = True
+        if self._caller is not None:
+            await self._caller.close()
+
+    async def publish(
+        self,
+        topic: str,
+        payload: Any,
+        *,
+        background: bool = False,
+        unique: str | None = None,
+        timeout: float | None = None,
+        priority: messages.Priority | None = None,
+        gather: bool = False,
+        on_progress: OnProgress | None = None,
+    ) -> messages.FanOutReport:
+        """Send a copy of ``payload`` to every subscriber of ``topic``.
+
+        :param payload: bytes and strings are sent as they are, anything else
+            as its JSON.
+        :param background: return when every copy is queued, and do not wait
+            for receivers.
+        :param unique: copies to one queue with the same unique are one while
+            the first is queued or running; each message has a unique of its
+            own unless it is given one.
+        :param timeout: how long receivers have, in seconds.
+        :param gather: the report carries the receivers' results.
+        :param on_progress: told about once a second how many receivers have
+            answered, and of how many: ``on_progress(done, total)``.
+        :raises PartialFailure: some receivers failed; ``report`` names them.
+        :raises RequestError: what was asked for breaks the contract.
+        :raises NoServer, NoAnswer, NotQueued, BadAnswer: there is no report.
+        """
+        publication = self.prepare(topic, payload, unique, background, timeout, priority, gather)
+        answer = await self._open().call(
+            self._function,
+            publication.data,
+            publication.topic,
+            publication.patience,
+            on_progress,
+        )
+        return fan_out_report(answer)
+
+    @overload
+    def publish_many(
+        self,
+        many: Iterable[Message] | AsyncIterable[Message],
+        *,
+        background: bool = ...,
+        timeout: float | None = ...,
+        priority: messages.Priority | None = ...,
+        gather: bool = ...,
+        window: int = ...,
+        return_exceptions: Literal[False] = ...,
+    ) -> AsyncIterator[messages.FanOutReport]: ...
+
+    @overload
+    def publish_many(
+        self,
+        many: Iterable[Message] | AsyncIterable[Message],
+        *,
+        background: bool = ...,
+        timeout: float | None = ...,
+        priority: messages.Priority | None = ...,
+        gather: bool = ...,
+        window: int = ...,
+        return_exceptions: Literal[True],
+    ) -> AsyncIterator[Outcome]: ...
+
+    async def publish_many(
+        self,
+        many: Iterable[Message] | AsyncIterable[Message],
+        *,
+        background: bool = False,
+        timeout: float | None = None,
+        priority: messages.Priority | None = None,
+        gather: bool = False,
+        window: int = 1000,
+        return_exceptions: bool = False,
+    ) -> AsyncIterator[Outcome]:
+        """Publish many messages and yield their reports, in order.
+
+        :param many: ``(topic, payload)`` or ``(topic, payload, unique)`` each.
+        :param window: how many are on their way at the most.
+        :param return_exceptions: yield what :meth:`publish` would raise in
+            place of the report, instead of raising it, which ends the
+            iteration.
+        """
+        loop = asyncio.get_running_loop()
+        pending: deque[asyncio.Future[Outcome]] = deque()
+        async for topic, payload, unique in _each(many):
+            future: asyncio.Future[Outcome] = loop.create_future()
+            pending.append(future)
+            try:
+                publication = self.prepare(
+                    topic, payload, unique, background, timeout, priority, gather
+                )
+                self.start(publication, _setter(future))
+            except errors.RequestError as error:
+                future.set_result(error)
+            while pending and (len(pending) >= window or pending[0].done()):
+                yield value_of(await pending.popleft(), return_exceptions)
+        while pending:
+            yield value_of(await pending.popleft(), return_exceptions)
+
+    def start(self, publication: Publication, on_done: Callable[[Outcome], object]) -> Call:
+        """Send a fan-out; ``on_done`` takes its report or error."""
+
+        def answered(outcome: Answer | errors.GearhornError) -> None:
+            on_done(outcome if isinstance(outcome, errors.GearhornError) else _outcome(outcome))
+
+        return self._open().start(
+            self._function, publication.data, publication.topic, publication.patience, answered
+        )
+
+    def _open(self) -> Caller:
+        if self._closed:
+            raise errors.Closed("the publisher is closed")
+        if self._caller is None:
+            name = f"gearhorn-publisher-{os.getpid()}"
+            self._caller = Caller(
+                name, self._settings, self._max_report_bytes, Watch(), self._connect_timeout
+            )
+            self._caller.connect(self._servers)
+        return self._caller
+
+
+def message_parts(message: Message) -> tuple[str, Any, str | None]:
+    """Topic, payload and unique of a message.
+
+    :raises WrongType: it has another number of parts.
+    """
+    if len(message) == 2:
+        topic, payload = message
+        return topic, payload, None
+    if len(message) == 3:
+        return message
+    raise errors.WrongType("a message must be (topic, payload) or (topic, payload, unique)")
+
+
+def value_of(outcome: Outcome, return_exceptions: bool) -> Outcome:
+    """What :meth:`AsyncPublisher.publish_many` yields; or raise it."""
+    if isinstance(outcome, errors.GearhornError) and not return_exceptions:
+        raise outcome
+    return outcome
+
+
+def _outcome(answer: Answer) -> Outcome:
+    try:
+        return fan_out_report(answer)
+    except errors.GearhornError as error:
+        return error
+
+
+def _setter(future: "asyncio.Future[Outcome]") -> Callable[[Outcome], object]:
+    def set_result(outcome: Outcome) -> None:
+        if not future.done():
+            future.set_result(outcome)
+
+    return set_result
+
+
+async def _each(
+    many: Iterable[Message] | AsyncIterable[Message],
+) -> AsyncIterator[tuple[str, Any, str | None]]:
+    if isinstance(many, AsyncIterable):
+        async for message in many:
+            yield message_parts(message)
+    else:
+        for message in many:
+            yield message_parts(message)

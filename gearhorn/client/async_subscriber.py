@@ -1,0 +1,182 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""The subscriber for asyncio programs."""
+
+import asyncio
+import inspect
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+
+from gearhorn.client.message import Message, encode_result, log_failure
+from gearhorn.client.reception import Reception
+from gearhorn.client.signals import STOP_SIGNALS
+from gearhorn.client.subscriber_base import SubscriberBase
+from gearhorn.wire.grabber import Job
+
+_TURN_S = 0.01
+"""How long handlers that do not wait may keep the loop to themselves."""
+
+
+class AsyncSubscriber(SubscriberBase):
+    """Receives messages: by handlers in :meth:`run`, or by iteration.
+
+    Handlers are coroutine functions, of which ``concurrency`` run at a time,
+    or plain functions, which must not block. It serves once.
+
+    Iterating over it (``async for``) yields messages, each to be answered by
+    :meth:`Message.ack` or :meth:`Message.fail`.
+    """
+
+    def _set_up(self) -> None:
+        self._jobs: deque[Job] = deque()
+        self._arrived = asyncio.Event()
+        self._stop_asked = asyncio.Event()
+        self._settled = False
+
+    async def run(self) -> None:
+        """Receive and handle messages until :meth:`stop` or a signal.
+
+        In the main thread, SIGTERM and SIGINT stop it. Then it fetches no more,
+        finishes what it holds, and unregisters if that was asked for.
+
+        :raises RequestError: a registration was refused; the class says why.
+        :raises ConfigurationError: a topic has no handler.
+        """
+        self._check_handlers(expected=True)
+        reception = self._start()
+        workers = [
+            asyncio.ensure_future(self._handle(reception)) for _ in range(self._options.concurrency)
+        ]
+        try:
+            with self._signals():
+                await self._stop_asked.wait()
+                await self._settle(reception)
+                await reception.drain()
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+            await reception.close()
+        reception.raise_refusal()
+
+    async def __aiter__(self) -> AsyncIterator[Message]:
+        """Receive messages until :meth:`stop` or a signal.
+
+        :raises RequestError: a registration was refused; the class says why.
+        :raises ConfigurationError: a topic has a handler.
+        """
+        self._check_handlers(expected=False)
+        reception = self._start()
+        reception.count_kept = lambda: reception.held - len(self._jobs)
+        stopping = asyncio.ensure_future(self._settle_when_asked(reception))
+        try:
+            with self._signals():
+                while (job := await self._next(reception)) is not None:
+                    found = reception.message(job)
+                    if found is not None:
+                        handed_out = time.perf_counter()
+                        message, _ = found
+                        yield message
+                        reception.pace.note(time.perf_counter() - handed_out)
+        finally:
+            stopping.cancel()
+            await reception.close()
+        reception.raise_refusal()
+
+    def stop(self) -> None:
+        """Have it stop; handlers may ask for it, other threads not."""
+        self._stop_asked.set()
+
+    def _in_loop(self, callback: Callable[[], object]) -> None:
+        callback()
+
+    def _start(self) -> Reception:
+        reception = self._new_reception(self._take, threaded=False)
+        reception.refused.add_done_callback(lambda refused: self.stop())
+        reception.start()
+        return reception
+
+    def _take(self, jobs: list[Job]) -> None:
+        self._jobs.extend(jobs)
+        self._arrived.set()
+
+    async def _settle_when_asked(self, reception: Reception) -> None:
+        await self._stop_asked.wait()
+        await self._settle(reception)
+
+    async def _settle(self, reception: Reception) -> None:
+        await reception.settle()
+        self._settled = True
+        self._arrived.set()
+
+    async def _next(self, reception: Reception) -> Job | None:
+        while not self._jobs:
+            if self._settled:
+                return None
+            reception.wake()
+            self._arrived.clear()
+            await self._arrived.wait()
+        return self._jobs.popleft()
+
+    async def _handle(self, reception: Reception) -> None:
+        loop = asyncio.get_running_loop()
+        turn_ends = loop.time() + _TURN_S
+        while (job := await self._next(reception)) is not None:
+            found = reception.message(job)
+            if found is None:
+                continue
+            message, handler = found
+            started = time.perf_counter()
+            try:
+                result = handler(message)
+                if inspect.isawaitable(result):
+                    result = await result
+                message.settle(encode_result(result))
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:
+                log_failure(message, error)
+                message.settle(None)
+            reception.pace.note(time.perf_counter() - started)
+            if loop.time() > turn_ends:
+                await asyncio.sleep(0)
+                turn_ends = loop.time() + _TURN_S
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Stop at the first signal; a second does what it did before."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        loop = asyncio.get_running_loop()
+        former = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+
+        def restore() -> None:
+            for number, handler in former.items():
+                loop.remove_signal_handler(number)
+                signal.signal(number, handler)
+            former.clear()
+
+        def on_signal() -> None:
+            restore()
+            self.stop()
+
+        for number in STOP_SIGNALS:
+            loop.add_signal_handler(number, on_signal)
+        try:
+            yield
+        finally:
+            restore()

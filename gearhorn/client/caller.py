@@ -1,0 +1,303 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Requests to the daemons: one foreground job each, until it is answered.
+
+A foreground job lives only as long as its client, and its answer is the
+report; so every request is one, also where the fan-out is in the background.
+"""
+
+import asyncio
+import itertools
+import logging
+import os
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
+from typing import NamedTuple
+
+from gearhorn import errors
+from gearhorn.wire import framing
+from gearhorn.wire.servers import Server, Settings, Watch
+from gearhorn.wire.submitter import Batch, Copy, Submitter
+
+LOG = logging.getLogger(__name__)
+
+OnProgress = Callable[[int, int], object]
+
+
+class Answer(NamedTuple):
+    """What the job of a request ended with."""
+
+    completed: bool
+    data: bytes
+    """The result, or the warning that came before the failure."""
+
+
+class Call:
+    """A request under way; the listener of the batches that carry it.
+
+    :param on_done: takes the answer, or the error that there is instead.
+    """
+
+    __slots__ = (
+        "_batch",
+        "_caller",
+        "_copy",
+        "_data",
+        "_function",
+        "_lane",
+        "_on_done",
+        "_on_progress",
+        "_parts",
+        "_refused",
+        "_server",
+        "_timer",
+        "_warnings",
+    )
+
+    def __init__(
+        self,
+        caller: "Caller",
+        function: bytes,
+        data: bytes,
+        lane: str,
+        timeout: float,
+        on_done: Callable[["Answer | errors.GearhornError"], object],
+        on_progress: OnProgress | None,
+    ) -> None:
+        self._caller = caller
+        self._function = function
+        self._data = data
+        self._lane = lane
+        self._on_done = on_done
+        self._on_progress = on_progress
+        self._batch: Batch | None = None
+        self._copy: Copy | None = None
+        self._server: Server | None = None
+        self._refused: set[Server] = set()
+        self._parts: list[bytes] = []
+        self._warnings: list[bytes] = []
+        self._timer = asyncio.get_running_loop().call_later(timeout, self._time_is_up)
+
+    def submit(self) -> None:
+        """Try it on a server, or wait for one."""
+        connections = self._caller.servers
+        servers = [server for server in connections if server not in self._refused]
+        if not connections:
+            self._server = None
+            self._caller.wait_for_server(self)
+        elif not servers:
+            self._done(errors.NotQueued("every connected job server refused the request"))
+        else:
+            self._server = _choose(self._lane.encode(), servers)
+            self._batch = Batch(
+                self,
+                self._lane,
+                priority="normal",
+                foreground=True,
+                queues=(self._function,),
+                keys=("",),
+                # Another for each attempt: gearmand would join this job to an
+                # earlier one whose client it has lost, and never answer.
+                uniques=(self._caller.new_unique(),),
+                groups=None,
+                payload=self._data,
+                longest_queue=len(self._function),
+            )
+            self._caller.submit(connections[self._server], self._batch)
+
+    def cancel(self) -> None:
+        """Wait for the answer no longer."""
+        self._timer.cancel()
+        self._caller.forget(self)
+        if self._batch is not None:
+            self._batch.cancel()
+        if self._copy is not None:
+            self._copy.forget()
+
+    def told(self, packet_type: int, data: bytes) -> None:
+        """The daemon sent WORK_WARNING or WORK_STATUS."""
+        if packet_type & ~framing.OVERSIZE == framing.WORK_WARNING:
+            self._warnings.append(data)
+        elif self._on_progress is not None:
+            try:
+                done, _, total = data.partition(b"\0")
+                self._on_progress(int(done), int(total))
+            except Exception:
+                LOG.exception("on_progress failed")
+
+    def no_server(self) -> None:
+        """No job server was there for as long as one may be away."""
+        self._done(errors.NoServer("no job server can be reached"))
+
+    def _time_is_up(self) -> None:
+        if self._server is None:
+            self.no_server()
+        else:
+            self._done(errors.NoAnswer("no daemon answered in time; the request may still be done"))
+
+    def _done(self, outcome: Answer | errors.GearhornError) -> None:
+        self.cancel()
+        self._on_done(outcome)
+
+    # What the submitter tells: see wire.submitter.Listener.
+
+    def batch_written(self, batch: Batch) -> None:
+        """The answer is waited for in any case."""
+
+    def batch_created(self, batch: Batch) -> None:
+        """The answer comes with the copy."""
+
+    def batch_lost(self, batch: Batch) -> None:
+        """The server went before it took the job: try the next."""
+        self.submit()
+
+    def copy_created(self, copy: Copy) -> None:
+        """Keep it, to forget it when the time is up."""
+        self._copy = copy
+
+    def copy_refused(self, batch: Batch, index: int) -> None:
+        """The server answered ERROR: try the next."""
+        if self._server is not None:
+            self._refused.add(self._server)
+        self.submit()
+
+    def copy_answered(self, copy: Copy, packet_type: int, data: bytes) -> None:
+        """Take a part of the answer, or its end."""
+        kind = packet_type & ~framing.OVERSIZE
+        if kind != packet_type:
+            self._done(errors.BadAnswer("the report is too large"))
+        elif kind == framing.WORK_DATA:
+            self._parts.append(data)
+        elif kind == framing.WORK_COMPLETE:
+            self._done(Answer(True, b"".join((*self._parts, data))))
+        else:
+            self._done(Answer(False, b"".join((*self._warnings, data))))
+
+    def copy_lost(self, copy: Copy) -> None:
+        """The server went, and the job with it: ask again elsewhere.
+
+        A daemon may have done it already. Its copies carry the request's
+        unique, so that what is still queued is not queued twice.
+        """
+        self._copy = None
+        self._parts.clear()
+        self._warnings.clear()
+        self.submit()
+
+
+class Caller(Submitter):
+    """Sends requests to the daemons and takes their answers.
+
+    :param connect_timeout: how long no server may be reachable, in seconds,
+        before requests that wait for one fail.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        settings: Settings,
+        max_bytes: int,
+        watch: Watch,
+        connect_timeout: float,
+    ) -> None:
+        super().__init__(name, settings, max_bytes, watch)
+        self._connect_timeout = connect_timeout
+        self._waiting: dict[Call, asyncio.TimerHandle] = {}
+        self._unique_prefix = os.urandom(9).hex()
+        self._unique_numbers = itertools.count()
+        self.on_servers_changed = self._resume
+
+    def start(
+        self,
+        function: str,
+        data: bytes,
+        lane: str,
+        timeout: float,
+        on_done: Callable[[Answer | errors.GearhornError], object],
+        on_progress: OnProgress | None = None,
+    ) -> Call:
+        """Send a request.
+
+        :param lane: requests of one lane go out in order.
+        :param timeout: how long the answer may take, in seconds.
+        :param on_done: told once, unless the call is cancelled: the answer,
+            or NoServer, NoAnswer, NotQueued or BadAnswer.
+        """
+        call = Call(self, function.encode(), data, lane, timeout, on_done, on_progress)
+        call.submit()
+        return call
+
+    async def call(
+        self,
+        function: str,
+        data: bytes,
+        lane: str,
+        timeout: float,
+        on_progress: OnProgress | None = None,
+    ) -> Answer:
+        """Send a request and wait for its answer.
+
+        :raises NoServer, NoAnswer, NotQueued, BadAnswer: there is none.
+        """
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+
+        def on_done(outcome: Answer | errors.GearhornError) -> None:
+            if future.done():
+                return
+            if isinstance(outcome, Answer):
+                future.set_result(outcome)
+            else:
+                future.set_exception(outcome)
+
+        call = self.start(function, data, lane, timeout, on_done, on_progress)
+        try:
+            return await future
+        finally:
+            call.cancel()
+
+    def new_unique(self) -> bytes:
+        """A unique that no job has had."""
+        return b"%s-%x" % (self._unique_prefix.encode(), next(self._unique_numbers))
+
+    def copy_told(self, copy: Copy, packet_type: int, data: bytes) -> None:
+        listener = copy.batch.listener
+        if isinstance(listener, Call):
+            listener.told(packet_type, data)
+
+    def wait_for_server(self, call: Call) -> None:
+        """Submit ``call`` when a server is connected."""
+        loop = asyncio.get_running_loop()
+        self._waiting[call] = loop.call_later(self._connect_timeout, call.no_server)
+
+    def forget(self, call: Call) -> None:
+        """Wait for a server no longer."""
+        timer = self._waiting.pop(call, None)
+        if timer is not None:
+            timer.cancel()
+
+    def _resume(self) -> None:
+        if self.servers:
+            waiting, self._waiting = self._waiting, {}
+            for call, timer in waiting.items():
+                timer.cancel()
+                call.submit()
+
+
+def _choose(lane: bytes, servers: Sequence[Server]) -> Server:
+    """The server of a lane, the same as long as it is there: so its order is kept."""
+    if len(servers) == 1:
+        return servers[0]
+
+    def score(server: Server) -> bytes:
+        return blake2b(lane, key=str(server).encode()[:64], digest_size=8).digest()
+
+    return max(servers, key=score)

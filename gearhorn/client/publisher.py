@@ -1,0 +1,187 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""The publisher for programs with threads: the asynchronous one, in a thread of its own."""
+
+import ssl
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Any, Literal, overload
+
+from gearhorn import errors, messages
+from gearhorn.client.async_publisher import (
+    MAX_MESSAGE_BYTES,
+    AsyncPublisher,
+    Message,
+    Outcome,
+    Publication,
+    message_parts,
+    value_of,
+)
+from gearhorn.client.caller import OnProgress
+from gearhorn.client.loop_thread import LoopThread
+
+
+class Publisher:
+    """Publishes to topics; any number of threads may use one.
+
+    It starts a thread and connects at its first use, so that it can be made
+    before a process forks. Close it with :meth:`close`, or use it as a context
+    manager. The parameters are those of :class:`AsyncPublisher`.
+    """
+
+    def __init__(
+        self,
+        servers: str | Iterable[str],
+        *,
+        timeout: float = 60.0,
+        connect_timeout: float = 10.0,
+        tls: ssl.SSLContext | None = None,
+        function: str = "fanout",
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+    ) -> None:
+        self._publisher = AsyncPublisher(
+            servers,
+            timeout=timeout,
+            connect_timeout=connect_timeout,
+            tls=tls,
+            function=function,
+            max_message_bytes=max_message_bytes,
+        )
+        self._thread = LoopThread("gearhorn publisher")
+        self._handed: deque[tuple[Publication, Future[Outcome]]] = deque()
+        self._closed = False
+
+    def __enter__(self) -> "Publisher":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections and end the thread."""
+        if not self._closed:
+            self._closed = True
+            self._thread.stop(self._publisher.close)
+
+    def publish(
+        self,
+        topic: str,
+        payload: Any,
+        *,
+        background: bool = False,
+        unique: str | None = None,
+        timeout: float | None = None,
+        priority: messages.Priority | None = None,
+        gather: bool = False,
+        on_progress: OnProgress | None = None,
+    ) -> messages.FanOutReport:
+        """Send a copy of ``payload`` to every subscriber of ``topic``.
+
+        As :meth:`AsyncPublisher.publish`. ``on_progress`` is called in the
+        publisher's own thread: let it be brief.
+        """
+        self._check_open()
+        return self._thread.run(
+            self._publisher.publish(
+                topic,
+                payload,
+                background=background,
+                unique=unique,
+                timeout=timeout,
+                priority=priority,
+                gather=gather,
+                on_progress=on_progress,
+            )
+        )
+
+    @overload
+    def publish_many(
+        self,
+        many: Iterable[Message],
+        *,
+        background: bool = ...,
+        timeout: float | None = ...,
+        priority: messages.Priority | None = ...,
+        gather: bool = ...,
+        window: int = ...,
+        return_exceptions: Literal[False] = ...,
+    ) -> Iterator[messages.FanOutReport]: ...
+
+    @overload
+    def publish_many(
+        self,
+        many: Iterable[Message],
+        *,
+        background: bool = ...,
+        timeout: float | None = ...,
+        priority: messages.Priority | None = ...,
+        gather: bool = ...,
+        window: int = ...,
+        return_exceptions: Literal[True],
+    ) -> Iterator[Outcome]: ...
+
+    def publish_many(
+        self,
+        many: Iterable[Message],
+        *,
+        background: bool = False,
+        timeout: float | None = None,
+        priority: messages.Priority | None = None,
+        gather: bool = False,
+        window: int = 1000,
+        return_exceptions: bool = False,
+    ) -> Iterator[Outcome]:
+        """Publish many messages and yield their reports, in order.
+
+        As :meth:`AsyncPublisher.publish_many`. Each message is sent as it
+        comes, however slowly they come.
+        """
+        pending: deque[Future[Outcome]] = deque()
+        for message in many:
+            future: Future[Outcome] = Future()
+            pending.append(future)
+            try:
+                topic, payload, unique = message_parts(message)
+                publication = self._publisher.prepare(
+                    topic, payload, unique, background, timeout, priority, gather
+                )
+            except errors.RequestError as error:
+                future.set_result(error)
+            else:
+                self._hand_over(publication, future)
+            while pending and (len(pending) >= window or pending[0].done()):
+                yield value_of(pending.popleft().result(), return_exceptions)
+        while pending:
+            yield value_of(pending.popleft().result(), return_exceptions)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise errors.Closed("the publisher is closed")
+
+    def _hand_over(self, publication: Publication, future: "Future[Outcome]") -> None:
+        """Give a fan-out to the loop; of many, only the first wakes it."""
+        self._check_open()
+        self._handed.append((publication, future))
+        if len(self._handed) == 1:
+            self._thread.call_soon(self._take_over)
+
+    def _take_over(self) -> None:
+        while self._handed:
+            publication, future = self._handed.popleft()
+            self._publisher.start(publication, future.set_result)

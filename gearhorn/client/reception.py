@@ -1,0 +1,241 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""What subscribers of both kinds share: functions, jobs and their answers.
+
+All of it runs in the event loop, but for what answers from other threads. Many
+of their answers make one wake-up of the loop: the first of a quiet time wakes
+it, and so does a thread that runs out of work; while jobs that were just handed
+out are being done, the loop looks by itself, a millisecond later.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+from collections import deque
+from collections.abc import Callable
+
+from gearhorn.client.caller import Caller
+from gearhorn.client.message import Message
+from gearhorn.client.options import Handler, Options, Route
+from gearhorn.client.subscriptions import Subscriptions
+from gearhorn.wire.fair_grabber import FairGrabber
+from gearhorn.wire.grabber import Job
+from gearhorn.wire.servers import Watch
+
+LOG = logging.getLogger(__name__)
+
+AHEAD_S = 0.05
+"""Messages are fetched ahead for about this long: more would keep a quiet
+topic, and other subscribers of the same queue, waiting."""
+AHEAD_MAX = 1000
+_GATHER_S = 0.001
+_PACE_WEIGHT = 0.05
+_HELD_MESSAGES = 4
+"""How many messages of the largest size may be held."""
+_MAX_REPORT_BYTES = 1 << 20
+
+Take = Callable[[list[Job]], None]
+
+
+class Pace:
+    """How long a message takes, on the average of late ones."""
+
+    __slots__ = ("seconds",)
+
+    def __init__(self) -> None:
+        # One message is fetched ahead until more is known.
+        self.seconds = AHEAD_S
+
+    def note(self, seconds: float) -> None:
+        """A message took ``seconds``; threads that cut in do no harm."""
+        self.seconds += (seconds - self.seconds) * _PACE_WEIGHT
+
+    def ahead(self, concurrency: int) -> int:
+        """How many messages to fetch ahead."""
+        return max(1, min(AHEAD_MAX, int(concurrency * AHEAD_S / max(self.seconds, 1e-9))))
+
+
+class Reception:
+    """Receives messages and sends their answers.
+
+    :param routes: what is received, by the name of the queue; shared with the
+        subscriber, which changes it.
+    :param take: takes jobs, many at a time.
+    :param threaded: messages are answered in other threads than the loop's.
+    """
+
+    def __init__(
+        self, options: Options, routes: dict[bytes, Route], take: Take, *, threaded: bool
+    ) -> None:
+        self._options = options
+        self._routes = routes
+        self._take = take
+        self._answer = self.answer_from_thread if threaded else _send
+        self._loop = asyncio.get_running_loop()
+        self._answers: deque[tuple[Job, bytes | None]] = deque()
+        self._looks = False
+        """The loop will look for answers by itself."""
+        self._woken = False
+        name = f"gearhorn-subscriber-{socket.gethostname()}-{os.getpid()}"
+        watch = Watch()
+        self._grabber = FairGrabber(
+            name,
+            options.wire,
+            options.max_message_bytes,
+            watch,
+            options.concurrency + 1,
+            _HELD_MESSAGES * options.max_message_bytes,
+            self._received,
+        )
+        self._caller = Caller(
+            name, options.wire, _MAX_REPORT_BYTES, watch, options.wire.connect_timeout
+        )
+        self._subscriptions = Subscriptions(
+            self._caller,
+            ttl=options.ttl,
+            register_function=options.register_function,
+            unregister_function=options.unregister_function,
+        )
+        self.refused = self._subscriptions.refused
+        self._removed: set[bytes] = set()
+        self.pace = Pace()
+        self.count_kept: Callable[[], int] = lambda: 0
+        """Counts the messages that the user keeps beside those being handled."""
+
+    def start(self) -> None:
+        """Connect, and serve and register what is there."""
+        self._caller.connect(self._options.servers)
+        self._subscriptions.start()
+        for route in self._routes.values():
+            self.add(route)
+        self._grabber.on_servers_changed = lambda: self._subscriptions.servers_changed(
+            self._grabber.connections
+        )
+        self._grabber.connect(self._options.servers)
+
+    def add(self, route: Route) -> None:
+        """Serve one more."""
+        self._removed.discard(route.queue.encode())
+        self._grabber.serve(route.queue)
+        if self._options.register:
+            self._subscriptions.add(route.topic, route.client_id)
+
+    def remove(self, route: Route) -> None:
+        """Serve one less; what is held of it is still done."""
+        self._grabber.leave(route.queue)
+        self._removed.add(route.queue.encode())
+        if self._options.register:
+            self._subscriptions.remove(route.topic, route.client_id)
+
+    async def settle(self) -> None:
+        """Fetch no more, and return when nothing more can come."""
+        self._grabber.stop_grabbing()
+        await self._grabber.settled.wait()
+
+    async def drain(self) -> None:
+        """Wait for the answers of what is held, while there is time."""
+        self._flush()
+        try:
+            await asyncio.wait_for(self._grabber.idle.wait(), self._options.drain_timeout)
+        except asyncio.TimeoutError:
+            LOG.warning(
+                "%d messages were not answered in %g seconds: handing them back",
+                self._grabber.held,
+                self._options.drain_timeout,
+            )
+
+    async def close(self) -> None:
+        """Unregister if that is wanted, and close the connections."""
+        self._flush()
+        await self._grabber.close()
+        await self._subscriptions.close()
+        if self._options.unregister:
+            await self._subscriptions.remove_all()
+        await self._caller.close()
+
+    @property
+    def held(self) -> int:
+        """How many messages have been fetched and not been answered."""
+        return self._grabber.held
+
+    def raise_refusal(self) -> None:
+        """Raise the error of a registration that was refused, if one was."""
+        if self.refused.done():
+            raise self.refused.result()
+
+    def message(self, job: Job) -> tuple[Message, Handler] | None:
+        """The message that ``job`` brings, and its handler.
+
+        ``None`` if its connection is lost: it goes to a subscriber again.
+        """
+        route = self._routes.get(job.function)
+        if route is None or not job.connection.connected:
+            return None
+        return Message(job, route.topic, route.client_id, self._answer), route.handler or _unhandled
+
+    def answer_from_thread(self, job: Job, data: bytes | None) -> None:
+        """Send the result of a job, or its failure, in one go with others."""
+        self._answers.append((job, data))
+        if not self._looks:
+            self.wake()
+
+    def wake(self) -> None:
+        """Have the loop send the answers and look at the window now."""
+        if not self._woken:
+            self._woken = True
+            self._loop.call_soon_threadsafe(self._flush)
+
+    def _received(self, jobs: list[Job]) -> None:
+        if any(job.oversize for job in jobs):
+            for job in jobs:
+                if job.oversize:
+                    LOG.error("a message in %s is too large: failing it", job.function)
+                    job.fail()
+            jobs = [job for job in jobs if not job.oversize]
+        self._take(jobs)
+        if not self._looks:
+            self._looks = True
+            self._loop.call_later(_GATHER_S, self._look)
+
+    def _look(self) -> None:
+        # First, so that an answer that comes while they are sent wakes the loop.
+        self._looks = False
+        self._flush()
+
+    def _flush(self) -> None:
+        self._woken = False
+        answers = self._answers
+        while answers:
+            _send(*answers.popleft())
+        if self._removed:
+            self._clear_removed()
+        concurrency = self._options.concurrency
+        self._grabber.set_window(self.count_kept() + concurrency + self.pace.ahead(concurrency))
+
+    def _clear_removed(self) -> None:
+        self._grabber.retry_leaving()
+        if not self._grabber.leaving:
+            for queue in self._removed:
+                self._routes.pop(queue, None)
+            self._removed.clear()
+
+
+def _unhandled(message: Message) -> None:
+    raise LookupError(f"topic {message.topic!r} has no handler")
+
+
+def _send(job: Job, data: bytes | None) -> None:
+    if data is None:
+        job.fail()
+    else:
+        job.complete(data)

@@ -1,0 +1,154 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""The subscriber for programs with threads."""
+
+import asyncio
+import inspect
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from gearhorn.client.inbox import Inbox
+from gearhorn.client.loop_thread import LoopThread
+from gearhorn.client.message import Message, encode_result, log_failure
+from gearhorn.client.options import Handler
+from gearhorn.client.reception import Reception
+from gearhorn.client.signals import stop_on_signals
+from gearhorn.client.subscriber_base import SubscriberBase
+from gearhorn.wire.grabber import Job
+
+
+class Subscriber(SubscriberBase):
+    """Receives messages: by handlers in :meth:`run`, or by iteration.
+
+    One thread of its own owns the sockets and renews registrations, whatever
+    handlers do; ``concurrency`` threads run the handlers. It serves once.
+
+    Iterating over it yields messages, each to be answered by
+    :meth:`Message.ack` or :meth:`Message.fail`.
+    """
+
+    def _set_up(self) -> None:
+        self._thread = LoopThread("gearhorn subscriber")
+        self._inbox: Inbox[Job] = Inbox(self._on_empty)
+        self._settled = threading.Event()
+        self._stopping: asyncio.Future[None] | None = None
+        self._stop_asked = False
+
+    def run(self) -> None:
+        """Receive and handle messages until :meth:`stop` or a signal.
+
+        In the main thread, SIGTERM and SIGINT stop it. Then it fetches no more,
+        finishes what it holds, and unregisters if that was asked for.
+
+        :raises RequestError: a registration was refused; the class says why.
+        :raises ConfigurationError: a topic has no handler.
+        """
+        self._check_handlers(expected=True)
+        reception = self._start()
+        workers = [
+            threading.Thread(
+                target=self._handle, args=(reception,), name=f"gearhorn handler {i}", daemon=True
+            )
+            for i in range(self._options.concurrency)
+        ]
+        for worker in workers:
+            worker.start()
+        try:
+            with stop_on_signals(self.stop):
+                self._settled.wait()
+                self._thread.run(reception.drain())
+        finally:
+            self._close(reception)
+        reception.raise_refusal()
+
+    def __iter__(self) -> Iterator[Message]:
+        """Receive messages until :meth:`stop` or a signal.
+
+        :raises RequestError: a registration was refused; the class says why.
+        :raises ConfigurationError: a topic has a handler.
+        """
+        self._check_handlers(expected=False)
+        reception = self._start()
+        reception.count_kept = lambda: reception.held - len(self._inbox)
+        try:
+            with stop_on_signals(self.stop):
+                while (job := self._inbox.get()) is not None:
+                    found = reception.message(job)
+                    if found is not None:
+                        handed_out = time.perf_counter()
+                        message, _ = found
+                        yield message
+                        reception.pace.note(time.perf_counter() - handed_out)
+        finally:
+            self._close(reception)
+        reception.raise_refusal()
+
+    def stop(self) -> None:
+        """Have it stop; any thread, handler and signal handler may ask for it."""
+        self._stop_asked = True
+        if self._reception is not None:
+            self._thread.call_soon(self._stop)
+
+    def _check_handler(self, handler: Handler) -> None:
+        super()._check_handler(handler)
+        if inspect.iscoroutinefunction(handler):
+            raise TypeError("a coroutine function needs an AsyncSubscriber")
+
+    def _in_loop(self, callback: Callable[[], object]) -> None:
+        self._thread.call_soon(callback)
+
+    def _start(self) -> Reception:
+        return self._thread.run(self._open())
+
+    async def _open(self) -> Reception:
+        reception = self._new_reception(self._inbox.put, threaded=True)
+        reception.refused.add_done_callback(lambda refused: self._stop())
+        reception.start()
+        if self._stop_asked:
+            self._stop()
+        return reception
+
+    def _stop(self) -> None:
+        if self._stopping is None and self._reception is not None:
+            self._stopping = asyncio.ensure_future(self._settle(self._reception))
+
+    async def _settle(self, reception: Reception) -> None:
+        await reception.settle()
+        self._inbox.close()
+        self._settled.set()
+
+    def _close(self, reception: Reception) -> None:
+        self._inbox.close()
+        self._thread.stop(reception.close)
+
+    def _on_empty(self) -> None:
+        if self._reception is not None:
+            self._reception.wake()
+
+    def _handle(self, reception: Reception) -> None:
+        """Handle messages, in a thread of its own."""
+        while (job := self._inbox.get()) is not None:
+            found = reception.message(job)
+            if found is None:
+                continue
+            message, handler = found
+            started = time.perf_counter()
+            try:
+                result = encode_result(handler(message))
+            except BaseException as error:
+                # Also what ends a program: it would end nothing but a thread.
+                log_failure(message, error)
+                message.settle(None)
+            else:
+                message.settle(result)
+            reception.pace.note(time.perf_counter() - started)

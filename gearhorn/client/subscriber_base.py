@@ -1,0 +1,169 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""What subscribers for threads and for asyncio share: options, topics, handlers."""
+
+import ssl
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from gearhorn import errors, messages
+from gearhorn.client.options import Handler, Options, Route
+from gearhorn.client.reception import Reception
+from gearhorn.wire.grabber import Job
+from gearhorn.wire.servers import Settings, parse_servers
+
+H = TypeVar("H", bound=Handler)
+
+
+class SubscriberBase:
+    """What :class:`Subscriber` and :class:`AsyncSubscriber` share.
+
+    :param servers: the job servers' addresses, ``host:port`` each: a list, or
+        one string with commas. It connects to all of them, as copies may be
+        on any.
+    :param client_id: who it is, where :meth:`on` does not say.
+    :param ttl: how long its registrations last unless they are renewed, in
+        seconds; it renews them. Without it they last for ever.
+    :param register: register what :meth:`on` names.
+    :param unregister: remove these registrations when it stops.
+    :param concurrency: how many messages are handled at the same time. With
+        more than one their order is not kept.
+    :param drain_timeout: how long what is held may take when it stops, in
+        seconds; what is not answered by then goes to a subscriber again.
+    :param connect_timeout: how long one attempt to connect may take.
+    :param tls: the TLS settings for all servers, see :func:`gearhorn.tls_context`.
+    :param max_message_bytes: the largest message that is taken; a larger one fails.
+    :param register_function: what the daemons' function is called.
+    :param unregister_function: likewise.
+    :raises InvalidServer: a server's address is none.
+    :raises InvalidClientId, NameTooLong: the client_id cannot be one.
+    """
+
+    def __init__(
+        self,
+        servers: str | Iterable[str],
+        client_id: str | None = None,
+        *,
+        ttl: float | None = None,
+        register: bool = True,
+        unregister: bool = False,
+        concurrency: int = 1,
+        drain_timeout: float = 30.0,
+        connect_timeout: float = 10.0,
+        tls: ssl.SSLContext | None = None,
+        max_message_bytes: int = 64 << 20,
+        register_function: str = "register_fanout_subscriber",
+        unregister_function: str = "unregister_fanout_subscriber",
+    ) -> None:
+        if client_id is not None:
+            Route("t", client_id)
+        if ttl is not None:
+            messages.check_type(ttl, "ttl", float)
+            messages.check_seconds(ttl, "ttl")
+        messages.check_type(concurrency, "concurrency", int)
+        if concurrency < 1:
+            raise errors.ConfigurationError("concurrency must be at least 1")
+        self._client_id = client_id
+        self._options = Options(
+            servers=parse_servers(servers.split(",") if isinstance(servers, str) else servers),
+            wire=Settings(tls=tls, connect_timeout=connect_timeout),
+            ttl=ttl,
+            register=register,
+            unregister=unregister,
+            concurrency=concurrency,
+            drain_timeout=drain_timeout,
+            max_message_bytes=max_message_bytes,
+            register_function=register_function,
+            unregister_function=unregister_function,
+        )
+        self._routes: dict[bytes, Route] = {}
+        self._reception: Reception | None = None
+        self._set_up()
+
+    def _set_up(self) -> None:
+        """Make what the kind of subscriber needs."""
+        raise NotImplementedError
+
+    def _new_reception(self, take: Callable[[list[Job]], None], *, threaded: bool) -> Reception:
+        if self._reception is not None:
+            raise errors.Closed("a subscriber serves once: make another")
+        self._reception = Reception(self._options, self._routes, take, threaded=threaded)
+        return self._reception
+
+    def on(self, topic: str, *, client_id: str | None = None) -> Callable[[H], H]:
+        """Receive a topic, from now on; decorates the handler of its messages.
+
+        What the handler returns is the result of the message: ``None``,
+        bytes, a string, or anything that can be written as JSON. If it
+        raises, the message has failed. Without a handler, where what this
+        returns is not called, messages are got by iteration.
+
+        :param client_id: whose messages, if not the subscriber's own.
+        :raises RequestError: topic or client_id cannot be what they should.
+        """
+        route = self._route(topic, client_id)
+        known = self._routes.setdefault(route.queue.encode(), route)
+        if (known.topic, known.client_id) != (route.topic, route.client_id):
+            raise errors.QueueTaken(
+                f"the queue {route.queue} is that of topic {known.topic!r} "
+                f"and client_id {known.client_id!r}"
+            )
+        reception = self._reception
+        if known is route and reception is not None:
+            self._in_loop(lambda: reception.add(route))
+
+        def set_handler(handler: H) -> H:
+            self._check_handler(handler)
+            known.handler = handler
+            return handler
+
+        return set_handler
+
+    def off(self, topic: str, *, client_id: str | None = None) -> None:
+        """Receive a topic no longer, and remove its registration.
+
+        What has been fetched already is still handled.
+
+        :raises RequestError: topic or client_id cannot be what they should.
+        """
+        queue = self._route(topic, client_id).queue.encode()
+        route = self._routes.get(queue)
+        reception = self._reception
+        if route is None:
+            return
+        if reception is None:
+            del self._routes[queue]
+        else:
+            self._in_loop(lambda: reception.remove(route))
+
+    def _route(self, topic: str, client_id: str | None) -> Route:
+        chosen = self._client_id if client_id is None else client_id
+        if chosen is None:
+            raise errors.InvalidClientId("there is no client_id: give one to on() or to the class")
+        return Route(topic, chosen)
+
+    def _check_handler(self, handler: Handler) -> None:
+        """Refuse what cannot be a handler."""
+        if not callable(handler):
+            raise TypeError("a handler must be callable")
+
+    def _check_handlers(self, *, expected: bool) -> None:
+        for route in self._routes.values():
+            if (route.handler is not None) != expected:
+                raise errors.ConfigurationError(
+                    f"topic {route.topic!r} has {'no' if expected else 'a'} handler: "
+                    "either run() with a handler for every topic, or iterate without handlers"
+                )
+
+    def _in_loop(self, callback: Callable[[], object]) -> None:
+        """Call ``callback`` in the event loop."""
+        raise NotImplementedError

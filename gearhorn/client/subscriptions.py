@@ -1,0 +1,159 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""The registrations of a subscriber: made, renewed, made again, removed."""
+
+import asyncio
+import logging
+from collections.abc import Collection
+
+from gearhorn import errors, messages
+from gearhorn.client.answers import subscription
+from gearhorn.client.caller import Caller
+from gearhorn.tasks import Tasks
+from gearhorn.wire.servers import Server
+
+LOG = logging.getLogger(__name__)
+
+RENEWALS_PER_TTL = 3
+AT_ONCE = 100
+"""How many requests are on their way at the most."""
+ANSWER_TIMEOUT_S = 60.0
+"""How long a daemon has to answer, before it is asked again."""
+REMOVAL_TIMEOUT_S = 10.0
+RETRY_S = 2.0
+
+_Key = tuple[str, str]
+
+
+class Subscriptions:
+    """Keeps subscriptions registered, by topic and client_id.
+
+    :param ttl: how long each lasts unless it is renewed, in seconds.
+    """
+
+    def __init__(
+        self,
+        caller: Caller,
+        *,
+        ttl: float | None,
+        register_function: str,
+        unregister_function: str,
+    ) -> None:
+        self._caller = caller
+        self._ttl = ttl
+        self._register_function = register_function
+        self._unregister_function = unregister_function
+        self._wanted: dict[_Key, None] = {}
+        self._due: dict[_Key, None] = {}
+        """Those to be registered now."""
+        self._is_due = asyncio.Event()
+        self._at_once = asyncio.Semaphore(AT_ONCE)
+        self._connected: set[Server] = set()
+        self._seen: set[Server] = set()
+        self._tasks = Tasks()
+        loop = asyncio.get_running_loop()
+        self.refused: asyncio.Future[errors.GearhornError] = loop.create_future()
+        """Why the first registration that a daemon refused was refused."""
+
+    def start(self) -> None:
+        """Register and renew from now on."""
+        self._tasks.start(self._keep())
+
+    def add(self, topic: str, client_id: str) -> None:
+        """Have a subscription registered."""
+        self._wanted[topic, client_id] = None
+        self._ask_again({(topic, client_id): None})
+
+    def remove(self, topic: str, client_id: str) -> None:
+        """Have a subscription removed."""
+        self._wanted.pop((topic, client_id), None)
+        self._due.pop((topic, client_id), None)
+        self._tasks.start(self._unregister((topic, client_id)))
+
+    async def remove_all(self) -> None:
+        """Remove all subscriptions."""
+        keys, self._wanted = self._wanted, {}
+        self._due.clear()
+        await asyncio.gather(*[self._unregister(key) for key in keys])
+
+    async def close(self) -> None:
+        """Register no more."""
+        await self._tasks.cancel()
+
+    def servers_changed(self, servers: Collection[Server]) -> None:
+        """Register again when a server is back.
+
+        While it was away, renewals may have come too late.
+        """
+        came = set(servers) - self._connected
+        if came & self._seen:
+            self._ask_again(self._wanted)
+        self._connected = set(servers)
+        self._seen |= came
+
+    def _ask_again(self, keys: dict[_Key, None]) -> None:
+        self._due.update(keys)
+        self._is_due.set()
+
+    async def _keep(self) -> None:
+        pause = None if self._ttl is None else self._ttl / RENEWALS_PER_TTL
+        while True:
+            try:
+                await asyncio.wait_for(self._is_due.wait(), pause)
+            except asyncio.TimeoutError:
+                self._due.update(self._wanted)
+            self._is_due.clear()
+            due, self._due = self._due, {}
+            answered = await asyncio.gather(*[self._register(key) for key in due])
+            if not all(answered):
+                # What was not answered is due again already; one that is new
+                # now waits as well.
+                await asyncio.sleep(RETRY_S)
+                self._is_due.set()
+
+    async def _register(self, key: _Key) -> bool:
+        """Register once; false if no daemon answered."""
+        topic, client_id = key
+        request = messages.Register(topic=topic, client_id=client_id, ttl=self._ttl)
+        try:
+            async with self._at_once:
+                answer = await self._caller.call(
+                    self._register_function, request.encode(), topic, ANSWER_TIMEOUT_S
+                )
+            subscription(answer)
+        except errors.ClientError as error:
+            LOG.warning("%s is not registered yet for %s: %s", client_id, topic, error)
+            if key in self._wanted:
+                self._due[key] = None
+            return False
+        except errors.GearhornError as error:
+            LOG.error("the registration of %s for %s was refused: %s", client_id, topic, error)
+            self._wanted.pop(key, None)
+            if not self.refused.done():
+                self.refused.set_result(error)
+            return True
+        if key not in self._wanted:
+            # It was removed meanwhile, and that may have been done before this.
+            await self._unregister(key)
+        return True
+
+    async def _unregister(self, key: _Key) -> None:
+        topic, client_id = key
+        request = messages.Unregister(topic=topic, client_id=client_id)
+        try:
+            async with self._at_once:
+                answer = await self._caller.call(
+                    self._unregister_function, request.encode(), topic, REMOVAL_TIMEOUT_S
+                )
+            subscription(answer)
+        except errors.GearhornError as error:
+            LOG.warning("%s is still registered for %s: %s", client_id, topic, error)

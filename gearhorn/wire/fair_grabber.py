@@ -1,0 +1,212 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""A worker for functions that are no one's but the user's: fair, and changing.
+
+Of one connection's functions gearmand serves the last registered first, for
+as long as that has jobs. So after a connection has been busy for a while, the
+functions that got none are taken back (CANT_DO) and registered again, which
+puts them first: each busy function has its turn, and a quiet one waits no
+longer than that. NO_JOB says that every function is empty, so that nobody can
+have been starved before it.
+
+CANT_DO requeues the jobs of its function that the connection holds, and those
+that are on their way to it. So a turn is taken only when every grab has been
+answered, and it leaves alone the functions whose jobs are held. The pause is
+one round trip. (Rejected: a connection for each function, of which a gateway
+has thousands; CAN_DO alone, which registers a function twice.)
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from gear import constants
+
+from gearhorn.wire import framing
+from gearhorn.wire.client import Connection
+from gearhorn.wire.grabber import Grabber, Job
+from gearhorn.wire.servers import Settings, Watch
+
+TURN_S = 0.05
+"""How long a busy function may keep the others waiting."""
+MAX_MOVED = 100
+"""How many functions one turn moves at the most; the next moves the next. It
+costs gearmand a walk through all functions of the connection for each."""
+
+
+class _Turn:
+    """What one connection did since its last turn."""
+
+    __slots__ = ("functions", "leaving", "served", "since")
+
+    def __init__(self, functions: Sequence[bytes]) -> None:
+        self.functions = list(functions)
+        """Those that have waited for their turn longest come first."""
+        self.leaving: set[bytes] = set()
+        self.served: set[bytes] = set()
+        self.since = 0.0
+
+
+class FairGrabber(Grabber):
+    """Grabs jobs of functions that come and go, and hands on many at once.
+
+    :param on_jobs: takes the jobs that one read of a socket brought.
+    """
+
+    def __init__(
+        self,
+        client_id: str,
+        settings: Settings,
+        max_bytes: int,
+        watch: Watch,
+        window: int,
+        window_bytes: int,
+        on_jobs: Callable[[list[Job]], None],
+    ) -> None:
+        super().__init__(client_id, settings, max_bytes, watch, window, window_bytes)
+        self._on_jobs = on_jobs
+        self._arrived: list[Job] = []
+        self._wanted: dict[bytes, None] = {}
+        self.settled = asyncio.Event()
+        """Set after :meth:`stop_grabbing`, once no more jobs can come."""
+        self._turns: dict[Connection, _Turn] = {}
+
+    def stop_grabbing(self) -> None:
+        super().stop_grabbing()
+        self._tell_if_settled()
+
+    def _tell_if_settled(self) -> None:
+        if not self._grabbing and not self._outstanding:
+            self.settled.set()
+
+    def set_window(self, window: int) -> None:
+        """Hold and ask for at most ``window`` jobs from now on."""
+        grows = window > self._window
+        self._window = window
+        if grows and self._grabs:
+            self._refill_soon(next(iter(self._grabs)))
+
+    def serve(self, name: str) -> None:
+        """Do the function ``name``, on each connection, from now on."""
+        function = name.encode()
+        # Not known to gear, which would announce each by a packet object.
+        self._handlers[function] = self._arrived.append
+        self._wanted[function] = None
+        for connection, turn in self._turns.items():
+            if function in turn.leaving:
+                turn.leaving.remove(function)
+            elif function not in turn.functions:
+                turn.functions.append(function)
+                connection.write(framing.pack(constants.CAN_DO, function))
+
+    def leave(self, name: str) -> None:
+        """Do the function ``name`` no longer, once none of its jobs is held."""
+        function = name.encode()
+        self._wanted.pop(function, None)
+        for connection, turn in self._turns.items():
+            if function in turn.functions:
+                turn.leaving.add(function)
+                self._pause(connection)
+        self._forget(function)
+
+    @property
+    def leaving(self) -> bool:
+        """Whether functions wait to be left until their jobs are answered."""
+        return any(turn.leaving for turn in self._turns.values())
+
+    def retry_leaving(self) -> None:
+        """Leave what can be left by now."""
+        for connection, turn in self._turns.items():
+            if turn.leaving:
+                self._pause(connection)
+
+    def packets_received(
+        self, connection: Connection, packets: Sequence[tuple[int, bytes]]
+    ) -> None:
+        super().packets_received(connection, packets)
+        jobs = self._arrived[:]
+        self._arrived.clear()
+        grabs = self._grabs.get(connection)
+        if grabs is not None:
+            turn = self._turns[connection]
+            if grabs.dry:
+                turn.served.clear()
+                turn.since = 0.0
+            elif jobs and len(self._handlers) > 1:
+                turn.served.update([job.function for job in jobs])
+                now = connection.loop.time()
+                if not turn.since:
+                    turn.since = now
+                elif now - turn.since > TURN_S and len(turn.served) < len(turn.functions):
+                    self._pause(connection)
+        if jobs:
+            self._on_jobs(jobs)
+        self._tell_if_settled()
+
+    def _pause(self, connection: Connection) -> None:
+        self._grabs[connection].paused = True
+        self._refill_soon(connection)
+
+    def _refill(self) -> None:
+        for connection, grabs in self._grabs.items():
+            if grabs.paused and not grabs.outstanding and self._grabbing:
+                held = {job.function for job in grabs.held}
+                self._take_turn(connection, self._turns[connection], held)
+                grabs.paused = False
+        if len(self._grabs) > 1:
+            # The next server first, or a small window would be the first's.
+            connection = next(iter(self._grabs))
+            self._grabs[connection] = self._grabs.pop(connection)
+        super()._refill()
+
+    def _take_turn(self, connection: Connection, turn: _Turn, held: set[bytes]) -> None:
+        """Register first what has not been served, and leave what is to be left.
+
+        :param held: the functions whose jobs are held.
+        """
+        packets = []
+        for function in turn.leaving - held:
+            packets.append(framing.pack(constants.CANT_DO, function))
+            turn.leaving.remove(function)
+            turn.functions.remove(function)
+            self._forget(function)
+        rest = [name for name in turn.functions if name not in turn.served]
+        moved = [name for name in rest if name not in held and name not in turn.leaving][:MAX_MOVED]
+        # The last registered is served first: let it be the one that waited longest.
+        for function in reversed(moved):
+            packets.append(framing.pack(constants.CANT_DO, function))
+            packets.append(framing.pack(constants.CAN_DO, function))
+        served = [name for name in turn.functions if name in turn.served]
+        last = set(moved)
+        turn.functions = [name for name in rest if name not in last] + moved + served
+        turn.served.clear()
+        turn.since = connection.loop.time()
+        if packets:
+            connection.write(b"".join(packets))
+
+    def _forget(self, function: bytes) -> None:
+        if function not in self._wanted and not any(
+            function in turn.functions for turn in self._turns.values()
+        ):
+            self._handlers.pop(function, None)
+
+    def _onActiveConnection(self, conn: Connection) -> None:
+        functions = tuple(self._wanted)
+        self._turns[conn] = _Turn(functions)
+        conn.write(b"".join([framing.pack(constants.CAN_DO, name) for name in functions]))
+        super()._onActiveConnection(conn)
+
+    def _lostConnection(self, conn: Connection) -> None:
+        turn = self._turns.pop(conn)
+        super()._lostConnection(conn)
+        for function in turn.leaving:
+            self._forget(function)
+        self._tell_if_settled()
