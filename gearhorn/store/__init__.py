@@ -18,9 +18,7 @@ _REDIS = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")
 _SQLITE = ("sqlite",)
 
 
-def open_store(
-    url: str, *, key_prefix: str, matchmaking_topic: str, timeout: float
-) -> Store:
+def open_store(url: str, *, key_prefix: str, matchmaking_topic: str, timeout: float) -> Store:
     """The store that a URL names; it still has to be opened.
 
     :param key_prefix: what every key in Redis begins with. An SQLite store
@@ -43,9 +41,7 @@ def open_store(
     if scheme in _SQLITE:
         from gearhorn.store.sqlite import SQLiteStore
 
-        return SQLiteStore(
-            url, matchmaking_topic=matchmaking_topic, timeout=timeout
-        )
+        return SQLiteStore(url, matchmaking_topic=matchmaking_topic, timeout=timeout)
     raise errors.StoreMisconfigured(
         "the URL of the store begins with an unknown scheme; known are "
         + ", ".join(f"{scheme}://" for scheme in (*_REDIS, *_SQLITE))

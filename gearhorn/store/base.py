@@ -106,9 +106,7 @@ class Store(abc.ABC):
     # Subscriptions.
 
     @abc.abstractmethod
-    async def add(
-        self, topic: str, client_id: str, ttl: float | None
-    ) -> Sequence[Change]:
+    async def add(self, topic: str, client_id: str, ttl: float | None) -> Sequence[Change]:
         """Add a subscriber, or renew it, or make it permanent.
 
         :param ttl: in how many seconds it expires unless renewed; ``None``
@@ -203,7 +201,5 @@ class Store(abc.ABC):
         """
 
     @abc.abstractmethod
-    async def subscribers(
-        self, topic: str, after: str, limit: int
-    ) -> Sequence[SubscriberRow]:
+    async def subscribers(self, topic: str, after: str, limit: int) -> Sequence[SubscriberRow]:
         """Subscribers of a topic, in the order of their UTF-8 bytes."""

@@ -27,8 +27,7 @@ _LONGEST_DELAY = 2.0
 
 _ADVICE: dict[type[errors.StoreError], str] = {
     errors.StoreAway: (
-        "The store is away; jobs wait until it answers. Check that it runs "
-        "and can be reached"
+        "The store is away; jobs wait until it answers. Check that it runs and can be reached"
     ),
     errors.StoreFull: (
         "The store takes no changes; jobs wait until it does. Give it memory "
@@ -116,16 +115,10 @@ class Patience:
         self.fault = error
         _log.error("%s: %s", _ADVICE.get(kind, _OTHER), error)
 
-    def _works(
-        self, before: type[errors.StoreError] | None, begun: float
-    ) -> None:
+    def _works(self, before: type[errors.StoreError] | None, begun: float) -> None:
         self._leave(before)
         # An answer asked for before the fault tells nothing about it.
-        if (
-            self.fault is not None
-            and begun >= self._since
-            and not self._waiting.total()
-        ):
+        if self.fault is not None and begun >= self._since and not self._waiting.total():
             self.fault = None
             _log.info(
                 "The store is back after %.1f seconds",

@@ -95,9 +95,7 @@ class RedisStore(Store):
         self._identity = ""
         self._run: list[str] | None = None
         self._slots = asyncio.Semaphore(_CONNECTIONS)
-        self._connections = redis_url.Connections(
-            url, timeout=timeout, on_connect=self._on_connect
-        )
+        self._connections = redis_url.Connections(url, timeout=timeout, on_connect=self._on_connect)
         self._redis = Redis(connection_pool=self._connections.pool)
         self._scripts: dict[str, Any] = {}
         self._subscription_keys = self._keys(scripts.SUBSCRIPTION_KEYS)
@@ -108,9 +106,7 @@ class RedisStore(Store):
 
     async def open(self) -> None:
         keys = self._keys(("identity", "counter"))
-        identity, made = await self._script(
-            scripts.OPEN, keys, secrets.token_hex(16)
-        )
+        identity, made = await self._script(scripts.OPEN, keys, secrets.token_hex(16))
         self._identity = identity
         if made:
             self.run_changed_at = -math.inf
@@ -118,13 +114,9 @@ class RedisStore(Store):
     async def close(self) -> None:
         await self._connections.close()
 
-    async def add(
-        self, topic: str, client_id: str, ttl: float | None
-    ) -> Sequence[Change]:
+    async def add(self, topic: str, client_id: str, ttl: float | None) -> Sequence[Change]:
         ttl_ms = 0 if ttl is None else max(1, math.ceil(ttl * 1000))
-        reply = await self._subscriptions(
-            scripts.ADD, topic, client_id, ttl_ms, set_of=topic
-        )
+        reply = await self._subscriptions(scripts.ADD, topic, client_id, ttl_ms, set_of=topic)
         if isinstance(reply, str):
             holder = reply.split("\0")
             raise errors.QueueTaken(
@@ -134,11 +126,7 @@ class RedisStore(Store):
         return _changes(reply)
 
     async def remove(self, topic: str, client_id: str) -> Sequence[Change]:
-        return _changes(
-            await self._subscriptions(
-                scripts.REMOVE, topic, client_id, set_of=topic
-            )
-        )
+        return _changes(await self._subscriptions(scripts.REMOVE, topic, client_id, set_of=topic))
 
     async def members(self, topic: str, reader: str) -> Members:
         while True:
@@ -169,9 +157,7 @@ class RedisStore(Store):
         return [Change(*item) for item in found.items()][:limit]
 
     async def confirm(self, change: Change) -> None:
-        await self._subscriptions(
-            scripts.CONFIRM, change.topic, change.version
-        )
+        await self._subscriptions(scripts.CONFIRM, change.topic, change.version)
 
     async def join(self, worker_id: str) -> None:
         await self._daemon(scripts.JOIN, worker_id)
@@ -187,9 +173,7 @@ class RedisStore(Store):
         now, renewals, seen = await self._checked(scripts.ENTRIES, keys)
         seen_at = dict(_pairs(seen))
         return {
-            worker_id: Daemon(
-                renewal, max(0, now - seen_at.get(worker_id, 0)) / 1000
-            )
+            worker_id: Daemon(renewal, max(0, now - seen_at.get(worker_id, 0)) / 1000)
             for worker_id, renewal in _pairs(renewals)
         }
 
@@ -197,17 +181,13 @@ class RedisStore(Store):
         return await self._daemon(scripts.BAR, worker_id) or None
 
     async def remove_daemon(self, worker_id: str, renewal: int) -> bool:
-        return bool(
-            await self._daemon(scripts.REMOVE_DAEMON, worker_id, renewal)
-        )
+        return bool(await self._daemon(scripts.REMOVE_DAEMON, worker_id, renewal))
 
     async def topics(self, after: str, limit: int) -> Sequence[TopicRow]:
         reply = await self._subscriptions(scripts.TOPICS, after, limit)
         return [TopicRow(*row) for row in _pairs(reply)]
 
-    async def subscribers(
-        self, topic: str, after: str, limit: int
-    ) -> Sequence[SubscriberRow]:
+    async def subscribers(self, topic: str, after: str, limit: int) -> Sequence[SubscriberRow]:
         # A Redis set has no order. Each page of the answer reads all of it,
         # which is fit for people; an ordered set beside it would cost every
         # registration. Strings sort as their UTF-8 does.
@@ -238,26 +218,20 @@ class RedisStore(Store):
             keys = [*keys, self._set_of + set_of]
         return await self._checked(script, keys, self._set_of, *arguments)
 
-    async def _daemon(
-        self, script: str, worker_id: str, *arguments: int
-    ) -> Any:
+    async def _daemon(self, script: str, worker_id: str, *arguments: int) -> Any:
         """Run a script on the entry of a daemon."""
         return await self._checked(
             script, self._daemon_keys, self._matchmaking, worker_id, *arguments
         )
 
-    async def _checked(
-        self, script: str, keys: list[str], *arguments: str | int
-    ) -> Any:
+    async def _checked(self, script: str, keys: list[str], *arguments: str | int) -> Any:
         """Run a script that returns nil if the identity has gone."""
         reply = await self._script(script, keys, self._identity, *arguments)
         if reply is None:
             raise _replaced()
         return reply
 
-    async def _script(
-        self, script: str, keys: list[str], *arguments: str | int
-    ) -> Any:
+    async def _script(self, script: str, keys: list[str], *arguments: str | int) -> Any:
         """Run a script, by its hash where the server has it already."""
         run = self._scripts.get(script)
         if run is None:
@@ -314,9 +288,7 @@ class RedisStore(Store):
 
 
 def _replaced() -> errors.StoreReplaced:
-    return errors.StoreReplaced(
-        "Redis: the identity of the store is gone or is another one"
-    )
+    return errors.StoreReplaced("Redis: the identity of the store is gone or is another one")
 
 
 def _pairs(flat: list[Any]) -> Iterable[tuple[str, int]]:

@@ -21,9 +21,7 @@ from gearhorn import errors
 
 # Redis up to 6 wraps what a command said in "ERR Error running script", so
 # the codes are looked for in the text as well.
-_AWAY = re.compile(
-    r"\b(LOADING|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY)\b"
-).search
+_AWAY = re.compile(r"\b(LOADING|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY)\b").search
 _FULL = re.compile(r"\b(READONLY|OOM|MISCONF|NOREPLICAS)\b").search
 
 _AWAY_CLASSES = (

@@ -69,9 +69,7 @@ class Connections:
         showing it, as it may hold a password.
     """
 
-    def __init__(
-        self, url: str, *, timeout: float, on_connect: OnConnect
-    ) -> None:
+    def __init__(self, url: str, *, timeout: float, on_connect: OnConnect) -> None:
         parts = _split(url)
         options = _options(parts)
         # Protocol 2 answers alike in all releases of redis-py from 5 on.
@@ -98,9 +96,7 @@ class Connections:
             self._sentinel = _sentinel(parts, options, common)
             if parts.scheme.startswith("rediss"):
                 options["ssl"] = True
-            self.pool = _make_sentinel_pool(
-                service, self._sentinel, **common, **own, **options
-            )
+            self.pool = _make_sentinel_pool(service, self._sentinel, **common, **own, **options)
         else:
             kind = _place(parts, options)
             self.pool = connections.ConnectionPool(
@@ -152,15 +148,10 @@ def _options(parts: SplitResult) -> dict[str, Any]:
         known += _TLS_OPTIONS
     if parts.scheme.endswith("+sentinel"):
         known += _SENTINEL_OPTIONS
-    options: dict[str, Any] = dict(
-        parse_qsl(parts.query, keep_blank_values=True)
-    )
+    options: dict[str, Any] = dict(parse_qsl(parts.query, keep_blank_values=True))
     for name in options:
         if name not in known:
-            raise _wrong(
-                f"has the unknown option {name!r}; known are "
-                f"{', '.join(known)}"
-            )
+            raise _wrong(f"has the unknown option {name!r}; known are {', '.join(known)}")
     user_info, at, _ = parts.netloc.rpartition("@")
     if at:
         user, _, password = user_info.partition(":")
@@ -182,16 +173,12 @@ def _check_tls(options: dict[str, Any]) -> None:
     for name in _FILES:
         # Said here, as it would else look like a server that is away.
         if name in options and not os.access(options[name], os.R_OK):
-            raise _wrong(
-                f"names a file for {name} that cannot be read: {options[name]}"
-            )
+            raise _wrong(f"names a file for {name} that cannot be read: {options[name]}")
     requirement = options.setdefault("ssl_cert_reqs", "required")
     if requirement not in ("required", "none"):
         raise _wrong("has an ssl_cert_reqs other than required and none")
     check = str(options.get("ssl_check_hostname", True)).lower()
-    options["ssl_check_hostname"] = (
-        requirement == "required" and check not in _FALSE
-    )
+    options["ssl_check_hostname"] = requirement == "required" and check not in _FALSE
 
 
 def _number(text: str, what: str) -> int:
@@ -200,9 +187,7 @@ def _number(text: str, what: str) -> int:
     return int(text)
 
 
-def _place(
-    parts: SplitResult, options: dict[str, Any]
-) -> type[connections.AbstractConnection]:
+def _place(parts: SplitResult, options: dict[str, Any]) -> type[connections.AbstractConnection]:
     """Add where the server is to the options; what kind of connection."""
     if parts.scheme == "unix":
         if not parts.path:

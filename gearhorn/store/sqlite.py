@@ -46,9 +46,7 @@ class SQLiteStore(Store):
     :param timeout: seconds to wait for another process's change.
     """
 
-    def __init__(
-        self, url: str, *, matchmaking_topic: str, timeout: float
-    ) -> None:
+    def __init__(self, url: str, *, matchmaking_topic: str, timeout: float) -> None:
         self._file = SQLiteFile(_path(url), timeout)
         self._matchmaking = matchmaking_topic
         # SQLite blocks. Its connection lives in this one thread.
@@ -65,9 +63,7 @@ class SQLiteStore(Store):
             pass
         self._thread.shutdown(wait=False)
 
-    async def add(
-        self, topic: str, client_id: str, ttl: float | None
-    ) -> Sequence[Change]:
+    async def add(self, topic: str, client_id: str, ttl: float | None) -> Sequence[Change]:
         queue = messages.queue_name(topic, client_id)
 
         def work(db: sqlite3.Connection) -> list[Change]:
@@ -75,8 +71,7 @@ class SQLiteStore(Store):
             expires_at = None if ttl is None else now + ttl
             concerned = [topic]
             holder = db.execute(
-                "SELECT topic, client_id, expires_at FROM subscribers"
-                " WHERE queue = ?",
+                "SELECT topic, client_id, expires_at FROM subscribers WHERE queue = ?",
                 (queue,),
             ).fetchone()
             if holder is not None and holder[:2] == (topic, client_id):
@@ -138,17 +133,13 @@ class SQLiteStore(Store):
 
     async def unconfirmed(self, limit: int) -> Sequence[Change]:
         def work(db: sqlite3.Connection) -> list[Change]:
-            rows = db.execute(
-                "SELECT topic, version FROM unconfirmed LIMIT ?", (limit,)
-            )
+            rows = db.execute("SELECT topic, version FROM unconfirmed LIMIT ?", (limit,))
             return [Change(*row) for row in rows]
 
         return await self._read(work)
 
     async def confirm(self, change: Change) -> None:
-        await self._execute(
-            "DELETE FROM unconfirmed WHERE topic = ? AND version = ?", change
-        )
+        await self._execute("DELETE FROM unconfirmed WHERE topic = ? AND version = ?", change)
 
     async def join(self, worker_id: str) -> None:
         def work(db: sqlite3.Connection) -> None:
@@ -162,8 +153,7 @@ class SQLiteStore(Store):
     async def renew(self, worker_id: str) -> bool:
         def work(db: sqlite3.Connection) -> bool:
             cursor = db.execute(
-                "UPDATE daemons SET renewal = ?, seen_at = ?"
-                " WHERE worker_id = ? AND renewal > 0",
+                "UPDATE daemons SET renewal = ?, seen_at = ? WHERE worker_id = ? AND renewal > 0",
                 (_next_number(db), time.time(), worker_id),
             )
             return cursor.rowcount > 0
@@ -171,16 +161,12 @@ class SQLiteStore(Store):
         return await self._change(work)
 
     async def leave(self, worker_id: str) -> None:
-        await self._execute(
-            "DELETE FROM daemons WHERE worker_id = ?", (worker_id,)
-        )
+        await self._execute("DELETE FROM daemons WHERE worker_id = ?", (worker_id,))
 
     async def daemons(self) -> dict[str, Daemon]:
         def work(db: sqlite3.Connection) -> dict[str, Daemon]:
             now = time.time()
-            rows = db.execute(
-                "SELECT worker_id, renewal, seen_at FROM daemons"
-            )
+            rows = db.execute("SELECT worker_id, renewal, seen_at FROM daemons")
             return {
                 worker_id: Daemon(renewal, max(0.0, now - seen_at))
                 for worker_id, renewal, seen_at in rows
@@ -191,8 +177,7 @@ class SQLiteStore(Store):
     async def bar(self, worker_id: str) -> int | None:
         def work(db: sqlite3.Connection) -> int | None:
             db.execute(
-                "UPDATE daemons SET renewal = -abs(renewal)"
-                " WHERE worker_id = ?",
+                "UPDATE daemons SET renewal = -abs(renewal) WHERE worker_id = ?",
                 (worker_id,),
             )
             return _renewal(db, worker_id) or None
@@ -227,9 +212,7 @@ class SQLiteStore(Store):
 
         return await self._read(work)
 
-    async def subscribers(
-        self, topic: str, after: str, limit: int
-    ) -> Sequence[SubscriberRow]:
+    async def subscribers(self, topic: str, after: str, limit: int) -> Sequence[SubscriberRow]:
         if topic == self._matchmaking:
             query = (
                 "SELECT worker_id, NULL FROM daemons"
@@ -246,9 +229,7 @@ class SQLiteStore(Store):
         def work(db: sqlite3.Connection) -> list[SubscriberRow]:
             now = time.time()
             return [
-                SubscriberRow(
-                    name, None if expires_at is None else expires_at - now
-                )
+                SubscriberRow(name, None if expires_at is None else expires_at - now)
                 for name, expires_at in db.execute(query, values)
             ]
 
@@ -276,8 +257,7 @@ def _path(url: str) -> str:
     path = unquote(parts.path)
     if parts.netloc or not path.startswith("/") or path.endswith("/"):
         raise errors.StoreMisconfigured(
-            "the URL of an SQLite store is sqlite:// and the absolute path "
-            "of a file"
+            "the URL of an SQLite store is sqlite:// and the absolute path of a file"
         )
     return path
 
@@ -306,9 +286,7 @@ def _discard(db: sqlite3.Connection, topic: str, client_id: str) -> None:
         _give_version(db, topic)
 
 
-def _unconfirmed(
-    db: sqlite3.Connection, topics: Iterable[str]
-) -> list[Change]:
+def _unconfirmed(db: sqlite3.Connection, topics: Iterable[str]) -> list[Change]:
     found = []
     for topic in topics:
         row = db.execute(
@@ -321,7 +299,5 @@ def _unconfirmed(
 
 def _renewal(db: sqlite3.Connection, worker_id: str) -> int:
     """A daemon's renewal number, 0 if it has no entry."""
-    row = db.execute(
-        "SELECT renewal FROM daemons WHERE worker_id = ?", (worker_id,)
-    ).fetchone()
+    row = db.execute("SELECT renewal FROM daemons WHERE worker_id = ?", (worker_id,)).fetchone()
     return int(row[0]) if row else 0

@@ -132,9 +132,7 @@ class SQLiteFile:
         """
         os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
         try:
-            os.close(
-                os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
-            )
+            os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         except FileExistsError:
             pass
 
@@ -165,9 +163,7 @@ class SQLiteFile:
         if application_id == 0 and _is_empty(db):
             for statement in _SCHEMA:
                 db.execute(statement)
-            db.execute(
-                "INSERT INTO store VALUES (?, 0)", (secrets.token_hex(16),)
-            )
+            db.execute("INSERT INTO store VALUES (?, 0)", (secrets.token_hex(16),))
         elif (application_id, version) != (_APPLICATION_ID, _SCHEMA_VERSION):
             raise errors.StoreMisconfigured(
                 f"{self._path} is the database of another program, or of "
@@ -183,9 +179,7 @@ class SQLiteFile:
         return status.st_dev, status.st_ino
 
     def _replaced(self) -> errors.StoreReplaced:
-        return errors.StoreReplaced(
-            f"{self._path} is gone, or is another store than it was"
-        )
+        return errors.StoreReplaced(f"{self._path} is gone, or is another store than it was")
 
     @contextlib.contextmanager
     def _faults(self) -> Iterator[None]:

@@ -32,9 +32,7 @@ NewStore = Callable[[], Store]
 
 
 @pytest.fixture(params=["redis", "sqlite"])
-def new_store(
-    request: pytest.FixtureRequest, tmp_path: Path, key_prefix: str
-) -> NewStore:
+def new_store(request: pytest.FixtureRequest, tmp_path: Path, key_prefix: str) -> NewStore:
     """Makes another object for the same store, still to be opened."""
     url = f"sqlite://{tmp_path}/store.db"
     if request.param == "redis":
@@ -73,9 +71,7 @@ async def ids(store: Store, topic: str) -> set[str]:
     return set((await store.members(topic, "reader")).client_ids)
 
 
-async def expired(
-    store: Store, topic: str, client_id: str, ttl: float = 0.02
-) -> None:
+async def expired(store: Store, topic: str, client_id: str, ttl: float = 0.02) -> None:
     """Add a subscriber and wait until it has expired."""
     await store.add(topic, client_id, ttl)
     while True:
@@ -106,9 +102,7 @@ async def test_members_are_those_added_and_not_removed(store: Store) -> None:
     assert await ids(store, "memos") == {"alice", "carol"}
 
 
-async def test_another_daemon_sees_the_same_members(
-    store: Store, other: Store
-) -> None:
+async def test_another_daemon_sees_the_same_members(store: Store, other: Store) -> None:
     await store.add("memos", "alice", None)
     assert await ids(other, "memos") == {"alice"}
 
@@ -174,9 +168,7 @@ async def test_removing_an_absent_one_succeeds(store: Store) -> None:
     assert await ids(store, "memos") == {"bob"}
 
 
-async def test_a_change_that_another_daemon_made_is_listed(
-    store: Store, other: Store
-) -> None:
+async def test_a_change_that_another_daemon_made_is_listed(store: Store, other: Store) -> None:
     changes = await store.add("memos", "alice", None)
     assert await other.add("memos", "alice", None) == changes
     assert await other.remove("memos", "nobody") == changes
@@ -273,24 +265,18 @@ async def test_two_reapers_reap_each_once(store: Store, other: Store) -> None:
     for number in range(20):
         await store.add(f"topic {number}", "alice", 0.001)
     await expired(store, "memos", "alice")
-    changes = await asyncio.gather(
-        *(which.reap(4) for which in (store, other) * 4)
-    )
+    changes = await asyncio.gather(*(which.reap(4) for which in (store, other) * 4))
     topics = [change.topic for some in changes for change in some]
     assert len(topics) == 21
     assert len(set(topics)) == 21
 
 
-async def test_renewing_while_another_reaps_loses_nobody(
-    store: Store, other: Store
-) -> None:
+async def test_renewing_while_another_reaps_loses_nobody(store: Store, other: Store) -> None:
     """Whichever comes first, who renewed is a member afterwards."""
     for _ in range(20):
         await store.add("memos", "alice", 0.001)
         await asyncio.sleep(0.003)
-        await asyncio.gather(
-            other.reap(10), store.add("memos", "alice", 60), other.reap(10)
-        )
+        await asyncio.gather(other.reap(10), store.add("memos", "alice", 60), other.reap(10))
         assert await ids(other, "memos") == {"alice"}
         (row,) = await other.subscribers("memos", "", 10)
         assert row.expires_in is not None
@@ -301,9 +287,7 @@ async def test_renewing_while_another_reaps_loses_nobody(
 # The claims on queue names.
 
 
-async def test_two_subscriptions_cannot_share_a_queue(
-    store: Store, other: Store
-) -> None:
+async def test_two_subscriptions_cannot_share_a_queue(store: Store, other: Store) -> None:
     await store.add("a_b", "c", None)
     with pytest.raises(errors.QueueTaken, match="a_b_c") as caught:
         await other.add("a", "b_c", None)
@@ -355,9 +339,7 @@ async def test_an_expired_claim_is_taken_and_its_topic_told(
     assert sorted(await store.unconfirmed(10)) == sorted(changes)
 
 
-async def test_of_two_at_once_one_gets_the_queue(
-    store: Store, other: Store
-) -> None:
+async def test_of_two_at_once_one_gets_the_queue(store: Store, other: Store) -> None:
     results = await asyncio.gather(
         store.add("a_b", "c", None),
         other.add("a", "b_c", None),
@@ -493,9 +475,7 @@ async def test_who_is_not_there_cannot_be_barred(store: Store) -> None:
     assert await store.daemons() == {}
 
 
-async def test_an_unchanged_entry_is_removed(
-    store: Store, other: Store
-) -> None:
+async def test_an_unchanged_entry_is_removed(store: Store, other: Store) -> None:
     await store.join("one")
     renewal = (await other.daemons())["one"].renewal
     assert await other.remove_daemon("one", renewal)
@@ -505,9 +485,7 @@ async def test_an_unchanged_entry_is_removed(
     assert await ids(store, MATCHMAKING) == set()
 
 
-async def test_an_entry_renewed_since_is_not_removed(
-    store: Store, other: Store
-) -> None:
+async def test_an_entry_renewed_since_is_not_removed(store: Store, other: Store) -> None:
     await store.join("one")
     renewal = (await other.daemons())["one"].renewal
     await store.renew("one")
@@ -576,9 +554,7 @@ async def test_who_made_the_store_has_seen_no_change_of_its_process(
     assert store.run_changed_at == -math.inf
 
 
-async def test_opening_again_keeps_the_data(
-    store: Store, new_store: NewStore
-) -> None:
+async def test_opening_again_keeps_the_data(store: Store, new_store: NewStore) -> None:
     await store.add("memos", "alice", None)
     await store.close()
     again = new_store()
@@ -596,9 +572,7 @@ async def test_closing_twice_does_no_harm(new_store: NewStore) -> None:
     await store.close()
 
 
-async def test_many_changes_at_once_all_hold(
-    store: Store, other: Store
-) -> None:
+async def test_many_changes_at_once_all_hold(store: Store, other: Store) -> None:
     changes = await asyncio.gather(
         *(
             which.add(f"topic {number % 3}", f"{who} {number}", None)

@@ -43,9 +43,7 @@ def make(url: str, key_prefix: str, timeout: float = 5.0) -> Store:
 
 
 @contextlib.asynccontextmanager
-async def opened(
-    url: str, key_prefix: str, timeout: float = 5.0
-) -> AsyncIterator[Store]:
+async def opened(url: str, key_prefix: str, timeout: float = 5.0) -> AsyncIterator[Store]:
     store = make(url, key_prefix, timeout)
     try:
         await store.open()
@@ -54,9 +52,7 @@ async def opened(
         await store.close()
 
 
-async def until_it_answers(
-    operation: Callable[..., Awaitable[T]], *args: Any
-) -> T:
+async def until_it_answers(operation: Callable[..., Awaitable[T]], *args: Any) -> T:
     """Call until the store is back."""
     while True:
         try:
@@ -68,9 +64,7 @@ async def until_it_answers(
 # Keys.
 
 
-async def test_the_keys_are_those_documented(
-    redis_server: Redis, key_prefix: str
-) -> None:
+async def test_the_keys_are_those_documented(redis_server: Redis, key_prefix: str) -> None:
     async with (
         opened(redis_server.url, key_prefix) as store,
         Client.from_url(redis_server.url, decode_responses=True) as client,
@@ -93,9 +87,7 @@ async def test_the_keys_are_those_documented(
             "daemons": "hash",
             "seen": "hash",
         }
-        assert await client.hgetall(f"{key_prefix}claims") == {
-            "memos_alice": "memos\0alice"
-        }
+        assert await client.hgetall(f"{key_prefix}claims") == {"memos_alice": "memos\0alice"}
         await store.reap(1)
         await store.remove("memos", "alice")
         await store.leave("one")
@@ -224,9 +216,7 @@ OPERATIONS: dict[str, tuple[Any, ...]] = {
 
 
 @pytest.mark.parametrize("emptied", [True, False])
-async def test_an_emptied_or_swapped_store_is_noticed(
-    start: Start, emptied: bool
-) -> None:
+async def test_an_emptied_or_swapped_store_is_noticed(start: Start, emptied: bool) -> None:
     server = start(Redis())
     async with opened(server.url, "gearhorn:") as store:
         await store.add("memos", "alice", None)
@@ -312,9 +302,7 @@ async def test_a_loading_store_is_away(start: Start) -> None:
             await store.add("memos", str(number), None)
             server.ask("SET", f"key {number}", "x" * 10_000)
         server.ask("SAVE")
-        loading = asyncio.create_task(
-            asyncio.to_thread(server.ask, "DEBUG", "RELOAD")
-        )
+        loading = asyncio.create_task(asyncio.to_thread(server.ask, "DEBUG", "RELOAD"))
         await asyncio.sleep(0)
         assert await until_it_answers(store.members, "memos", "one")
         await loading
@@ -375,9 +363,7 @@ async def test_an_unknown_database_is_a_fault_of_configuration(
             pass
 
 
-@pytest.mark.parametrize(
-    "key", ["topic:memos", "topics", "claims", "expiry", "unconfirmed"]
-)
+@pytest.mark.parametrize("key", ["topic:memos", "topics", "claims", "expiry", "unconfirmed"])
 async def test_a_key_of_the_wrong_type_is_a_fault_of_configuration(
     redis_server: Redis, key_prefix: str, key: str
 ) -> None:
@@ -493,8 +479,7 @@ async def test_tls_with_an_authority_of_ones_own(
 ) -> None:
     tls = start(Stunnel(redis_server.port, verify_client=True))
     options = (
-        f"ssl_ca_certs={tls.ca}&ssl_certfile={tls.client_certificate}"
-        f"&ssl_keyfile={tls.client_key}"
+        f"ssl_ca_certs={tls.ca}&ssl_certfile={tls.client_certificate}&ssl_keyfile={tls.client_key}"
     )
     url = f"rediss://localhost:{tls.port}/1?{options}"
     async with opened(url, key_prefix) as store:

@@ -110,12 +110,9 @@ async def test_the_pages_are_read_from_indexes(path: Path) -> None:
     with foreign(path) as db:
         for query in (
             "SELECT * FROM subscribers WHERE queue = 'q'",
-            "SELECT * FROM subscribers WHERE topic = 't' AND client_id > 'a'"
-            " ORDER BY client_id",
-            "SELECT * FROM subscribers WHERE expires_at <= 1"
-            " ORDER BY expires_at",
-            "SELECT topic, count(*) FROM subscribers WHERE topic > 'a'"
-            " GROUP BY topic ORDER BY 1",
+            "SELECT * FROM subscribers WHERE topic = 't' AND client_id > 'a' ORDER BY client_id",
+            "SELECT * FROM subscribers WHERE expires_at <= 1 ORDER BY expires_at",
+            "SELECT topic, count(*) FROM subscribers WHERE topic > 'a' GROUP BY topic ORDER BY 1",
         ):
             plan = str(db.execute(f"EXPLAIN QUERY PLAN {query}").fetchall())
             assert "SEARCH" in plan
@@ -140,9 +137,7 @@ asyncio.run(main(*sys.argv[1:]))
 
 def _start_adding(path: Path) -> list[subprocess.Popen[bytes]]:
     return [
-        subprocess.Popen(
-            [sys.executable, "-c", _ADD_SOME, f"sqlite://{path}", str(number)]
-        )
+        subprocess.Popen([sys.executable, "-c", _ADD_SOME, f"sqlite://{path}", str(number)])
         for number in range(4)
     ]
 
@@ -150,9 +145,7 @@ def _start_adding(path: Path) -> list[subprocess.Popen[bytes]]:
 async def test_several_processes_share_it(path: Path) -> None:
     """They also make it at the same moment."""
     processes = _start_adding(path)
-    codes = [
-        await asyncio.to_thread(process.wait, 60) for process in processes
-    ]
+    codes = [await asyncio.to_thread(process.wait, 60) for process in processes]
     assert codes == [0] * 4
     async with opened(path) as store:
         rows = await store.topics("", 10)
@@ -236,9 +229,7 @@ async def test_a_deleted_file_is_noticed(path: Path) -> None:
         assert size(path) is None
 
 
-async def test_another_store_in_its_place_is_noticed(
-    path: Path, tmp_path: Path
-) -> None:
+async def test_another_store_in_its_place_is_noticed(path: Path, tmp_path: Path) -> None:
     async with opened(tmp_path / "another.db") as another:
         await another.add("memos", "mallory", None)
     async with opened(path) as store:

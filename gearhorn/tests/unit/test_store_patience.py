@@ -77,10 +77,7 @@ async def test_a_call_waits_until_the_store_is_back(
 ) -> None:
     store, patience = FakeStore(), Patience()
     store.error = errors.StoreAway("nobody there")
-    calls = [
-        asyncio.create_task(patience.call(store.write, str(number)))
-        for number in range(10)
-    ]
+    calls = [asyncio.create_task(patience.call(store.write, str(number))) for number in range(10)]
     await settle()
     assert str(patience.fault) == "nobody there"
     assert not any(call.done() for call in calls)

@@ -43,9 +43,7 @@ def options(url: str) -> dict[str, Any]:
 
 
 def open_store(url: str) -> store.base.Store:
-    return store.open_store(
-        url, key_prefix="g:", matchmaking_topic="m", timeout=1.0
-    )
+    return store.open_store(url, key_prefix="g:", matchmaking_topic="m", timeout=1.0)
 
 
 async def test_the_scheme_decides() -> None:
@@ -131,10 +129,7 @@ def test_sentinels() -> None:
     assert found["db"] == 5
     assert not [name for name in found if name.startswith("sentinel_")]
     assert connections._sentinel is not None
-    asked = [
-        client.connection_pool.connection_kwargs
-        for client in connections._sentinel.sentinels
-    ]
+    asked = [client.connection_pool.connection_kwargs for client in connections._sentinel.sentinels]
     assert [(a["host"], a["port"]) for a in asked] == [
         ("one", 1),
         ("::2", 2),
@@ -150,9 +145,7 @@ def test_sentinels_over_tls() -> None:
     assert connections_._sentinel is not None
     (asked,) = connections_._sentinel.sentinels
     for some_pool in (connections_.pool, asked.connection_pool):
-        assert issubclass(
-            some_pool.connection_class, connections.SSLConnection
-        )
+        assert issubclass(some_pool.connection_class, connections.SSLConnection)
         assert some_pool.connection_kwargs["ssl_cert_reqs"] == "required"
         assert not some_pool.connection_kwargs["ssl_check_hostname"]
 
@@ -226,9 +219,7 @@ def test_a_wrong_url_says_why_without_showing_it(url: str, why: str) -> None:
         ),
     ],
 )
-def test_errors_of_redis_are_sorted(
-    error: Exception, kind: type[errors.StoreError]
-) -> None:
+def test_errors_of_redis_are_sorted(error: Exception, kind: type[errors.StoreError]) -> None:
     assert type(translate(error)) is kind
 
 
