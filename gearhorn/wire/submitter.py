@@ -403,10 +403,14 @@ class Submitter(LoopClient, gear.Client):
             self._count_answer(outbox, batch)
         elif kind in (constants.WORK_STATUS, constants.WORK_WARNING):
             handle, _, data = body.partition(b"\0")
-            for copy in outbox.routes.get(handle, ()):
+            copy = outbox.routes.by_handle.get(handle)
+            if copy is not None:
                 self.copy_told(copy, packet_type, data)
         else:
             self.other_packet(connection, packet_type, body)
+
+    def copy_told(self, copy: Copy, packet_type: int, data: bytes) -> None:
+        """A receiver sent WORK_STATUS or WORK_WARNING; the daemon passes over it."""
 
     def _send_block(self, connection: Connection) -> None:
         outbox = self._outboxes.get(connection)
