@@ -35,6 +35,7 @@ class Proxy:
         self._flowing = asyncio.Event()
         self._connected = 0
         self._budget: int | None = None
+        self._request_budget: int | None = None
         self._flowing.set()
         self._thread.start()
         self._do(self._listen)
@@ -85,6 +86,14 @@ class Proxy:
         """Reset the connection in which the server sends so many more bytes, in their middle."""
         self._budget = after_bytes
 
+    def stall_after(self, request_bytes: int) -> None:
+        """Stall once clients have sent so many more bytes, all connections together."""
+        self._request_budget = request_bytes
+
+    @property
+    def stalled(self) -> bool:
+        return not self._flowing.is_set()
+
     def close(self) -> None:
         """End it, and all its connections."""
         if self._loop.is_closed():
@@ -103,6 +112,8 @@ class Proxy:
         for task in left:
             task.cancel()
         self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        # Transports close their sockets in the next turns.
+        self._loop.run_until_complete(asyncio.sleep(0.01))
 
     def _do(self, action: Callable[[], object]) -> None:
         """Have the thread do ``action`` and wait for it."""
@@ -135,26 +146,30 @@ class Proxy:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connected += 1
+        link = _Link(writer)
+        self._links.add(link)
         try:
             # While it stalls, nobody answers a new connection either.
             await self._flowing.wait()
-            other = await asyncio.open_connection(self.host, self.target_port)
-        except OSError:
-            _reset_connection(writer)
-            return
-        link = _Link(writer, other[1])
-        self._links.add(link)
-        try:
+            other_reader, other_writer = await asyncio.open_connection(self.host, self.target_port)
+            link.add(other_writer)
+            # Cut while it was made.
+            if self._listening is None:
+                link.reset()
             await asyncio.wait(
                 [
-                    asyncio.ensure_future(self._pass(reader, other[1], from_server=False)),
-                    asyncio.ensure_future(self._pass(other[0], writer, from_server=True)),
+                    asyncio.ensure_future(self._pass(reader, other_writer, from_server=False)),
+                    asyncio.ensure_future(self._pass(other_reader, writer, from_server=True)),
                 ],
                 return_when=asyncio.FIRST_COMPLETED,
             )
+            link.close()
+        except OSError:
+            pass
         finally:
             self._links.discard(link)
-            link.close()
+            if not writer.is_closing():
+                link.reset()
 
     async def _pass(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, from_server: bool
@@ -164,6 +179,8 @@ class Proxy:
                 if self.delay_s:
                     await asyncio.sleep(self.delay_s)
                 await self._flowing.wait()
+                if not from_server and self._request_budget is not None:
+                    data = await self._pass_within_budget(data, writer)
                 if from_server and self._budget is not None:
                     data, cut = data[: self._budget], len(data) > self._budget
                     self._budget = None if cut else self._budget - len(data)
@@ -176,12 +193,28 @@ class Proxy:
         except OSError:
             pass
 
+    async def _pass_within_budget(self, data: bytes, writer: asyncio.StreamWriter) -> bytes:
+        """Pass on what may pass before it stalls; what is to follow when it goes on."""
+        assert self._request_budget is not None
+        now, later = data[: self._request_budget], data[self._request_budget :]
+        self._request_budget -= len(now)
+        if not later:
+            return now
+        self._request_budget = None
+        writer.write(now)
+        self._flowing.clear()
+        await self._flowing.wait()
+        return later
+
 
 class _Link:
     """A connection to the proxy and the one that it made for it."""
 
-    def __init__(self, *writers: asyncio.StreamWriter) -> None:
-        self._writers = writers
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self._writers = [writer]
+
+    def add(self, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
 
     def reset(self) -> None:
         for writer in self._writers:
