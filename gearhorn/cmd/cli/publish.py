@@ -197,7 +197,8 @@ def _show(session: Session, report: FanOutReport) -> None:
     if isinstance(report.results, dict):
         for client_id, result in report.results.items():
             text = result if isinstance(result, str) else f"(base64) {result.base64}"
-            click.echo(f"{printable(client_id)}: {printable(text)}")
+            text = printable(text.removesuffix("\n"))
+            click.echo(f"{printable(client_id)}: {text}")
     if report.failed:
         rows = [{"failed": name, "reason": reason} for name, reason in report.failed.items()]
         show_table(rows, ("failed", "reason"), "")

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import pytest
 
+from gearhorn.tests.cli import Run, gearhorn
 from gearhorn.tests.conftest import _show_log
 from gearhorn.tests.peer import Outcome, Peer
 from gearhorn.tests.servers import Daemon, Gearmand, Redis
@@ -108,3 +109,10 @@ def service(_service: Service, request: pytest.FixtureRequest) -> Service:
 def topic(service: Service, new_topic: NewTopic) -> Topic:
     """A topic of the test's own on the daemon that all share."""
     return new_topic(service.gearmand)
+
+
+@pytest.fixture
+def run(service: Service) -> Run:
+    """Run the command line on the job server of the daemon that all share."""
+    address = service.gearmand.address
+    return lambda *arguments, **options: gearhorn([address], *arguments, **options)

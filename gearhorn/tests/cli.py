@@ -1,0 +1,29 @@
+"""Running the command line as a shell does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+
+COMMAND = (sys.executable, "-m", "gearhorn.cmd.cli")
+
+Result = subprocess.CompletedProcess[str]
+Run = Callable[..., Result]
+
+
+def gearhorn(
+    servers: Sequence[str], *arguments: str, stdin: str | bytes | None = None, **environment: str
+) -> Result:
+    """``gearhorn`` with these job servers; its output is text."""
+    done = subprocess.run(
+        [*COMMAND, *arguments],
+        env={**os.environ, "GEARHORN_SERVERS": " ".join(servers), **environment},
+        input=stdin.encode() if isinstance(stdin, str) else stdin,
+        stdin=subprocess.DEVNULL if stdin is None else None,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    return Result(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
