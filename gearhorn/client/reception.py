@@ -189,13 +189,29 @@ class Reception:
         if not self._looks:
             self.wake()
 
+    def out_of_work(self) -> None:
+        """A thread found nothing to do: send what was answered.
+
+        If a server has still to answer a grab, that does it.
+        """
+        if not self._grabber.asks:
+            self.wake()
+
     def wake(self) -> None:
         """Have the loop send the answers and look at the window now."""
         if not self._woken:
             self._woken = True
-            self._loop.call_soon_threadsafe(self._flush)
+            try:
+                self._loop.call_soon_threadsafe(self._flush)
+            except RuntimeError:
+                # It has ended: what was held has gone back to the server.
+                LOG.debug("a message was answered after the end")
 
     def _received(self, jobs: list[Job]) -> None:
+        # First, so that the answers go out in one write with the next grabs.
+        self._flush()
+        if not jobs:
+            return
         if any(job.oversize for job in jobs):
             for job in jobs:
                 if job.oversize:
@@ -214,9 +230,8 @@ class Reception:
 
     def _flush(self) -> None:
         self._woken = False
-        answers = self._answers
-        while answers:
-            _send(*answers.popleft())
+        if self._answers:
+            self._grabber.answer(self._answers)
         if self._removed:
             self._clear_removed()
         concurrency = self._options.concurrency

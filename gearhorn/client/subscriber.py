@@ -133,7 +133,7 @@ class Subscriber(SubscriberBase):
 
     def _on_empty(self) -> None:
         if self._reception is not None:
-            self._reception.wake()
+            self._reception.out_of_work()
 
     def _handle(self, reception: Reception) -> None:
         """Handle messages, in a thread of its own."""

@@ -26,6 +26,7 @@ has thousands; CAN_DO alone, which registers a function twice.)
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from gear import constants
@@ -35,6 +36,9 @@ from gearhorn.wire.client import Connection
 from gearhorn.wire.grabber import Grabber, Job
 from gearhorn.wire.servers import Settings, Watch
 
+MAX_GRABS = 256
+"""More than a daemon's: while a thread works jobs off, the loop cannot ask for
+more (Python runs one thread at a time), and the server should not run dry."""
 TURN_S = 0.05
 """How long a busy function may keep the others waiting."""
 MAX_MOVED = 100
@@ -58,7 +62,7 @@ class _Turn:
 class FairGrabber(Grabber):
     """Grabs jobs of functions that come and go, and hands on many at once.
 
-    :param on_jobs: takes the jobs that one read of a socket brought.
+    :param on_jobs: takes the jobs that one read of a socket brought, if any.
     """
 
     def __init__(
@@ -72,6 +76,7 @@ class FairGrabber(Grabber):
         on_jobs: Callable[[list[Job]], None],
     ) -> None:
         super().__init__(client_id, settings, max_bytes, watch, window, window_bytes)
+        self.max_grabs = MAX_GRABS
         self._on_jobs = on_jobs
         self._arrived: list[Job] = []
         self._wanted: dict[bytes, None] = {}
@@ -117,6 +122,46 @@ class FairGrabber(Grabber):
                 self._pause(connection)
         self._forget(function)
 
+    def answer(self, answers: "deque[tuple[Job, bytes | None]]") -> None:
+        """End all these jobs: with a result each, or as failed without one.
+
+        As Job.complete() and Job.fail() do, at half the cost. Other threads
+        may add to the queue meanwhile.
+        """
+        header = framing.header
+        connection: Connection | None = None
+        held: set[Job] = set()
+        parts: list[bytes] = []
+        while answers:
+            job, data = answers.popleft()
+            if job.connection is not connection:
+                if connection is not None and parts:
+                    connection.write(b"".join(parts))
+                connection = job.connection
+                grabs = self._grabs.get(connection)
+                held = set() if grabs is None else grabs.held
+                parts = []
+            if job not in held:
+                continue
+            held.remove(job)
+            self._held -= 1
+            self._held_bytes -= len(job.data)
+            handle = job.handle
+            if data is None:
+                parts += (header(framing.WORK_FAIL, len(handle)), handle)
+            else:
+                size = len(handle) + 1 + len(data)
+                parts += (header(framing.WORK_COMPLETE, size), handle, b"\0", data)
+        if connection is not None and parts:
+            connection.write(b"".join(parts))
+            self._refill_soon(connection)
+            self._tell_if_idle()
+
+    @property
+    def asks(self) -> bool:
+        """Whether a server has still to answer a grab."""
+        return self._outstanding > 0
+
     @property
     def leaving(self) -> bool:
         """Whether functions wait to be left until their jobs are answered."""
@@ -147,8 +192,7 @@ class FairGrabber(Grabber):
                     turn.since = now
                 elif now - turn.since > TURN_S and len(turn.served) < len(turn.functions):
                     self._pause(connection)
-        if jobs:
-            self._on_jobs(jobs)
+        self._on_jobs(jobs)
         self._tell_if_settled()
 
     def _pause(self, connection: Connection) -> None:

@@ -140,6 +140,7 @@ class Grabber(LoopClient, gear.Worker):
         window_bytes: int,
     ) -> None:
         super().__init__(client_id, settings, max_bytes, watch)
+        self.max_grabs = MAX_GRABS
         self._handlers: dict[bytes, Callable[[Job], None]] = {}
         self._grabs: dict[Connection, _Grabs] = {}
         self._window = window
@@ -221,7 +222,7 @@ class Grabber(LoopClient, gear.Worker):
         self._outstanding -= 1
         grabs.outstanding -= 1
         grabs.dry = False
-        if grabs.target < MAX_GRABS:
+        if grabs.target < self.max_grabs:
             grabs.target *= 2
         grabs.held.add(job)
         self._held += 1
