@@ -121,7 +121,7 @@ def kill_after_storing(fleet: Fleet, one: Member, other: Member) -> None:
 
 def test_a_repeat_confirms_what_the_first_could_not(fleet: Fleet) -> None:
     # The reaper comes after 2.2 of these: too late to do it.
-    slow: dict[str, Any] = {"matchmaking.cache_ttl": 2, "matchmaking.daemon_ttl": 60}
+    slow: dict[str, Any] = {"matchmaking.cache_ttl": 1, "matchmaking.daemon_ttl": 60}
     one, other = fleet.add("one", **slow), fleet.add("other", **slow)
     third = fleet.add("third", **slow)
     assert other.reached(fleet.topic) == 0

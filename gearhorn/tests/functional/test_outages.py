@@ -56,7 +56,7 @@ def test_jobs_wait_while_the_store_is_away(
     fleet.redis = redis
     go, come_back = outage
     # After a restart of Redis a registration waits for so long.
-    options = {**SLOW, "matchmaking.cache_ttl": 3}
+    options = {**SLOW, "matchmaking.cache_ttl": 2}
     one = fleet.add("one", store_url=f"redis://{proxy.address}/0", **options)
     one.register(fleet.topic, "bob")
     one.register("cold", "bob")
@@ -255,7 +255,7 @@ def test_an_answer_of_the_store_that_is_cut_short_is_asked_for_again(
 
 def test_a_registration_is_stored_again_where_the_store_lost_it(fleet: Fleet, redis: Redis) -> None:
     fleet.redis = redis
-    patient: dict[str, Any] = {"matchmaking.cache_ttl": 2, "matchmaking.daemon_ttl": 60}
+    patient: dict[str, Any] = {"matchmaking.cache_ttl": 1, "matchmaking.daemon_ttl": 60}
     one, other = fleet.add("one", **patient), fleet.add("other", **patient)
     # Not answered while the other does not say that it knows.
     other.daemon.pause()
