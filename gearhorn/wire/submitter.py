@@ -247,6 +247,7 @@ class _Outbox:
     __slots__ = (
         "answered",
         "batch",
+        "cut",
         "due",
         "lanes",
         "parts",
@@ -275,6 +276,8 @@ class _Outbox:
         """Of each full block in flight: ``sent`` behind it, and when."""
         self.waiting = 0
         """How many copies the lanes hold."""
+        self.cut = False
+        """The last block had no room for more bytes: the next waits for its end."""
         self.due = False
         self.routes = _Routes()
 
@@ -370,7 +373,7 @@ class Submitter(LoopClient, gear.Client):
         if (
             outbox.waiting
             and not outbox.due
-            and (not unanswered or unanswered <= half <= outbox.waiting)
+            and (not unanswered or (not outbox.cut and unanswered <= half <= outbox.waiting))
         ):
             outbox.due = True
             connection.loop.call_soon(self._send_block, connection)
@@ -444,8 +447,12 @@ class Submitter(LoopClient, gear.Client):
                     outbox.waiting -= len(batch.queues) - batch.written
                     continue
                 start = batch.written
-                fits = max(1, bytes_room // batch.packet_bytes)
-                stop = min(start + turn, start + fits, len(batch.queues))
+                fits = bytes_room // batch.packet_bytes
+                if not fits and parts:
+                    # Its lane has the first turn of the next block.
+                    outbox.cut = True
+                    return True
+                stop = min(start + turn, start + max(1, fits), len(batch.queues))
                 batch.pack(start, stop, parts)
                 batch.written = stop
                 outbox.parts.append((batch, stop))
@@ -461,7 +468,8 @@ class Submitter(LoopClient, gear.Client):
             del lanes[lane]
             if batches:
                 lanes[lane] = batches
-        return room <= 0 or bytes_room <= 0
+        outbox.cut = bytes_room <= 0
+        return room <= 0 or outbox.cut
 
     def _onActiveConnection(self, conn: Connection) -> None:
         self._outboxes[conn] = _Outbox()
