@@ -148,7 +148,7 @@ def _publish_one(
             report = error.report
         except errors.NoAnswer:
             # Why there is none, where that can be seen.
-            session.run(session.find_serving("fanout"))
+            session.run(session.find_serving(session.functions["fanout"]))
             raise
     _show(session, report)
     if report.failed:

@@ -12,7 +12,6 @@
 """The job servers that the command was told of, and what is asked through them."""
 
 import asyncio
-import time
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -55,7 +54,7 @@ class Session:
     timeout: float
     as_json: bool
     functions: dict[str, str] = field(default_factory=lambda: dict(FUNCTIONS))
-    _serving: dict[str, Sequence[Server]] = field(default_factory=dict)
+    _serving: dict[str, Server] = field(default_factory=dict)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run ``work`` on an event loop of its own."""
@@ -86,36 +85,48 @@ class Session:
         :raises GearhornError: it refused, there is none, or it did not answer.
         """
         function = self.functions[name]
-        deadline = time.monotonic() + self.timeout
-        if function not in self._serving:
-            self._serving[function] = await self.find_serving(function)
-        lost = errors.ServerLost(f"no answer from {function} in {self.timeout:g} seconds")
-        for server in self._serving[function]:
-            remaining = deadline - time.monotonic()
-            if remaining <= 0:
-                break
-            try:
-                answer = await admin.ask(server, self.wire, function, request.encode(), remaining)
-            except errors.ServerLost as error:
-                lost = error
-                continue
-            if not answer.completed:
-                raise refusal(answer.data)
-            return answer.data
-        raise lost
+        server = self._serving.get(function)
+        if server is None:
+            server = self._serving[function] = await self.find_serving(function)
+        answer = await admin.ask(server, self.wire, function, request.encode(), self.timeout)
+        if not answer.completed:
+            raise refusal(answer.data)
+        return answer.data
 
-    async def find_serving(self, function: str) -> Sequence[Server]:
-        """Servers on which a daemon works: elsewhere the job would wait for one."""
-        found, faults = await self.queues()
-        if not found:
-            raise errors.ServerLost("; ".join(map(str, faults.values())))
-        serving = [s for s, states in found.items() if states.get(function, _NONE).workers]
-        if not serving:
-            raise NoDaemon(
-                f"no daemon serves the function {function} on {', '.join(map(str, found))}: "
-                "start gearhorn-fanout, or name the function with --function"
-            )
-        return serving
+    async def find_serving(self, function: str) -> Server:
+        """A server on which a daemon works: elsewhere the job would wait for one.
+
+        The first that is found, so that one that is slow to say that it is
+        away holds nothing up.
+        """
+
+        async def look(server: Server) -> tuple[Server, bool]:
+            states = await admin.queues(server, self.wire)
+            return server, bool(states.get(function, _NONE).workers)
+
+        looking = [asyncio.ensure_future(look(server)) for server in self.servers]
+        idle: list[Server] = []
+        faults: list[str] = []
+        try:
+            for look_done in asyncio.as_completed(looking):
+                try:
+                    server, is_served = await look_done
+                except errors.ServerLost as fault:
+                    faults.append(str(fault))
+                    continue
+                if is_served:
+                    return server
+                idle.append(server)
+        finally:
+            for task in looking:
+                task.cancel()
+            await asyncio.gather(*looking, return_exceptions=True)
+        if not idle:
+            raise errors.ServerLost("; ".join(faults))
+        raise NoDaemon(
+            f"no daemon serves the function {function} on {', '.join(map(str, idle))}: "
+            "start gearhorn-fanout, or name the function with --function"
+        )
 
     async def _page(self, query: Query, row_class: type[Row]) -> Page[Row]:
         answer = await self.ask("query", query)

@@ -1,0 +1,348 @@
+"""Each finding of doctor, provoked."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from gearhorn.tests.cli import Result, gearhorn
+from gearhorn.tests.conftest import NewDaemon, NewPeer, Start
+from gearhorn.tests.peer import Peer
+from gearhorn.tests.servers import Gearmand, Redis, free_port
+
+
+class Diagnosis:
+    """What doctor found, by check."""
+
+    def __init__(self, done: Result) -> None:
+        assert done.returncode in (0, 1, 4), done
+        self.exit_code = done.returncode
+        self.document: dict[str, Any] = json.loads(done.stdout)
+        self.findings: dict[str, list[dict[str, str]]] = {}
+        for finding in self.document["findings"]:
+            assert finding["text"]
+            assert finding["advice"]
+            self.findings.setdefault(finding["check"], []).append(finding)
+
+    def only(self, check: str) -> dict[str, str]:
+        """The one finding beside what is always noted."""
+        assert set(self.findings) - {"server-options"} == {check}
+        (finding,) = self.findings[check]
+        return finding
+
+
+def doctor(servers: Sequence[str], *options: str) -> Diagnosis:
+    return Diagnosis(gearhorn(servers, *options, "doctor", "--interval", "0.3", "--format", "json"))
+
+
+def register(client: Peer, topic: str, client_id: str) -> None:
+    outcome = client.submit("register_fanout_subscriber", {"topic": topic, "client_id": client_id})
+    assert outcome.completed, outcome
+
+
+def publish(client: Peer, topic: str, count: int = 1) -> None:
+    for _ in range(count):
+        outcome = client.submit("fanout", {"topic": topic, "payload": "x", "background": True})
+        assert outcome.completed, outcome
+
+
+@contextlib.contextmanager
+def growing(server: Gearmand, function: str, request: dict[str, Any]) -> Iterator[None]:
+    """Submit the request again and again."""
+    ended = threading.Event()
+
+    def submit() -> None:
+        with Peer(server.port) as client:
+            while not ended.wait(0.02):
+                client.start(function, request)
+
+    thread = threading.Thread(target=submit)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def test_all_is_well(daemon: NewDaemon, gearmand: Gearmand, peer: NewPeer) -> None:
+    daemon()
+    client, worker = peer(), peer()
+    register(client, "memos", "bob")
+    register(client, "memos", "alice")
+    worker.can_do("memos_bob")
+
+    found = doctor([gearmand.address])
+
+    assert found.exit_code == 0
+    assert found.document | {"findings": None} == {
+        "findings": None,
+        "servers": 1,
+        "daemons": 1,
+        "topics": 1,
+        "subscribers": 2,
+    }
+    assert set(found.findings) == {"server-options"}
+    assert found.findings["server-options"][0]["level"] == "note"
+
+
+def test_for_people(daemon: NewDaemon, gearmand: Gearmand, peer: NewPeer) -> None:
+    daemon()
+    register(peer(), "memos", "bob")
+    publish(peer(), "memos")
+
+    done = gearhorn([gearmand.address], "doctor", "--interval", "0.1")
+
+    lines = done.stdout.splitlines()
+    assert lines[:2] == [
+        "WARNING  1 message waiting in memos_bob, which no worker reads",
+        "         Start its receiver, or unregister it and purge the queue.",
+    ]
+    assert lines[2].startswith("NOTE     whether a job server runs with --round-robin")
+    assert lines[-1] == (
+        "Seen: 1 server, 1 daemon, 1 topic, 1 subscriber. Found: 0 errors, 1 warning, 1 note."
+    )
+    assert done.returncode == 1
+
+
+def test_no_job_server() -> None:
+    address = f"127.0.0.1:{free_port()}"
+
+    found = doctor([address])
+
+    assert found.exit_code == 4
+    assert found.only("server")["subject"] == address
+
+
+def test_one_job_server_away(daemon: NewDaemon, gearmand: Gearmand) -> None:
+    away = f"127.0.0.1:{free_port()}"
+    daemon([gearmand, away])
+
+    found = doctor([gearmand.address, away])
+
+    assert found.exit_code == 1
+    assert found.findings["server"][0]["subject"] == away
+    assert away in found.findings["daemon-servers"][0]["text"]
+
+
+def test_what_is_no_job_server(daemon: NewDaemon, gearmand: Gearmand, redis_server: Redis) -> None:
+    daemon()
+
+    found = doctor([gearmand.address, redis_server.address], "--timeout", "2")
+
+    assert found.only("server")["subject"] == redis_server.address
+
+
+def test_no_daemon(gearmand: Gearmand) -> None:
+    found = doctor([gearmand.address])
+
+    assert found.exit_code == 1
+    assert found.only("function")["level"] == "error"
+
+
+def test_a_job_server_without_a_daemon(daemon: NewDaemon, gearmand: Gearmand, start: Start) -> None:
+    other = start(Gearmand())
+    running = daemon()
+
+    found = doctor([gearmand.address, other.address])
+
+    assert found.findings["function"][0]["subject"] == other.address
+    assert found.findings["daemon-unreachable"][0]["subject"] == running.worker_id
+
+
+def test_a_daemon_that_does_not_answer(daemon: NewDaemon, gearmand: Gearmand) -> None:
+    daemon().pause()
+
+    found = doctor([gearmand.address], "--timeout", "1")
+
+    assert found.only("query")["level"] == "error"
+
+
+def test_the_store_is_away(daemon: NewDaemon, gearmand: Gearmand, start: Start) -> None:
+    redis = start(Redis())
+    daemon(store_url=redis.url)
+    redis.kill()
+
+    found = doctor([gearmand.address])
+
+    assert found.only("store")["subject"] == "store_away"
+
+
+def test_the_store_was_emptied(daemon: NewDaemon, gearmand: Gearmand, start: Start) -> None:
+    redis = start(Redis())
+    daemon(store_url=redis.url)
+    redis.ask("FLUSHALL")
+
+    found = doctor([gearmand.address])
+
+    assert found.only("store")["subject"] == "store_replaced"
+    assert "restart all daemons" in found.only("store")["advice"]
+
+
+def test_a_dead_daemon(daemon: NewDaemon, gearmand: Gearmand) -> None:
+    daemon()
+    dead = daemon()
+    dead.kill()
+
+    found = doctor([gearmand.address])
+
+    assert found.exit_code == 1
+    assert found.only("daemon-unreachable")["subject"] == dead.worker_id
+
+
+def test_a_daemon_that_is_late(
+    daemon: NewDaemon, gearmand: Gearmand, redis_server: Redis, key_prefix: str
+) -> None:
+    daemon()
+    dead = daemon()
+    dead.kill()
+    # As if that were long ago.
+    redis_server.ask("HSET", f"{key_prefix}seen", dead.worker_id, "1")
+
+    found = doctor([gearmand.address])
+
+    assert found.exit_code == 1
+    assert found.only("daemon-late")["subject"] == dead.worker_id
+    rows = json.loads(gearhorn([gearmand.address], "daemons", "--format", "json").stdout)
+    assert {row["worker_id"]: row["state"] for row in rows}[dead.worker_id] == "late"
+
+
+def test_a_daemon_with_another_store(
+    daemon: NewDaemon, gearmand: Gearmand, peer: NewPeer, key_prefix: str
+) -> None:
+    one = daemon()
+    other = daemon(key_prefix=f"{key_prefix}other:")
+
+    found = doctor([gearmand.address])
+
+    assert found.exit_code == 1
+    (finding,) = found.findings["daemon-unknown"]
+    assert finding["subject"] in (one.worker_id, other.worker_id)
+
+
+def test_a_function_that_a_daemon_left(
+    daemon: NewDaemon, gearmand: Gearmand, peer: NewPeer
+) -> None:
+    daemon()
+    with peer() as departed:
+        departed.can_do("__matchmaking_departed")
+
+    found = doctor([gearmand.address])
+
+    assert found.exit_code == 0
+    assert found.findings["daemon-leftover"][0]["subject"] == "departed"
+
+
+def test_a_backlog_of_the_daemons(daemon: NewDaemon, gearmand: Gearmand, peer: NewPeer) -> None:
+    options: dict[str, Any] = {"fanout.max_in_flight": 1}
+    daemon(**options)
+    client = peer()
+    register(client, "memos", "bob")
+    request = {"topic": "memos", "payload": "x", "timeout": 30}
+    for _ in range(5):
+        client.start("fanout", request)
+    with growing(gearmand, "fanout", request):
+        found = doctor([gearmand.address])
+
+    assert found.findings["backlog"][0]["subject"] == "fanout"
+
+
+def test_a_queue_that_nobody_reads(daemon: NewDaemon, gearmand: Gearmand, peer: NewPeer) -> None:
+    daemon()
+    client = peer()
+    register(client, "memos", "bob")
+    publish(client, "memos", 3)
+
+    found = doctor([gearmand.address])
+
+    assert found.exit_code == 1
+    finding = found.only("queue-unread")
+    assert finding["subject"] == "memos_bob"
+    assert finding["text"].startswith("3 messages")
+
+
+def test_a_queue_that_only_grows(daemon: NewDaemon, gearmand: Gearmand, peer: NewPeer) -> None:
+    daemon()
+    client, worker = peer(), peer()
+    register(client, "memos", "bob")
+    worker.can_do("memos_bob")
+    publish(client, "memos", 3)
+    with growing(gearmand, "fanout", {"topic": "memos", "payload": "x", "background": True}):
+        found = doctor([gearmand.address])
+
+    assert found.only("queue-grows")["subject"] == "memos_bob"
+
+
+def test_a_receiver_on_one_server_of_two(
+    daemon: NewDaemon, gearmand: Gearmand, peer: NewPeer, start: Start
+) -> None:
+    other = start(Gearmand())
+    daemon([gearmand, other])
+    register(peer(), "memos", "bob")
+    peer().can_do("memos_bob")
+
+    found = doctor([gearmand.address, other.address])
+
+    assert other.address in found.only("queue-half-read")["text"]
+
+
+def test_a_receiver_that_is_not_registered(
+    daemon: NewDaemon, gearmand: Gearmand, peer: NewPeer
+) -> None:
+    daemon()
+    register(peer(), "memos", "bob")
+    peer().can_do("memos_alice")
+
+    found = doctor([gearmand.address])
+
+    assert found.only("queue-unregistered")["subject"] == "memos_alice"
+
+
+def test_a_queue_that_belongs_to_nobody(
+    daemon: NewDaemon, gearmand: Gearmand, peer: NewPeer
+) -> None:
+    daemon()
+    client = peer()
+    register(client, "memos", "bob")
+    client.submit("memos_departed", "x", background=True)
+    client.submit("resize_image", "x", background=True)
+
+    orphaned = doctor([gearmand.address]).findings["queue-orphaned"]
+
+    assert {finding["subject"]: finding["level"] for finding in orphaned} == {
+        "memos_departed": "warning",
+        # Perhaps another application's.
+        "resize_image": "note",
+    }
+
+
+def test_a_queue_that_is_a_function_of_the_daemons(
+    daemon: NewDaemon, gearmand: Gearmand, peer: NewPeer
+) -> None:
+    first = daemon()
+    register(peer(), "my", "fanout")
+    first.stop()
+    options: dict[str, Any] = {"functions.fanout": "my_fanout"}
+    daemon(**options)
+
+    found = doctor([gearmand.address], "--function", "fanout=my_fanout")
+
+    assert found.only("collision")["subject"] == "my_fanout"
+
+
+def test_subscriptions_that_share_a_queue(
+    daemon: NewDaemon, gearmand: Gearmand, peer: NewPeer, redis_server: Redis, key_prefix: str
+) -> None:
+    daemon()
+    client = peer()
+    register(client, "a_b", "c")
+    register(client, "a", "x")
+    # Past the claims on queue names, which refuse it.
+    redis_server.ask("SADD", f"{key_prefix}topic:a", "b_c")
+
+    found = doctor([gearmand.address])
+
+    assert found.only("collision")["subject"] == "a_b_c"
