@@ -16,7 +16,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from gearhorn import clock, errors, messages, notify
@@ -43,6 +43,8 @@ SMALL_MESSAGE_BYTES = 64 * 1024
 """The largest registration, removal or notice."""
 QUERY_STORE_TIMEOUTS = 2
 """How many timeouts of the store a query waits, behind other calls of it."""
+SECOND_SIGNAL_S = 0.2
+"""A signal within this many seconds of the first counts as the same."""
 WINDOW_MESSAGES = 4
 """How many messages of the largest size the fan-outs in hand may hold."""
 
@@ -80,6 +82,8 @@ class DaemonSettings:
     daemon_ttl: float = 60.0
     max_cached_topics: int = 10_000
     drain_timeout: float = 30.0
+    alone: bool = False
+    """No other daemon shares the store: whoever has an entry is dead."""
 
 
 def new_worker_id(name: str) -> str:
@@ -97,8 +101,10 @@ class Daemon:
     def __init__(self, settings: DaemonSettings) -> None:
         self.settings = settings
         self.worker_id = new_worker_id(settings.worker_name)
+        self.on_ready: Callable[[], None] = lambda: None
+        """Called once the daemon serves."""
         self._created = clock.now()
-        self._signals = 0
+        self._stopped_at = 0.0
         self._stopping = asyncio.Event()
         self._patience = Patience()
         self._store = open_store(
@@ -177,7 +183,8 @@ class Daemon:
             daemon_ttl=settings.daemon_ttl,
             retire=self._retire,
         )
-        # Of one connection's functions the last registered is served first.
+        # Of one connection's functions the last registered is served first: a
+        # flood of questions does not hold up what changes something.
         self._fanout_worker.add_function(functions.fanout, guarded(self._fanouts.take))
         self._registry_worker.add_function(functions.query, guarded(self._queries.take))
         for name in (functions.register, functions.subscribe):
@@ -205,6 +212,7 @@ class Daemon:
                 starting.result()
                 notify.ready(f"serving as {self.worker_id}")
                 LOG.info("daemon %s is ready", self.worker_id)
+                self.on_ready()
                 await stopping
             notify.stopping()
         finally:
@@ -222,6 +230,8 @@ class Daemon:
         self._submitter.connect(servers)
         self._matchmaking_worker.connect(servers)
         await self._matchmaking_worker.connected()
+        if self.settings.alone:
+            await self._matchmaking.remove_all()
         await self._matchmaking.join()
         self._matchmaking.start()
         self._upkeep.start()
@@ -313,10 +323,13 @@ class Daemon:
             loop.add_signal_handler(number, self._signalled, number)
 
     def _signalled(self, number: int) -> None:
-        self._signals += 1
-        if self._signals > 1:
+        now = clock.now()
+        if not self._stopping.is_set():
+            self._stopped_at = now
+            LOG.info("%s: draining", signal.Signals(number).name)
+            self._stopping.set()
+        # A process and its group are often signalled both, as by timeout(1).
+        elif now - self._stopped_at > SECOND_SIGNAL_S:
             LOG.warning("second signal: exiting at once")
             logging.shutdown()
             os._exit(128 + number)
-        LOG.info("%s: draining", signal.Signals(number).name)
-        self._stopping.set()

@@ -334,6 +334,13 @@ class Matchmaking:
             self.on_removed(worker_id)
         return removed
 
+    async def remove_all(self) -> None:
+        """Remove every entry: their daemons are known to be dead."""
+        for worker_id, daemon in (await self._patience.call(self._store.daemons)).items():
+            await self._patience.call(self._store.remove_daemon, worker_id, daemon.renewal)
+            LOG.info("daemon %s was killed: removed its entry", worker_id)
+            self.on_removed(worker_id)
+
     def is_known(self, worker_id: str) -> bool:
         """Whether a daemon had an entry when they were last looked through."""
         return worker_id in self._seen

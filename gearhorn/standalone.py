@@ -22,13 +22,13 @@ import shlex
 import shutil
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
 from gearhorn import errors
-from gearhorn.daemon import Daemon, DaemonSettings, FunctionNames
+from gearhorn.daemon import DaemonSettings, FunctionNames
 from gearhorn.wire.servers import Server
 
 LOG = logging.getLogger(__name__)
@@ -107,6 +107,8 @@ def standalone_settings(settings: DaemonSettings, port: int, directory: Path) ->
         servers=(Server(HOST, port),),
         store_url=f"sqlite://{quote(str(directory / 'store.db'))}",
         wire=dataclasses.replace(settings.wire, tls=None),
+        # Its directory is locked, so a daemon that has an entry was killed.
+        alone=True,
     )
 
 
@@ -269,15 +271,3 @@ def _example(server: Server, functions: FunctionNames) -> Iterator[str]:
         yield f"{tool} -w -f officememos_{name} &"
     message = '{"topic": "officememos", "payload": "please go home early today."}'
     yield f"{tool} -f {shlex.quote(functions.fanout)} '{message}'"
-
-
-class StandaloneDaemon(Daemon):
-    """A daemon that tells when it serves."""
-
-    def __init__(self, settings: DaemonSettings, serves: Callable[[], None]) -> None:
-        super().__init__(settings)
-        self._serves = serves
-
-    async def _start(self) -> None:
-        await super()._start()
-        self._serves()

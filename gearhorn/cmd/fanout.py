@@ -155,7 +155,9 @@ async def _run_standalone(conf: cfg.ConfigOpts, settings: DaemonSettings) -> Non
             def greet() -> None:
                 print(standalone.greeting(program, settings, directory), flush=True)
 
-            await standalone.StandaloneDaemon(settings, greet).run()
+            daemon = Daemon(settings)
+            daemon.on_ready = greet
+            await daemon.run()
 
 
 def _fail(error: errors.GearhornError, code: int, *, logged: bool = False) -> int:
