@@ -1,0 +1,137 @@
+"""Imports run one way: what each part of the package may know of the others."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import gearhorn
+
+ROOT = Path(gearhorn.__file__).parent
+
+# From the bottom to the top: each part imports from lines above its own only.
+LAYERS = (
+    {"errors"},
+    {"messages", "clock", "tasks", "notify", "version"},
+    {"wire", "store"},
+    {"subscribers", "client"},
+    {"placement", "refusals"},
+    {"delivery", "matchmaking"},
+    {"fanout", "registry", "queries", "upkeep"},
+    {"daemon"},
+    {"options", "standalone", "daemonize"},
+    {"config"},
+    {"cmd"},
+)
+
+# And further, whatever the layers allow.
+NEVER = (
+    ("wire", "messages"),  # bytes have no meaning there
+    ("wire", "store"),
+    ("store", "wire"),
+    ("client", "store"),  # nobody but the daemons reaches the store
+    ("cmd", "store"),
+)
+
+# Outside libraries that one part of the package keeps to itself.
+KEPT = {
+    "gear": ("wire",),
+    "redis": ("store",),
+    "sqlite3": ("store",),
+    "oslo_config": ("options", "config", "cmd"),
+    "oslo_log": ("config", "cmd"),
+    "daemon": ("daemonize",),
+    "click": ("cmd",),
+}
+
+# What has no I/O, no clock and no threads, and all that it may import.
+PURE = {
+    "errors.py": {"typing"},
+    "messages.py": {"base64", "binascii", "collections", "math", "msgspec", "re", "typing"},
+    "placement.py": {"collections", "hashlib", "typing"},
+    "wire/framing.py": {"collections", "gear", "struct", "typing"},
+}
+
+
+# The package itself imports its clients lazily, for those who use them.
+SOURCES = [
+    path
+    for path in sorted(ROOT.rglob("*.py"))
+    if path.relative_to(ROOT).parts[0] != "tests" and path != ROOT / "__init__.py"
+]
+
+
+def imports(path: Path) -> Iterator[str]:
+    """The full names of all modules that a file imports, wherever it does."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import"
+            assert node.module is not None
+            if node.module == "gearhorn":
+                yield from (f"gearhorn.{alias.name}" for alias in node.names)
+            else:
+                yield node.module
+
+
+def part_of(path: Path) -> str:
+    """The part of the package that a file is: a module or a folder."""
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def own(path: Path) -> set[str]:
+    """The other parts of the package that a file imports from."""
+    names = {name.split(".")[1] for name in imports(path) if name.startswith("gearhorn.")}
+    return names - {part_of(path)}
+
+
+def layer(part: str) -> int:
+    for number, parts in enumerate(LAYERS):
+        if part in parts:
+            return number
+    raise AssertionError(f"gearhorn.{part} has no place in LAYERS: give it one")
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_come_from_below(path: Path) -> None:
+    part = part_of(path)
+    for other in own(path):
+        assert layer(other) < layer(part), f"{part} imports {other}"
+        assert (part, other) not in NEVER, f"{part} imports {other}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_library_is_known_to_one_part_only(path: Path) -> None:
+    for name in imports(path):
+        holders = KEPT.get(name.split(".")[0], (part_of(path),))
+        assert part_of(path) in holders, f"{part_of(path)} imports {name}"
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_what_has_no_io_imports_none(name: str) -> None:
+    outside = {module.split(".")[0] for module in imports(ROOT / name)}
+    assert outside - {"gearhorn"} <= PURE[name]
+
+
+def test_within_a_folder_nothing_imports_itself_in_a_circle() -> None:
+    graph = {
+        ".".join(("gearhorn", *path.relative_to(ROOT).with_suffix("").parts)): set(imports(path))
+        for path in SOURCES
+        if path.name != "__init__.py"
+    }
+    done: set[str] = set()
+
+    def visit(module: str, chain: tuple[str, ...]) -> None:
+        assert module not in chain, " imports ".join((*chain, module))
+        if module in done or module not in graph:
+            return
+        for other in graph[module]:
+            visit(other, (*chain, module))
+        done.add(module)
+
+    for module in graph:
+        visit(module, ())
