@@ -9,63 +9,19 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""What doctor concludes from what it saw: each finding, and what to do about it."""
+"""What doctor concludes about servers, functions, the store and daemons."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Iterator
 
-from gearhorn.cmd.cli.output import listed, plural, seconds
+from gearhorn.cmd.cli.facts import Facts, Finding, function_names
+from gearhorn.cmd.cli.output import listed, seconds
+from gearhorn.cmd.cli.queue_checks import check_queues
 from gearhorn.cmd.cli.session import total
-from gearhorn.messages import DaemonRow, StatusRow, queue_name
-from gearhorn.wire.admin import QueueState
-from gearhorn.wire.servers import Server
-
-Queues = Mapping[Server, Mapping[str, QueueState]]
+from gearhorn.messages import queue_name
 
 TESTED_GEARMAND = (1, 1, 20)
 """The oldest job server that gearhorn is tested with."""
-
-Level = Literal["error", "warning", "note"]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something that an operator should know.
-
-    :param check: which check found it, for scripts.
-    :param subject: what it is about: a server, function, daemon or queue.
-    """
-
-    level: Level
-    check: str
-    subject: str
-    text: str
-    advice: str
-
-
-@dataclass
-class Facts:
-    """What was seen.
-
-    :param first: the functions of each server that answered.
-    :param second: the same, ``interval`` seconds later.
-    :param subscriptions: who subscribes, by queue; more than one only if
-        something is wrong.
-    """
-
-    interval: float
-    functions: Mapping[str, str]
-    faults: dict[Server, str] = field(default_factory=dict)
-    versions: dict[Server, str] = field(default_factory=dict)
-    first: Queues = field(default_factory=dict)
-    second: Queues = field(default_factory=dict)
-    status: StatusRow | None = None
-    query_fault: tuple[str, str] | None = None
-    """The code and text of why a daemon did not answer what was asked."""
-    daemons: Sequence[DaemonRow] | None = None
-    subscriptions: Mapping[str, Sequence[tuple[str, str]]] | None = None
 
 
 def findings(facts: Facts) -> list[Finding]:
@@ -75,10 +31,7 @@ def findings(facts: Facts) -> list[Finding]:
         *_functions(facts),
         *_store(facts),
         *_daemons(facts),
-        *_own_queues(facts),
-        *_subscriber_queues(facts),
-        *_other_queues(facts),
-        *_collisions(facts),
+        *check_queues(facts),
     ]
     order = ("error", "warning", "note")
     return sorted(found, key=lambda finding: order.index(finding.level))
@@ -90,7 +43,7 @@ def _servers(facts: Facts) -> Iterator[Finding]:
             "error",
             "server",
             str(server),
-            f"{reason}",
+            reason,
             "Start it, or correct --server, the TLS options and firewalls.",
         )
     for server, text in facts.versions.items():
@@ -203,7 +156,7 @@ def _daemons(facts: Facts) -> Iterator[Finding]:
                 "configuration; all daemons need the same list.",
             )
     known = {prefix + daemon.worker_id for daemon in facts.daemons}
-    for function in _names(facts):
+    for function in function_names(facts):
         if function.startswith(prefix) and function not in known:
             state = total(facts.second, function)
             if state.workers:
@@ -226,126 +179,3 @@ def _daemons(facts: Facts) -> Iterator[Finding]:
                     "It is removed by another daemon if that saw the departed one go; it does "
                     "no harm.",
                 )
-
-
-def _own_queues(facts: Facts) -> Iterator[Finding]:
-    for function in facts.functions.values():
-        if _grows(facts, function):
-            waiting = _waiting(facts.second, function)
-            yield Finding(
-                "warning",
-                "backlog",
-                function,
-                f"the daemons do not keep up: {plural(waiting, 'job')} of {function} waiting, more "
-                f"than {seconds(facts.interval)} ago",
-                "They wait for the store or for receivers, or are too few: see their logs, start "
-                "another, raise [fanout] max_in_flight.",
-            )
-
-
-def _subscriber_queues(facts: Facts) -> Iterator[Finding]:
-    for queue in facts.subscriptions or ():
-        state = total(facts.second, queue)
-        waiting = _waiting(facts.second, queue)
-        without = [
-            str(server)
-            for server, states in facts.second.items()
-            if queue not in states or not states[queue].workers
-        ]
-        if not state.workers and waiting:
-            growing = ", and more come" if _grows(facts, queue) else ""
-            yield Finding(
-                "warning",
-                "queue-unread",
-                queue,
-                f"{plural(waiting, 'message')} waiting in {queue}, which no worker reads{growing}",
-                "Start its receiver, or unregister it and purge the queue.",
-            )
-        elif _grows(facts, queue):
-            yield Finding(
-                "warning",
-                "queue-grows",
-                queue,
-                f"{queue} grows: {plural(waiting, 'message')} waiting, "
-                f"{waiting - _waiting(facts.first, queue)} more than {seconds(facts.interval)} ago",
-                f"Too few read it, {plural(state.workers, 'worker')}: start more. If it shrinks "
-                "at another look, it was a burst.",
-            )
-        if state.workers and without:
-            yield Finding(
-                "warning",
-                "queue-half-read",
-                queue,
-                f"no worker reads {queue} on {listed(without)}",
-                "Connect receivers to all job servers: each queue lives on one of them.",
-            )
-
-
-def _other_queues(facts: Facts) -> Iterator[Finding]:
-    """Functions that are no subscriber's queue and no function of the daemons."""
-    subscriptions = facts.subscriptions
-    if facts.status is None or subscriptions is None:
-        return
-    own = {*facts.functions.values(), *facts.status.functions.values()}
-    prefix = queue_name(facts.status.matchmaking_topic, "")
-    topics = {queue_name(topic, "") for held in subscriptions.values() for topic, _ in held}
-    for function in _names(facts):
-        if function in subscriptions or function in own or function.startswith(prefix):
-            continue
-        state = total(facts.second, function)
-        waiting = _waiting(facts.second, function)
-        ours = any(function.startswith(topic) for topic in topics)
-        if ours and state.workers:
-            yield Finding(
-                "warning",
-                "queue-unregistered",
-                function,
-                f"a worker reads {function}, which looks like a subscriber's queue, but nobody is "
-                "registered for it",
-                "Register it, or end the worker: it gets no messages.",
-            )
-        elif waiting and not state.workers:
-            yield Finding(
-                "warning" if ours else "note",
-                "queue-orphaned",
-                function,
-                f"{plural(waiting, 'job')} waiting in {function}, which no worker reads and nobody "
-                "is registered for",
-                "If it was a subscriber's queue, purge it; else it is another application's.",
-            )
-
-
-def _collisions(facts: Facts) -> Iterator[Finding]:
-    if facts.status is None:
-        return
-    own = set(facts.status.functions.values())
-    for queue, held in (facts.subscriptions or {}).items():
-        pairs = listed(f"{client_id} of {topic}" for topic, client_id in held)
-        if len(held) > 1:
-            text = f"{pairs} share the queue {queue}: each gets only a part of the messages"
-        elif queue in own:
-            text = f"the queue of {pairs} is the daemons' own function {queue}"
-        else:
-            continue
-        yield Finding(
-            "error",
-            "collision",
-            queue,
-            text,
-            "Unregister it and register it under another client_id or topic.",
-        )
-
-
-def _names(facts: Facts) -> list[str]:
-    """All functions on all servers."""
-    return sorted({name for states in facts.second.values() for name in states})
-
-
-def _waiting(queues: Queues, function: str) -> int:
-    state = total(queues, function)
-    return state.total - state.running
-
-
-def _grows(facts: Facts, function: str) -> bool:
-    """Whether more waited at the second look than at the first, which was not empty."""
-    return 0 < _waiting(facts.first, function) < _waiting(facts.second, function)

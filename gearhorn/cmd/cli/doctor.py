@@ -18,8 +18,9 @@ from dataclasses import asdict
 import click
 
 from gearhorn import errors
-from gearhorn.cmd.cli.checks import Facts, Finding, findings
+from gearhorn.cmd.cli.checks import findings
 from gearhorn.cmd.cli.exits import FAILED, NO_ANSWER, OK
+from gearhorn.cmd.cli.facts import Facts, Finding
 from gearhorn.cmd.cli.group import format_option, pass_session
 from gearhorn.cmd.cli.output import plural, printable, show_json
 from gearhorn.cmd.cli.session import Session

@@ -195,12 +195,14 @@ def _show(session: Session, report: FanOutReport) -> None:
     else:
         click.echo(f"{report.delivered} of {plural(report.subscribers, 'subscriber')} answered.")
     if isinstance(report.results, dict):
-        for client_id, result in report.results.items():
+        for client_id, result in sorted(report.results.items()):
             text = result if isinstance(result, str) else f"(base64) {result.base64}"
             text = printable(text.removesuffix("\n"))
             click.echo(f"{printable(client_id)}: {text}")
     if report.failed:
-        rows = [{"failed": name, "reason": reason} for name, reason in report.failed.items()]
+        rows = [
+            {"failed": name, "reason": reason} for name, reason in sorted(report.failed.items())
+        ]
         show_table(rows, ("failed", "reason"), "")
 
 

@@ -1,0 +1,136 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""What doctor concludes about queues."""
+
+from collections.abc import Iterator
+
+from gearhorn.cmd.cli.facts import Facts, Finding, function_names, grows, jobs_waiting
+from gearhorn.cmd.cli.output import listed, plural, seconds
+from gearhorn.cmd.cli.session import total
+from gearhorn.messages import queue_name
+
+
+def check_queues(facts: Facts) -> Iterator[Finding]:
+    """All that is found about queues."""
+    yield from _own_queues(facts)
+    yield from _subscriber_queues(facts)
+    yield from _other_queues(facts)
+    yield from _collisions(facts)
+
+
+def _own_queues(facts: Facts) -> Iterator[Finding]:
+    for function in facts.functions.values():
+        if grows(facts, function):
+            waiting = jobs_waiting(facts.second, function)
+            yield Finding(
+                "warning",
+                "backlog",
+                function,
+                f"the daemons do not keep up: {plural(waiting, 'job')} of {function} waiting, more "
+                f"than {seconds(facts.interval)} ago",
+                "They wait for the store or for receivers, or are too few: see their logs, start "
+                "another, raise [fanout] max_in_flight.",
+            )
+
+
+def _subscriber_queues(facts: Facts) -> Iterator[Finding]:
+    for queue in facts.subscriptions or ():
+        state = total(facts.second, queue)
+        waiting = jobs_waiting(facts.second, queue)
+        without = [
+            str(server)
+            for server, states in facts.second.items()
+            if queue not in states or not states[queue].workers
+        ]
+        if not state.workers and waiting:
+            growing = ", and more come" if grows(facts, queue) else ""
+            yield Finding(
+                "warning",
+                "queue-unread",
+                queue,
+                f"{plural(waiting, 'message')} waiting in {queue}, which no worker reads{growing}",
+                "Start its receiver, or unregister it and purge the queue.",
+            )
+        elif grows(facts, queue):
+            more = waiting - jobs_waiting(facts.first, queue)
+            yield Finding(
+                "warning",
+                "queue-grows",
+                queue,
+                f"{queue} grows: {plural(waiting, 'message')} waiting, "
+                f"{more} more than {seconds(facts.interval)} ago",
+                f"Too few read it, {plural(state.workers, 'worker')}: start more. If it shrinks "
+                "at another look, it was a burst.",
+            )
+        if state.workers and without:
+            yield Finding(
+                "warning",
+                "queue-half-read",
+                queue,
+                f"no worker reads {queue} on {listed(without)}",
+                "Connect receivers to all job servers: each queue lives on one of them.",
+            )
+
+
+def _other_queues(facts: Facts) -> Iterator[Finding]:
+    """Functions that are no subscriber's queue and no function of the daemons."""
+    subscriptions = facts.subscriptions
+    if facts.status is None or subscriptions is None:
+        return
+    own = {*facts.functions.values(), *facts.status.functions.values()}
+    prefix = queue_name(facts.status.matchmaking_topic, "")
+    topics = {queue_name(topic, "") for held in subscriptions.values() for topic, _ in held}
+    for function in function_names(facts):
+        if function in subscriptions or function in own or function.startswith(prefix):
+            continue
+        state = total(facts.second, function)
+        waiting = jobs_waiting(facts.second, function)
+        ours = any(function.startswith(topic) for topic in topics)
+        if ours and state.workers:
+            yield Finding(
+                "warning",
+                "queue-unregistered",
+                function,
+                f"a worker reads {function}, which looks like a subscriber's queue, but nobody is "
+                "registered for it",
+                "Register it, or end the worker: it gets no messages.",
+            )
+        elif waiting and not state.workers:
+            yield Finding(
+                "warning" if ours else "note",
+                "queue-orphaned",
+                function,
+                f"{plural(waiting, 'job')} waiting in {function}, which no worker reads and nobody "
+                "is registered for",
+                "If it was a subscriber's queue, purge it; else it is another application's.",
+            )
+
+
+def _collisions(facts: Facts) -> Iterator[Finding]:
+    if facts.status is None:
+        return
+    own = set(facts.status.functions.values())
+    for queue, held in (facts.subscriptions or {}).items():
+        pairs = listed(f"{client_id} of {topic}" for topic, client_id in held)
+        if len(held) > 1:
+            text = f"{pairs} share the queue {queue}: each gets only a part of the messages"
+        elif queue in own:
+            text = f"the queue of {pairs} is the daemons' own function {queue}"
+        else:
+            continue
+        yield Finding(
+            "error",
+            "collision",
+            queue,
+            text,
+            "Unregister it and register it under another client_id or topic.",
+        )

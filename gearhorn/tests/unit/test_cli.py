@@ -1,0 +1,146 @@
+"""The command line by itself: help, documentation, output."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from gearhorn.cmd.cli import checks, exits, gearhorn, output, queue_checks
+from gearhorn.cmd.cli.facts import Facts
+from gearhorn.cmd.cli.session import FUNCTIONS, refusal
+from gearhorn.daemon import FunctionNames
+from gearhorn.wire.servers import Server
+
+PAGE = (Path(__file__).parents[3] / "doc/source/cli.rst").read_text(encoding="utf-8")
+
+COMMANDS = sorted(gearhorn.commands)
+
+
+def section(command: str) -> str:
+    """What the page says of a command."""
+    match = re.search(rf"^``{command}\b.*\n\.+\n((?:.*\n)*?)(?=^``.*\n\.+\n|^.*\n-+\n)", PAGE, re.M)
+    assert match, f"{command} is not documented"
+    return match[0]
+
+
+def test_these_are_the_commands() -> None:
+    assert (
+        sorted(
+            [
+                "publish",
+                "listen",
+                "register",
+                "unregister",
+                "topics",
+                "subscribers",
+                "daemons",
+                "remove-daemon",
+                "purge",
+                "doctor",
+            ]
+        )
+        == COMMANDS
+    )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_and_option_is_documented(command: str) -> None:
+    text = section(command)
+    for parameter in gearhorn.commands[command].params:
+        if isinstance(parameter, click.Option) and parameter.name != "format":
+            assert f"``{parameter.opts[-1]}" in re.sub(r"\s+", " ", text), parameter.opts
+        elif isinstance(parameter, click.Argument):
+            assert str(parameter.metavar or parameter.name).upper() in text
+
+
+def test_every_option_before_the_command_is_documented() -> None:
+    for parameter in gearhorn.params:
+        assert isinstance(parameter, click.Option)
+        assert f"``{parameter.opts[-1]}``" in PAGE
+        if isinstance(parameter.envvar, str):
+            assert f"``{parameter.envvar}``" in PAGE
+
+
+def test_no_command_is_documented_that_there_is_not() -> None:
+    named = re.findall(r"^``([a-z-]+).*\n\.+$", PAGE, re.MULTILINE)
+    assert sorted(named) == COMMANDS
+
+
+def test_every_exit_code_is_documented() -> None:
+    codes = {value for value in vars(exits).values() if isinstance(value, int)}
+    text = PAGE[PAGE.index("Exit codes\n") : PAGE.index("Commands\n---")]
+    assert {int(number) for number in re.findall(r"^(\d) ", text, re.MULTILINE)} == codes
+
+
+def test_every_check_of_doctor_is_documented() -> None:
+    found = set()
+    for module in (checks, queue_checks):
+        source = Path(str(module.__file__)).read_text(encoding="utf-8")
+        found |= set(re.findall(r'Finding\(\s*"\w+"[^,]*,\s+"([a-z-]+)"', source))
+    documented = set(re.findall(r"^``([a-z-]+)`` +(?:error|warning|note)", PAGE, re.MULTILINE))
+    assert found == documented
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example(command: str) -> None:
+    done = CliRunner().invoke(gearhorn, [command, "--help"], prog_name="gearhorn")
+
+    assert done.exit_code == 0
+    assert re.search(rf"^    (.*&& |.*\| |)gearhorn .*\b{command}\b", done.output, re.MULTILINE)
+
+
+def test_help_and_version() -> None:
+    done = CliRunner().invoke(gearhorn, ["--help"], prog_name="gearhorn")
+    assert done.exit_code == 0
+    assert "Exit codes:" in done.output
+    cut_off = [line for line in done.output.splitlines()[1:] if line.endswith("...")]
+    assert not cut_off
+    done = CliRunner().invoke(gearhorn, ["--version"], prog_name="gearhorn")
+    assert done.output.startswith("gearhorn, version ")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_complete_it(shell: str) -> None:
+    assert f"_GEARHORN_COMPLETE={shell}_source" in PAGE
+    done = CliRunner().invoke(
+        gearhorn, [], prog_name="gearhorn", env={"_GEARHORN_COMPLETE": f"{shell}_source"}
+    )
+    assert done.exit_code == 0
+    assert "_GEARHORN_COMPLETE" in done.output
+
+
+def test_functions_are_called_as_the_daemon_calls_them() -> None:
+    names = vars(FunctionNames())
+    assert {name: names[name] for name in FUNCTIONS} == FUNCTIONS
+
+
+def test_an_old_job_server_is_noted() -> None:
+    facts = Facts(interval=1, functions={}, versions={Server("jobs1", 4730): "1.1.9"})
+    assert "server-version" in {finding.check for finding in checks.findings(facts)}
+
+    for version in ("1.1.20", "1.1.21+ds", "1.2", "unheard of"):
+        facts = Facts(interval=1, functions={}, versions={Server("jobs1", 4730): version})
+        assert {finding.check for finding in checks.findings(facts)} == {"server-options"}
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.4, "0 s"), (119, "119 s"), (120, "2 min"), (7200, "2 h"), (172800, "2 d"), (-1, "-1 s")],
+)
+def test_durations(value: float, text: str) -> None:
+    assert output.seconds(value) == text
+
+
+def test_long_lists_are_cut() -> None:
+    assert output.listed("abc", 3) == "a, b, c"
+    assert output.listed("abcd", 3) == "a, b, c and 1 more"
+
+
+def test_an_answer_that_is_no_refusal() -> None:
+    assert refusal(b"").code == "internal_error"
+    assert refusal(b'{"error": "brand_new", "message": "no"}').code == "brand_new"
+    assert str(refusal(b'{"error": "queue_taken", "message": "no"}')) == "no"
