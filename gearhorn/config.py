@@ -12,7 +12,6 @@
 """Reading the configuration, and what the daemon is told of it."""
 
 import argparse
-import importlib.metadata
 import math
 import re
 import socket
@@ -26,6 +25,7 @@ from oslo_log import log
 from gearhorn import errors, messages
 from gearhorn.daemon import DaemonSettings, FunctionNames
 from gearhorn.options import COMMAND_LINE, GROUPS
+from gearhorn.version import installed_version
 from gearhorn.store import open_store
 from gearhorn.wire.servers import Server, Settings, parse_servers, tls_context
 
@@ -78,7 +78,7 @@ def load(
             arguments,
             project=PROJECT,
             prog=PROGRAM,
-            version=f"{PROGRAM} {_version()}",
+            version=f"{PROGRAM} {installed_version()}",
             description=description,
             epilog=epilog,
             default_config_files=searched,
@@ -89,13 +89,6 @@ def load(
         raise errors.ConfigurationError(_sentence(error)) from None
     _check_values(conf)
     return conf
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version(PROJECT)
-    except importlib.metadata.PackageNotFoundError:
-        return "of a source tree that is not installed"
 
 
 def _long_form(argument: str) -> str:

@@ -204,6 +204,9 @@ def _show(session: Session, report: FanOutReport) -> None:
             {"failed": name, "reason": reason} for name, reason in sorted(report.failed.items())
         ]
         show_table(rows, ("failed", "reason"), "")
+        # A report names a thousand of them, and counts them all.
+        if isinstance(report.failed_count, int) and report.failed_count > len(rows):
+            click.echo(f"and {report.failed_count - len(rows)} more")
 
 
 def _publish_lines(
