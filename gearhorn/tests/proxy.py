@@ -27,7 +27,7 @@ class Proxy:
         self.port = free_port()
         self.target_port = target_port
         self.delay_s = 0.0
-        """How late everything arrives, in either direction."""
+        """How late arrives what the server sends."""
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="proxy", daemon=True)
         self._listening: asyncio.Server | None = None
@@ -176,7 +176,7 @@ class Proxy:
     ) -> None:
         try:
             while data := await reader.read(_CHUNK):
-                if self.delay_s:
+                if from_server and self.delay_s:
                     await asyncio.sleep(self.delay_s)
                 await self._flowing.wait()
                 if not from_server and self._request_budget is not None:
