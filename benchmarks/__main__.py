@@ -1,4 +1,4 @@
-"""python -m benchmarks: each figure beside its reference, measured in the same run.
+"""python -m benchmarks: each figure beside its references, measured in the same run.
 
 The exit status is 0 if every target was met, 1 if one was missed, 2 if a case could not run.
 """
@@ -6,55 +6,98 @@ The exit status is 0 if every target was met, 1 if one was missed, 2 if a case c
 from __future__ import annotations
 
 import argparse
+import pathlib
 import signal
 import sys
-from collections.abc import Sequence
+import time
 
+from benchmarks import contenders, report
 from benchmarks.cases import CASES
 from benchmarks.packets import GearmanError
-from benchmarks.results import Row
-from benchmarks.servers import ServerError
-
-_COLUMNS = "{:<46} {:<9} {:>27} {:>27} {:>6}  {}"
+from benchmarks.processes import ServerError
+from benchmarks.results import Case, Plan, Row
 
 
 def main() -> int:
     arguments = _parse_arguments()
+    if arguments.install_help:
+        print(contenders.INSTALL_HELP)
+        return 0
     # Servers are ended by the blocks that started them, which a signal alone would not leave.
     signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(128 + signum))
-    print(_COLUMNS.format("", "", "gearhorn", "reference", "ratio", "target"))
-    print(_COLUMNS.format("", "", "median (range)", "median (range)", "", ""))
-    all_met = True
+    for name, why in contenders.missing(arguments.contenders).items():
+        print(f"skipped: {name}: {why} (see --install-help)")
+    results: dict[Case, list[Row]] = {}
+    status = 0
     for case in CASES:
         if arguments.cases and case.name not in arguments.cases:
             continue
+        start = time.monotonic()
+        plan = Plan(
+            arguments.repetitions or (1 if arguments.quick else case.repetitions),
+            arguments.quick,
+            arguments.contenders,
+        )
         try:
-            rows = case.run(arguments.repetitions or case.repetitions)
+            rows = case.run(plan)
         except (GearmanError, ServerError, OSError) as error:
             print(f"{case.name}: {error}", file=sys.stderr)
-            return 2
-        for row in rows:
-            print(_format(row), flush=True)
-            all_met &= row.target_met
-    return 0 if all_met else 1
+            status = 2
+            continue
+        results[case] = rows
+        print(f"\n{case.name}: {case.what} ({time.monotonic() - start:.0f} s)")
+        print(report.table(rows), flush=True)
+        if not all(row.target_met for row in rows):
+            status = status or 1
+    if arguments.json:
+        arguments.json.write_text(report.as_json(results, arguments.quick))
+    if arguments.plots:
+        report.draw(results, arguments.plots)
+    return status
 
 
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="Measures gearhorn beside bare sockets, on servers that it starts itself.",
+        description="Measures gearhorn beside its peers and beside bare sockets, on servers that "
+        "it starts itself.",
         epilog="\n".join(f"{case.name:<16} {case.what}" for case in CASES),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    names = [case.name for case in CASES]
     parser.add_argument("cases", nargs="*", metavar="CASE", help="one of those below; default all")
     parser.add_argument(
-        "--repetitions", type=_positive, metavar="N", help="runs of each case, alternating"
+        "--contenders",
+        type=_names,
+        metavar="NAME,...",
+        help="measure gearhorn beside these only, and the bare sockets: "
+        + ", ".join(contenders.names()),
+    )
+    parser.add_argument(
+        "--repetitions", type=_positive, metavar="N", help="runs of each case, taking turns"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="small loads, once each: to see that all works"
+    )
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the results there")
+    parser.add_argument(
+        "--plots", type=pathlib.Path, metavar="DIR", help="draw the results there; needs matplotlib"
+    )
+    parser.add_argument(
+        "--install-help", action="store_true", help="how to get the contenders on Debian"
     )
     arguments = parser.parse_args()
-    if unknown := set(arguments.cases) - set(names):
+    if unknown := set(arguments.cases) - {case.name for case in CASES}:
         parser.error(f"no such case: {', '.join(sorted(unknown))}")
+    if arguments.plots and not report.can_draw():
+        parser.error("--plots needs matplotlib")
     return arguments
+
+
+def _names(text: str) -> frozenset[str]:
+    names = frozenset(text.split(","))
+    if unknown := names - set(contenders.names()):
+        raise argparse.ArgumentTypeError(f"no such contender: {', '.join(sorted(unknown))}")
+    return names
 
 
 def _positive(text: str) -> int:
@@ -62,27 +105,6 @@ def _positive(text: str) -> int:
     if number < 1:
         raise ValueError(text)
     return number
-
-
-def _format(row: Row) -> str:
-    verdict = "met" if row.target_met else "MISSED"
-    return _COLUMNS.format(
-        row.what,
-        row.unit,
-        _spread(row.figures, row.figure),
-        _spread(row.references, row.reference),
-        f"{row.ratio:.2f}",
-        f"{row.target.text} {verdict}",
-    )
-
-
-def _spread(values: Sequence[float], median: float) -> str:
-    def number(value: float) -> str:
-        return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
-
-    if len(values) == 1:
-        return number(median)
-    return f"{number(median)} ({number(min(values))}-{number(max(values))})"
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import collections
 import selectors
 import struct
 import sys
+from collections.abc import Callable, Sequence
 
 from benchmarks.packets import (
     CAN_DO,
@@ -13,6 +14,7 @@ from benchmarks.packets import (
     JOB_ASSIGN_UNIQ,
     NOOP,
     PRE_SLEEP,
+    SUBMIT_JOB_BG,
     WORK_COMPLETE,
     Connection,
     packet,
@@ -74,13 +76,49 @@ def fan_out_to_one(port: int, function: bytes, copy: bytes, report: bytes, jobs:
         worker.synchronize()
 
 
-def receive_for_ever(port: int, queues: list[bytes]) -> None:
-    """Answer for every queue: grab ahead, complete each job at once with an empty result."""
+def relay_for_ever(port: int, function: bytes, queues: Sequence[bytes]) -> None:
+    """Send the payload of each job to every queue, and complete it once all copies are queued."""
     completion = Completion(b"")
+    with Connection(port) as client:
+
+        def fan_out(body: bytes) -> bytes:
+            handle, _, _, payload = body.split(b"\0", 3)
+            client.send(b"".join([packet(SUBMIT_JOB_BG, queue, b"", payload) for queue in queues]))
+            answered = 0
+            while answered < len(queues):
+                answered += len(client.receive())
+            return completion.packet(handle)
+
+        _work_for_ever(port, [function], fan_out, _say_ready, lambda count: None)
+
+
+def receive_for_ever(
+    port: int,
+    queues: Sequence[bytes],
+    on_ready: Callable[[], None] | None = None,
+    on_receipts: Callable[[int], None] = lambda count: None,
+) -> None:
+    """Answer for every queue: complete each job at once with an empty result."""
+    completion = Completion(b"")
+
+    def complete(body: bytes) -> bytes:
+        return completion.packet(body.partition(b"\0")[0])
+
+    _work_for_ever(port, queues, complete, on_ready or _say_ready, on_receipts)
+
+
+def _work_for_ever(
+    port: int,
+    functions: Sequence[bytes],
+    answer: Callable[[bytes], bytes],
+    on_ready: Callable[[], None],
+    on_answered: Callable[[int], None],
+) -> None:
+    """Grab ahead; `answer` makes of a JOB_ASSIGN_UNIQ the packet that ends the job."""
     with Connection(port) as worker:
-        worker.send(b"".join([packet(CAN_DO, queue) for queue in queues]))
+        worker.send(b"".join([packet(CAN_DO, function) for function in functions]))
         worker.synchronize()
-        print("ready", flush=True)
+        on_ready()
         worker.socket.settimeout(None)
         outstanding = 0
         worker.send(packet(PRE_SLEEP))
@@ -94,7 +132,8 @@ def receive_for_ever(port: int, queues: list[bytes]) -> None:
                 outstanding -= 1
                 if kind == JOB_ASSIGN_UNIQ:
                     wanted = True
-                    answers.append(completion.packet(body.partition(b"\0")[0]))
+                    answers.append(answer(body))
+            answered = len(answers)
             # NO_JOB alone renews no grab, so that an idle receiver falls asleep.
             if wanted:
                 answers.append(_GRAB * (GRABS_OUTSTANDING - outstanding))
@@ -103,8 +142,23 @@ def receive_for_ever(port: int, queues: list[bytes]) -> None:
                 answers.append(packet(PRE_SLEEP))
             if answers:
                 worker.send(b"".join(answers))
+            if answered:
+                on_answered(answered)
+
+
+def _say_ready() -> None:
+    print("ready", flush=True)
+
+
+def _main() -> None:
+    """A receiver as a process, or a relay: PORT ["relay"], and queues on the standard input."""
+    port = int(sys.argv[1])
+    queues = sys.stdin.buffer.read().split()
+    if sys.argv[2:] == ["relay"]:
+        relay_for_ever(port, b"fanout", queues)
+    else:
+        receive_for_ever(port, queues)
 
 
 if __name__ == "__main__":
-    # The receiver as a process: PORT, then the names of its queues on the standard input.
-    receive_for_ever(int(sys.argv[1]), sys.stdin.buffer.read().split())
+    _main()

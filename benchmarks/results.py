@@ -4,7 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+
+
+OWN_NAME = "gearhorn"
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How much is measured."""
+
+    repetitions: int
+    quick: bool = False
+    """Smaller loads, for a run that shows that everything works."""
+    contenders: frozenset[str] | None = None
+    """The names of those beside which gearhorn is measured; None for all."""
+
+    def choose(self, full: int, quick: int) -> int:
+        return quick if self.quick else full
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,19 +39,32 @@ def ratio_at_most(bound: float) -> Target:
     return Target(f"ratio <= {bound}", lambda figure, ratio: ratio <= bound)
 
 
+def ratio_above(bound: float) -> Target:
+    return Target(f"ratio > {bound}", lambda figure, ratio: ratio > bound)
+
+
 def figure_at_most(bound: float) -> Target:
     return Target(f"<= {bound:g}", lambda figure, ratio: figure <= bound)
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One figure beside its reference, each measured once or several times in one run."""
+    """A figure, perhaps beside a reference, each measured once or several times in one run.
+
+    Without a target it is stated only.
+    """
 
     what: str
     unit: str
     figures: Sequence[float]
-    references: Sequence[float]
-    target: Target
+    references: Sequence[float] = ()
+    target: Target | None = None
+    name: str = OWN_NAME
+    reference_name: str = "bare sockets"
+    at: float | None = None
+    """Where the row stands on a curve of its case."""
+    series: str = ""
+    """Which curve, where the case has several of the same name."""
 
     @property
     def figure(self) -> float:
@@ -45,27 +75,56 @@ class Row:
         return statistics.median(self.references)
 
     @property
+    def ratios(self) -> Sequence[float]:
+        """One for each turn; of the medians where the two did not take turns."""
+        if len(self.figures) != len(self.references):
+            return [self.figure / self.reference] if self.references else []
+        return [
+            figure / reference
+            for figure, reference in zip(self.figures, self.references, strict=True)
+        ]
+
+    @property
     def ratio(self) -> float:
-        return self.figure / self.reference
+        return statistics.median(self.ratios)
 
     @property
     def target_met(self) -> bool:
-        return self.target.is_met(self.figure, self.ratio)
+        if self.target is None:
+            return True
+        return self.target.is_met(self.figure, self.ratio if self.references else float("nan"))
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """`run` takes the number of repetitions and returns what was measured."""
+    """`run` does what a plan says and returns what was measured."""
 
     name: str
     what: str
     repetitions: int
-    run: Callable[[int], list[Row]]
+    run: Callable[[Plan], list[Row]]
+    curve: str = ""
+    """What the rows are drawn over, where they have an `at`."""
+
+
+def percentile_99(values: Sequence[float]) -> float:
+    if len(values) == 1:
+        return values[0]
+    return statistics.quantiles(values, n=100, method="inclusive")[-1]
 
 
 def alternate(
     repetitions: int, measured: Callable[[], float], reference: Callable[[], float]
 ) -> tuple[list[float], list[float]]:
     """Measure both in turn, so that a machine that slows down slows both."""
-    pairs = [(measured(), reference()) for _ in range(repetitions)]
-    return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    measured_figures, reference_figures = take_turns(repetitions, [measured, reference])
+    return measured_figures, reference_figures
+
+
+def take_turns(
+    repetitions: int, measurements: Iterable[Callable[[], float]]
+) -> Sequence[list[float]]:
+    """Measure all in turn; the figures of each."""
+    turns = list(measurements)
+    rounds = [[measure() for measure in turns] for _ in range(repetitions)]
+    return [list(figures) for figures in zip(*rounds, strict=True)]

@@ -13,7 +13,7 @@ PAYLOAD = b"x" * 100
 FANOUT = b"fanout"
 TOPIC = "benchmark"
 
-# Jobs that one unique is shared by, see `copies`.
+# Jobs that one unique is shared by, see `background_copies`.
 _COPIES_A_UNIQUE = 500
 
 
@@ -22,12 +22,25 @@ def client_ids(count: int) -> list[str]:
 
 
 def queues(count: int, topic: str = TOPIC) -> list[bytes]:
-    return [f"{topic}_{client_id}".encode() for client_id in client_ids(count)]
+    return queues_of(client_ids(count), topic)
 
 
-def fanout_job(kind: int, *, background: bool) -> bytes:
+def queues_of(client_ids: Sequence[str], topic: str = TOPIC) -> list[bytes]:
+    return [f"{topic}_{client_id}".encode() for client_id in client_ids]
+
+
+def fanout_job(
+    kind: int,
+    *,
+    background: bool,
+    gather: bool = False,
+    topic: str = TOPIC,
+    payload: bytes = PAYLOAD,
+) -> bytes:
     """A job to `fanout`, itself submitted by a packet of `kind`."""
-    request = {"topic": TOPIC, "payload": PAYLOAD.decode(), "background": background}
+    request = {"topic": topic, "payload": payload.decode(), "background": background}
+    if gather:
+        request["gather"] = True
     return packet(kind, FANOUT, b"", json.dumps(request).encode())
 
 
@@ -41,7 +54,7 @@ def register(connection: Connection, subscribers: int) -> None:
     run_jobs(connection, [registration(TOPIC, client_id) for client_id in client_ids(subscribers)])
 
 
-def background_copies(names: Sequence[bytes]) -> list[bytes]:
+def background_copies(names: Sequence[bytes], payload: bytes = PAYLOAD) -> list[bytes]:
     """One fan-out's copies as the daemon submits them, uniques included.
 
     A unique is a token of the fan-out and a group number taken from the queue name, since
@@ -50,6 +63,6 @@ def background_copies(names: Sequence[bytes]) -> list[bytes]:
     token = secrets.token_urlsafe(16)
     groups = 1 << (-(-len(names) // _COPIES_A_UNIQUE) - 1).bit_length()
     return [
-        packet(SUBMIT_JOB_BG, name, f"{token}-{zlib.crc32(name) & (groups - 1)}".encode(), PAYLOAD)
+        packet(SUBMIT_JOB_BG, name, f"{token}-{zlib.crc32(name) & (groups - 1)}".encode(), payload)
         for name in names
     ]

@@ -1,5 +1,33 @@
 """The cases, in the order in which they are run."""
 
-from benchmarks.cases import background, fairness, foreground, memory
+from benchmarks.cases import (
+    background,
+    client,
+    daemons,
+    end_to_end,
+    fairness,
+    foreground,
+    large,
+    latency,
+    memory,
+    registrations,
+    scale,
+)
 
-CASES = (background.MANY, background.ONE, foreground.CASE, fairness.CASE, memory.CASE)
+CASES = (
+    background.MANY,
+    background.ONE,
+    end_to_end.CASE,
+    end_to_end.SIZES,
+    end_to_end.SUBSCRIBERS,
+    latency.CASE,
+    client.SUBSCRIBER,
+    client.PUBLISHER,
+    foreground.CASE,
+    fairness.CASE,
+    large.CASE,
+    registrations.CASE,
+    scale.CASE,
+    daemons.CASE,
+    memory.CASE,
+)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import itertools
 import selectors
-import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 from benchmarks import servers, workload
+from benchmarks.loading import load
 from benchmarks.packets import (
     ECHO_REQ,
     ECHO_RES,
@@ -21,13 +23,88 @@ from benchmarks.packets import (
     GearmanError,
     packet,
 )
-from benchmarks.results import Case, Row, figure_at_most
+from benchmarks.results import Case, Plan, Row, figure_at_most, percentile_99
 
-_SUBSCRIBERS = 1_000
-_FANOUTS = 100
+_COPIES = 1_000_000
+_QUICK_COPIES = 200_000
+# gearmand writes each copy to the file on its own: a million take a quarter of an hour.
+_SQLITE_COPIES = 10_000
 _IDLE_S = 1.0
 _ECHO_INTERVAL_S = 0.002
-_REGISTRATION_INTERVAL_S = 0.01
+_REQUEST_INTERVAL_S = 0.01
+_SINGLE = "single"
+_PROBES = ("ECHO_REQ", "registration", "fan-out to 1")
+
+
+class _Load(NamedTuple):
+    """Fan-outs of the same size, all published at once."""
+
+    subscribers: int
+    copies: int
+    queue: str
+
+    @property
+    def fanouts(self) -> int:
+        return self.copies // self.subscribers
+
+
+def _run(plan: Plan) -> list[Row]:
+    copies = plan.choose(_COPIES, _QUICK_COPIES)
+    loads = [
+        _Load(1_000, copies, "builtin"),
+        _Load(100_000, copies, "builtin"),
+        _Load(1_000, _SQLITE_COPIES, "sqlite"),
+    ]
+    return [row for load in loads for row in _rows(plan, load)]
+
+
+def _rows(plan: Plan, load: _Load) -> list[Row]:
+    runs = [_measure(load) for _ in range(plan.repetitions)]
+    target = figure_at_most(20) if load.queue == "builtin" else None
+    what = f"{load.copies:,} copies, {load.subscribers:,} each, {load.queue}"
+    return [
+        Row(
+            f"{probe}, 99%, {what}",
+            "ms",
+            [busy[index] for busy, _ in runs],
+            [idle[index] for _, idle in runs],
+            target,
+            reference_name="idle system",
+        )
+        for index, probe in enumerate(_PROBES)
+    ]
+
+
+def _measure(what: _Load) -> tuple[Sequence[float], Sequence[float]]:
+    """The 99th percentile in ms of each probe's waits, under load and on the idle system."""
+    jobs = workload.fanout_job(SUBMIT_JOB, background=True) * what.fanouts
+    with _system(what) as port, contextlib.ExitStack() as stack:
+        publisher, *connections = (stack.enter_context(Connection(port)) for _ in range(4))
+        probes = [
+            probe(connection)
+            for probe, connection in zip(
+                (_EchoProbe, _RegistrationProbe, _FanOutProbe), connections, strict=True
+            )
+        ]
+        idle_until = time.perf_counter() + _IDLE_S
+        _probe(probes, publisher, lambda reports: time.perf_counter() > idle_until)
+        idle_ms = [1000 * percentile_99(probe.waits_s) for probe in probes]
+        publisher.send(jobs)
+        _probe(probes, publisher, lambda reports: reports == what.fanouts)
+        return [1000 * percentile_99(probe.waits_s) for probe in probes], idle_ms
+
+
+@contextlib.contextmanager
+def _system(what: _Load) -> Iterator[int]:
+    """gearmand and a daemon, with the topic that is published to and one of a single subscriber."""
+    with servers.job_server(what.queue) as server, servers.redis() as store:
+        topics = [
+            (workload.TOPIC, workload.client_ids(what.subscribers)),
+            (_SINGLE, workload.client_ids(1)),
+        ]
+        load(store.port, topics)
+        with servers.daemon_beside([server.port], store.port):
+            yield server.port
 
 
 class _Probe:
@@ -82,9 +159,11 @@ class _EchoProbe(_Probe):
                 self.waits_s.append(time.perf_counter() - self._due.popleft())
 
 
-class _RegistrationProbe(_Probe):
+class _RequestProbe(_Probe):
+    """Sends a job that a daemon answers."""
+
     def __init__(self, connection: Connection) -> None:
-        super().__init__(connection, _REGISTRATION_INTERVAL_S)
+        super().__init__(connection, _REQUEST_INTERVAL_S)
         self._numbers = itertools.count()
         self._submitted: collections.deque[float] = collections.deque()
         self._running: dict[bytes, float] = {}
@@ -95,7 +174,10 @@ class _RegistrationProbe(_Probe):
 
     def send(self, due: float) -> None:
         self._submitted.append(due)
-        self.connection.send(workload.registration("other", f"client{next(self._numbers)}"))
+        self.connection.send(self.job(next(self._numbers)))
+
+    def job(self, number: int) -> bytes:
+        raise NotImplementedError
 
     def receive(self) -> None:
         for kind, body in self.connection.receive():
@@ -105,47 +187,17 @@ class _RegistrationProbe(_Probe):
                 due = self._running.pop(body.partition(b"\0")[0])
                 self.waits_s.append(time.perf_counter() - due)
             elif kind == WORK_FAIL:
-                raise GearmanError("a registration failed")
+                raise GearmanError("a request failed")
 
 
-def _run(repetitions: int) -> list[Row]:
-    runs = [_measure() for _ in range(repetitions)]
-    busy_echoes, busy_registrations, idle_echoes, idle_registrations = (
-        [_percentile_99_ms([wait for waits_s in probe for wait in waits_s])]
-        for probe in zip(*runs, strict=True)
-    )
-    under = f"{_FANOUTS * _SUBSCRIBERS:,} copies"
-    return [
-        Row(f"ECHO_REQ, 99%, {under}/idle", "ms", busy_echoes, idle_echoes, figure_at_most(50)),
-        Row(
-            f"registration, 99%, {under}/idle",
-            "ms",
-            busy_registrations,
-            idle_registrations,
-            figure_at_most(100),
-        ),
-    ]
+class _RegistrationProbe(_RequestProbe):
+    def job(self, number: int) -> bytes:
+        return workload.registration("other", f"client{number}")
 
 
-def _measure() -> tuple[list[float], list[float], list[float], list[float]]:
-    """The waits of echoes and registrations under load, then of both on the idle system."""
-    jobs = workload.fanout_job(SUBMIT_JOB, background=True) * _FANOUTS
-    with (
-        servers.gearmand() as port,
-        servers.daemon(port),
-        Connection(port) as publisher,
-        Connection(port) as echo_connection,
-        Connection(port) as registration_connection,
-    ):
-        workload.register(publisher, _SUBSCRIBERS)
-        echo = _EchoProbe(echo_connection)
-        registration = _RegistrationProbe(registration_connection)
-        idle_until = time.perf_counter() + _IDLE_S
-        _probe([echo, registration], publisher, lambda reports: time.perf_counter() > idle_until)
-        idle = echo.waits_s, registration.waits_s
-        publisher.send(jobs)
-        _probe([echo, registration], publisher, lambda reports: reports == _FANOUTS)
-        return echo.waits_s, registration.waits_s, *idle
+class _FanOutProbe(_RequestProbe):
+    def job(self, number: int) -> bytes:
+        return workload.fanout_job(SUBMIT_JOB, background=True, topic=_SINGLE)
 
 
 def _probe(probes: Sequence[_Probe], publisher: Connection, is_over: Callable[[int], bool]) -> None:
@@ -172,8 +224,4 @@ def _probe(probes: Sequence[_Probe], publisher: Connection, is_over: Callable[[i
                     reports += kind == WORK_COMPLETE
 
 
-def _percentile_99_ms(waits_s: Sequence[float]) -> float:
-    return 1000 * statistics.quantiles(waits_s, n=100, method="inclusive")[-1]
-
-
-CASE = Case("fairness", "what others wait for while 100,000 copies go out", 5, _run)
+CASE = Case("fairness", "what others wait for while 1,000,000 copies go out", 3, _run)

@@ -6,25 +6,25 @@ import time
 
 from benchmarks import servers, workload
 from benchmarks.packets import SUBMIT_JOB, Connection, queued_jobs, run_jobs
-from benchmarks.results import Case, Row, ratio_at_most
+from benchmarks.results import Case, Plan, Row, ratio_at_most
 
 _SUBSCRIBERS = 1_000
-_FANOUTS_A_ROUND = 100
 _ROUNDS = 10
 _IN_FLIGHT = 20
 
 
-def _run(repetitions: int) -> list[Row]:
-    pairs = [_measure() for _ in range(repetitions)]
+def _run(plan: Plan) -> list[Row]:
+    fanouts = plan.choose(100, 20)
+    pairs = [_measure(fanouts) for _ in range(plan.repetitions)]
     first, last = zip(*pairs, strict=True)
-    copies = _FANOUTS_A_ROUND * _SUBSCRIBERS
+    copies = fanouts * _SUBSCRIBERS
     what = f"memory after {copies * _ROUNDS:,}/{copies:,} copies"
-    return [Row(what, "MiB", last, first, ratio_at_most(1.05))]
+    return [Row(what, "MiB", last, first, ratio_at_most(1.05), reference_name="the first round")]
 
 
-def _measure() -> tuple[float, float]:
+def _measure(fanouts: int) -> tuple[float, float]:
     """The daemon's resident memory after the first and after the last round of fan-outs."""
-    jobs = [workload.fanout_job(SUBMIT_JOB, background=True)] * _FANOUTS_A_ROUND
+    jobs = [workload.fanout_job(SUBMIT_JOB, background=True)] * fanouts
     resident_mib = []
     with (
         servers.gearmand() as port,

@@ -1,0 +1,69 @@
+"""Large payloads: how fast their bytes go out, and what the daemon holds meanwhile."""
+
+from __future__ import annotations
+
+import time
+
+from benchmarks import servers, workload
+from benchmarks.packets import SUBMIT_JOB, Connection, run_jobs, submit_in_blocks
+from benchmarks.results import Case, Plan, Row, figure_at_most, ratio_at_least
+
+_SUBSCRIBERS = 100
+_PAYLOAD = b"x" * 1_000_000
+_MOST_PAYLOADS = 10
+
+
+def _run(plan: Plan) -> list[Row]:
+    fanouts = plan.choose(20, 5)
+    figures, references, peaks = [], [], []
+    for _ in range(plan.repetitions):
+        rate, peak = _by_daemon(fanouts)
+        figures.append(rate)
+        peaks.append(peak)
+        references.append(_by_bare_socket(fanouts))
+    return [
+        Row("1 MB to 100 subscribers", "MB/s", figures, references, ratio_at_least(0.8)),
+        Row(
+            "memory of the daemon at the peak, above idle",
+            "payloads",
+            peaks,
+            target=figure_at_most(_MOST_PAYLOADS),
+        ),
+    ]
+
+
+def _by_daemon(fanouts: int) -> tuple[float, float]:
+    """Megabytes a second, and how many payloads of memory it took at the most."""
+    job = workload.fanout_job(SUBMIT_JOB, background=True, payload=_PAYLOAD)
+    with servers.gearmand() as port, servers.daemon(port) as daemon, Connection(port) as publisher:
+        workload.register(publisher, _SUBSCRIBERS)
+        daemon.forget_peak()
+        idle_kib = daemon.resident_kib()
+        start = time.perf_counter()
+        # One after the other: what fan-outs of other topics hold comes on top.
+        run_jobs(publisher, [job] * fanouts, in_flight=1)
+        elapsed_s = time.perf_counter() - start
+        grown = (daemon.peak_kib() - idle_kib) * 1024
+    return _megabytes(fanouts) / elapsed_s, grown / len(_PAYLOAD)
+
+
+def _by_bare_socket(fanouts: int) -> float:
+    """Ready-made packets, each answered before the next: a block holds 1 MiB at the most."""
+    names = workload.queues(_SUBSCRIBERS)
+    copies = workload.background_copies(names, _PAYLOAD)
+    elapsed_s = 0.0
+    with servers.gearmand() as port, Connection(port) as client:
+        for _ in range(fanouts):
+            start = time.perf_counter()
+            submit_in_blocks(client, copies, 1)
+            elapsed_s += time.perf_counter() - start
+            # Other uniques for the next, else gearmand would coalesce them.
+            copies = workload.background_copies(names, _PAYLOAD)
+    return _megabytes(fanouts) / elapsed_s
+
+
+def _megabytes(fanouts: int) -> float:
+    return fanouts * _SUBSCRIBERS * len(_PAYLOAD) / 1e6
+
+
+CASE = Case("large-payloads", "1 MB to 100 subscribers: bytes a second, and memory", 3, _run)

@@ -1,0 +1,63 @@
+"""Registrations: each is answered when every daemon has confirmed that it knows of the change."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import time
+from collections.abc import Iterator
+
+from benchmarks import servers, workload
+from benchmarks.packets import Connection, run_jobs
+from benchmarks.results import Case, Plan, Row, take_turns
+
+_DAEMONS = (1, 4)
+_IN_FLIGHT = (1, 100)
+
+
+def _run(plan: Plan) -> list[Row]:
+    settings = [(daemons, in_flight) for daemons in _DAEMONS for in_flight in _IN_FLIGHT]
+    figures = take_turns(
+        plan.repetitions,
+        [functools.partial(_measure, plan, *setting) for setting in settings],
+    )
+    return [
+        Row(
+            f"{daemons} {'daemon' if daemons == 1 else 'daemons'}, {in_flight} at a time",
+            "registr./s",
+            figure,
+            at=daemons,
+            series=f"{in_flight} at a time",
+        )
+        for (daemons, in_flight), figure in zip(settings, figures, strict=True)
+    ]
+
+
+def _measure(plan: Plan, daemons: int, in_flight: int) -> float:
+    count = plan.choose(5_000, 1_000)
+    with _daemons(daemons) as port, Connection(port) as client:
+        jobs = [workload.registration(workload.TOPIC, each) for each in workload.client_ids(count)]
+        start = time.perf_counter()
+        run_jobs(client, jobs, in_flight=in_flight)
+        return count / (time.perf_counter() - start)
+
+
+@contextlib.contextmanager
+def _daemons(count: int) -> Iterator[int]:
+    with (
+        servers.gearmand() as port,
+        servers.redis() as store,
+        contextlib.ExitStack() as stack,
+    ):
+        for _ in range(count):
+            stack.enter_context(servers.daemon_beside([port], store.port))
+        yield port
+
+
+CASE = Case(
+    "registrations",
+    "registrations a second, all daemons confirming each",
+    3,
+    _run,
+    "daemons",
+)

@@ -1,0 +1,83 @@
+"""The physical limit: bare sockets through gearmand, every packet ready-made."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator, Sequence
+
+from benchmarks import bare, servers, workload
+from benchmarks.contenders.base import Address, Contender, Publish, Receipts
+from benchmarks.packets import SUBMIT_JOB, Connection, packet, run_jobs, submit_in_blocks
+from benchmarks.processes import directory, running
+
+_BLOCK = 500
+_BLOCK_BYTES = 1 << 20
+
+
+class Bare(Contender):
+    """Copies submitted straight to the queues, in blocks, each answered before the next."""
+
+    name = "bare sockets"
+    what = "bare sockets through the same gearmand"
+    programs = ("gearmand",)
+
+    @contextlib.contextmanager
+    def serving(self, client_ids: Sequence[str]) -> Iterator[Address]:
+        with servers.gearmand() as port:
+            yield {"port": port}
+
+    def receive(self, address: Address, client_ids: Sequence[str], receipts: Receipts) -> None:
+        bare.receive_for_ever(
+            address["port"],
+            workload.queues_of(client_ids),
+            on_ready=receipts.ready,
+            on_receipts=receipts.add,
+        )
+
+    @contextlib.contextmanager
+    def publishing(self, address: Address, client_ids: Sequence[str]) -> Iterator[Publish]:
+        names = workload.queues_of(client_ids)
+        with Connection(address["port"]) as client:
+
+            def publish(payload: bytes, count: int, until: float) -> int:
+                size = max(1, min(_BLOCK, _BLOCK_BYTES // len(payload)))
+                at_once = max(1, size // len(names))
+                for published in range(0, count, at_once):
+                    if time.monotonic() > until:
+                        return published
+                    copies: list[bytes] = []
+                    for _ in range(min(at_once, count - published)):
+                        copies += workload.background_copies(names, payload)
+                    submit_in_blocks(client, copies, size)
+                return count
+
+            yield publish
+
+
+class TwoHops(Bare):
+    """A job to a bare relay, which submits ready-made copies: what any fan-out takes."""
+
+    name = "two bare hops"
+    what = "a bare relay in the place of the daemon"
+
+    @contextlib.contextmanager
+    def serving(self, client_ids: Sequence[str]) -> Iterator[Address]:
+        with servers.gearmand() as port, directory() as place:
+            log = place / "log"
+            command = [sys.executable, "-m", "benchmarks.bare", str(port), "relay"]
+            names = b"\n".join(workload.queues_of(client_ids))
+            with running(command, log, given=names) as process:
+                process.wait_until(lambda: log.read_bytes().startswith(b"ready\n"))
+                yield {"port": port}
+
+    @contextlib.contextmanager
+    def publishing(self, address: Address, client_ids: Sequence[str]) -> Iterator[Publish]:
+        with Connection(address["port"]) as client:
+
+            def publish(payload: bytes, count: int, until: float) -> int:
+                run_jobs(client, [packet(SUBMIT_JOB, workload.FANOUT, b"", payload)] * count)
+                return count
+
+            yield publish

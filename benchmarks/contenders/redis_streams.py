@@ -1,0 +1,139 @@
+"""Redis Streams, a consumer group for each client_id, through redis-py. Nothing is on disk."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from redis import Redis
+from redis.asyncio import Redis as AsyncRedis
+
+from benchmarks import servers
+from benchmarks.contenders.base import Address, Contender, Publish, Receipts
+
+_STREAM = "benchmark"
+_CONSUMER = "consumer"
+_AT_ONCE = 100
+_WINDOW = 100
+_WINDOW_BYTES = 4 << 20
+_GROUPS_A_READ = 100
+
+
+class _RedisStreams(Contender):
+    """What both ways share: one stream, and its groups."""
+
+    modules = ("redis",)
+    programs = ("redis-server",)
+
+    @contextlib.contextmanager
+    def serving(self, client_ids: Sequence[str]) -> Iterator[Address]:
+        with servers.redis() as server:
+            with Redis(host="127.0.0.1", port=server.port) as redis:
+                for client_id in client_ids:
+                    redis.xgroup_create(_STREAM, client_id, mkstream=True)
+            yield {"port": server.port}
+
+    @contextlib.contextmanager
+    def publishing(self, address: Address, client_ids: Sequence[str]) -> Iterator[Publish]:
+        with Redis(host="127.0.0.1", port=address["port"]) as redis:
+
+            def publish(payload: bytes, count: int, until: float) -> int:
+                window = max(1, min(_WINDOW, _WINDOW_BYTES // len(payload)))
+                for published in range(0, count, window):
+                    if time.monotonic() > until:
+                        return published
+                    with redis.pipeline(transaction=False) as pipeline:
+                        for _ in range(min(window, count - published)):
+                            pipeline.xadd(_STREAM, {"payload": payload})
+                        pipeline.execute()
+                return count
+
+            yield publish
+
+
+class RedisStreamsEach(_RedisStreams):
+    """A connection and a blocking read for each client_id."""
+
+    name = "Streams, each"
+    what = "Redis Streams, a connection and a blocking read for each consumer, redis-py"
+    max_subscribers = 1_000
+
+    def receive(self, address: Address, client_ids: Sequence[str], receipts: Receipts) -> None:
+        async def consume(redis: AsyncRedis, group: str) -> None:
+            while True:
+                reply = await redis.xreadgroup(
+                    group, _CONSUMER, {_STREAM: ">"}, count=_AT_ONCE, block=60_000
+                )
+                for ids in _ids(reply):
+                    await redis.xack(_STREAM, group, *ids)
+                    receipts.add(len(ids))
+
+        async def receive() -> None:
+            clients = [
+                AsyncRedis(host="127.0.0.1", port=address["port"], single_connection_client=True)
+                for _ in client_ids
+            ]
+            for client in clients:
+                await client.ping()
+            receipts.ready()
+            await asyncio.gather(
+                *[consume(client, group) for client, group in zip(clients, client_ids, strict=True)]
+            )
+
+        asyncio.run(receive())
+
+
+class RedisStreamsBatched(_RedisStreams):
+    """All groups read in batches over one connection; another waits for new messages."""
+
+    name = "Streams, batched"
+    what = "Redis Streams, all groups read in batches over one connection, redis-py"
+
+    def receive(self, address: Address, client_ids: Sequence[str], receipts: Receipts) -> None:
+        with Redis(host="127.0.0.1", port=address["port"]) as redis:
+            seen: Any = "$"
+            receipts.ready()
+            while True:
+                # One round more than messages come: they may come while it reads.
+                received = 1
+                while received:
+                    received = 0
+                    for start in range(0, len(client_ids), _GROUPS_A_READ):
+                        groups = client_ids[start : start + _GROUPS_A_READ]
+                        count, seen = self._read(redis, groups, seen)
+                        received += count
+                        if count:
+                            receipts.add(count)
+                redis.xread({_STREAM: seen}, count=1, block=10 if seen == "$" else 60_000)
+
+    def _read(self, redis: Redis, groups: Sequence[str], seen: Any) -> tuple[int, Any]:
+        """Read and acknowledge what these groups have; how many, and the last id."""
+        with redis.pipeline(transaction=False) as reads:
+            for group in groups:
+                reads.xreadgroup(group, _CONSUMER, {_STREAM: ">"}, count=_AT_ONCE)
+            replies = reads.execute()
+        count = 0
+        with redis.pipeline(transaction=False) as acknowledgements:
+            for group, reply in zip(groups, replies, strict=True):
+                for ids in _ids(reply):
+                    acknowledgements.xack(_STREAM, group, *ids)
+                    count += len(ids)
+                    seen = ids[-1]
+            if count:
+                acknowledgements.execute()
+        return count, seen
+
+
+def _ids(reply: Any) -> Iterator[list[bytes]]:
+    """The ids of the entries in the answer to XREADGROUP, for each stream that has some.
+
+    It is a dictionary or a list of pairs, by the version of redis-py and its protocol.
+    """
+    for _, entries in reply.items() if isinstance(reply, dict) else reply or ():
+        if entries and isinstance(entries[0], list) and isinstance(entries[0][0], (list, tuple)):
+            entries = entries[0]
+        if entries:
+            yield [entry[0] for entry in entries]

@@ -1,0 +1,100 @@
+"""Messages published by this process and acknowledged by another, through any contender."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+
+from benchmarks import workload
+from benchmarks.contenders.base import Contender, Publish, Receipts
+from benchmarks.processes import Process, ServerError, directory, running
+
+_POLL_S = 0.0005
+
+
+class Delivery:
+    """A publisher here, and receivers in another process that have all subscribed."""
+
+    def __init__(
+        self, subscribers: int, publish: Publish, receipts: Receipts, receiver: Process
+    ) -> None:
+        self.publish = publish
+        self._subscribers = subscribers
+        self._receipts = receipts
+        self._receiver = receiver
+
+    def acknowledged(self, messages: int, until: float) -> tuple[float, int]:
+        """Wait until so many messages have reached all; when the last receipt came, and the count.
+
+        At `until` it waits no longer.
+        """
+        while True:
+            at, count = self._receipts.read()
+            if count >= messages * self._subscribers or time.monotonic() > until:
+                return at, count
+            self._receiver.check()
+            time.sleep(_POLL_S)
+
+
+@contextlib.contextmanager
+def delivering(contender: Contender, subscribers: int) -> Iterator[Delivery]:
+    client_ids = workload.client_ids(subscribers)
+    command = [sys.executable, "-m", "benchmarks.receiver"]
+    with contender.serving(client_ids) as address, directory() as place:
+        receipts = Receipts.create(place / "receipts")
+        settings = {
+            "contender": contender.name,
+            "address": address,
+            "client_ids": client_ids,
+            "receipts": str(place / "receipts"),
+        }
+        given = json.dumps(settings).encode()
+        with running(command, place / "log", given=given) as receiver:
+            receiver.wait_until(lambda: receipts.read()[1] >= 0)
+            with contender.publishing(address, client_ids) as publish:
+                yield Delivery(subscribers, publish, receipts, receiver)
+
+
+def deliveries_a_second(
+    contender: Contender, subscribers: int, payload: bytes, messages: int, limit_s: float
+) -> float:
+    """From before the first is published to after the last acknowledgement.
+
+    One message is sent beforehand, so that everything is connected. What takes longer than
+    `limit_s` is stopped, and what was acknowledged until then counts.
+    """
+    with delivering(contender, subscribers) as delivery:
+        start = time.monotonic()
+        delivery.publish(payload, 1, start + limit_s)
+        at, before = delivery.acknowledged(1, start + limit_s)
+        if before == 0:
+            raise ServerError(f"{contender.name} delivered nothing in {limit_s:g} s")
+        if before < subscribers:
+            return before / (at - start)
+        start = time.monotonic()
+        published = delivery.publish(payload, messages, start + limit_s)
+        at, count = delivery.acknowledged(1 + published, start + limit_s)
+        return (count - before) / (at - start)
+
+
+def latencies_s(
+    contender: Contender, subscribers: int, payload: bytes, messages: int, limit_s: float
+) -> Sequence[float]:
+    """From before each message is published to its last receipt, one message at a time."""
+    waits_s = []
+    with delivering(contender, subscribers) as delivery:
+        until = time.monotonic() + limit_s
+        for sent in range(1, messages + 2):
+            start = time.monotonic()
+            delivery.publish(payload, 1, until)
+            at, count = delivery.acknowledged(sent, until)
+            if count < sent * subscribers:
+                break
+            waits_s.append(at - start)
+    if not waits_s:
+        raise ServerError(f"{contender.name} delivered nothing in {limit_s:g} s")
+    # The first one finds connections that have not been used.
+    return waits_s[1:] or waits_s

@@ -1,0 +1,150 @@
+"""Programs on free loopback ports, ended with the block that started them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
+
+PACKAGES = {
+    "gearmand": "gearman-job-server",
+    "redis-server": "redis-server",
+    "nats-server": "nats-server",
+    "rabbitmq-server": "rabbitmq-server",
+    "epmd": "erlang-base",
+}
+_START_TIMEOUT_S = 60.0
+_STOP_TIMEOUT_S = 30.0
+# Debian keeps servers in directories that only root's PATH names.
+_SEARCHED = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
+
+
+class ServerError(Exception):
+    """A server is not installed, did not start, or died."""
+
+
+class Process:
+    """A running program, seen from outside."""
+
+    def __init__(self, popen: subprocess.Popen[bytes], log: pathlib.Path) -> None:
+        self._popen = popen
+        self._log = log
+
+    def freeze(self) -> None:
+        self._popen.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._popen.send_signal(signal.SIGCONT)
+
+    def resident_kib(self) -> int:
+        return self._status("VmRSS")
+
+    def peak_kib(self) -> int:
+        """The most that was resident, since the start or `forget_peak`."""
+        return self._status("VmHWM")
+
+    def forget_peak(self) -> None:
+        pathlib.Path(f"/proc/{self._popen.pid}/clear_refs").write_text("5")
+
+    def cpu_s(self) -> float:
+        """Processor time used so far, of the program and in the kernel for it."""
+        stat = pathlib.Path(f"/proc/{self._popen.pid}/stat").read_text()
+        user, system = stat.rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+    def log(self) -> str:
+        """The end of what it wrote."""
+        return self._log.read_text(errors="replace")[-2000:]
+
+    def wait_until(self, is_ready: Callable[[], bool]) -> None:
+        """Wait until it is up, as told by `is_ready`, which may take a moment itself."""
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while not is_ready():
+            if self._popen.poll() is not None or time.monotonic() > deadline:
+                raise ServerError(f"{self._popen.args!r} did not start:\n{self.log()}")
+            time.sleep(0.01)
+
+    def wait_for_port(self, port: int) -> None:
+        def connects() -> bool:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
+            except OSError:
+                return False
+            return True
+
+        self.wait_until(connects)
+
+    def check(self) -> None:
+        """Raise ServerError if it has ended."""
+        if self._popen.poll() is not None:
+            raise ServerError(f"{self._popen.args!r} died:\n{self.log()}")
+
+    def _status(self, key: str) -> int:
+        status = pathlib.Path(f"/proc/{self._popen.pid}/status").read_text()
+        return next(int(line.split()[1]) for line in status.splitlines() if key in line)
+
+
+def find(program: str) -> str | None:
+    return shutil.which(program, path=_SEARCHED)
+
+
+def installed(program: str) -> str:
+    path = find(program)
+    if path is None:
+        raise ServerError(f"{program} is missing: install the package {PACKAGES[program]}")
+    return path
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def directory() -> Iterator[pathlib.Path]:
+    with tempfile.TemporaryDirectory(
+        prefix="gearhorn-benchmark-", ignore_cleanup_errors=True
+    ) as name:
+        yield pathlib.Path(name)
+
+
+@contextlib.contextmanager
+def running(
+    command: Sequence[str],
+    log: pathlib.Path,
+    environment: dict[str, str] | None = None,
+    given: bytes | None = None,
+) -> Iterator[Process]:
+    """Run a command; `given` is what it reads on its standard input."""
+    with log.open("wb") as output:
+        popen = subprocess.Popen(
+            command,
+            cwd=CHECKOUT,
+            env=os.environ | (environment or {}),
+            stdin=subprocess.DEVNULL if given is None else subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        if popen.stdin is not None:
+            popen.stdin.write(given or b"")
+            popen.stdin.close()
+        yield Process(popen, log)
+    finally:
+        popen.terminate()
+        try:
+            popen.wait(_STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            popen.kill()
+            popen.wait()

@@ -1,0 +1,169 @@
+"""The results as a table, as JSON and as plots."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import pathlib
+import platform
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benchmarks.results import OWN_NAME, Case, Row
+
+_HEADINGS = ("", "", "median (range)", "beside", "median (range)", "ratio (range)", "target")
+_ALIGNMENTS = "<<><>><"
+
+
+def table(rows: Sequence[Row]) -> str:
+    """One line for each row: medians of all turns, with the lowest and the highest."""
+    lines = [_HEADINGS, *[_cells(row) for row in rows]]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(
+            f"{cell:{alignment}{width}}"
+            for cell, alignment, width in zip(line, _ALIGNMENTS, widths, strict=True)
+        ).rstrip()
+        for line in lines
+    )
+
+
+def as_json(results: Mapping[Case, Sequence[Row]], quick: bool) -> str:
+    machine = {
+        "processors": os.cpu_count(),
+        "model": _processor(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+    }
+    cases = {
+        case.name: {"what": case.what, "rows": [_as_dict(row) for row in rows]}
+        for case, rows in results.items()
+    }
+    return json.dumps({"machine": machine, "quick": quick, "cases": cases}, indent=1) + "\n"
+
+
+def can_draw() -> bool:
+    return importlib.util.find_spec("matplotlib") is not None
+
+
+def draw(results: Mapping[Case, Sequence[Row]], place: pathlib.Path) -> None:
+    """One PNG for each case: a curve where its rows have a place on one, bars otherwise."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    place.mkdir(parents=True, exist_ok=True)
+    for case, rows in results.items():
+        units = list(dict.fromkeys(row.unit for row in rows if row.at is not None)) or [""]
+        size = (8, 4.5 * len(units))
+        figure, grid = pyplot.subplots(
+            len(units), figsize=size, layout="constrained", squeeze=False
+        )
+        for unit, axes in zip(units, grid[:, 0], strict=True):
+            if unit:
+                on_curve = [row for row in rows if row.at is not None and row.unit == unit]
+                _draw_curves(axes, on_curve, case.curve)
+            else:
+                _draw_bars(axes, rows)
+        figure.suptitle(f"{case.name}: {case.what}", fontsize="medium")
+        figure.savefig(place / f"{case.name}.png", dpi=100)
+        pyplot.close(figure)
+
+
+def _draw_curves(axes: Any, rows: Sequence[Row], label: str) -> None:
+    curves: dict[str, dict[float, float]] = {}
+    for row in rows:
+        assert row.at is not None
+        for name, value in ((row.name, row.figure), (row.reference_name, _reference(row))):
+            if value is not None:
+                curve = f"{name}, {row.series}" if row.series else name
+                curves.setdefault(curve, {})[row.at] = value
+    for name, points in curves.items():
+        axes.plot(list(points), list(points.values()), marker="o", label=name)
+    if max(row.at or 0 for row in rows) >= 100:
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(bottom=0)
+    axes.set_xlabel(label)
+    axes.set_ylabel(rows[0].unit)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+
+
+def _reference(row: Row) -> float | None:
+    return row.reference if row.references else None
+
+
+def _draw_bars(axes: Any, rows: Sequence[Row]) -> None:
+    """Each row's figure beside its reference, in units of the figure."""
+    bars: list[tuple[str, float, bool]] = []
+    for row in rows:
+        own = (f"{row.name}: {row.what}", row.figure, True)
+        if own not in bars:
+            bars.append(own)
+        if row.references:
+            bars.append((f"{row.reference_name}: {row.what}", row.reference, False))
+    bars.reverse()
+    labels = [f"{text} ({_number(value)})" for text, value, _ in bars]
+    colours = ["tab:blue" if own else "lightsteelblue" for _, _, own in bars]
+    axes.barh(range(len(bars)), [value for _, value, _ in bars], color=colours)
+    axes.set_yticks(range(len(bars)), labels, fontsize="x-small")
+    axes.set_xlabel(" or ".join(dict.fromkeys(row.unit for row in rows)))
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    verdict = "stated"
+    if row.target is not None:
+        verdict = f"{row.target.text} {'met' if row.target_met else 'MISSED'}"
+    return (
+        row.what if row.name == OWN_NAME else f"{row.name}: {row.what}",
+        row.unit,
+        _spread(row.figures),
+        row.reference_name if row.references else "",
+        _spread(row.references),
+        _spread(row.ratios),
+        verdict,
+    )
+
+
+def _spread(values: Sequence[float]) -> str:
+    if not values:
+        return ""
+    ordered = sorted(values)
+    middle = len(ordered) // 2
+    median = ordered[middle] if len(ordered) % 2 else sum(ordered[middle - 1 : middle + 1]) / 2
+    if len(values) == 1:
+        return _number(median)
+    return f"{_number(median)} ({_number(ordered[0])}-{_number(ordered[-1])})"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
+
+
+def _as_dict(row: Row) -> dict[str, Any]:
+    return {
+        "what": row.what,
+        "unit": row.unit,
+        "name": row.name,
+        "figures": list(row.figures),
+        "reference_name": row.reference_name if row.references else None,
+        "references": list(row.references),
+        "ratio": row.ratio if row.references else None,
+        "target": row.target.text if row.target else None,
+        "target_met": row.target_met if row.target else None,
+        "at": row.at,
+    }
+
+
+def _processor() -> str:
+    try:
+        text = pathlib.Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return platform.processor()
+    found = re.search(r"^model name\s*: (.*)$", text, re.MULTILINE)
+    return found[1] if found else platform.processor()
