@@ -341,19 +341,20 @@ class _Results:
     def __init__(self, max_bytes: int) -> None:
         self.complete: dict[str, messages.Result] = {}
         self._room = max_bytes
-        self._parts: dict[str, list[bytes] | None] = {}
-        """Parts that came so far; ``None`` where they are too large."""
+        self._parts: dict[str, bytearray | None] = {}
+        """What came so far; ``None`` where it is too large. Not the parts as they
+        are: a million empty ones are nothing to send and much to keep."""
 
     def add(self, key: str, data: bytes, whole: bool) -> None:
         """Add a part; ``whole`` if nothing of it was thrown away."""
-        parts = self._parts.setdefault(key, [])
+        parts = self._parts.setdefault(key, bytearray())
         if parts is None:
             return
         if whole and len(data) <= self._room:
             self._room -= len(data)
-            parts.append(data)
+            parts += data
         else:
-            self._room += sum(map(len, parts))
+            self._room += len(parts)
             self._parts[key] = None
 
     def close(self, key: str) -> bool:
@@ -361,5 +362,5 @@ class _Results:
         parts = self._parts.pop(key)
         if parts is None:
             return False
-        self.complete[key] = messages.result_of(b"".join(parts))
+        self.complete[key] = messages.result_of(bytes(parts))
         return True

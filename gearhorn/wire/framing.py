@@ -79,8 +79,7 @@ class PacketReader:
     def __init__(self, max_bytes: int, magic: bytes = RESPONSE) -> None:
         self._limit = max(max_bytes, OVERSIZE_HEAD_BYTES)
         self._magic = magic
-        self._parts: list[bytes] = []
-        self._have = 0
+        self._rest = bytearray()
         self._need = HEADER_BYTES
         self._to_skip = 0
         self._oversize = (0, b"")
@@ -98,19 +97,18 @@ class PacketReader:
             data = data[self._to_skip :]
             self._to_skip = 0
             packets.append(self._oversize)
-        elif self._parts:
-            # Joined once, when enough has come: joining at each read would
-            # be quadratic in the size of a large packet.
-            self._parts.append(data)
-            self._have += len(data)
-            if self._have < self._need:
+        elif self._rest:
+            # A bytearray grows in steps: joining bytes at each read would be
+            # quadratic in the size of a large packet, and a list of pieces
+            # would take many times its size where they are small.
+            self._rest += data
+            if len(self._rest) < self._need:
                 return packets
-            data = b"".join(self._parts)
-            self._parts = []
+            data = bytes(self._rest)
+            self._rest = bytearray()
         rest = self._cut(data, packets)
         if rest < len(data):
-            self._parts = [data[rest:]]
-            self._have = len(data) - rest
+            self._rest = bytearray(data[rest:])
         return packets
 
     def _cut(self, data: bytes, packets: list[tuple[int, bytes]]) -> int:
