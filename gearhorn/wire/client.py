@@ -40,6 +40,9 @@ _PROBE = framing.pack(constants.ECHO_REQ, b"gearhorn") + framing.pack(
 )
 _BACKOFF_FIRST_S = 0.1
 _CLOSE_TIMEOUT_S = 1.0
+_CONGESTED_BYTES = 1 << 20
+_SHOWN_BYTES = 1000
+"""How much of an ERROR is for people."""
 _SOUND_AFTER_S = 5.0
 """A connection that lived this long was sound: the next backoff starts anew."""
 
@@ -61,6 +64,10 @@ class Connection(gear.Connection, asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.token = os.urandom(4).hex().encode()
         """Marks uniques that must not outlive this connection."""
+        self.congested = False
+        """The server does not read what it is sent: more is not to be caused."""
+        self.complained = False
+        """The server has sent an ERROR that answers no submission."""
         self._reader = framing.PacketReader(owner.max_bytes + framing.OVERSIZE_HEAD_BYTES)
         self._out: list[bytes] = []
         self._heard = True
@@ -81,6 +88,7 @@ class Connection(gear.Connection, asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         self.connected = True
+        transport.set_write_buffer_limits(high=_CONGESTED_BYTES)
         raw = transport.get_extra_info("socket")
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self.owner._onConnect(self)
@@ -107,6 +115,13 @@ class Connection(gear.Connection, asyncio.Protocol):
             self.ready.exception()
         if not self.lost.done():
             self.lost.set_result(reason)
+
+    def pause_writing(self) -> None:
+        self.congested = True
+
+    def resume_writing(self) -> None:
+        self.congested = False
+        self.owner.writable(self)
 
     # What the rest of the adapter calls.
 
@@ -285,12 +300,17 @@ class LoopClient(gear.BaseClient):
         """Act on packets, in order; all of one read of the socket."""
         raise NotImplementedError
 
+    def writable(self, connection: Connection) -> None:
+        """The server reads again what it is sent."""
+
     def other_packet(self, connection: Connection, packet_type: int, body: bytes) -> None:
         """Act on a packet that the hot path does not know."""
         if packet_type in (constants.ECHO_RES, constants.STATUS_RES):
             connection.probed()
         elif packet_type == constants.OPTION_RES:
-            connection.options.add(body)
+            # Only what was asked for: a server could send any number of others.
+            if body in self.options:
+                connection.options.add(body)
         elif packet_type == constants.ERROR:
             self.error_received(connection, body)
         elif packet_type not in constants.types:
@@ -298,6 +318,10 @@ class LoopClient(gear.BaseClient):
 
     def error_received(self, connection: Connection, body: bytes) -> None:
         """An ERROR that answers no submission."""
+        # Once for each connection: a server could send any number of them.
+        if connection.complained:
+            return
+        connection.complained = True
         LOG.warning(
             "job server %s answered ERROR: %s",
             connection.server,
@@ -313,4 +337,4 @@ class LoopClient(gear.BaseClient):
 
 def error_text(body: bytes) -> str:
     """The code and text of an ERROR packet, for people."""
-    return body.replace(b"\0", b" ").decode("utf-8", "replace")
+    return body[:_SHOWN_BYTES].replace(b"\0", b" ").decode("utf-8", "replace")

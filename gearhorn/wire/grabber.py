@@ -95,15 +95,16 @@ class Job:
             self.connection.write(framing.pack(constants.WORK_FAIL, self.handle))
 
     def progress(self, done: int, total: int) -> None:
-        """Send WORK_STATUS."""
-        self.connection.write(
-            framing.pack(
-                constants.WORK_STATUS,
-                self.handle,
-                b"%d" % done,
-                b"%d" % total,
+        """Send WORK_STATUS, if the server reads what it is sent."""
+        if not self.connection.congested:
+            self.connection.write(
+                framing.pack(
+                    constants.WORK_STATUS,
+                    self.handle,
+                    b"%d" % done,
+                    b"%d" % total,
+                )
             )
-        )
 
 
 class _Grabs:
@@ -183,8 +184,12 @@ class Grabber(LoopClient, gear.Worker):
             if grabs is None:
                 self.other_packet(connection, packet_type, body)
             elif packet_type == constants.JOB_ASSIGN_UNIQ:
-                self._assigned(connection, grabs, body, False)
+                if not self._assigned(connection, grabs, body, False):
+                    return
             elif packet_type == constants.NO_JOB:
+                if not grabs.outstanding:
+                    connection.abort("it answered a question that was not asked")
+                    return
                 self._outstanding -= 1
                 grabs.outstanding -= 1
                 grabs.dry = True
@@ -195,7 +200,8 @@ class Grabber(LoopClient, gear.Worker):
             elif packet_type == constants.NOOP:
                 grabs.dry = False
             elif packet_type == constants.JOB_ASSIGN_UNIQ | framing.OVERSIZE:
-                self._assigned(connection, grabs, body, True)
+                if not self._assigned(connection, grabs, body, True):
+                    return
             else:
                 self.other_packet(connection, packet_type, body)
         if self._grabbing:
@@ -209,13 +215,18 @@ class Grabber(LoopClient, gear.Worker):
         grabs: _Grabs,
         body: bytes,
         oversize: bool,
-    ) -> None:
+    ) -> bool:
+        """Hand on a job; false if the server has no right to assign it."""
+        if not grabs.outstanding:
+            # More than what was asked for would not be held back by the window.
+            connection.abort("it assigned a job that was not asked for")
+            return False
         try:
             handle, function, unique, data = body.split(b"\0", 3)
             handler = self._handlers[function]
         except (ValueError, KeyError):
             connection.abort("it assigned a job that no function is for")
-            return
+            return False
         size = len(data)
         oversize = oversize or size > self.max_bytes
         job = Job(self, connection, handle, function, unique, data, oversize)
@@ -229,6 +240,7 @@ class Grabber(LoopClient, gear.Worker):
         self._held_bytes += size
         self._job_bytes = max(size, self._job_bytes * 7 // 8, 1)
         handler(job)
+        return True
 
     def release(self, job: Job) -> bool:
         """Hold ``job`` no longer; whether it was held and can be answered."""
@@ -258,7 +270,7 @@ class Grabber(LoopClient, gear.Worker):
         if not self._grabbing:
             return
         for connection, grabs in self._grabs.items():
-            if not grabs.dry and not grabs.paused:
+            if not grabs.dry and not grabs.paused and not connection.congested:
                 wanted = min(grabs.target - grabs.outstanding, self._room())
                 if wanted > 0:
                     grabs.outstanding += wanted
@@ -272,6 +284,9 @@ class Grabber(LoopClient, gear.Worker):
         # One job always fits, or one that is larger than the window would be the last.
         alone = not self._held and not self._outstanding
         return min(room, max(room_bytes // self._job_bytes - self._outstanding, alone))
+
+    def writable(self, connection: Connection) -> None:
+        self._refill_soon(connection)
 
     def _onActiveConnection(self, conn: Connection) -> None:
         self._grabs[conn] = _Grabs()
