@@ -81,8 +81,12 @@ async def ask(
 async def discard_queued(server: Server, settings: Settings, function: str) -> int:
     """Take every job that waits in ``function`` and fail it; how many.
 
-    :raises ServerLost: the server is away or stopped answering.
+    :raises ServerLost: the server is away, or did not come to the end in time.
     """
+    return await _in_time(_discard_queued(server, settings, function), server, settings)
+
+
+async def _discard_queued(server: Server, settings: Settings, function: str) -> int:
     packets = framing.PacketReader(framing.OVERSIZE_HEAD_BYTES)
     grab = framing.pack(constants.GRAB_JOB_UNIQ)
     discarded = 0
@@ -90,9 +94,9 @@ async def discard_queued(server: Server, settings: Settings, function: str) -> i
     async with _connected(server, settings) as (reader, writer):
         writer.write(framing.pack(constants.CAN_DO, function.encode()) + grab * outstanding)
         while outstanding:
-            data = await _in_time(reader.read(65536), server, settings)
+            data = await reader.read(65536)
             if not data:
-                raise errors.ServerLost(f"job server {server}: it closed the connection")
+                raise EOFError("it closed the connection")
             for packet_type, body in packets.feed(data):
                 if packet_type == constants.NO_JOB:
                     outstanding -= 1
@@ -103,7 +107,7 @@ async def discard_queued(server: Server, settings: Settings, function: str) -> i
         # So that the function can be dropped at once: closing is noticed late.
         # No job is held, which this would put back. NO_JOB says it is done.
         writer.write(framing.pack(constants.CANT_DO, function.encode()) + grab)
-        await _in_time(reader.readexactly(framing.HEADER_BYTES), server, settings)
+        await reader.readexactly(framing.HEADER_BYTES)
     return discarded
 
 
