@@ -1,0 +1,205 @@
+"""The uniques of copies, and how fan-outs without a server wait."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from gearhorn import messages
+from gearhorn.fanout import FanOuts
+from gearhorn.subscribers import MemberList
+from gearhorn.wire.servers import Server
+from gearhorn.wire.submitter import Batch
+
+
+class Lists:
+    """A topic whose list is always at hand."""
+
+    def __init__(self, subscribers: int) -> None:
+        self._members = MemberList("t", [f"c{n}" for n in range(subscribers)], 0.0)
+
+    def cached(self, topic: str) -> MemberList:
+        return self._members
+
+
+class Link:
+    def __init__(self, token: bytes) -> None:
+        self.token = token
+        self.server = Server("one.example", 4730)
+
+
+class Outbox:
+    """Keeps the batches instead of sending them."""
+
+    def __init__(self) -> None:
+        self.servers: dict[Server, Link] = {}
+        self.batches: list[Batch] = []
+        self.on_servers_changed: Callable[[], None] = lambda: None
+
+    def connect(self, token: bytes = b"cafe") -> None:
+        link = Link(token)
+        self.servers[link.server] = link
+
+    def submit(self, connection: Link, batch: Batch) -> None:
+        self.batches.append(batch)
+
+
+class Job:
+    """A job as a server assigns it."""
+
+    def __init__(
+        self, data: bytes, unique: bytes = b"", handle: bytes = b"H:1", host: str = "one.example"
+    ) -> None:
+        self.data = data
+        self.unique = unique
+        self.handle = handle
+        self.connection = Link(b"")
+        self.connection.server = Server(host, 4730)
+        self.function = b"fanout"
+        self.oversize = False
+        self.on_abandoned: Any = None
+        self.answers: list[tuple[str, Any]] = []
+
+    def complete(self, data: bytes) -> None:
+        self.answers.append(("complete", json.loads(data)))
+
+    def fail(self, data: bytes) -> None:
+        self.answers.append(("fail", json.loads(data)))
+
+
+def fan_outs(outbox: Outbox, subscribers: int, generate_unique: bool = True) -> FanOuts:
+    lists: Any = Lists(subscribers)
+    submitter: Any = outbox
+    return FanOuts(
+        lists,
+        submitter,
+        order="receiver",
+        timeout=60.0,
+        generate_unique=generate_unique,
+        max_message_bytes=1 << 20,
+    )
+
+
+def uniques_of(
+    job: Job, subscribers: int = 1, generate_unique: bool = True, token: bytes = b"cafe"
+) -> list[bytes]:
+    """The unique of each copy, as a daemon that was just started gives it."""
+    outbox = Outbox()
+    outbox.connect(token)
+    taken: Any = job
+    fan_outs(outbox, subscribers, generate_unique).take(taken)
+    (batch,) = outbox.batches
+    parts: list[bytes] = []
+    batch.pack(0, subscribers, parts)
+    return [part.strip(b"\0") for part in parts[2::4]]
+
+
+def request(**keys: Any) -> bytes:
+    return json.dumps({"topic": "t", "payload": "p", "background": True, **keys}).encode()
+
+
+def test_about_500_copies_share_a_generated_unique() -> None:
+    assert len(set(uniques_of(Job(request()), 500))) == 1
+    found = uniques_of(Job(request()), 3000)
+    assert len(found) == 3000
+    assert len(set(found)) == 8
+    assert max(map(found.count, set(found))) < 700
+    # Never "-", never empty, never too long.
+    assert all(3 < len(unique) <= 48 for unique in found)
+
+
+def test_a_second_run_of_a_job_gives_each_copy_the_same_unique() -> None:
+    first = uniques_of(Job(request(), b"once"), 1200)
+    assert uniques_of(Job(request(), b"once"), 1200) == first
+    # A subscriber more or less changes no other's.
+    assert uniques_of(Job(request(), b"once"), 1201)[:1200] == first
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Job(request(), b"twice"),
+        Job(request(), b"once", b"H:2"),
+        Job(request(), b"once", host="two.example"),
+        Job(request(payload="q"), b"once"),
+        Job(request()),
+    ],
+    ids=["unique", "handle", "server", "content", "none"],
+)
+def test_another_job_gives_another(other: Job) -> None:
+    assert uniques_of(Job(request(), b"once")) != uniques_of(other)
+
+
+def test_a_job_without_a_unique_gives_another_each_time() -> None:
+    outbox = Outbox()
+    outbox.connect()
+    takes = fan_outs(outbox, 1)
+    for _ in range(3):
+        job: Any = Job(request())
+        takes.take(job)
+    packets: list[bytes] = []
+    for batch in outbox.batches:
+        batch.pack(0, 1, packets)
+    assert len(set(packets[2::4])) == 3
+    assert uniques_of(Job(request())) != uniques_of(Job(request()))
+
+
+def test_a_given_unique_is_everybodys() -> None:
+    assert set(uniques_of(Job(request(unique="news")), 1200)) == {b"news"}
+
+
+def test_no_unique_is_generated_where_it_is_turned_off() -> None:
+    assert set(uniques_of(Job(request(), b"once"), 1200, generate_unique=False)) == {b""}
+    assert uniques_of(Job(request(unique="news")), generate_unique=False) == [b"news"]
+
+
+async def test_a_foreground_copy_never_shares_one_with_another_connection() -> None:
+    for job in (Job(request(background=False, unique="news")), Job(request(background=0), b"once")):
+        (first,), (again,), (other,) = (
+            uniques_of(job, token=token) for token in (b"cafe", b"cafe", b"babe")
+        )
+        assert first == again != other
+        assert first.endswith(b"-cafe")
+        assert other.endswith(b"-babe")
+        assert len(first) < 64
+    longest = uniques_of(Job(request(background=False, unique="u" * 48)), token=b"0123abcd")
+    assert len(longest[0]) < 64
+    assert uniques_of(Job(request(background=False)), generate_unique=False) == [b""]
+
+
+def test_a_fan_out_waits_for_a_job_server(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    outbox = Outbox()
+    takes = fan_outs(outbox, 3)
+    jobs = [Job(request()), Job(request())]
+    for job in jobs:
+        taken: Any = job
+        takes.take(taken)
+    assert not outbox.batches
+    assert caplog.text.count("no job server is connected") == 1
+
+    outbox.connect()
+    outbox.on_servers_changed()
+    assert [len(batch.queues) for batch in outbox.batches] == [3, 3]
+    assert "fan-outs go on" in caplog.text
+    assert not any(job.answers for job in jobs)
+
+    # The server goes, with one copy queued and two not.
+    (first, second) = outbox.batches
+    outbox.batches.clear()
+    outbox.servers.clear()
+    first.created = 1
+    first.listener.batch_lost(first)
+    assert not outbox.batches
+    outbox.connect()
+    outbox.on_servers_changed()
+    (rest,) = outbox.batches
+    assert list(rest.keys) == ["c1", "c2"]
+    rest.listener.batch_created(rest)
+    second.listener.batch_created(second)
+    report = messages.FanOutReport(topic="t", subscribers=3, queued=3).encode()
+    assert [job.answers for job in jobs] == [[("complete", json.loads(report))]] * 2
