@@ -25,8 +25,8 @@ from oslo_log import log
 from gearhorn import errors, messages
 from gearhorn.daemon import DaemonSettings, FunctionNames
 from gearhorn.options import COMMAND_LINE, GROUPS
-from gearhorn.version import installed_version
 from gearhorn.store import open_store
+from gearhorn.version import installed_version
 from gearhorn.wire.servers import Server, Settings, parse_servers, tls_context
 
 PROJECT = "gearhorn"

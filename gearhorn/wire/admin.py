@@ -78,12 +78,16 @@ async def ask(
     return await _in_time(work, server, settings, timeout)
 
 
-async def discard_queued(server: Server, settings: Settings, function: str) -> int:
+async def discard_queued(
+    server: Server, settings: Settings, function: str, timeout: float | None = None
+) -> int:
     """Take every job that waits in ``function`` and fail it; how many.
 
+    :param timeout: how long, in seconds; as for connecting unless given.
     :raises ServerLost: the server is away, or did not come to the end in time.
     """
-    return await _in_time(_discard_queued(server, settings, function), server, settings)
+    work = _discard_queued(server, settings, function)
+    return await _in_time(work, server, settings, timeout)
 
 
 async def _discard_queued(server: Server, settings: Settings, function: str) -> int:

@@ -23,6 +23,9 @@ from gearhorn.cmd.cli.session import Session, total
 from gearhorn.wire import admin
 from gearhorn.wire.servers import Server
 
+PURGE_S = 3600.0
+"""How long emptying a queue may take: a deep one on disk needs minutes."""
+
 
 @click.command()
 @click.argument("topic")
@@ -78,7 +81,7 @@ async def _purge(session: Session, queue: str) -> tuple[int, list[errors.ServerL
     """Empty the queue on all servers; how many were in it, and where it failed."""
 
     async def empty(server: Server) -> int:
-        discarded = await admin.discard_queued(server, session.wire, queue)
+        discarded = await admin.discard_queued(server, session.wire, queue, PURGE_S)
         # Else the name stays listed for ever. gearmand compares names without
         # case there, and destroys what it finds.
         alike = [
