@@ -16,6 +16,8 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from gearhorn import errors
+
 T = TypeVar("T")
 
 
@@ -32,8 +34,15 @@ class LoopThread:
         self._thread: threading.Thread | None = None
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run ``coroutine`` in the loop and wait for what it returns."""
-        future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        """Run ``coroutine`` in the loop and wait for what it returns.
+
+        :raises Closed: the loop has been stopped.
+        """
+        try:
+            future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        except RuntimeError:
+            coroutine.close()
+            raise errors.Closed("it was closed before") from None
         try:
             return future.result()
         except BaseException:
@@ -42,8 +51,14 @@ class LoopThread:
             raise
 
     def call_soon(self, callback: Callable[[], object]) -> None:
-        """Call ``callback`` in the loop; any thread and signal handler may ask for it."""
-        self.loop.call_soon_threadsafe(callback)
+        """Call ``callback`` in the loop, unless that has been stopped.
+
+        Any thread may ask for it, and a signal handler.
+        """
+        try:
+            self.loop.call_soon_threadsafe(callback)
+        except RuntimeError:
+            pass
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -54,7 +69,7 @@ class LoopThread:
     def stop(self, last: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run ``last``, then end the loop and the thread, if they were started."""
         with self._lock:
-            if self._loop is None or self._thread is None:
+            if self._loop is None or self._thread is None or not self._thread.is_alive():
                 return
             self.run(last())
             self._loop.call_soon_threadsafe(self._loop.stop)

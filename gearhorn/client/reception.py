@@ -158,9 +158,7 @@ class Reception:
         """Unregister if that is wanted, and close the connections."""
         self._flush()
         await self._grabber.close()
-        await self._subscriptions.close()
-        if self._options.unregister:
-            await self._subscriptions.remove_all()
+        await self._subscriptions.close(remove=self._options.unregister)
         await self._caller.close()
 
     @property

@@ -56,6 +56,8 @@ class Subscriptions:
         self._due: dict[_Key, None] = {}
         """Those to be registered now."""
         self._is_due = asyncio.Event()
+        self._pass: asyncio.Future[list[bool]] | None = None
+        """The registrations under way."""
         self._at_once = asyncio.Semaphore(AT_ONCE)
         self._connected: set[Server] = set()
         self._seen: set[Server] = set()
@@ -79,14 +81,15 @@ class Subscriptions:
         self._due.pop((topic, client_id), None)
         self._tasks.start(self._unregister((topic, client_id)))
 
-    async def remove_all(self) -> None:
-        """Remove all subscriptions."""
-        keys, self._wanted = self._wanted, {}
-        self._due.clear()
-        await asyncio.gather(*[self._unregister(key) for key in keys])
-
-    async def close(self) -> None:
-        """Register no more."""
+    async def close(self, *, remove: bool) -> None:
+        """Register no more, and remove all subscriptions if ``remove``."""
+        if remove:
+            keys, self._wanted = self._wanted, {}
+            self._due.clear()
+            if self._pass is not None:
+                # Else a registration may be done after its removal.
+                await asyncio.wait((self._pass,), timeout=REMOVAL_TIMEOUT_S)
+            await asyncio.gather(*[self._unregister(key) for key in keys])
         await self._tasks.cancel()
 
     def servers_changed(self, servers: Collection[Server]) -> None:
@@ -113,8 +116,8 @@ class Subscriptions:
                 self._due.update(self._wanted)
             self._is_due.clear()
             due, self._due = self._due, {}
-            answered = await asyncio.gather(*[self._register(key) for key in due])
-            if not all(answered):
+            self._pass = asyncio.gather(*[self._register(key) for key in due])
+            if not all(await self._pass):
                 # What was not answered is due again already; one that is new
                 # now waits as well.
                 await asyncio.sleep(RETRY_S)

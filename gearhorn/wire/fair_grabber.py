@@ -111,6 +111,9 @@ class FairGrabber(Grabber):
             elif function not in turn.functions:
                 turn.functions.append(function)
                 connection.write(framing.pack(constants.CAN_DO, function))
+                # The server calls for jobs that come, not for those there are.
+                self._grabs[connection].dry = False
+                self._refill_soon(connection)
 
     def leave(self, name: str) -> None:
         """Do the function ``name`` no longer, once none of its jobs is held."""
@@ -205,6 +208,8 @@ class FairGrabber(Grabber):
                 held = {job.function for job in grabs.held}
                 self._take_turn(connection, self._turns[connection], held)
                 grabs.paused = False
+                # A job may have come while its function was taken back.
+                grabs.dry = False
         if len(self._grabs) > 1:
             # The next server first, or a small window would be the first's.
             connection = next(iter(self._grabs))

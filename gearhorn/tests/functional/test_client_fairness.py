@@ -1,0 +1,155 @@
+"""A busy topic does not starve a quiet one of the same subscriber.
+
+Of one connection's functions gearmand serves the last registered first, unless it
+runs with --round-robin.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
+
+from gearhorn import Message, Subscriber
+from gearhorn.tests.conftest import NewPeer, Start
+from gearhorn.tests.functional.test_client_subscriber import running
+from gearhorn.tests.peer import SUBMIT_JOB_BG, Peer
+from gearhorn.tests.servers import Gearmand, eventually
+
+BUSY = 2000
+HANDLER_S = 0.001
+
+
+def queue(filler: Peer, topics: Sequence[str], count: int) -> None:
+    for number in range(count):
+        for topic in topics:
+            filler.send(SUBMIT_JOB_BG, f"{topic}_bob", "", str(number))
+    filler.echo()
+
+
+@pytest.fixture(params=[(), ("--round-robin",)], ids=["default", "round robin"])
+def server(request: pytest.FixtureRequest, start: Start) -> Gearmand:
+    return start(Gearmand(*request.param))
+
+
+@pytest.mark.parametrize("order", [("quiet", "busy", "idle"), ("idle", "busy", "quiet")])
+def test_a_quiet_topic_is_served_beside_a_busy_one(
+    server: Gearmand, peer: NewPeer, order: Sequence[str]
+) -> None:
+    client = peer(server)
+    queue(peer(server), ["busy"], BUSY)
+    handled: Counter[tuple[str, str]] = Counter()
+    started = threading.Event()
+
+    def handle(message: Message) -> None:
+        handled[message.topic, message.text] += 1
+        started.set()
+        time.sleep(HANDLER_S)
+
+    subscriber = Subscriber(server.address, "bob", register=False)
+    for topic in order:
+        subscriber.on(topic)(handle)
+    with running(subscriber):
+        started.wait(10)
+        waits_s = []
+        for number in range(5):
+            start = time.monotonic()
+            assert client.submit("quiet_bob", str(number)).completed
+            waits_s.append(time.monotonic() - start)
+        # All of that while the busy one had messages.
+        assert server.admin.queue("busy_bob").total > 0
+        eventually(lambda: sum(handled.values()) == BUSY + 5, 20)
+    assert max(waits_s) < 0.6
+    # The turns requeue nothing: each message was handled once.
+    assert set(handled.values()) == {1}
+
+
+def test_busy_topics_share(server: Gearmand, peer: NewPeer) -> None:
+    topics = ["one", "two", "three", "four"]
+    queue(peer(server), topics, 1000)
+    handled: Counter[str] = Counter()
+    firsts: dict[str, float] = {}
+
+    def handle(message: Message) -> None:
+        firsts.setdefault(message.topic, time.monotonic())
+        handled[message.topic] += 1
+        time.sleep(HANDLER_S)
+
+    subscriber = Subscriber(server.address, "bob", register=False)
+    for topic in topics:
+        subscriber.on(topic)(handle)
+    with running(subscriber):
+        eventually(lambda: sum(handled.values()) >= 2000, 20)
+        so_far = Counter(handled)
+        eventually(lambda: sum(handled.values()) == 4000, 20)
+    assert min(so_far[topic] for topic in topics) > 200
+    assert max(firsts.values()) - min(firsts.values()) < 1
+    assert set(handled.values()) == {1000}
+
+
+def test_slow_handlers_do_not_keep_a_quiet_topic_waiting(server: Gearmand, peer: NewPeer) -> None:
+    """Few messages are fetched ahead of a slow handler, and topics take turns."""
+    client = peer(server)
+    queue(peer(server), ["busy"], 30)
+    order: list[str] = []
+    started = threading.Event()
+
+    def handle(message: Message) -> None:
+        order.append(message.topic)
+        started.set()
+        time.sleep(0.1)
+
+    subscriber = Subscriber(server.address, "bob", register=False)
+    subscriber.on("quiet")(handle)
+    subscriber.on("busy")(handle)
+    with running(subscriber):
+        started.wait(10)
+        start = time.monotonic()
+        assert client.submit("quiet_bob", "?").completed
+        assert time.monotonic() - start < 1
+
+
+def test_a_quiet_server_is_served_beside_a_busy_one(start: Start, peer: NewPeer) -> None:
+    busy, quiet = start(Gearmand()), start(Gearmand())
+    queue(peer(busy), ["t"], BUSY)
+    started = threading.Event()
+    subscriber = Subscriber([busy.address, quiet.address], "bob", register=False)
+
+    @subscriber.on("t")
+    def handle(message: Message) -> None:
+        started.set()
+        time.sleep(HANDLER_S)
+
+    client = peer(quiet)
+    with running(subscriber):
+        started.wait(10)
+        for number in range(5):
+            start_s = time.monotonic()
+            assert client.submit("t_bob", str(number)).completed
+            assert time.monotonic() - start_s < 0.6
+        assert busy.admin.queue("t_bob").total > 0
+        eventually(lambda: busy.admin.queue("t_bob").total == 0, 20)
+
+
+def test_a_topic_can_be_left_while_it_is_busy(server: Gearmand, peer: NewPeer) -> None:
+    """CANT_DO requeues what is held: it is sent when nothing is."""
+    queue(peer(server), ["one", "two"], BUSY)
+    handled: Counter[tuple[str, str]] = Counter()
+    subscriber = Subscriber(server.address, "bob", register=False)
+    for topic in ("one", "two"):
+        subscriber.on(topic)(lambda message: handled.update([(message.topic, message.text)]))
+    with running(subscriber):
+        eventually(lambda: len(handled) > 100)
+        subscriber.off("two")
+        eventually(lambda: server.admin.queue("two_bob").workers == 0)
+        eventually(lambda: server.admin.queue("one_bob").total == 0)
+        left = server.admin.queue("two_bob").total
+        assert Counter(topic for topic, _ in handled) == {"one": BUSY, "two": BUSY - left}
+        # And be taken up again.
+        subscriber.on("two")(lambda message: handled.update([(message.topic, message.text)]))
+        eventually(lambda: server.admin.queue("two_bob").total == 0)
+    assert len(handled) == 2 * BUSY
+    assert set(handled.values()) == {1}
