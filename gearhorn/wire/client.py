@@ -307,10 +307,6 @@ class LoopClient(gear.BaseClient):
         """Act on a packet that the hot path does not know."""
         if packet_type in (constants.ECHO_RES, constants.STATUS_RES):
             connection.probed()
-        elif packet_type == constants.OPTION_RES:
-            # Only what was asked for: a server could send any number of others.
-            if body in self.options:
-                connection.options.add(body)
         elif packet_type == constants.ERROR:
             self.error_received(connection, body)
         elif packet_type not in constants.types:
