@@ -42,7 +42,6 @@ from typing import Any
 
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import RedisError
 from redis.utils import HIREDIS_AVAILABLE
 
 from gearhorn import clock, errors, messages
@@ -56,7 +55,7 @@ from gearhorn.store.base import (
     SubscriberRow,
     TopicRow,
 )
-from gearhorn.store.redis_errors import translate
+from gearhorn.store.redis_errors import TRANSLATED, translate
 
 _PAGE = 10_000 if HIREDIS_AVAILABLE else 2_000
 """How many members of a set are asked for at once.
@@ -259,13 +258,7 @@ class RedisStore(Store):
         async with self._slots:
             try:
                 yield
-            except (
-                RedisError,
-                OSError,
-                UnicodeError,
-                # Not the built-in one before Python 3.11.
-                asyncio.TimeoutError,
-            ) as error:
+            except TRANSLATED as error:
                 fault = translate(error)
                 if isinstance(fault, errors.StoreAway):
                     await self._connections.drop_idle()

@@ -11,6 +11,7 @@
 # under the License.
 """What redis-py and Redis report, as errors of gearhorn."""
 
+import asyncio
 import re
 import ssl
 from collections.abc import Iterator
@@ -31,8 +32,17 @@ _AWAY_CLASSES = (
     exceptions.TryAgainError,
     OSError,
     TimeoutError,
+    # Not the built-in one before Python 3.11.
+    asyncio.TimeoutError,
+    # What transports raise in Python 3.12 and 3.13, and loops other than
+    # asyncio's own, when they are written to after the connection was reset.
+    AttributeError,
+    RuntimeError,
 )
 _FULL_CLASSES = (exceptions.ReadOnlyError, exceptions.OutOfMemoryError)
+
+TRANSLATED = (exceptions.RedisError, UnicodeError, *_AWAY_CLASSES)
+"""What redis-py can raise because of the server or the network."""
 
 
 def translate(error: Exception) -> errors.StoreError:

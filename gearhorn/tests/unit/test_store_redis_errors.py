@@ -1,0 +1,30 @@
+"""What redis-py and the loop raise comes out as an error of the store."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from redis import exceptions
+
+from gearhorn import errors
+from gearhorn.store.redis_errors import TRANSLATED, translate
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        exceptions.ConnectionError("Connection lost"),
+        exceptions.TimeoutError("Timeout reading"),
+        exceptions.BusyLoadingError("Redis is loading"),
+        ConnectionResetError(104, "reset"),
+        asyncio.TimeoutError(),
+        # A transport of asyncio in Python 3.12 and 3.13, after a reset.
+        AttributeError("'NoneType' object has no attribute '_add_writer'"),
+        RuntimeError("unable to perform operation on <TCPTransport closed=True>"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_lost_connection_is_a_store_that_is_away(error: Exception) -> None:
+    assert isinstance(error, TRANSLATED)
+    assert type(translate(error)) is errors.StoreAway
