@@ -275,6 +275,18 @@ async def test_a_block_has_a_mebibyte_at_the_most(link: Link) -> None:
     assert {name[0] for name in queues_of(turn)} == {"v"}
     link.create(len(turn))
     assert queues_of(await link.sent()) == ["u_c1"]
+    link.create()
+    await link.sent()
+
+
+async def test_after_a_block_of_large_copies_blocks_overlap_again(link: Link) -> None:
+    link.submit(batch(Told(), 4, payload=b"x" * 300_000))
+    assert queues_of(await link.sent()) == ["t_c0", "t_c1", "t_c2"]
+    link.submit(batch(Told(), 100, lane="u"))
+    link.create(3)
+    block = len(await link.sent())
+    link.create(block // 2)
+    assert len(await link.sent()) == block // 2
 
 
 async def test_an_error_is_for_the_copy_that_it_answers(link: Link) -> None:
