@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,6 +34,18 @@ def test_a_registration_holds_for_the_next_fan_out_of_another_daemon(fleet: Flee
         assert other.reached(fleet.topic) == 1
         one.unregister(fleet.topic, "bob")
         assert other.reached(fleet.topic) == 0
+
+
+def test_a_registration_holds_in_another_daemon_on_the_same_file(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    options = {**NOBODY_GOES_BY_TIME, "store_url": f"sqlite://{tmp_path}/store.db"}
+    one, other = fleet.add("one", **options), fleet.add("other", **options)
+    for _ in range(50):
+        one.register(fleet.topic, "bob")
+        assert other.reached(fleet.topic) == 1
+        other.unregister(fleet.topic, "bob")
+        assert one.reached(fleet.topic) == 0
 
 
 def test_two_daemons_that_register_at_once_agree(fleet: Fleet) -> None:
