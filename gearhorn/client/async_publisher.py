@@ -31,7 +31,7 @@ MAX_MESSAGE_BYTES = 64 << 20
 _ESCAPED = 6
 """How much longer a result can be in the JSON of a report that gathers it."""
 
-Message: TypeAlias = tuple[str, Any] | tuple[str, Any, str | None]
+Outgoing: TypeAlias = tuple[str, Any] | tuple[str, Any, str | None]
 """A topic, a payload and, if wanted, a unique."""
 Outcome: TypeAlias = messages.FanOutReport | errors.GearhornError
 
@@ -185,7 +185,7 @@ class AsyncPublisher:
     @overload
     def publish_many(
         self,
-        many: Iterable[Message] | AsyncIterable[Message],
+        many: Iterable[Outgoing] | AsyncIterable[Outgoing],
         *,
         background: bool = ...,
         timeout: float | None = ...,
@@ -198,7 +198,7 @@ class AsyncPublisher:
     @overload
     def publish_many(
         self,
-        many: Iterable[Message] | AsyncIterable[Message],
+        many: Iterable[Outgoing] | AsyncIterable[Outgoing],
         *,
         background: bool = ...,
         timeout: float | None = ...,
@@ -210,7 +210,7 @@ class AsyncPublisher:
 
     async def publish_many(
         self,
-        many: Iterable[Message] | AsyncIterable[Message],
+        many: Iterable[Outgoing] | AsyncIterable[Outgoing],
         *,
         background: bool = False,
         timeout: float | None = None,
@@ -266,7 +266,7 @@ class AsyncPublisher:
         return self._caller
 
 
-def message_parts(message: Message) -> tuple[str, Any, str | None]:
+def message_parts(message: Outgoing) -> tuple[str, Any, str | None]:
     """Topic, payload and unique of a message.
 
     :raises WrongType: it has another number of parts.
@@ -302,7 +302,7 @@ def _setter(future: "asyncio.Future[Outcome]") -> Callable[[Outcome], object]:
 
 
 async def _each(
-    many: Iterable[Message] | AsyncIterable[Message],
+    many: Iterable[Outgoing] | AsyncIterable[Outgoing],
 ) -> AsyncIterator[tuple[str, Any, str | None]]:
     if isinstance(many, AsyncIterable):
         async for message in many:

@@ -138,6 +138,10 @@ class Call:
         """No job server was there for as long as one may be away."""
         self._done(errors.NoServer("no job server can be reached"))
 
+    def closed(self) -> None:
+        """Its caller was closed."""
+        self._done(errors.Closed("closed before the answer came"))
+
     def _time_is_up(self) -> None:
         if self._server is None:
             self.no_server()
@@ -211,6 +215,7 @@ class Caller(Submitter):
     ) -> None:
         super().__init__(name, settings, max_bytes, watch)
         self._connect_timeout = connect_timeout
+        self._open: set[Call] = set()
         self._waiting: dict[Call, asyncio.TimerHandle] = {}
         self._unique_prefix = os.urandom(9).hex()
         self._unique_numbers = itertools.count()
@@ -230,9 +235,10 @@ class Caller(Submitter):
         :param lane: requests of one lane go out in order.
         :param timeout: how long the answer may take, in seconds.
         :param on_done: told once, unless the call is cancelled: the answer,
-            or NoServer, NoAnswer, NotQueued or BadAnswer.
+            or NoServer, NoAnswer, NotQueued, BadAnswer or Closed.
         """
         call = Call(self, function.encode(), data, lane, timeout, on_done, on_progress)
+        self._open.add(call)
         call.submit()
         return call
 
@@ -246,7 +252,7 @@ class Caller(Submitter):
     ) -> Answer:
         """Send a request and wait for its answer.
 
-        :raises NoServer, NoAnswer, NotQueued, BadAnswer: there is none.
+        :raises NoServer, NoAnswer, NotQueued, BadAnswer, Closed: there is none.
         """
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
 
@@ -264,6 +270,12 @@ class Caller(Submitter):
         finally:
             call.cancel()
 
+    async def close(self) -> None:
+        """Close all connections; requests that are still open fail."""
+        for call in tuple(self._open):
+            call.closed()
+        await super().close()
+
     def new_unique(self) -> bytes:
         """A unique that no job has had."""
         return b"%s-%x" % (self._unique_prefix.encode(), next(self._unique_numbers))
@@ -279,7 +291,8 @@ class Caller(Submitter):
         self._waiting[call] = loop.call_later(self._connect_timeout, call.no_server)
 
     def forget(self, call: Call) -> None:
-        """Wait for a server no longer."""
+        """It has ended."""
+        self._open.discard(call)
         timer = self._waiting.pop(call, None)
         if timer is not None:
             timer.cancel()

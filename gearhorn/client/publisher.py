@@ -22,8 +22,8 @@ from gearhorn import errors, messages
 from gearhorn.client.async_publisher import (
     MAX_MESSAGE_BYTES,
     AsyncPublisher,
-    Message,
     Outcome,
+    Outgoing,
     Publication,
     message_parts,
     value_of,
@@ -113,7 +113,7 @@ class Publisher:
     @overload
     def publish_many(
         self,
-        many: Iterable[Message],
+        many: Iterable[Outgoing],
         *,
         background: bool = ...,
         timeout: float | None = ...,
@@ -126,7 +126,7 @@ class Publisher:
     @overload
     def publish_many(
         self,
-        many: Iterable[Message],
+        many: Iterable[Outgoing],
         *,
         background: bool = ...,
         timeout: float | None = ...,
@@ -138,7 +138,7 @@ class Publisher:
 
     def publish_many(
         self,
-        many: Iterable[Message],
+        many: Iterable[Outgoing],
         *,
         background: bool = False,
         timeout: float | None = None,
@@ -180,8 +180,14 @@ class Publisher:
         self._handed.append((publication, future))
         if len(self._handed) == 1:
             self._thread.call_soon(self._take_over)
+        if self._closed:
+            # By another thread meanwhile; the loop may have ended.
+            self._take_over()
 
     def _take_over(self) -> None:
         while self._handed:
             publication, future = self._handed.popleft()
-            self._publisher.start(publication, future.set_result)
+            if self._closed:
+                future.set_result(errors.Closed("the publisher is closed"))
+            else:
+                self._publisher.start(publication, future.set_result)

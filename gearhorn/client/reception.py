@@ -114,9 +114,10 @@ class Reception:
 
     def start(self) -> None:
         """Connect, and serve and register what is there."""
-        self._caller.connect(self._options.servers)
-        self._subscriptions.start()
-        for route in self._routes.values():
+        if self._options.register or self._options.unregister:
+            self._caller.connect(self._options.servers)
+            self._subscriptions.start()
+        for route in tuple(self._routes.values()):
             self.add(route)
         self._grabber.on_servers_changed = lambda: self._subscriptions.servers_changed(
             self._grabber.connections
@@ -125,7 +126,9 @@ class Reception:
 
     def add(self, route: Route) -> None:
         """Serve one more."""
-        self._removed.discard(route.queue.encode())
+        queue = route.queue.encode()
+        self._removed.discard(queue)
+        self._routes[queue] = route
         self._grabber.serve(route.queue)
         if self._options.register:
             self._subscriptions.add(route.topic, route.client_id)

@@ -118,8 +118,8 @@ class SubscriberBase:
                 f"and client_id {known.client_id!r}"
             )
         reception = self._reception
-        if known is route and reception is not None:
-            self._in_loop(lambda: reception.add(route))
+        if reception is not None:
+            self._in_loop(lambda: reception.add(known))
 
         def set_handler(handler: H) -> H:
             self._check_handler(handler)

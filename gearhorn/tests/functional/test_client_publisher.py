@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from gearhorn import AsyncPublisher, Publisher, errors
+from gearhorn import AsyncPublisher, Publisher, errors, tls_context
 from gearhorn.tests.conftest import NewDaemon, NewPeer, Start
 from gearhorn.tests.functional.conftest import Topic
 from gearhorn.tests.peer import Peer
-from gearhorn.tests.servers import Gearmand, eventually, free_port
+from gearhorn.tests.servers import Gearmand, Stunnel, eventually, free_port
 
 
 @pytest.fixture
@@ -201,6 +201,42 @@ def test_a_closed_publisher_publishes_no_more(gearmand: Gearmand) -> None:
         publisher.publish("t", "?")
     with pytest.raises(errors.Closed):
         list(publisher.publish_many([("t", "?")]))
+
+
+def test_closing_ends_what_is_being_published(gearmand: Gearmand) -> None:
+    publisher = Publisher(gearmand.address)
+    outcomes: list[object] = []
+
+    def publish_many() -> None:
+        outcomes.extend(publisher.publish_many([("t", "?")] * 9, return_exceptions=True))
+
+    def publish() -> None:
+        try:
+            publisher.publish("t", "?")
+        except errors.Closed as error:
+            outcomes.append(error)
+
+    threads = [threading.Thread(target=target) for target in (publish, publish_many)]
+    for thread in threads:
+        thread.start()
+    eventually(lambda: gearmand.admin.queue("fanout").total == 10)
+    publisher.close()
+    for thread in threads:
+        thread.join(10)
+    assert [type(outcome) for outcome in outcomes] == [errors.Closed] * 10
+
+
+def test_publishing_over_tls(topic: Topic, start: Start) -> None:
+    front = start(Stunnel(topic.server.port))
+    topic.subscribe("bob")
+    tls = tls_context(str(front.ca))
+    with Publisher(f"localhost:{front.port}", tls=tls) as publisher:
+        assert publisher.publish(topic.name, "?", background=True).queued == 1
+    with (
+        Publisher(f"localhost:{front.port}", tls=tls_context(None), connect_timeout=0.5) as plain,
+        pytest.raises(errors.NoServer),
+    ):
+        plain.publish(topic.name, "?")
 
 
 def test_a_full_queue_is_an_error(start: Start, peer: NewPeer) -> None:

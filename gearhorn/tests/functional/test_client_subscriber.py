@@ -91,6 +91,33 @@ def test_one_serves_many_client_ids_that_come_and_go(topic: Topic) -> None:
         assert topic.publish("it").report["delivered"] == 49
 
 
+def test_a_client_that_goes_may_come_back_at_once(topic: Topic) -> None:
+    subscriber = Subscriber(topic.server.address, "bob")
+    subscriber.on(topic.name)(lambda message: "first")
+    with running(subscriber):
+        eventually(lambda: subscribers(topic) == 1)
+        for _ in range(20):
+            subscriber.off(topic.name)
+            subscriber.on(topic.name)(lambda message: "second")
+
+        def result() -> str | None:
+            found: str | None = topic.publish("?", gather=True).report["results"].get("bob")
+            return found
+
+        eventually(lambda: result() == "second")
+
+
+def test_a_message_that_is_too_large_fails(topic: Topic, caplog: pytest.LogCaptureFixture) -> None:
+    topic.subscribe("bob")
+    subscriber = Subscriber(topic.server.address, "bob", max_message_bytes=100_000)
+    subscriber.on(topic.name)(lambda message: str(len(message.payload)))
+    with running(subscriber):
+        assert topic.publish("x" * 100_001).report["failed"] == {"bob": "receiver_failed"}
+        report = topic.publish("x" * 90_000, gather=True).report
+    assert report["results"] == {"bob": "90000"}
+    assert "too large" in caplog.text
+
+
 @pytest.mark.parametrize(
     "broken",
     [
