@@ -45,11 +45,14 @@ def test_all_job_servers_go_and_come_back(
     second = start(Gearmand())
     one = fleet.add("one", servers=[gearmand, second], **QUICK)
     one.register(fleet.topic, "bob")
-    for _ in range(2):
+    for time in (1, 2):
+        # Once all connections to it are back, and no sooner, a server is no longer away.
+        for server in (gearmand, second):
+            one.until_it_says(f"job server {server.address}: connected", time)
         gearmand.kill()
         second.kill()
         for server in (gearmand, second):
-            one.until_it_says(f"job server {server.address}: away")
+            one.until_it_says(f"job server {server.address}: away", time)
         gearmand.start()
         second.start()
 
