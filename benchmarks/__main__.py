@@ -10,6 +10,7 @@ import pathlib
 import signal
 import sys
 import time
+import traceback
 
 from benchmarks import contenders, report
 from benchmarks.cases import CASES
@@ -44,13 +45,18 @@ def main() -> int:
             print(f"{case.name}: {error}", file=sys.stderr)
             status = 2
             continue
+        except Exception:
+            # What the other cases measure in an hour is not to be lost for it.
+            print(f"{case.name}: {traceback.format_exc()}", file=sys.stderr)
+            status = 2
+            continue
         results[case] = rows
         print(f"\n{case.name}: {case.what} ({time.monotonic() - start:.0f} s)")
         print(report.table(rows), flush=True)
         if not all(row.target_met for row in rows):
             status = status or 1
-    if arguments.json:
-        arguments.json.write_text(report.as_json(results, arguments.quick))
+        if arguments.json:
+            arguments.json.write_text(report.as_json(results, arguments.quick))
     if arguments.plots:
         report.draw(results, arguments.plots)
     return status

@@ -42,8 +42,8 @@ def packet(kind: int, *arguments: bytes) -> bytes:
 class Connection:
     """One connection to a gearmand on the loopback."""
 
-    def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=_ANSWER_TIMEOUT_S)
+    def __init__(self, port: int, answer_timeout_s: float = _ANSWER_TIMEOUT_S) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=answer_timeout_s)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.send = self.socket.sendall
         self._rest = b""

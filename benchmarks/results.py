@@ -6,7 +6,6 @@ import dataclasses
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 
-
 OWN_NAME = "gearhorn"
 
 

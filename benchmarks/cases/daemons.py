@@ -9,6 +9,7 @@ import time
 
 from benchmarks import servers, workload
 from benchmarks.packets import SUBMIT_JOB, Connection, run_jobs
+from benchmarks.processes import Process
 from benchmarks.results import Case, Plan, Row
 
 _SUBSCRIBERS = 1_000
@@ -63,7 +64,7 @@ def _measure(fanouts: int, daemons: int, gearmands: int) -> tuple[float, float, 
     return copies / elapsed_s, daemons_s / elapsed_s, gearmands_s / elapsed_s
 
 
-def _cpu_s(processes: list[servers.Process]) -> float:
+def _cpu_s(processes: list[Process]) -> float:
     return sum(process.cpu_s() for process in processes)
 
 

@@ -15,7 +15,7 @@ _SIZES = (100, 1_000, 64_000, 1_000_000)
 _SUBSCRIBER_COUNTS = (1, 10, 100, 1_000, 10_000)
 _MOST_DELIVERIES = 100_000
 _MOST_MESSAGES = 10_000
-_MOST_BYTES = 400_000_000
+_MOST_BYTES = 1_000_000_000
 _TARGETS = {
     contenders.BARE.name: ratio_at_least(0.75),
     "RabbitMQ": ratio_above(1),

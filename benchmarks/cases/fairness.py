@@ -25,10 +25,7 @@ from benchmarks.packets import (
 )
 from benchmarks.results import Case, Plan, Row, figure_at_most, percentile_99
 
-_COPIES = 1_000_000
-_QUICK_COPIES = 200_000
-# gearmand writes each copy to the file on its own: a million take a quarter of an hour.
-_SQLITE_COPIES = 10_000
+_SUBSCRIBERS = 1_000
 _IDLE_S = 1.0
 _ECHO_INTERVAL_S = 0.002
 _REQUEST_INTERVAL_S = 0.01
@@ -49,11 +46,12 @@ class _Load(NamedTuple):
 
 
 def _run(plan: Plan) -> list[Row]:
-    copies = plan.choose(_COPIES, _QUICK_COPIES)
+    copies = plan.choose(1_000_000, 100_000)
     loads = [
-        _Load(1_000, copies, "builtin"),
-        _Load(100_000, copies, "builtin"),
-        _Load(1_000, _SQLITE_COPIES, "sqlite"),
+        _Load(_SUBSCRIBERS, copies, "builtin"),
+        _Load(plan.choose(100_000, 20_000), copies, "builtin"),
+        # gearmand writes each copy to the file on its own, a few hundred a second on some disks.
+        _Load(_SUBSCRIBERS, plan.choose(5_000, 2_000), "sqlite"),
     ]
     return [row for load in loads for row in _rows(plan, load)]
 
@@ -103,7 +101,11 @@ def _system(what: _Load) -> Iterator[int]:
             (_SINGLE, workload.client_ids(1)),
         ]
         load(store.port, topics)
-        with servers.daemon_beside([server.port], store.port):
+        with (
+            servers.daemon_beside([server.port], store.port),
+            Connection(server.port) as client,
+        ):
+            workload.settle(client)
             yield server.port
 
 

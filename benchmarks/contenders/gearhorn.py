@@ -11,7 +11,7 @@ from benchmarks import servers, workload
 from benchmarks.contenders.base import Address, Contender, Publish, Receipts
 from benchmarks.packets import Connection
 
-_WINDOW = 100
+_WINDOW = 1_000
 _WINDOW_BYTES = 4 << 20
 
 
