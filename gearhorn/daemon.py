@@ -288,15 +288,19 @@ class Daemon:
     async def _retire(self, worker_id: str) -> bool:
         """Remove a departed daemon's function from all job servers."""
         function = self._own_function(worker_id)
-        gone = True
-        for server in self.settings.servers:
-            try:
-                await admin.discard_queued(server, self.settings.wire, function)
-                gone &= await admin.drop_function(server, self.settings.wire, function)
-            except errors.ServerLost as error:
-                LOG.debug("function %s was not removed: %s", function, error)
-                gone = False
-        return gone
+        return all(
+            await asyncio.gather(
+                *(self._retire_from(server, function) for server in self.settings.servers)
+            )
+        )
+
+    async def _retire_from(self, server: Server, function: str) -> bool:
+        try:
+            await admin.discard_queued(server, self.settings.wire, function)
+            return await admin.drop_function(server, self.settings.wire, function)
+        except errors.ServerLost as error:
+            LOG.debug("function %s was not removed: %s", function, error)
+            return False
 
     def _status(self, fault: errors.StoreError | None) -> messages.StatusRow:
         settings = self.settings

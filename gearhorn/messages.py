@@ -80,6 +80,11 @@ def queue_name(topic: str, client_id: str) -> str:
     return f"{topic}_{client_id}"
 
 
+def topics_of(queue: str) -> list[str]:
+    """The topics that a queue can belong to: it may be cut at each ``_``."""
+    return [queue[:i] for i in range(1, len(queue) - 1) if queue[i] == "_"]
+
+
 def _check_name(name: str, what: str, error: type[errors.RequestError]) -> None:
     if not name:
         raise error(f"{what} must not be empty")

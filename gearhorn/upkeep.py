@@ -15,6 +15,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 
+from gearhorn import clock
 from gearhorn.matchmaking import LEASE_MARGIN, Matchmaking
 from gearhorn.store.base import Change, Store
 from gearhorn.store.patience import Patience
@@ -56,6 +57,7 @@ class Upkeep:
         """Daemons whose function may still be there, and attempts left."""
         self._unconfirmed: set[Change] = set()
         """Changes that were unconfirmed when that was last looked at."""
+        self._vouched: float | None = None
         self._tasks = Tasks()
         matchmaking.on_removed = self._daemon_removed
 
@@ -63,6 +65,7 @@ class Upkeep:
         """Begin."""
         for interval, work in (
             (REAP_S, self._reap_subscriptions),
+            (REAP_S, self._vouch),
             (2 * LEASE_MARGIN * self._cache_ttl, self._confirm_forgotten),
             (self._daemon_ttl / 3, self._reap_daemons),
         ):
@@ -99,6 +102,16 @@ class Upkeep:
         changes = set(await self._patience.call(self._store.unconfirmed, REAP_MOST))
         before, self._unconfirmed = self._unconfirmed, changes
         await self._confirm(changes & before)
+
+    async def _vouch(self) -> None:
+        """Spare daemons that start later the wait for lists from before."""
+        changed_at = self._store.run_changed_at
+        if (
+            changed_at != self._vouched
+            and changed_at + LEASE_MARGIN * self._cache_ttl < clock.now()
+        ):
+            await self._patience.call(self._store.vouch)
+            self._vouched = changed_at
 
     async def _confirm(self, changes: Iterable[Change]) -> None:
         await asyncio.gather(*map(self._matchmaking.confirm, changes))

@@ -89,7 +89,8 @@ class Store(abc.ABC):
     """When, on :func:`gearhorn.clock.now`, the process that answers was first
     seen to be another: a restart or a failover, in which entries of daemons
     may have been lost. ``-inf`` where that cannot have happened: this object
-    made the store, or the store is no process."""
+    made the store, another daemon vouched for the process (:meth:`vouch`), or
+    the store is no process."""
 
     @abc.abstractmethod
     async def open(self) -> None:
@@ -103,6 +104,16 @@ class Store(abc.ABC):
     async def close(self) -> None:
         """Give up the connections. Never raises."""
 
+    @abc.abstractmethod
+    async def vouch(self) -> None:
+        """Note in the store that the process that answers has done so for long.
+
+        To be called once no list is in use any more that was read from another
+        one. Whoever opens the store while it still answers then has
+        ``run_changed_at`` at ``-inf``. A store that is no process has nothing
+        to note.
+        """
+
     # Subscriptions.
 
     @abc.abstractmethod
@@ -111,10 +122,11 @@ class Store(abc.ABC):
 
         :param ttl: in how many seconds it expires unless renewed; ``None``
             for never.
-        :returns: the unconfirmed changes of the topics concerned, made now
-            or before, by whomever: to be confirmed before an answer. There
-            can be a second one: an expired subscriber that held the queue
-            name is reaped in the same step.
+        :returns: the unconfirmed changes of every topic that the queue can
+            belong to, made now or before, by whomever: to be confirmed before
+            an answer. Of every topic, because an expired subscriber that held
+            the queue name is reaped in the same step, and a call that is
+            repeated no longer knows whose it was.
         :raises QueueTaken: another subscriber, not expired, holds the queue
             name.
         """

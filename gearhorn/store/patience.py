@@ -82,8 +82,7 @@ class Patience:
                 try:
                     result = await operation(*args, **kwargs)
                 except errors.StoreError as error:
-                    self._fails(error, waits_for)
-                    waits_for = type(error)
+                    fault = error
                 except errors.QueueTaken:
                     self._works(waits_for, begun)
                     waits_for = None
@@ -92,6 +91,10 @@ class Patience:
                     self._works(waits_for, begun)
                     waits_for = None
                     return result
+                # Out of the handler: oslo.log adds the exception that is being
+                # handled to a line that has it already.
+                self._fails(fault, waits_for)
+                waits_for = type(fault)
                 # Jitter keeps the calls from coming back all at once.
                 await asyncio.sleep(delay * random.uniform(0.5, 1.0))
                 delay = min(2 * delay, _LONGEST_DELAY)

@@ -16,6 +16,8 @@ Every key begins with the key prefix:
 ==================  ====  ===================================================
 ``identity``        str   random, made by whoever opens an empty store
 ``counter``         str   the last version or renewal number
+``run``             str   which process of Redis has answered for so long that
+                          no list from before it is in use
 ``topic:<topic>``   set   the topic's client_ids; for the matchmaking topic
                           the worker ids of the daemons
 ``topics``          zset  every topic that has a set, all with score 0
@@ -34,8 +36,8 @@ identity as well; sets are read page by page.
 import asyncio
 import contextlib
 import heapq
+import logging
 import math
-import re
 import secrets
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
@@ -57,6 +59,8 @@ from gearhorn.store.base import (
 )
 from gearhorn.store.redis_errors import TRANSLATED, translate
 
+_log = logging.getLogger(__name__)
+
 _PAGE = 10_000 if HIREDIS_AVAILABLE else 2_000
 """How many members of a set are asked for at once.
 
@@ -66,9 +70,6 @@ A page stops the event loop for about 5 ms, with redis-py's own parser for
 
 _CONNECTIONS = 16
 """How many calls talk to Redis at a time; the others wait their turn."""
-
-_run_id = re.compile(r"^run_id:(\S+)", re.MULTILINE).search
-_replication_id = re.compile(r"^master_replid:(\S+)", re.MULTILINE).search
 
 
 class RedisStore(Store):
@@ -92,7 +93,7 @@ class RedisStore(Store):
         self._set_of = f"{key_prefix}topic:"
         self._matchmaking = matchmaking_topic
         self._identity = ""
-        self._run: list[str] | None = None
+        self._run: str | None = None
         self._slots = asyncio.Semaphore(_CONNECTIONS)
         self._connections = redis_url.Connections(url, timeout=timeout, on_connect=self._on_connect)
         self._redis = Redis(connection_pool=self._connections.pool)
@@ -104,23 +105,29 @@ class RedisStore(Store):
         ]
 
     async def open(self) -> None:
-        keys = self._keys(("identity", "counter"))
-        identity, made = await self._script(scripts.OPEN, keys, secrets.token_hex(16))
+        keys = self._keys(("identity", "counter", "run"))
+        identity, made, run = await self._script(scripts.OPEN, keys, secrets.token_hex(16))
         self._identity = identity
-        if made:
+        if made or run == self._run:
             self.run_changed_at = -math.inf
+
+    async def vouch(self) -> None:
+        if self._run is not None:
+            await self._checked(scripts.VOUCH, self._keys(("identity", "run")), self._run)
 
     async def close(self) -> None:
         await self._connections.close()
 
     async def add(self, topic: str, client_id: str, ttl: float | None) -> Sequence[Change]:
         ttl_ms = 0 if ttl is None else max(1, math.ceil(ttl * 1000))
-        reply = await self._subscriptions(scripts.ADD, topic, client_id, ttl_ms, set_of=topic)
+        queue = messages.queue_name(topic, client_id)
+        reply = await self._subscriptions(
+            scripts.ADD, topic, client_id, ttl_ms, *messages.topics_of(queue), set_of=topic
+        )
         if isinstance(reply, str):
             holder = reply.split("\0")
             raise errors.QueueTaken(
-                f"the queue {messages.queue_name(topic, client_id)} belongs "
-                f"to client_id {holder[1]!r} of topic {holder[0]!r}"
+                f"the queue {queue} belongs to client_id {holder[1]!r} of topic {holder[0]!r}"
             )
         return _changes(reply)
 
@@ -267,17 +274,32 @@ class RedisStore(Store):
     async def _on_connect(self, connection: AbstractConnection) -> None:
         """Greet the server, and see whether it is another one."""
         await connection.on_connect()
-        found = []
-        for section, pattern in (
-            ("server", _run_id),
-            ("replication", _replication_id),
-        ):
-            await connection.send_command("INFO", section)
-            match = pattern(await connection.read_response())
-            found.append(match[1] if match else "")
-        if found != self._run:
-            self._run = found
+        run = ":".join(
+            [
+                await _info(connection, "server", "run_id"),
+                await _info(connection, "replication", "master_replid"),
+            ]
+        )
+        if run != self._run:
+            self._run = run
             self.run_changed_at = clock.now()
+            policy = await _info(connection, "memory", "maxmemory_policy")
+            if policy.startswith("allkeys"):
+                _log.warning(
+                    "Redis throws away any key when its memory is full (%s), and with it "
+                    "subscribers: set maxmemory-policy noeviction",
+                    policy,
+                )
+
+
+async def _info(connection: AbstractConnection, section: str, field: str) -> str:
+    """A field of INFO, empty where the server has none of the name."""
+    await connection.send_command("INFO", section)
+    for line in str(await connection.read_response()).splitlines():
+        name, _, value = line.partition(":")
+        if name == field:
+            return value
+    return ""
 
 
 def _replaced() -> errors.StoreReplaced:

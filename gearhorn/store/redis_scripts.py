@@ -100,14 +100,23 @@ end
 
 OPEN = """
 local identity = redis.call('GET', KEYS[1])
-if identity then return {identity, 0} end
+if identity then return {identity, 0, redis.call('GET', KEYS[3])} end
 -- With a counter but no identity this is what is left of a store.
 local made = 1 - redis.call('EXISTS', KEYS[2])
 redis.call('SET', KEYS[1], ARGV[1])
-return {ARGV[1], made}
+return {ARGV[1], made, false}
 """
-"""KEYS: identity, counter. ARGV: a new identity. Returns the one that holds,
-and 1 if the store was empty."""
+"""KEYS: identity, counter, run. ARGV: a new identity. Returns the one that
+holds, 1 if the store was empty, and the run that was vouched for."""
+
+VOUCH = (
+    _CHECK
+    + """
+redis.call('SET', KEYS[2], ARGV[2])
+return 1
+"""
+)
+"""KEYS: identity, run. ARGV: the identity, the run."""
 
 ADD = (
     _SUBSCRIPTIONS
@@ -116,7 +125,6 @@ local set, topic, client_id = KEYS[7], ARGV[3], ARGV[4]
 local ttl = tonumber(ARGV[5])
 local member = topic .. '\0' .. client_id
 local queue = topic .. '_' .. client_id
-local concerned = {topic}
 local known = redis.call('SISMEMBER', set, client_id) == 1
 
 local holder = redis.call('HGET', claims, queue)
@@ -124,7 +132,6 @@ if holder and holder ~= member then
   if not expired(holder) then return holder end
   local other_topic, other_client_id = split(holder)
   discard(other_topic, other_client_id)
-  concerned[2] = other_topic
 end
 
 if not known then give_version(topic) end
@@ -136,10 +143,11 @@ else
   redis.call('ZREM', expiry, member)
 end
 redis.call('SADD', set, client_id)
-return unconfirmed_of(concerned)
+return unconfirmed_of({unpack(ARGV, 6)})
 """
 )
-"""ARGV: topic, client_id, ttl in milliseconds or 0. KEYS ends in the topic's
+"""ARGV: topic, client_id, ttl in milliseconds or 0, every topic that the queue
+can belong to. KEYS ends in the topic's
 set. Returns topics and versions in turn, or, as a string, who has the queue."""
 
 REMOVE = (

@@ -454,3 +454,19 @@ def test_reasons_are_a_closed_list() -> None:
         "not_queued",
         "result_too_large",
     }
+
+
+@pytest.mark.parametrize(
+    ("queue", "topics"),
+    [
+        ("a_b", ["a"]),
+        ("a_b_c", ["a", "a_b"]),
+        ("_a__b_", ["_a", "_a_"]),
+        ("a", []),
+        ("__", []),
+        ("___", ["_"]),
+    ],
+)
+def test_a_queue_is_cut_at_each_underscore(queue: str, topics: list[str]) -> None:
+    assert messages.topics_of(queue) == topics
+    assert all(messages.queue_name(t, queue[len(t) + 1 :]) == queue for t in topics)
