@@ -21,9 +21,10 @@ from gearhorn import messages
 from gearhorn.placement import Share, divide, place
 from gearhorn.subscribers import MemberList
 from gearhorn.wire import framing
+from gearhorn.wire.batch import Batch, Copy
 from gearhorn.wire.grabber import Job
 from gearhorn.wire.servers import Server
-from gearhorn.wire.submitter import Batch, Copy, Submitter
+from gearhorn.wire.submitter import Submitter
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ class Delivery:
             return (b"",)
         return [b"%s-%x" % (self._token, group) for group in range(self._members.group_count)]
 
-    # What the submitter tells: see wire.submitter.Listener.
+    # What the submitter tells: see wire.batch.Listener.
 
     def batch_written(self, batch: Batch) -> None:
         """Nothing is due yet."""

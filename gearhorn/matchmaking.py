@@ -29,8 +29,9 @@ from gearhorn.store.base import Change, Daemon, Store
 from gearhorn.store.patience import Patience
 from gearhorn.subscribers import Subscribers
 from gearhorn.wire import framing
+from gearhorn.wire.batch import Batch, Copy
 from gearhorn.wire.grabber import Job
-from gearhorn.wire.submitter import Batch, Copy, Submitter
+from gearhorn.wire.submitter import Submitter
 
 LOG = logging.getLogger(__name__)
 
@@ -89,10 +90,10 @@ class _Notices:
             copy.forget()
 
     def batch_written(self, batch: Batch) -> None:
-        """See :class:`~gearhorn.wire.submitter.Listener`."""
+        """See :class:`~gearhorn.wire.batch.Listener`."""
 
     def batch_created(self, batch: Batch) -> None:
-        """See :class:`~gearhorn.wire.submitter.Listener`."""
+        """See :class:`~gearhorn.wire.batch.Listener`."""
 
     def batch_lost(self, batch: Batch) -> None:
         """The other servers' notices count; without any, time does."""

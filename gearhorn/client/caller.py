@@ -25,8 +25,9 @@ from typing import NamedTuple
 
 from gearhorn import errors
 from gearhorn.wire import framing
+from gearhorn.wire.batch import Batch, Copy
 from gearhorn.wire.servers import Server, Settings, Watch
-from gearhorn.wire.submitter import Batch, Copy, Submitter
+from gearhorn.wire.submitter import Submitter
 
 LOG = logging.getLogger(__name__)
 
@@ -152,7 +153,7 @@ class Call:
         self.cancel()
         self._on_done(outcome)
 
-    # What the submitter tells: see wire.submitter.Listener.
+    # What the submitter tells: see wire.batch.Listener.
 
     def batch_written(self, batch: Batch) -> None:
         """The answer is waited for in any case."""

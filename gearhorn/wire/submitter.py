@@ -11,12 +11,13 @@
 # under the License.
 """The client on the loop: submits copies in blocks, matches replies in order.
 
-A connection has one block in flight, filled from many batches and fully
-answered before the next. gearmand serves all that one connection sent before
-it looks at another, so the size of a block is how long others wait; it follows
-the server, between bounds. (Rejected: free pipelining, with which others wait
-0.4 s at the 99th percentile; one batch a block, which gives 7,500 batches of
-one a second instead of 30,000.)
+A block, filled from many batches, is sent once the one before is answered, or
+half of it where half a block waits already: gearmand is then never idle, and no
+more is in flight. It serves all that one connection sent before it looks at
+another, so what is in flight is how long others wait; that follows the server,
+between bounds. (Rejected: free pipelining, with which others wait 0.4 s at the
+99th percentile; one batch a block, which gives 7,500 batches of one a second
+instead of 30,000.)
 
 Batches of one lane, a topic, are written in order, each whole before the next;
 lanes take turns, at most half a block each while others wait.
@@ -24,12 +25,12 @@ lanes take turns, at most half a block each while others wait.
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 import gear
 from gear import constants
 
 from gearhorn.wire import framing
+from gearhorn.wire.batch import Batch, Copy, Routes
 from gearhorn.wire.client import Connection, LoopClient
 from gearhorn.wire.servers import Server, Settings, Watch
 
@@ -39,206 +40,6 @@ BLOCK_MAX = 1000
 BLOCK_FAST_S = 0.005
 """A full block that is answered within this makes the next one larger."""
 BLOCK_MAX_BYTES = 1 << 20
-
-
-class Listener(Protocol):
-    """Who is told what becomes of a batch."""
-
-    def batch_written(self, batch: "Batch") -> None:
-        """All copies of a foreground batch are on their way."""
-
-    def batch_created(self, batch: "Batch") -> None:
-        """The server has answered each copy: it is queued, or was refused."""
-
-    def batch_lost(self, batch: "Batch") -> None:
-        """The server is gone; copies from ``batch.created`` on are unanswered.
-
-        What is left of the batch is the listener's to submit again.
-        """
-
-    def copy_created(self, copy: "Copy") -> None:
-        """The server queued a foreground copy; its answer is waited for."""
-
-    def copy_refused(self, batch: "Batch", index: int) -> None:
-        """The server answered a copy with an ERROR packet."""
-
-    def copy_answered(self, copy: "Copy", packet_type: int, data: bytes) -> None:
-        """The receiver of a foreground copy answered.
-
-        ``packet_type`` is WORK_DATA, WORK_COMPLETE, WORK_FAIL or
-        WORK_EXCEPTION; only the first is not the last.
-        """
-
-    def copy_lost(self, copy: "Copy") -> None:
-        """The server was lost between taking a copy and its answer."""
-
-
-class Batch:
-    """Copies of one payload for queues on one server.
-
-    :param lane: what it takes turns as, and in whose order it is written.
-    :param queues: the names of the queues.
-    :param keys: what the listener calls each copy.
-    :param uniques: the unique of each group of queues.
-    :param groups: which group each queue is in; ``None`` where there is one.
-    :param longest_queue: the bytes of the longest name.
-    """
-
-    __slots__ = (
-        "_middles",
-        "cancelled",
-        "created",
-        "foreground",
-        "groups",
-        "keys",
-        "lane",
-        "listener",
-        "longest_queue",
-        "packet_type",
-        "payload",
-        "queues",
-        "written",
-    )
-
-    def __init__(
-        self,
-        listener: Listener,
-        lane: str,
-        *,
-        priority: str,
-        foreground: bool,
-        queues: Sequence[bytes],
-        keys: Sequence[str],
-        uniques: Sequence[bytes],
-        groups: Sequence[int] | None,
-        payload: bytes,
-        longest_queue: int,
-    ) -> None:
-        self.listener = listener
-        self.lane = lane
-        self.packet_type = framing.SUBMIT_TYPES[not foreground, priority]
-        self.foreground = foreground
-        self.queues = queues
-        self.keys = keys
-        self.groups = groups
-        self.payload = payload
-        self.longest_queue = longest_queue
-        self.written = 0
-        self.created = 0
-        self.cancelled = False
-        self._middles = [b"\0" + unique + b"\0" for unique in uniques]
-
-    @property
-    def packet_bytes(self) -> int:
-        """The size of its largest packet."""
-        return (
-            framing.HEADER_BYTES + self.longest_queue + len(self._middles[-1]) + len(self.payload)
-        )
-
-    def cancel(self) -> None:
-        """Write no more of it and tell its listener nothing more."""
-        self.cancelled = True
-
-    def pack(self, start: int, stop: int, parts: list[bytes]) -> None:
-        """Append the packets of the copies from ``start`` to ``stop``."""
-        packet_type = self.packet_type
-        payload = self.payload
-        groups = self.groups
-        header = framing.header
-        append = parts.append
-        if groups is None:
-            middle = self._middles[0]
-            rest = len(middle) + len(payload)
-            headers: dict[int, bytes] = {}
-            for queue in self.queues[start:stop]:
-                size = len(queue)
-                head = headers.get(size)
-                if head is None:
-                    head = headers[size] = header(packet_type, size + rest)
-                append(head)
-                append(queue)
-                append(middle)
-                append(payload)
-            return
-        middles = self._middles
-        size = len(payload)
-        for queue, group in zip(self.queues[start:stop], groups[start:stop], strict=True):
-            middle = middles[group]
-            append(header(packet_type, len(queue) + len(middle) + size))
-            append(queue)
-            append(middle)
-            append(payload)
-
-
-class Copy:
-    """A foreground copy that a server has queued and no one has answered."""
-
-    __slots__ = ("batch", "handle", "key", "routes")
-
-    def __init__(self, batch: Batch, key: str, handle: bytes, routes: "_Routes") -> None:
-        self.batch = batch
-        self.key = key
-        self.handle = handle
-        self.routes = routes
-
-    def forget(self) -> None:
-        """Drop the answer, if it still comes."""
-        self.routes.remove(self)
-
-
-class _Routes:
-    """Which copy an answer is for, by the handle that the answer carries.
-
-    Two copies coalesced by their unique have one handle, and each gets all of
-    the answer's packets: ``_twins`` holds such copies, in order.
-    """
-
-    __slots__ = ("_twins", "by_handle")
-
-    def __init__(self) -> None:
-        self.by_handle: dict[bytes, Copy] = {}
-        self._twins: dict[bytes, deque[Copy]] = {}
-
-    def add(self, copy: Copy) -> None:
-        first = self.by_handle.setdefault(copy.handle, copy)
-        if first is not copy:
-            self._twins.setdefault(copy.handle, deque((first,))).append(copy)
-
-    def remove(self, copy: Copy) -> None:
-        """Forget ``copy``, if it is there."""
-        twins = self._twins.get(copy.handle)
-        if twins is not None and copy in twins:
-            twins.remove(copy)
-            self._settle(copy.handle, twins)
-        elif self.by_handle.get(copy.handle) is copy:
-            del self.by_handle[copy.handle]
-
-    def part(self, handle: bytes) -> Copy | None:
-        """The copy that a packet is for that is not the last."""
-        twins = self._twins.get(handle)
-        if twins is None:
-            return self.by_handle.get(handle)
-        twins.rotate(-1)
-        return twins[-1]
-
-    def last(self, handle: bytes) -> Copy | None:
-        """The copy that the last packet of an answer is for."""
-        if not self._twins or handle not in self._twins:
-            return self.by_handle.pop(handle, None)
-        twins = self._twins[handle]
-        copy = twins.popleft()
-        self._settle(handle, twins)
-        return copy
-
-    def _settle(self, handle: bytes, twins: deque[Copy]) -> None:
-        self.by_handle[handle] = twins[0]
-        if len(twins) == 1:
-            del self._twins[handle]
-
-    def all(self) -> list[Copy]:
-        """Every copy whose answer is missing."""
-        alone = [c for handle, c in self.by_handle.items() if handle not in self._twins]
-        return alone + [copy for twins in self._twins.values() for copy in twins]
 
 
 class _Outbox:
@@ -279,7 +80,7 @@ class _Outbox:
         self.cut = False
         """The last block had no room for more bytes: the next waits for its end."""
         self.due = False
-        self.routes = _Routes()
+        self.routes = Routes()
 
     def next_part(self) -> None:
         """Turn to the next part in flight, if there is one."""

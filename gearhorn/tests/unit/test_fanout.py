@@ -12,8 +12,8 @@ import pytest
 from gearhorn import messages
 from gearhorn.fanout import FanOuts
 from gearhorn.subscribers import MemberList
+from gearhorn.wire.batch import Batch
 from gearhorn.wire.servers import Server
-from gearhorn.wire.submitter import Batch
 
 
 class Lists:

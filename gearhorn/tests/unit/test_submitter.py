@@ -12,9 +12,10 @@ from gearhorn.tests import peer as wire
 from gearhorn.tests.fake import Conversation, FakeServer, fake_server
 from gearhorn.tests.peer import Packet
 from gearhorn.wire import framing, submitter
+from gearhorn.wire.batch import Batch, Copy
 from gearhorn.wire.client import Connection
 from gearhorn.wire.servers import Settings, Watch
-from gearhorn.wire.submitter import BLOCK_FIRST, BLOCK_MAX, BLOCK_MIN, Batch, Copy, Submitter
+from gearhorn.wire.submitter import BLOCK_FIRST, BLOCK_MAX, BLOCK_MIN, Submitter
 
 FAST = Settings(reconnect_max=0.05)
 
