@@ -42,6 +42,8 @@ _GATHER_S = 0.001
 _PACE_WEIGHT = 0.05
 _HELD_MESSAGES = 4
 """How many messages of the largest size may be held."""
+_SYNCHRONIZE_S = 1.0
+"""How long a server may take to read the last answers."""
 _MAX_REPORT_BYTES = 1 << 20
 
 Take = Callable[[list[Job]], None]
@@ -159,7 +161,9 @@ class Reception:
 
     async def close(self) -> None:
         """Unregister if that is wanted, and close the connections."""
+        self._grabber.stop_grabbing()
         self._flush()
+        await self._grabber.synchronize(_SYNCHRONIZE_S)
         await self._grabber.close()
         await self._subscriptions.close(remove=self._options.unregister)
         await self._caller.close()

@@ -45,6 +45,8 @@ MAX_MOVED = 100
 """How many functions one turn moves at the most; the next moves the next. It
 costs gearmand a walk through all functions of the connection for each."""
 
+_SYNCHRONIZE = b"gearhorn-synchronize"
+
 
 class _Turn:
     """What one connection did since its last turn."""
@@ -80,6 +82,7 @@ class FairGrabber(Grabber):
         self._on_jobs = on_jobs
         self._arrived: list[Job] = []
         self._wanted: dict[bytes, None] = {}
+        self._synchronized: dict[Connection, asyncio.Future[None]] = {}
         self.settled = asyncio.Event()
         """Set after :meth:`stop_grabbing`, once no more jobs can come."""
         self._turns: dict[Connection, _Turn] = {}
@@ -176,6 +179,35 @@ class FairGrabber(Grabber):
             if turn.leaving:
                 self._pause(connection)
 
+    async def synchronize(self, timeout: float) -> None:
+        """Return when the servers have read what was sent before.
+
+        A connection that is closed while something unread has come is reset,
+        which can cost the answers that the server had not read yet.
+
+        :param timeout: how long to wait at the most, in seconds.
+        """
+        waiting: list[asyncio.Future[None]] = []
+        for connection in self._grabs:
+            future: asyncio.Future[None] = connection.loop.create_future()
+            self._synchronized[connection] = future
+            # gear.Server answers no ECHO_REQ.
+            connection.write(framing.pack(constants.GET_STATUS, _SYNCHRONIZE))
+            waiting.append(future)
+        if waiting:
+            await asyncio.wait(waiting, timeout=timeout)
+
+    def other_packet(self, connection: Connection, packet_type: int, body: bytes) -> None:
+        if packet_type == constants.STATUS_RES and body.startswith(_SYNCHRONIZE):
+            self._tell_synchronized(connection)
+        else:
+            super().other_packet(connection, packet_type, body)
+
+    def _tell_synchronized(self, connection: Connection) -> None:
+        future = self._synchronized.pop(connection, None)
+        if future is not None and not future.done():
+            future.set_result(None)
+
     def packets_received(
         self, connection: Connection, packets: Sequence[tuple[int, bytes]]
     ) -> None:
@@ -256,6 +288,7 @@ class FairGrabber(Grabber):
     def _lostConnection(self, conn: Connection) -> None:
         turn = self._turns.pop(conn)
         super()._lostConnection(conn)
+        self._tell_synchronized(conn)
         for function in turn.leaving:
             self._forget(function)
         self._tell_if_settled()

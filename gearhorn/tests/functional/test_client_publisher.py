@@ -68,7 +68,7 @@ def test_progress_is_told(topic: Topic, publisher: Publisher) -> None:
         raise RuntimeError("harms nothing")
 
     with pytest.raises(errors.PartialFailure):
-        publisher.publish(topic.name, "?", timeout=1.5, on_progress=on_progress)
+        publisher.publish(topic.name, "?", timeout=3, on_progress=on_progress)
     thread.join()
     assert (1, 2) in progress
 
