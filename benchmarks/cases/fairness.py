@@ -101,11 +101,8 @@ def _system(what: _Load) -> Iterator[int]:
             (_SINGLE, workload.client_ids(1)),
         ]
         load(store.port, topics)
-        with (
-            servers.daemon_beside([server.port], store.port),
-            Connection(server.port) as client,
-        ):
-            workload.settle(client)
+        with servers.daemon_beside([server.port], store.port):
+            workload.settle()
             yield server.port
 
 

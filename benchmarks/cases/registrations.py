@@ -37,7 +37,7 @@ def _measure(plan: Plan, daemons: int, in_flight: int) -> float:
     count = plan.choose(5_000, 1_000)
     with _daemons(daemons) as port, Connection(port) as client:
         jobs = [workload.registration(workload.TOPIC, each) for each in workload.client_ids(count)]
-        workload.settle(client)
+        workload.settle()
         start = time.perf_counter()
         run_jobs(client, jobs, in_flight=in_flight)
         return count / (time.perf_counter() - start)
