@@ -26,7 +26,7 @@ has thousands; CAN_DO alone, which registers a function twice.)
 """
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 
 from gear import constants
@@ -45,20 +45,41 @@ MAX_MOVED = 100
 """How many functions one turn moves at the most; the next moves the next. It
 costs gearmand a walk through all functions of the connection for each."""
 
+_FADING = 0.9
+_FORGOTTEN = 0.01
 _SYNCHRONIZE = b"gearhorn-synchronize"
 
 
 class _Turn:
-    """What one connection did since its last turn."""
+    """What one connection does for its functions."""
 
-    __slots__ = ("functions", "leaving", "served", "since")
+    __slots__ = ("functions", "leaving", "served", "since", "used")
 
     def __init__(self, functions: Sequence[bytes]) -> None:
         self.functions = list(functions)
-        """Those that have waited for their turn longest come first."""
+        """Those that were moved longest ago come first."""
         self.leaving: set[bytes] = set()
-        self.served: set[bytes] = set()
         self.since = 0.0
+        """When the turn began; 0 while there is none."""
+        self.served: Counter[bytes] = Counter()
+        """How many jobs each function has had in this turn."""
+        self.used: dict[bytes, float] = {}
+        """And before it, fading."""
+
+    def end(self) -> None:
+        """Every function was empty: nobody is owed anything."""
+        self.since = 0.0
+        self.served.clear()
+        self.used.clear()
+
+    def next(self, now: float) -> None:
+        """Begin the next turn."""
+        self.since = now
+        used = {name: count * _FADING for name, count in self.used.items()}
+        for name, count in self.served.items():
+            used[name] = used.get(name, 0.0) + count
+        self.used = {name: count for name, count in used.items() if count > _FORGOTTEN}
+        self.served.clear()
 
 
 class FairGrabber(Grabber):
@@ -218,14 +239,13 @@ class FairGrabber(Grabber):
         if grabs is not None:
             turn = self._turns[connection]
             if grabs.dry:
-                turn.served.clear()
-                turn.since = 0.0
-            elif jobs and len(self._handlers) > 1:
+                turn.end()
+            elif jobs and len(turn.functions) > 1:
                 turn.served.update([job.function for job in jobs])
                 now = connection.loop.time()
                 if not turn.since:
                     turn.since = now
-                elif now - turn.since > TURN_S and len(turn.served) < len(turn.functions):
+                elif now - turn.since > TURN_S:
                     self._pause(connection)
         self._on_jobs(jobs)
         self._tell_if_settled()
@@ -249,7 +269,7 @@ class FairGrabber(Grabber):
         super()._refill()
 
     def _take_turn(self, connection: Connection, turn: _Turn, held: set[bytes]) -> None:
-        """Register first what has not been served, and leave what is to be left.
+        """Put first what has had the least, and leave what is to be left.
 
         :param held: the functions whose jobs are held.
         """
@@ -259,17 +279,14 @@ class FairGrabber(Grabber):
             turn.leaving.remove(function)
             turn.functions.remove(function)
             self._forget(function)
-        rest = [name for name in turn.functions if name not in turn.served]
-        moved = [name for name in rest if name not in held and name not in turn.leaving][:MAX_MOVED]
-        # The last registered is served first: let it be the one that waited longest.
+        turn.next(connection.loop.time())
+        free = [name for name in turn.functions if name not in held]
+        moved = sorted(free, key=lambda name: turn.used.get(name, 0.0))[:MAX_MOVED]
         for function in reversed(moved):
             packets.append(framing.pack(constants.CANT_DO, function))
             packets.append(framing.pack(constants.CAN_DO, function))
-        served = [name for name in turn.functions if name in turn.served]
-        last = set(moved)
-        turn.functions = [name for name in rest if name not in last] + moved + served
-        turn.served.clear()
-        turn.since = connection.loop.time()
+        is_moved = set(moved)
+        turn.functions = [name for name in turn.functions if name not in is_moved] + moved
         if packets:
             connection.write(b"".join(packets))
 
