@@ -1,0 +1,19 @@
+"""The ledger: all that was asked, answered and received under faults, and what it proves.
+
+``python -m gearhorn.tests.ledger`` runs it (``tools/run-ledger`` installs what it needs first).
+
+==============  =======================================================================
+``record``      what is written down, and where
+``publisher``   the program that publishes, with the client library
+``subscriber``  the program that receives, with the client library
+``registrar``   the program that registers and removes, on bare sockets
+``scene``       these programs, daemons and servers, and the network between them
+``schedule``    which fault comes when, from a seed
+``recovery``    how long it takes until everything works again
+``runner``      a run from start to end
+``membership``  who was certainly subscribed when, and who certainly not
+``checker``     what the record proves
+``durability``  what gearmand itself loses, asked with a bare client
+``soak``        the same programs without faults for long, and what they use up
+==============  =======================================================================
+"""

@@ -1,0 +1,92 @@
+"""The command line of the ledger; ``tools/run-ledger`` installs what it needs first."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from gearhorn.tests.ledger.checker import check
+from gearhorn.tests.ledger.durability import measure
+from gearhorn.tests.ledger.record import read
+from gearhorn.tests.ledger.runner import Runner
+from gearhorn.tests.ledger.scene import Scene
+from gearhorn.tests.ledger.schedule import Schedule
+
+
+def say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="run-ledger",
+        description="Break processes and the network under a running gearhorn, write down what "
+        "was asked, answered and received, and judge it. Ends with 1 if a promise was broken.",
+    )
+    parser.add_argument("--seed", type=int, help="repeat the schedule of a run")
+    parser.add_argument("--faults", type=int, default=240, help="how many (default: 240)")
+    parser.add_argument("--per-round", type=int, default=12, help="how many in a row (default: 12)")
+    parser.add_argument(
+        "--pause", type=float, default=1.0, help="seconds from one to the next (default: 1)"
+    )
+    parser.add_argument(
+        "--recovery", type=float, default=30.0, help="seconds in which all works (default: 30)"
+    )
+    parser.add_argument("--daemons", type=int, default=3)
+    parser.add_argument("--publishers", type=int, default=2)
+    parser.add_argument("--subscribers", type=int, default=3)
+    parser.add_argument(
+        "--queue",
+        choices=["libsqlite3", "builtin"],
+        default="libsqlite3",
+        help="gearmand's; builtin loses all at a restart, which shows what the checker finds",
+    )
+    parser.add_argument("--record", type=Path, help="the directory of the record; it is kept")
+    parser.add_argument("--check", type=Path, help="only judge the record in that directory")
+    parser.add_argument(
+        "--durability",
+        type=int,
+        metavar="KILLS",
+        help="only ask a bare client what gearmand loses when it is killed so often",
+    )
+    return parser.parse_args()
+
+
+def main() -> int:
+    options = parse()
+    if options.durability:
+        say(str(measure(options.durability, options.queue)))
+        return 0
+    if options.check:
+        verdict = check(read(options.check), recovery_limit_s=options.recovery)
+    else:
+        seed = random.randrange(2**31) if options.seed is None else options.seed
+        record = options.record or Path(tempfile.mkdtemp(prefix="gearhorn-ledger-"))
+        record.mkdir(parents=True, exist_ok=True)
+        say(f"seed {seed}; the record is in {record}")
+        started = time.monotonic()
+        scene = Scene(
+            record,
+            daemons=options.daemons,
+            publishers=options.publishers,
+            subscribers=options.subscribers,
+            queue=options.queue,
+        )
+        try:
+            runner = Runner(scene, say, recovery_limit_s=options.recovery, calm_s=5.0)
+            schedule = Schedule(seed, scene.targets, options.pause)
+            verdict = runner.run(schedule, faults=options.faults, per_round=options.per_round)
+        finally:
+            scene.close()
+        say(f"seed {seed}, {time.monotonic() - started:.0f} s")
+    say(str(verdict))
+    return 1 if verdict.violations else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

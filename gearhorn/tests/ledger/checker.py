@@ -1,0 +1,215 @@
+"""What a record proves: what was lost, duplicated or unexpected."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from gearhorn.tests.ledger.membership import NEVER, Key, Span, Spans, memberships
+from gearhorn.tests.ledger.record import (
+    Acknowledged,
+    AnyEntry,
+    Attempt,
+    Ended,
+    FaultBegan,
+    Healed,
+    NotAnswered,
+    Receipt,
+    Recovered,
+    Stored,
+    Unanswered,
+)
+
+
+@dataclasses.dataclass
+class Verdict:
+    """The findings of a run, each a sentence, and its figures."""
+
+    violations: list[str] = dataclasses.field(default_factory=list)
+    faults: Counter[str] = dataclasses.field(default_factory=Counter)
+    published: int = 0
+    acknowledged: int = 0
+    """Messages with a report."""
+    unanswered: int = 0
+    unanswered_but_received: int = 0
+    required: int = 0
+    """Copies that an answered message had to bring, to those who were certainly subscribed."""
+    receipts: int = 0
+    duplicates: int = 0
+    """Receipts of what had been received before, all with a fault in the message's life."""
+    registrations: int = 0
+    recoveries: list[float] = dataclasses.field(default_factory=list)
+    """How long it took after each round of faults until everything worked, in seconds."""
+
+    def __str__(self) -> str:
+        faults = ", ".join(f"{kind} {count}" for kind, count in sorted(self.faults.items()))
+        recoveries = sorted(self.recoveries)
+        lines = [
+            f"faults: {self.faults.total()} ({faults})",
+            f"messages: {self.published} published, {self.acknowledged} acknowledged, "
+            f"{self.unanswered} without an answer, of which {self.unanswered_but_received} arrived",
+            f"copies: {self.receipts} received, {self.required} required, "
+            f"{self.duplicates} duplicates under a fault",
+            f"registrations and removals answered: {self.registrations}",
+        ]
+        if recoveries:
+            lines.append(
+                f"recovery: {recoveries[len(recoveries) // 2]:.1f} s in the median, "
+                f"{recoveries[-1]:.1f} s at the most, of {len(recoveries)} rounds"
+            )
+        lines.append(f"violations: {len(self.violations)}")
+        lines.extend(f"  {violation}" for violation in self.violations)
+        return "\n".join(lines)
+
+
+def check(entries: Sequence[AnyEntry], *, recovery_limit_s: float) -> Verdict:
+    """Judge a record; its entries are in the order of time."""
+    return _Check(entries, recovery_limit_s).verdict()
+
+
+class _Check:
+    def __init__(self, entries: Sequence[AnyEntry], recovery_limit_s: float) -> None:
+        self._entries = entries
+        self._limit_s = recovery_limit_s
+        self._spans = memberships(entries)
+        self._present_by_topic: dict[str, list[tuple[str, list[Span]]]] = {}
+        for (topic, client_id), spans in self._spans.items():
+            named = (client_id, spans.present)
+            self._present_by_topic.setdefault(topic, []).append(named)
+        self._attempts = {e.message: e for e in entries if isinstance(e, Attempt)}
+        self._acknowledged = {e.message: e for e in entries if isinstance(e, Acknowledged)}
+        self._receipts: dict[tuple[str, Key], list[Receipt]] = {}
+        for entry in entries:
+            if isinstance(entry, Receipt):
+                key = (entry.message, (entry.topic, entry.client_id))
+                self._receipts.setdefault(key, []).append(entry)
+        self._troubled = list(_troubled(entries))
+        self._verdict = Verdict()
+
+    def verdict(self) -> Verdict:
+        self._count()
+        self._find_lost()
+        for (message, key), receipts in self._receipts.items():
+            attempt = self._attempts.get(message)
+            if attempt is None:
+                self._violation(f"never sent: {message!r} to {key}")
+            else:
+                self._look_at(attempt, key, receipts)
+        self._find_forgotten()
+        self._judge_recoveries()
+        for entry in self._entries:
+            if isinstance(entry, Ended):
+                self._violation(f"process: {entry.process} {entry.reason}")
+            elif isinstance(entry, (Unanswered, NotAnswered)) and entry.refused:
+                self._violation(f"refused: {entry.by}: {entry.reason}")
+        return self._verdict
+
+    def _violation(self, text: str) -> None:
+        self._verdict.violations.append(text)
+
+    def _count(self) -> None:
+        verdict = self._verdict
+        verdict.faults.update(e.kind for e in self._entries if isinstance(e, FaultBegan))
+        verdict.published = len(self._attempts)
+        verdict.acknowledged = len(self._acknowledged)
+        received = {message for message, _ in self._receipts}
+        unanswered = {e.message for e in self._entries if isinstance(e, Unanswered)}
+        # Those as well whose publisher was killed before it could say.
+        unanswered |= self._attempts.keys() - self._acknowledged.keys()
+        verdict.unanswered = len(unanswered)
+        verdict.unanswered_but_received = len(unanswered & received)
+        verdict.receipts = sum(map(len, self._receipts.values()))
+        verdict.registrations = sum(type(e).__name__ == "Answered" for e in self._entries)
+
+    def _find_lost(self) -> None:
+        for message, answer in self._acknowledged.items():
+            attempt = self._attempts[message]
+            for client_id, present in self._present_by_topic.get(attempt.topic, ()):
+                if client_id in answer.failed or not _covered(present, attempt.at, answer.at):
+                    continue
+                self._verdict.required += 1
+                if (message, (attempt.topic, client_id)) not in self._receipts:
+                    kind = "background" if attempt.background else "foreground"
+                    self._violation(
+                        f"lost: {kind} {message}, acknowledged at {answer.at:.3f}, "
+                        f"to {client_id} of {attempt.topic}"
+                    )
+
+    def _look_at(self, attempt: Attempt, key: Key, receipts: Sequence[Receipt]) -> None:
+        message = attempt.message
+        if key[0] != attempt.topic:
+            self._violation(f"wrong topic: {message} of {attempt.topic} to {key}")
+        if any(receipt.digest != attempt.digest for receipt in receipts):
+            self._violation(f"not intact: {message} to {key}")
+        last = receipts[-1].at
+        if receipts[0].at < attempt.at:
+            self._violation(f"before it was sent: {message} to {key}")
+        if len(receipts) > 1:
+            self._verdict.duplicates += len(receipts) - 1
+            if not self._is_troubled(attempt.at, last):
+                self._violation(f"twice without a fault: {message} to {key} until {last:.3f}")
+        # Without a fault the list that counts was read before the answer; with one, a second
+        # run of it may read the list until the copy is there.
+        answer = self._acknowledged.get(message)
+        end = last
+        if answer is not None and not self._is_troubled(attempt.at, answer.at):
+            end = answer.at
+        spans = self._spans.get(key, NEVER)
+        if _covered(spans.absent, attempt.at, end):
+            self._violation(f"not subscribed: {message} of {attempt.at:.3f} to {key}")
+
+    def _find_forgotten(self) -> None:
+        for entry in self._entries:
+            if not isinstance(entry, Stored):
+                continue
+            for (topic, client_id), spans in self._spans.items():
+                stored = client_id in entry.members.get(topic, ())
+                if not stored and _covered(spans.present, entry.began, entry.at):
+                    self._violation(f"forgotten: {client_id} of {topic} at {entry.at:.3f}")
+                if stored and _covered(spans.absent, entry.began, entry.at):
+                    self._violation(f"not removed: {client_id} of {topic} at {entry.at:.3f}")
+
+    def _judge_recoveries(self) -> None:
+        healed: Healed | None = None
+        for entry in self._entries:
+            if isinstance(entry, Healed):
+                healed = entry
+            elif isinstance(entry, Recovered) and healed is not None:
+                took = entry.at - healed.at
+                self._verdict.recoveries.append(took)
+                if entry.missing or took > self._limit_s:
+                    what = ", ".join(entry.missing)
+                    self._violation(
+                        f"not recovered: round {entry.round} after {took:.1f} s: {what}"
+                    )
+
+    def _is_troubled(self, start: float, end: float) -> bool:
+        return any(start <= span.end and span.start <= end for span in self._troubled)
+
+
+def missing_copies(entries: Sequence[AnyEntry]) -> list[str]:
+    """What was not received yet of what has to be."""
+    found = check(entries, recovery_limit_s=math.inf).violations
+    return [violation for violation in found if violation.startswith("lost")]
+
+
+def _troubled(entries: Iterable[AnyEntry]) -> Iterable[Span]:
+    """From the first fault of each round until everything worked again."""
+    start: float | None = None
+    for entry in entries:
+        if isinstance(entry, FaultBegan) and start is None:
+            start = entry.at
+        elif isinstance(entry, Recovered) and start is not None:
+            yield Span(start, entry.at)
+            start = None
+    if start is not None:
+        yield Span(start, math.inf)
+
+
+def _covered(spans: Sequence[Span], start: float, end: float) -> bool:
+    return any(span.covers(start, end) for span in spans)
+
+
+__all__ = ["Spans", "Verdict", "check", "missing_copies"]

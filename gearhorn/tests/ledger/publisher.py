@@ -1,0 +1,80 @@
+"""Publishes to each topic, one message after the other, and writes down how it went."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import itertools
+import os
+import random
+import signal
+from pathlib import Path
+
+from gearhorn import errors
+from gearhorn.client.async_publisher import AsyncPublisher
+from gearhorn.tests.ledger.actor import PublisherPart, part
+from gearhorn.tests.ledger.record import Acknowledged, Attempt, Unanswered, Writer, now
+
+_SIZES = (0, 20, 200, 2_000, 20_000)
+
+
+class Publisher:
+    """One run of the program."""
+
+    def __init__(self, part: PublisherPart) -> None:
+        self._part = part
+        self._writer = Writer(Path(part.record))
+        # Each start has message ids of its own.
+        self._prefix = f"{part.name}.{os.urandom(4).hex()}"
+        self._numbers = itertools.count()
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """Publish until SIGTERM."""
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._stopping.set)
+        async with AsyncPublisher(self._part.servers, timeout=self._part.patience) as publisher:
+            await asyncio.gather(*[self._serve(publisher, topic) for topic in self._part.topics])
+
+    async def _serve(self, publisher: AsyncPublisher, topic: str) -> None:
+        while not self._stopping.is_set():
+            await self._publish(publisher, topic)
+            pause = random.uniform(0, 2 * self._part.pause)
+            try:
+                await asyncio.wait_for(self._stopping.wait(), pause)
+            except asyncio.TimeoutError:
+                pass
+
+    async def _publish(self, publisher: AsyncPublisher, topic: str) -> None:
+        name = self._part.name
+        message = f"{self._prefix}.{next(self._numbers)}"
+        # Every byte value, so that whatever cuts or converts is seen.
+        payload = message.encode() + b"\n" + os.urandom(random.choice(_SIZES))
+        background = random.random() >= self._part.foreground
+        digest = hashlib.sha1(payload).hexdigest()
+        self._writer.write(
+            Attempt(
+                at=now(),
+                by=name,
+                message=message,
+                topic=topic,
+                digest=digest,
+                background=background,
+            )
+        )
+        failed: list[str] = []
+        try:
+            await publisher.publish(topic, payload, background=background)
+        except errors.PartialFailure as error:
+            failed = sorted(error.report.failed)
+        except errors.GearhornError as error:
+            reason = f"{type(error).__name__}: {error}"
+            refused = isinstance(error, errors.RequestError)
+            self._writer.write(
+                Unanswered(at=now(), by=name, message=message, reason=reason, refused=refused)
+            )
+            return
+        self._writer.write(Acknowledged(at=now(), by=name, message=message, failed=failed))
+
+
+if __name__ == "__main__":
+    asyncio.run(Publisher(part(PublisherPart)).run())

@@ -1,0 +1,175 @@
+"""A run: rounds of faults, each with the recovery from it and a calm after it."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import time
+from collections.abc import Callable
+
+import redis.asyncio
+
+from gearhorn.tests.ledger.checker import Verdict, check, missing_copies
+from gearhorn.tests.ledger.record import (
+    AnyEntry,
+    Ended,
+    FaultBegan,
+    FaultEnded,
+    Healed,
+    Reader,
+    Recovered,
+    Stored,
+    Writer,
+    now,
+)
+from gearhorn.tests.ledger.recovery import Recovery
+from gearhorn.tests.ledger.scene import KEY_PREFIX, Scene
+from gearhorn.tests.ledger.schedule import Fault, Schedule
+
+_BY = "runner"
+_NEVER_LOGGED = ("Traceback (most recent call last)", "unexpected error")
+_INTERVAL_S = 0.05
+
+Say = Callable[[str], object]
+
+
+class Runner:
+    """Runs a scene.
+
+    :param say: takes lines for people.
+    :param recovery_limit_s: how long everything may take to work again after the last fault
+        of a round.
+    :param calm_s: how long nothing happens after that; messages of this time must not arrive
+        twice.
+    """
+
+    def __init__(self, scene: Scene, say: Say, *, recovery_limit_s: float, calm_s: float) -> None:
+        self._scene = scene
+        self._say = say
+        self._limit_s = recovery_limit_s
+        self._calm_s = calm_s
+        self._writer = Writer(scene.record / "runner.jsonl")
+        self._reader = Reader(scene.record)
+        self._entries: list[AnyEntry] = []
+        self._down: set[str] = set()
+        """The processes that a fault has ended."""
+
+    def run(self, schedule: Schedule, *, faults: int, per_round: int) -> Verdict:
+        """Have so many faults, and judge what came of them."""
+        started = now()
+        missing = self._recover(started)
+        if missing:
+            raise AssertionError(f"it does not work without faults either: {missing}")
+        self._say(f"everything works after {now() - started:.1f} s")
+        for number in range(-(-faults // per_round)):
+            self._fail(schedule.round(min(per_round, faults - number * per_round)))
+            healed = now()
+            self._writer.write(Healed(at=healed, by=_BY, round=number))
+            missing = self._recover(healed)
+            self._writer.write(Recovered(at=now(), by=_BY, round=number, missing=missing))
+            self._say(f"round {number}: works after {now() - healed:.1f} s {missing or ''}")
+            self._write_store_down()
+            self._wait(self._calm_s)
+        return self._finish()
+
+    def _fail(self, faults: list[Fault]) -> None:
+        """Have the faults begin and end when it is their time."""
+        started = now()
+        due: list[tuple[float, int, bool, Fault]] = []
+        for fault in faults:
+            heapq.heappush(due, (fault.begins, fault.number, True, fault))
+            heapq.heappush(due, (fault.ends, fault.number, False, fault))
+        while due:
+            at, number, begins, fault = heapq.heappop(due)
+            self._wait(started + at - now())
+            if begins:
+                self._say(
+                    f"  {at:5.1f} {fault.kind} {fault.target} for {fault.ends - at:.1f} s"
+                    f"{f' after {fault.after_bytes} bytes' if 't' in fault.kind[:2] else ''}"
+                )
+                if fault.kind in ("kill", "restart"):
+                    self._down.add(fault.target)
+                self._writer.write(
+                    FaultBegan(
+                        at=now(), by=_BY, number=number, kind=fault.kind, target=fault.target
+                    )
+                )
+                self._scene.begin(fault)
+            else:
+                self._scene.end(fault)
+                self._down.discard(fault.target)
+                self._writer.write(FaultEnded(at=now(), by=_BY, number=number))
+                if fault.target == "redis":
+                    self._write_store_down()
+
+    def _recover(self, since: float) -> list[str]:
+        """Wait until everything works, or the time is up; what does not work."""
+        scene = self._scene
+        recovery = Recovery(since, scene.publishers, scene.topics, scene.standing)
+        recovery.feed([entry for entry in self._entries if entry.at > since])
+        deadline = now() + self._limit_s
+        while recovery.missing and now() < deadline:
+            recovery.feed(self._look())
+            time.sleep(_INTERVAL_S)
+        return recovery.missing
+
+    def _wait(self, seconds: float) -> None:
+        deadline = now() + seconds
+        while (left := deadline - now()) > 0:
+            self._look()
+            time.sleep(min(_INTERVAL_S, left))
+
+    def _look(self) -> list[AnyEntry]:
+        """What is new in the record; and whether a process has ended by itself."""
+        for name, process in self._scene.processes.items():
+            if name not in self._down and process.exit_code is not None:
+                self._ended(name, f"ended with {process.exit_code}")
+                self._scene.start(process)
+        new = self._reader.new()
+        self._entries += new
+        return new
+
+    def _ended(self, name: str, reason: str) -> None:
+        self._writer.write(Ended(at=now(), by=_BY, process=name, reason=reason))
+
+    def _write_store_down(self) -> None:
+        began = now()
+        members = asyncio.run(self._members())
+        self._writer.write(Stored(at=now(), by=_BY, began=began, members=members))
+
+    async def _members(self) -> dict[str, list[str]]:
+        # Not through the package, which could be wrong in the same way twice.
+        async with redis.asyncio.Redis(
+            port=self._scene.redis.port, decode_responses=True
+        ) as client:
+            return {
+                topic: sorted(map(str, await client.smembers(f"{KEY_PREFIX}topic:{topic}")))
+                for topic in self._scene.topics
+            }
+
+    def _finish(self) -> Verdict:
+        """Stop asking, let everything arrive, and judge."""
+        scene = self._scene
+        asking = [*scene.publishers, "registrar"]
+        self._down.update(asking)
+        for name in asking:
+            scene.processes[name].terminate()
+        for name in asking:
+            scene.processes[name].wait(60.0)
+        deadline = now() + self._limit_s
+        received = -1
+        while now() < deadline:
+            # Another look after the last has come: there may be one too many.
+            self._wait(2.0)
+            if len(self._entries) == received and not missing_copies(self._entries):
+                break
+            received = len(self._entries)
+        self._write_store_down()
+        for name, process in scene.processes.items():
+            for text in _NEVER_LOGGED:
+                if name.startswith(("daemon", *asking, "subscriber")) and text in process.log:
+                    self._ended(name, f"logged {text!r}")
+        self._look()
+        return check(
+            sorted(self._entries, key=lambda entry: entry.at), recovery_limit_s=self._limit_s
+        )

@@ -1,0 +1,257 @@
+"""The processes of a run, and the network between them.
+
+.. code-block:: none
+
+    publishers, registrar, subscribers ──net-client-N──▶ gearmand-N ◀──net-daemon-N── daemons
+                                                           redis ◀──net-store-M── daemon-M
+
+Each arrow is a proxy. All daemons reach a job server under the same name, as they must.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from gearhorn.tests.ledger.actor import Actor, PublisherPart, RegistrarPart, SubscriberPart
+from gearhorn.tests.ledger.schedule import Fault
+from gearhorn.tests.proxy import Proxy
+from gearhorn.tests.servers import Daemon, Gearmand, Process, Redis
+
+KEY_PREFIX = "ledger:"
+DAEMON_OPTIONS: dict[str, Any] = {
+    # Short, so that a freeze outlasts them and a run has many of all cases.
+    "matchmaking.cache_ttl": 2,
+    "matchmaking.daemon_ttl": 6,
+    "gearman.liveness_interval": 2,
+    "gearman.liveness_timeout": 2,
+    "gearman.reconnect_max": 1,
+    "store.timeout": 1,
+    "fanout.timeout": 10,
+    "service.drain_timeout": 3,
+}
+
+
+class LedgerProxy(Proxy):
+    """A proxy that can forget what it was told."""
+
+    def heal(self) -> None:
+        """Let everything flow, and arm nothing any more."""
+        self._budget = None
+        self._request_budget = None
+        self.delay_s = 0.0
+        self.mend()
+
+    def begin(self, fault: Fault) -> None:
+        if fault.kind == "cut":
+            self.cut()
+        elif fault.kind == "reset":
+            self.reset()
+        elif fault.kind == "stall":
+            self.stall()
+        elif fault.kind == "delay":
+            self.delay_s = 0.2
+        elif fault.kind == "truncate":
+            self.truncate(fault.after_bytes)
+        else:
+            self.stall_after(fault.after_bytes)
+
+
+def queue_arguments(queue: str, file: Path) -> tuple[str, ...]:
+    """The arguments of a gearmand that keeps its queue in memory or in SQLite."""
+    if queue == "builtin":
+        return ()
+    return ("--queue-type=libsqlite3", f"--libsqlite3-db={file}")
+
+
+def scratch() -> Path:
+    """A directory in memory, if there is one.
+
+    SIGKILL takes nothing from a process that it has given to the kernel, and a disk that is
+    shared with others writes so slowly that it would be the subject.
+    """
+    memory = Path("/dev/shm")
+    parent = str(memory) if memory.is_dir() else None
+    return Path(tempfile.mkdtemp(prefix="gearhorn-ledger-", dir=parent))
+
+
+class Scene:
+    """All that runs.
+
+    :param record: the directory that everybody appends to, and that takes the logs.
+    :param queue: ``libsqlite3`` or ``builtin``.
+    """
+
+    def __init__(
+        self,
+        record: Path,
+        *,
+        topics: int = 3,
+        daemons: int = 3,
+        publishers: int = 2,
+        subscribers: int = 3,
+        passing: int = 25,
+        pause: float = 0.15,
+        queue: str = "libsqlite3",
+        daemon_options: dict[str, Any] | None = None,
+    ) -> None:
+        self.record = record
+        self.topics = [f"topic{number}" for number in range(topics)]
+        self.publishers = [f"publisher-{number}" for number in range(publishers)]
+        self.standing = [f"s{number}" for number in range(subscribers)]
+        self.processes: dict[str, Process] = {}
+        self.proxies: dict[str, LedgerProxy] = {}
+        self._stack = contextlib.ExitStack()
+        self._scratch = scratch()
+        self._stack.callback(shutil.rmtree, self._scratch, ignore_errors=True)
+        # Theirs too, so that their files fill no disk.
+        self._daemon_options = {**DAEMON_OPTIONS, **(daemon_options or {})}
+        try:
+            self._add_servers(queue)
+            for number in range(daemons):
+                self._add_daemon(number)
+            for number, name in enumerate(self.publishers):
+                self._add_publisher(name, pause * (number + 1))
+            for number in range(subscribers):
+                self._add_subscriber(number, passing)
+            self._add_registrar(passing, pause)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def gearmands(self) -> list[Gearmand]:
+        return [p for p in self.processes.values() if isinstance(p, Gearmand)]
+
+    @property
+    def redis(self) -> Redis:
+        redis = self.processes["redis"]
+        assert isinstance(redis, Redis)
+        return redis
+
+    @property
+    def targets(self) -> dict[str, float]:
+        """What faults may hit, and how often."""
+        weights = {"daemon": 2.0, "gearmand": 1.5, "redis": 3.0, "publisher": 0.5}
+        return {
+            name: weights.get(name.partition("-")[0], 1.0)
+            for name in (*self.processes, *self.proxies)
+            # It knows what it was answered, and is the one to judge by.
+            if name != "registrar"
+        }
+
+    def close(self) -> None:
+        """End everything; the logs stay in the record."""
+        for name, process in self.processes.items():
+            if process.log:
+                (self.record / f"{name}.log").write_text(process.log)
+        self._stack.close()
+
+    # Faults.
+
+    def begin(self, fault: Fault) -> None:
+        if fault.target in self.proxies:
+            self.proxies[fault.target].begin(fault)
+            return
+        process = self.processes[fault.target]
+        if process.exit_code is not None:
+            return
+        if fault.kind == "kill":
+            process.kill()
+        elif fault.kind == "freeze":
+            process.pause()
+        else:
+            process.terminate()
+
+    def end(self, fault: Fault) -> None:
+        if fault.target in self.proxies:
+            self.proxies[fault.target].heal()
+            return
+        process = self.processes[fault.target]
+        if fault.kind == "freeze" and process.exit_code is None:
+            process.resume()
+            return
+        if fault.kind == "restart":
+            process.wait()
+        self.start(process)
+
+    def start(self, process: Process) -> None:
+        """Start it, and wait for no more than itself."""
+        if isinstance(process, Daemon):
+            process.start(wait_ready=False)
+        else:
+            process.start()
+
+    # Making it.
+
+    def _add(self, name: str, process: Process) -> None:
+        self._stack.callback(process.close)
+        self.processes[name] = process
+        self.start(process)
+
+    def _between(self, name: str, port: int) -> str:
+        """The address of a new proxy."""
+        proxy = LedgerProxy(port)
+        self._stack.callback(proxy.close)
+        self.proxies[name] = proxy
+        return proxy.address
+
+    def _add_servers(self, queue: str) -> None:
+        self._add("redis", Redis(appendonly="yes", appendfsync="always"))
+        self._for_clients, self._for_daemons = [], []
+        for number in range(2):
+            file = self._scratch / f"queue-{number}.db"
+            server = Gearmand(*queue_arguments(queue, file))
+            self._add(f"gearmand-{number}", server)
+            self._for_clients.append(self._between(f"net-client-{number}", server.port))
+            self._for_daemons.append(self._between(f"net-daemon-{number}", server.port))
+
+    def _add_daemon(self, number: int) -> None:
+        store = self._between(f"net-store-{number}", self.redis.port)
+        options = {
+            "gearman.worker_id": f"daemon-{number}",
+            "gearman.servers": self._for_daemons,
+            "store.url": f"redis://{store}/0",
+            "store.key_prefix": KEY_PREFIX,
+            **self._daemon_options,
+        }
+        self._add(f"daemon-{number}", Daemon(options))
+
+    def _part(self, name: str) -> dict[str, Any]:
+        return {
+            "name": name,
+            "record": str(self.record / f"{name}.jsonl"),
+            "servers": self._for_clients,
+            "topics": self.topics,
+        }
+
+    def _add_publisher(self, name: str, pause: float) -> None:
+        part = PublisherPart(**self._part(name), pause=pause, foreground=0.2, patience=10.0)
+        self._add(name, Actor("publisher", part))
+
+    def _add_subscriber(self, number: int, passing: int) -> None:
+        name = f"subscriber-{number}"
+        names = [self.standing[number], *self._passing(self.standing[number], passing)]
+        self._add(name, Actor("subscriber", SubscriberPart(**self._part(name), client_ids=names)))
+
+    def _add_registrar(self, passing: int, pause: float) -> None:
+        name = "registrar"
+        names = [one for who in self.standing for one in self._passing(who, passing)]
+        part = RegistrarPart(
+            **self._part(name),
+            standing=self.standing,
+            passing=names,
+            at_once=4,
+            ttl=6.0,
+            pause=2 * pause,
+            patience=10.0,
+        )
+        self._add(name, Actor("registrar", part))
+
+    @staticmethod
+    def _passing(standing: str, count: int) -> Iterator[str]:
+        return (f"{standing}-{number}" for number in range(count))

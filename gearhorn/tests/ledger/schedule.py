@@ -1,0 +1,86 @@
+"""Which fault comes when: drawn from a seed, and the same for the same seed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+LASTS: Mapping[str, tuple[float, float]] = {
+    # To a process. A freeze is shorter or longer than cache_ttl and daemon_ttl.
+    "kill": (0.1, 3.0),
+    "freeze": (0.2, 8.0),
+    "restart": (0.1, 2.0),
+    # To the network.
+    "cut": (0.1, 3.0),
+    "reset": (0.0, 0.5),
+    "stall": (0.2, 5.0),
+    "delay": (0.5, 4.0),
+    "truncate": (0.5, 3.0),
+    "stall in a request": (0.5, 4.0),
+}
+"""Each kind of fault, and for how many seconds it lasts."""
+TO_PROCESSES = ("kill", "freeze", "restart")
+TO_NETWORK = tuple(kind for kind in LASTS if kind not in TO_PROCESSES)
+MAX_BYTES = 3_000
+"""After how many bytes at the most a connection is truncated, or stalls."""
+
+
+class Fault(NamedTuple):
+    """One fault of a round. Times are in seconds from the start of the round."""
+
+    number: int
+    begins: float
+    ends: float
+    kind: str
+    target: str
+    after_bytes: int
+
+
+def kinds_of(target: str) -> Sequence[str]:
+    """What can be done to a target; those of the network begin with ``net``."""
+    if target.startswith("net"):
+        return TO_NETWORK
+    if target.startswith("publisher"):
+        return ("kill", "freeze")
+    return TO_PROCESSES
+
+
+class Schedule:
+    """Draws rounds of faults.
+
+    :param targets: what can be hit, and how often in proportion to the others.
+    :param pause: how long after one fault the next begins, on the average, in seconds.
+    """
+
+    def __init__(self, seed: int, targets: Mapping[str, float], pause: float) -> None:
+        # By value, so that a run of other length has the same beginning.
+        self._random = random.Random(seed)
+        self._targets = targets
+        self._pause = pause
+        self._count = 0
+        self._untried = [(target, kind) for target in targets for kind in kinds_of(target)]
+        self._random.shuffle(self._untried)
+
+    def round(self, count: int) -> list[Fault]:
+        """The next faults, by when they begin; none hits a target that is not whole again."""
+        busy: dict[str, float] = {}
+        faults: list[Fault] = []
+        begins = 0.0
+        while len(faults) < count:
+            begins += self._random.expovariate(1 / self._pause)
+            target, kind = self._draw()
+            begins = max(begins, busy.get(target, 0.0))
+            ends = begins + self._random.uniform(*LASTS[kind])
+            busy[target] = ends
+            after = int(self._random.triangular(0, MAX_BYTES, 0))
+            faults.append(Fault(self._count, begins, ends, kind, target, after))
+            self._count += 1
+        return faults
+
+    def _draw(self) -> tuple[str, str]:
+        # Half of them are what was not tried yet, so that everything is.
+        if self._untried and self._random.random() < 0.5:
+            return self._untried.pop()
+        (target,) = self._random.choices(list(self._targets), list(self._targets.values()))
+        return target, self._random.choice(kinds_of(target))
