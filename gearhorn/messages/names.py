@@ -1,0 +1,124 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""The rule for names and numbers, and the limits."""
+
+import math
+import re
+from typing import Literal
+
+from gearhorn import errors
+
+MAX_QUEUE_BYTES = 512
+"""Gearman has 64 KiB for a function name; status lines stay readable at this."""
+
+MAX_UNIQUE_BYTES = 48
+"""gearmand cuts a unique at 64 bytes; the rest is room for the daemon's suffix."""
+
+MAX_SECONDS = 10 * 365 * 86400
+"""The longest ttl and timeout, in seconds."""
+
+PRIORITIES = ("high", "normal", "low")
+
+Priority = Literal["high", "normal", "low"]
+
+TYPE_NAMES = {str: "a string", float: "a number", int: "an integer"}
+
+_control_character = re.compile(r"[\x00-\x1f\x7f-\x9f]").search
+
+
+def queue_name(topic: str, client_id: str) -> str:
+    """The Gearman function in which a subscriber receives a topic."""
+    return f"{topic}_{client_id}"
+
+
+def topics_of(queue: str) -> list[str]:
+    """The topics that a queue can belong to: it may be cut at each ``_``."""
+    return [queue[:i] for i in range(1, len(queue) - 1) if queue[i] == "_"]
+
+
+def _check_name(name: str, what: str, error: type[errors.RequestError]) -> None:
+    if not name:
+        raise error(f"{what} must not be empty")
+    if _control_character(name):
+        raise error(f"{what} must not hold a control character")
+    try:
+        size = len(name) if name.isascii() else len(name.encode())
+    except UnicodeEncodeError:
+        raise error(f"{what} must be Unicode text") from None
+    # A topic this long leaves no room for "_" and one byte of client_id.
+    if size > MAX_QUEUE_BYTES - 2:
+        raise errors.NameTooLong(
+            f"{what} has {size} bytes; a queue name, topic and client_id "
+            f"joined by _, may have {MAX_QUEUE_BYTES}"
+        )
+
+
+def check_topic(topic: str) -> None:
+    """Refuse what cannot be a topic.
+
+    :raises InvalidTopic, NameTooLong: with the reason.
+    """
+    _check_name(topic, "topic", errors.InvalidTopic)
+
+
+def check_subscription(topic: str, client_id: str) -> None:
+    """Refuse what cannot be a subscription.
+
+    :raises InvalidTopic, InvalidClientId, NameTooLong: with the reason.
+    """
+    check_topic(topic)
+    _check_name(client_id, "client_id", errors.InvalidClientId)
+    size = len(queue_name(topic, client_id).encode())
+    if size > MAX_QUEUE_BYTES:
+        raise errors.NameTooLong(
+            f"the queue name, topic and client_id joined by _, has {size} "
+            f"bytes; it may have {MAX_QUEUE_BYTES}"
+        )
+
+
+def check_unique(unique: str) -> None:
+    """Refuse what Gearman cannot coalesce on.
+
+    :raises InvalidUnique: with the reason.
+    """
+    if unique == "-":
+        # gearmand reads it as "coalesce on the payload".
+        raise errors.InvalidUnique('unique must not be "-"')
+    if _control_character(unique):
+        raise errors.InvalidUnique("unique must not hold a control character")
+    try:
+        size = len(unique.encode())
+    except UnicodeEncodeError:
+        raise errors.InvalidUnique("unique must be Unicode text") from None
+    if not 1 <= size <= MAX_UNIQUE_BYTES:
+        raise errors.InvalidUnique(f"unique has {size} bytes; it may have 1 to {MAX_UNIQUE_BYTES}")
+
+
+def check_seconds(seconds: float, what: str) -> None:
+    """Refuse what is no duration.
+
+    :raises InvalidSeconds: with the reason.
+    """
+    if not (0 < seconds <= MAX_SECONDS) or math.isnan(seconds):
+        raise errors.InvalidSeconds(f"{what} must be above 0 and at most {MAX_SECONDS} seconds")
+
+
+def check_type(value: object, what: str, kind: type, *, optional: bool = False) -> None:
+    """Refuse a value of another type than a request's key takes.
+
+    :raises WrongType: with the reason.
+    """
+    if optional and value is None:
+        return
+    sound = isinstance(value, (int, float) if kind is float else kind)
+    if not sound or isinstance(value, bool):
+        raise errors.WrongType(f"{what} must be {TYPE_NAMES[kind]}")

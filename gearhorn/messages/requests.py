@@ -1,0 +1,166 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""The requests that change something or are fanned out."""
+
+import base64
+import binascii
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from gearhorn import errors
+from gearhorn.messages.names import (
+    PRIORITIES,
+    check_seconds,
+    check_subscription,
+    check_topic,
+    check_type,
+    check_unique,
+)
+from gearhorn.messages.values import NOT_GIVEN, RAW_TRUE, encode_payload, truth
+
+
+class Request(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """What every request shares."""
+
+    def encode(self) -> bytes:
+        """The request as JSON, without what is left at its default."""
+        return msgspec.json.encode(self)
+
+
+class Register(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Adds a subscriber; with ``ttl`` (seconds) for that long only."""
+
+    topic: str
+    client_id: str
+    ttl: float | None = None
+
+    def __post_init__(self) -> None:
+        check_subscription(self.topic, self.client_id)
+        if self.ttl is not None:
+            check_seconds(self.ttl, "ttl")
+
+
+class Unregister(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Removes a subscriber."""
+
+    topic: str
+    client_id: str
+
+    def __post_init__(self) -> None:
+        check_subscription(self.topic, self.client_id)
+
+
+class Notice(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Tells a daemon to drop its cached list of a topic's subscribers."""
+
+    topic: str
+
+    def __post_init__(self) -> None:
+        check_topic(self.topic)
+
+
+_decode_text = msgspec.json.Decoder(str).decode
+
+
+class FanOut(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Sends the payload to every subscriber of the topic.
+
+    ``payload`` is kept as it stands in the request, since a value that is no
+    string is sent byte for byte; :meth:`payload_bytes` is what receivers get.
+    """
+
+    topic: str
+    payload: Raw
+    unique: str | None = None
+    background: Raw = NOT_GIVEN
+    timeout: float | None = None
+    priority: str | None = None
+    gather: Raw = NOT_GIVEN
+    encoding: str | None = None
+    always_report: Raw = NOT_GIVEN
+
+    def __post_init__(self) -> None:
+        check_topic(self.topic)
+        if self.unique is not None:
+            check_unique(self.unique)
+        if self.timeout is not None:
+            check_seconds(self.timeout, "timeout")
+        if self.priority is not None and self.priority not in PRIORITIES:
+            raise errors.InvalidPriority(f"priority must be one of {', '.join(PRIORITIES)}")
+        if self.encoding is not None and self.encoding != "base64":
+            raise errors.InvalidEncoding("encoding must be base64, or be left out")
+        if truth(self.background):
+            if self.timeout is not None:
+                raise errors.BackgroundConflict(
+                    "timeout goes with a foreground fan-out: a background "
+                    "one does not wait for receivers"
+                )
+            if truth(self.gather):
+                raise errors.BackgroundConflict(
+                    "gather goes with a foreground fan-out: a background "
+                    "one does not wait for receivers"
+                )
+
+    @classmethod
+    def of(
+        cls,
+        topic: str,
+        payload: Any,
+        *,
+        unique: str | None = None,
+        background: bool = False,
+        timeout: float | None = None,
+        priority: str | None = None,
+        gather: bool = False,
+    ) -> "FanOut":
+        """A request that brings ``payload`` to its receivers.
+
+        :param payload: bytes or a string as they are, anything else as JSON.
+        :raises RequestError: the daemon would refuse the request.
+        """
+        for value, what in ((topic, "topic"), (unique, "unique"), (priority, "priority")):
+            check_type(value, what, str, optional=what != "topic")
+        check_type(timeout, "timeout", float, optional=True)
+        raw, encoding = encode_payload(payload)
+        return cls(
+            topic=topic,
+            payload=raw,
+            unique=unique,
+            background=RAW_TRUE if background else NOT_GIVEN,
+            timeout=timeout,
+            priority=priority,
+            gather=RAW_TRUE if gather else NOT_GIVEN,
+            encoding=encoding,
+        )
+
+    def payload_bytes(self) -> bytes:
+        """What each receiver gets.
+
+        :raises InvalidPayload: the payload is not as ``encoding`` says.
+        """
+        raw = bytes(self.payload)
+        if not raw.startswith(b'"'):
+            if self.encoding is not None:
+                raise errors.InvalidPayload("payload must be a string when encoding is base64")
+            return raw
+        text = _decode_text(raw).encode()
+        if self.encoding is None:
+            return text
+        try:
+            # Python lets padding pass that completes nothing, and each version other padding.
+            if len(text) % 4 or text.endswith(b"==="):
+                raise binascii.Error("incorrect padding")
+            return base64.b64decode(text, validate=True)
+        except binascii.Error as error:
+            raise errors.InvalidPayload(f"payload is not base64: {error}") from None

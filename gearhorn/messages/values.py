@@ -1,0 +1,75 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""JSON values: which count as true, and how a payload is written."""
+
+import base64
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from gearhorn import errors
+
+NOT_GIVEN = Raw()
+
+RAW_TRUE = Raw(b"true")
+
+_FALSE = frozenset((b"", b"false", b"null", b'""'))
+
+_TRUE = frozenset((b"true", b"1"))
+
+
+def truth(value: Raw) -> bool:
+    """Whether a JSON value counts as true.
+
+    All do but false, 0, "", null, [] and {}; one that was left out is false.
+    """
+    text = bytes(value)
+    if text in _TRUE:
+        return True
+    if text in _FALSE:
+        return False
+    if text[0] in b"[{":
+        return bool(text[1:-1].strip())
+    if text[0] == ord('"'):
+        return True
+    return float(text) != 0
+
+
+def encode_value(value: Any) -> bytes:
+    """``value`` as bytes: bytes and strings as they are, anything else as JSON.
+
+    :raises InvalidPayload: it cannot be written so.
+    """
+    if isinstance(value, bytes):
+        return value
+    try:
+        if isinstance(value, str):
+            return value.encode()
+        if isinstance(value, (bytearray, memoryview)):
+            return bytes(value)
+        return msgspec.json.encode(value)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise errors.InvalidPayload(f"a payload must be bytes, text or JSON: {error}") from None
+
+
+def encode_payload(payload: Any) -> tuple[Raw, str | None]:
+    """The payload as it stands in a request, and its encoding."""
+    data = encode_value(payload)
+    is_json = not isinstance(payload, (str, bytes, bytearray, memoryview))
+    # A JSON string, as a date makes one, would reach receivers without its quotes.
+    if is_json and not data.startswith(b'"'):
+        return Raw(data), None
+    try:
+        return Raw(msgspec.json.encode(data.decode())), None
+    except UnicodeDecodeError:
+        return Raw(b'"%s"' % base64.b64encode(data)), "base64"
