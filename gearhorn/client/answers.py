@@ -36,7 +36,7 @@ def fan_out_report(answer: Answer) -> messages.FanOutReport:
     try:
         report = _decode_report(answer.data)
     except msgspec.DecodeError:
-        raise _refusal(answer) from None
+        raise refusal(answer.data) from None
     if answer.completed:
         return report
     raise _partial_failure(report)
@@ -53,7 +53,7 @@ def subscription(answer: Answer) -> messages.Subscription:
             return _decode_subscription(answer.data)
         except msgspec.DecodeError:
             pass
-    raise _refusal(answer)
+    raise refusal(answer.data)
 
 
 def _partial_failure(report: messages.FanOutReport) -> errors.PartialFailure:
@@ -67,18 +67,19 @@ def _partial_failure(report: messages.FanOutReport) -> errors.PartialFailure:
     return error
 
 
-def _refusal(answer: Answer) -> errors.GearhornError:
+def refusal(data: bytes) -> errors.GearhornError:
+    """The error that a daemon's refusal stands for."""
     try:
-        refusal = _decode_refusal(answer.data)
+        refused = _decode_refusal(data)
     except msgspec.DecodeError:
         return errors.BadAnswer(
             "the job ended without a report that can be read: is it a daemon that does it?"
         )
-    kind = _classes().get(refusal.error, errors.RequestError)
-    error = kind(refusal.message)
+    kind = _classes().get(refused.error, errors.RequestError)
+    error = kind(refused.message)
     # As given, also where a newer daemon has codes unknown here.
-    error.code = refusal.error
-    error.report = refusal
+    error.code = refused.error
+    error.report = refused
     return error
 
 

@@ -262,10 +262,6 @@ class FairGrabber(Grabber):
                 grabs.paused = False
                 # A job may have come while its function was taken back.
                 grabs.dry = False
-        if len(self._grabs) > 1:
-            # The next server first, or a small window would be the first's.
-            connection = next(iter(self._grabs))
-            self._grabs[connection] = self._grabs.pop(connection)
         super()._refill()
 
     def _take_turn(self, connection: Connection, turn: _Turn, held: set[bytes]) -> None:

@@ -269,6 +269,10 @@ class Grabber(LoopClient, gear.Worker):
         self._refill_due = False
         if not self._grabbing:
             return
+        if len(self._grabs) > 1:
+            # The next server first, or a small window would be the first's.
+            connection = next(iter(self._grabs))
+            self._grabs[connection] = self._grabs.pop(connection)
         for connection, grabs in self._grabs.items():
             if not grabs.dry and not grabs.paused and not connection.congested:
                 wanted = min(grabs.target - grabs.outstanding, self._room())

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from gearhorn import errors, messages
+from gearhorn.client.answers import refusal
 from gearhorn.messages import DaemonRow, Page, Query, StatusRow, SubscriberRow, TopicRow
 from gearhorn.wire import admin
 from gearhorn.wire.admin import QueueState
@@ -173,19 +174,3 @@ def total(found: Mapping[Server, Mapping[str, QueueState]], function: str) -> Qu
 
 
 _NONE = QueueState(0, 0, 0)
-
-
-def refusal(data: bytes) -> errors.GearhornError:
-    """The error that a daemon's refusal stands for."""
-    try:
-        refused = msgspec.json.decode(data, type=messages.Refusal)
-    except msgspec.DecodeError:
-        return errors.GearhornError("the job failed, and the daemon did not say why")
-    kinds = {kind.code: kind for kind in _kinds(errors.GearhornError)}
-    error = kinds.get(refused.error, errors.GearhornError)(refused.message)
-    error.code = refused.error
-    return error
-
-
-def _kinds(kind: type[errors.GearhornError]) -> list[type[errors.GearhornError]]:
-    return [kind, *(found for below in kind.__subclasses__() for found in _kinds(below))]

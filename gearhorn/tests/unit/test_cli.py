@@ -9,9 +9,10 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from gearhorn.client.answers import refusal
 from gearhorn.cmd.cli import checks, exits, gearhorn, output, queue_checks
 from gearhorn.cmd.cli.facts import Facts
-from gearhorn.cmd.cli.session import FUNCTIONS, refusal
+from gearhorn.cmd.cli.session import FUNCTIONS
 from gearhorn.daemon import FunctionNames
 from gearhorn.wire.servers import Server
 
@@ -141,6 +142,6 @@ def test_long_lists_are_cut() -> None:
 
 
 def test_an_answer_that_is_no_refusal() -> None:
-    assert refusal(b"").code == "internal_error"
+    assert refusal(b"").code == "bad_answer"
     assert refusal(b'{"error": "brand_new", "message": "no"}').code == "brand_new"
     assert str(refusal(b'{"error": "queue_taken", "message": "no"}')) == "no"

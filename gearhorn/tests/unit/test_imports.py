@@ -50,7 +50,12 @@ KEPT = {
 # What has no I/O, no clock and no threads, and all that it may import.
 PURE = {
     "errors.py": {"typing"},
-    "messages.py": {"base64", "binascii", "collections", "math", "msgspec", "re", "typing"},
+    "messages/decoding.py": {"msgspec", "typing"},
+    "messages/names.py": {"math", "re", "typing"},
+    "messages/queries.py": {"collections", "msgspec", "typing"},
+    "messages/reports.py": {"base64", "msgspec"},
+    "messages/requests.py": {"base64", "binascii", "msgspec", "typing"},
+    "messages/values.py": {"base64", "msgspec", "typing"},
     "placement.py": {"collections", "hashlib", "typing"},
     "wire/framing.py": {"collections", "gear", "struct", "typing"},
 }
