@@ -156,14 +156,15 @@ class Proxy:
             # Cut while it was made.
             if self._listening is None:
                 link.reset()
-            await asyncio.wait(
-                [
-                    asyncio.ensure_future(self._pass(reader, other_writer, from_server=False)),
-                    asyncio.ensure_future(self._pass(other_reader, writer, from_server=True)),
-                ],
-                return_when=asyncio.FIRST_COMPLETED,
-            )
+            directions = [
+                asyncio.ensure_future(self._pass(reader, other_writer, from_server=False)),
+                asyncio.ensure_future(self._pass(other_reader, writer, from_server=True)),
+            ]
+            await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
             link.close()
+            # Nothing else refers to the one that still waits.
+            for direction in directions:
+                direction.cancel()
         except OSError:
             pass
         finally:

@@ -14,6 +14,8 @@
 ``membership``  who was certainly subscribed when, and who certainly not
 ``checker``     what the record proves
 ``durability``  what gearmand itself loses, asked with a bare client
-``soak``        the same programs without faults for long, and what they use up
+``soak``        the same programs for long, without faults but for resets
+``usage``       what processes and the store use up
+``plot``        the same as a picture
 ==============  =======================================================================
 """

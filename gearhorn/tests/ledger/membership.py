@@ -23,9 +23,6 @@ class Span(NamedTuple):
     start: float
     end: float
 
-    def covers(self, start: float, end: float) -> bool:
-        return self.start <= start and end <= self.end
-
 
 class Spans(NamedTuple):
     """When somebody was certainly subscribed, and certainly not."""

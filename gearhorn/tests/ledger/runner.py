@@ -29,6 +29,7 @@ from gearhorn.tests.ledger.schedule import Fault, Schedule
 _BY = "runner"
 _NEVER_LOGGED = ("Traceback (most recent call last)", "unexpected error")
 _INTERVAL_S = 0.05
+_QUIET_S = 1.5
 
 Say = Callable[[str], object]
 
@@ -51,26 +52,45 @@ class Runner:
         self._writer = Writer(scene.record / "runner.jsonl")
         self._reader = Reader(scene.record)
         self._entries: list[AnyEntry] = []
+        self._round = 0
         self._down: set[str] = set()
         """The processes that a fault has ended."""
 
     def run(self, schedule: Schedule, *, faults: int, per_round: int) -> Verdict:
         """Have so many faults, and judge what came of them."""
+        self.wait_until_it_works()
+        for number in range(-(-faults // per_round)):
+            self._fail(schedule.round(min(per_round, faults - number * per_round)))
+            self._heal()
+            self._write_store_down()
+            self.wait(self._calm_s)
+        return self.finish()
+
+    def wait_until_it_works(self) -> None:
+        """Return when all have started."""
         started = now()
         missing = self._recover(started)
         if missing:
             raise AssertionError(f"it does not work without faults either: {missing}")
         self._say(f"everything works after {now() - started:.1f} s")
-        for number in range(-(-faults // per_round)):
-            self._fail(schedule.round(min(per_round, faults - number * per_round)))
-            healed = now()
-            self._writer.write(Healed(at=healed, by=_BY, round=number))
-            missing = self._recover(healed)
-            self._writer.write(Recovered(at=now(), by=_BY, round=number, missing=missing))
-            self._say(f"round {number}: works after {now() - healed:.1f} s {missing or ''}")
-            self._write_store_down()
-            self._wait(self._calm_s)
-        return self._finish()
+
+    def reset_everything(self) -> None:
+        """Reset all connections, and wait until everything works again."""
+        for name, proxy in self._scene.proxies.items():
+            self._writer.write(
+                FaultBegan(at=now(), by=_BY, number=self._round, kind="reset", target=name)
+            )
+            proxy.reset()
+        self._heal()
+
+    def _heal(self) -> None:
+        """Write down that a round is over, and how everybody recovers."""
+        healed = now()
+        self._writer.write(Healed(at=healed, by=_BY, round=self._round))
+        missing = self._recover(healed)
+        self._writer.write(Recovered(at=now(), by=_BY, round=self._round, missing=missing))
+        self._say(f"round {self._round}: works after {now() - healed:.1f} s {missing or ''}")
+        self._round += 1
 
     def _fail(self, faults: list[Fault]) -> None:
         """Have the faults begin and end when it is their time."""
@@ -81,7 +101,7 @@ class Runner:
             heapq.heappush(due, (fault.ends, fault.number, False, fault))
         while due:
             at, number, begins, fault = heapq.heappop(due)
-            self._wait(started + at - now())
+            self.wait(started + at - now())
             if begins:
                 self._say(
                     f"  {at:5.1f} {fault.kind} {fault.target} for {fault.ends - at:.1f} s"
@@ -113,7 +133,8 @@ class Runner:
             time.sleep(_INTERVAL_S)
         return recovery.missing
 
-    def _wait(self, seconds: float) -> None:
+    def wait(self, seconds: float) -> None:
+        """Wait, and look at what is written down meanwhile."""
         deadline = now() + seconds
         while (left := deadline - now()) > 0:
             self._look()
@@ -147,7 +168,7 @@ class Runner:
                 for topic in self._scene.topics
             }
 
-    def _finish(self) -> Verdict:
+    def finish(self) -> Verdict:
         """Stop asking, let everything arrive, and judge."""
         scene = self._scene
         asking = [*scene.publishers, "registrar"]
@@ -160,7 +181,7 @@ class Runner:
         received = -1
         while now() < deadline:
             # Another look after the last has come: there may be one too many.
-            self._wait(2.0)
+            self.wait(_QUIET_S)
             if len(self._entries) == received and not missing_copies(self._entries):
                 break
             received = len(self._entries)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from gearhorn.tests.proxy import Proxy
 from gearhorn.tests.servers import Daemon, Gearmand, Process, Redis
 
 KEY_PREFIX = "ledger:"
-DAEMON_OPTIONS: dict[str, Any] = {
+DAEMON_OPTIONS: Mapping[str, object] = {
     # Short, so that a freeze outlasts them and a run has many of all cases.
     "matchmaking.cache_ttl": 2,
     "matchmaking.daemon_ttl": 6,
@@ -97,7 +97,7 @@ class Scene:
         passing: int = 25,
         pause: float = 0.15,
         queue: str = "libsqlite3",
-        daemon_options: dict[str, Any] | None = None,
+        daemon_options: Mapping[str, object] = DAEMON_OPTIONS,
     ) -> None:
         self.record = record
         self.topics = [f"topic{number}" for number in range(topics)]
@@ -108,8 +108,7 @@ class Scene:
         self._stack = contextlib.ExitStack()
         self._scratch = scratch()
         self._stack.callback(shutil.rmtree, self._scratch, ignore_errors=True)
-        # Theirs too, so that their files fill no disk.
-        self._daemon_options = {**DAEMON_OPTIONS, **(daemon_options or {})}
+        self._daemon_options = daemon_options
         try:
             self._add_servers(queue)
             for number in range(daemons):
@@ -212,7 +211,7 @@ class Scene:
 
     def _add_daemon(self, number: int) -> None:
         store = self._between(f"net-store-{number}", self.redis.port)
-        options = {
+        options: dict[str, object] = {
             "gearman.worker_id": f"daemon-{number}",
             "gearman.servers": self._for_daemons,
             "store.url": f"redis://{store}/0",

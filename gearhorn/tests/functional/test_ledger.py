@@ -1,0 +1,186 @@
+"""The ledger and the soak in their short forms, and what the checker finds.
+
+``tools/run-ledger`` and ``tools/run-soak`` are the long forms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from gearhorn.tests.conftest import _show_log
+from gearhorn.tests.ledger import record as r
+from gearhorn.tests.ledger.checker import check
+from gearhorn.tests.ledger.durability import measure
+from gearhorn.tests.ledger.runner import Runner
+from gearhorn.tests.ledger.scene import DAEMON_OPTIONS, Scene
+from gearhorn.tests.ledger.schedule import Schedule
+from gearhorn.tests.ledger.soak import Soak, growths
+
+SEED = 3
+# A server that does not get the processor for so long is not taken for dead, which would be a
+# fault that nobody wrote down.
+OPTIONS = {**DAEMON_OPTIONS, "gearman.liveness_timeout": 30}
+RECOVERY_LIMIT_S = 60.0
+"""Of a machine that does much else; it takes 1 to 5 seconds."""
+
+NewScene = Callable[..., Scene]
+
+
+@pytest.fixture
+def new_scene(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[NewScene]:
+    scenes = []
+
+    def make(**options: object) -> Scene:
+        scene = Scene(tmp_path, **options)  # type: ignore[arg-type]
+        scenes.append(scene)
+        for process in scene.processes.values():
+            _show_log(request.node, process)
+        return scene
+
+    yield make
+    for scene in scenes:
+        scene.close()
+
+
+def say(line: str) -> None:
+    print(line)  # noqa: T201 - shown where the test fails
+
+
+@pytest.mark.timeout(240)
+def test_nothing_acknowledged_is_lost_under_faults(new_scene: NewScene) -> None:
+    scene = new_scene(topics=2, daemons=2, subscribers=2, passing=10, daemon_options=OPTIONS)
+    runner = Runner(scene, say, recovery_limit_s=RECOVERY_LIMIT_S, calm_s=1.0)
+
+    verdict = runner.run(Schedule(SEED, scene.targets, pause=0.3), faults=12, per_round=12)
+
+    say(str(verdict))
+    assert not verdict.violations, verdict
+    assert verdict.faults.total() == 12
+    assert verdict.required > 0
+
+
+@pytest.mark.timeout(240)
+def test_nothing_grows_while_connections_are_reset(new_scene: NewScene) -> None:
+    options = {**OPTIONS, "matchmaking.cache_ttl": 0.5}
+    scene = new_scene(topics=2, daemons=2, subscribers=2, queue="builtin", daemon_options=options)
+    soak = Soak(scene, say, reset_every_s=1.0, sample_every_s=0.2)
+
+    verdict = soak.run(8.0)
+
+    # Memory takes longer than this to say something.
+    assert not growths(soak.samples, ("files", "threads", "keys"))
+    assert not verdict.violations, verdict
+    assert verdict.required > 0
+
+
+def test_gearmand_with_a_queue_in_sqlite_loses_nothing_that_it_acknowledged() -> None:
+    durability = measure(3, "libsqlite3")
+    assert durability.acknowledged > 0
+    assert durability.lost == 0
+
+
+def test_a_seed_repeats_a_schedule() -> None:
+    targets = {"daemon-0": 2.0, "redis": 1.0, "net-client-0": 1.0}
+
+    def faults(seed: int) -> list[object]:
+        schedule = Schedule(seed, targets, 0.5)
+        return [*schedule.round(20), *schedule.round(20)]
+
+    assert faults(1) == faults(1)
+    assert faults(1) != faults(2)
+
+
+# The checker, on records that were made up: bob is registered from 2 on.
+
+ATTEMPT = r.Attempt(at=3, by="p", message="m", topic="t", digest="d", background=True)
+ANSWER = r.Acknowledged(at=4, by="p", message="m", failed=[])
+RECEIPT = r.Receipt(at=5, by="s", message="m", topic="t", client_id="bob", digest="d")
+REGISTRATION: list[r.AnyEntry] = [
+    r.Asked(at=1, by="r", number=0, topic="t", client_id="bob", remove=False),
+    r.Answered(at=2, by="r", number=0),
+]
+
+
+def removal(at: float, answered: float | None) -> list[r.AnyEntry]:
+    asked = r.Asked(at=at, by="r", number=1, topic="t", client_id="bob", remove=True)
+    return [asked] if answered is None else [asked, r.Answered(at=answered, by="r", number=1)]
+
+
+def fault(begins: float, recovered: float) -> list[r.AnyEntry]:
+    return [
+        r.FaultBegan(at=begins, by="x", number=0, kind="kill", target="daemon-0"),
+        r.Healed(at=begins, by="x", round=0),
+        r.Recovered(at=recovered, by="x", round=0, missing=[]),
+    ]
+
+
+def findings(*entries: r.AnyEntry) -> list[str]:
+    in_order = sorted(entries, key=lambda entry: entry.at)
+    verdict = check(in_order, recovery_limit_s=10)
+    return [violation.partition(":")[0] for violation in verdict.violations]
+
+
+def receipt(at: float = 5, client_id: str = "bob", digest: str = "d") -> r.Receipt:
+    return r.Receipt(at=at, by="s", message="m", topic="t", client_id=client_id, digest=digest)
+
+
+def test_the_checker_is_content_with_what_is_right() -> None:
+    assert findings(*REGISTRATION, ATTEMPT, ANSWER, RECEIPT) == []
+    # Without an answer nothing is promised.
+    assert findings(*REGISTRATION, ATTEMPT) == []
+    # Nor to somebody who comes or goes meanwhile.
+    assert findings(*REGISTRATION, *removal(3.5, 3.6), ATTEMPT, ANSWER) == []
+    assert findings(*REGISTRATION, *removal(3.5, 3.6), ATTEMPT, ANSWER, RECEIPT) == []
+    assert findings(*REGISTRATION, *removal(2.5, None), ATTEMPT, ANSWER) == []
+    assert findings(*fault(3, 4.5), *REGISTRATION, ATTEMPT, ANSWER, RECEIPT, receipt(6)) == []
+
+
+@pytest.mark.parametrize(
+    ("finding", "entries"),
+    [
+        ("lost", [ATTEMPT, ANSWER]),
+        ("lost", [ATTEMPT, ANSWER, receipt(client_id="alice"), *fault(3, 6)]),
+        ("twice without a fault", [ATTEMPT, ANSWER, RECEIPT, receipt(6)]),
+        ("twice without a fault", [ATTEMPT, ANSWER, RECEIPT, receipt(6), *fault(0.1, 0.2)]),
+        ("not intact", [ATTEMPT, ANSWER, receipt(digest="e")]),
+        ("never sent", [RECEIPT]),
+        ("before it was sent", [ATTEMPT, ANSWER, receipt(2.5)]),
+        ("not subscribed", [ATTEMPT, ANSWER, RECEIPT, receipt(client_id="alice")]),
+        ("not subscribed", [*removal(2.2, 2.4), ATTEMPT, ANSWER, RECEIPT]),
+        ("forgotten", [r.Stored(at=9, by="x", began=8, members={})]),
+        ("not removed", [r.Stored(at=9, by="x", began=8, members={"t": ["bob", "alice"]})]),
+        ("not recovered", fault(3, 20)),
+        ("process", [r.Ended(at=3, by="x", process="daemon-0", reason="ended with 1")]),
+        ("refused", [r.NotAnswered(at=3, by="r", number=7, reason="?", refused=True)]),
+    ],
+)
+def test_the_checker_finds(finding: str, entries: list[r.AnyEntry]) -> None:
+    alice: list[r.AnyEntry] = [
+        r.Asked(at=0.1, by="r", number=8, topic="t", client_id="alice", remove=True),
+        r.Answered(at=0.2, by="r", number=8),
+    ]
+    assert finding in findings(*alice, *REGISTRATION, *entries)
+    # And only that, whatever else is missing from so short a record.
+    assert set(findings(*alice, *REGISTRATION, *entries)) <= {finding, "lost", "not subscribed"}
+
+
+@pytest.mark.parametrize(
+    ("attempted", "lost"), [(2.5, ["lost"]), (4.5, []), (7.5, ["lost"])], ids=str
+)
+def test_a_registration_with_a_ttl_is_certain_until_it_ends(
+    attempted: float, lost: list[str]
+) -> None:
+    def register(number: int, at: float) -> list[r.AnyEntry]:
+        return [
+            r.Asked(at=at, by="r", number=number, topic="t", client_id="b", remove=False, ttl=3.0),
+            r.Answered(at=at + 0.5, by="r", number=number),
+        ]
+
+    # The renewal comes too late: it begins a time of its own.
+    entries = [*register(0, 1), *register(1, 6)]
+    attempt = r.Attempt(at=attempted, by="p", message="m", topic="t", digest="d", background=True)
+    answer = r.Acknowledged(at=attempted + 0.4, by="p", message="m", failed=[])
+    assert findings(*entries, attempt, answer) == lost
