@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from gearhorn.tests.servers import Gearmand
 README = Path(__file__).parents[3] / "README.rst"
 
 _CONSOLE = re.compile(r"^\.\. code-block:: console\n\n((?:    .*\n|\n)+)", re.MULTILINE)
+_FILE = re.compile(r"``(\w+\.py)``::\n\n((?:    .*\n|\n)+)")
 _MARK = "--- next command ---"
 
 
@@ -45,6 +47,20 @@ def session() -> Iterator[Command]:
     yield Command("\n".join(text), "\n".join(output))
 
 
+def write_files(directory: Path, server: str) -> None:
+    """Write the files that the README shows, for the test's job server."""
+    for name, block in _FILE.findall(README.read_text(encoding="utf-8")):
+        text = re.sub(r"^    ", "", block, flags=re.MULTILINE)
+        (directory / name).write_text(text.replace("127.0.0.1:4730", server))
+
+
+def awaited(command: str) -> str:
+    """What to type behind a command, so that what it starts is there for the next one."""
+    if command.startswith("python3 subscribe.py"):
+        return "until gearhorn subscribers officememos | grep -q dave; do sleep 0.05; done\n"
+    return ""
+
+
 @pytest.fixture
 def gearman_tool(gearmand: Gearmand, tmp_path: Path) -> Path:
     """A directory for PATH, where ``gearman`` asks the test's job server."""
@@ -63,9 +79,10 @@ def run_all(commands: Sequence[Command], directory: Path, path: Path) -> Sequenc
     script = directory / "session.sh"
     # The status is set again for a command that shows it.
     script.write_text(
-        f"PATH={path}:$PATH\nset_status() {{ return $1; }}\n"
+        f"PATH={path}:{Path(sys.executable).parent}:$PATH\nset_status() {{ return $1; }}\n"
         + "".join(
-            f"set_status ${{status:-0}}\n{command.text}\nstatus=$?\nprintf '\\n{_MARK}\\n'\n"
+            f"set_status ${{status:-0}}\n{command.text}\nstatus=$?\n"
+            f"{awaited(command.text)}printf '\\n{_MARK}\\n'\n"
             for command in commands
         )
     )
@@ -89,8 +106,16 @@ def run_all(commands: Sequence[Command], directory: Path, path: Path) -> Sequenc
     return [part.strip() for part in output.split(_MARK)[:-1]]
 
 
-def test_the_session_of_the_readme(daemon: NewDaemon, gearman_tool: Path, tmp_path: Path) -> None:
+def test_the_session_of_the_readme(
+    daemon: NewDaemon,
+    gearmand: Gearmand,
+    gearman_tool: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     daemon()
+    write_files(tmp_path, gearmand.address)
+    monkeypatch.setenv("GEARHORN_SERVERS", gearmand.address)
     commands = list(session())
     assert len(commands) > 10
     outputs = run_all(commands, tmp_path, gearman_tool)
