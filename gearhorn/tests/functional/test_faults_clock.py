@@ -1,0 +1,128 @@
+"""Steps of the wall clock: no decision of a daemon rests on it, but for SQLite's expiry."""
+
+from __future__ import annotations
+
+import ast
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import gearhorn
+from gearhorn import clock
+from gearhorn.tests.functional.fleet import NOBODY_GOES_BY_TIME, SHORT, Fleet, fleet
+from gearhorn.tests.servers import Redis, eventually
+
+__all__ = ["fleet"]
+
+_DAY = 86_400.0
+
+# Python runs it at the start of a process.
+_STEPPED = """
+import os, time
+
+def stepped(read):
+    def now(*args):
+        with open(os.environ["CLOCK_STEP"]) as file:
+            return read(*args) + type(read(*args))(file.read())
+    return now
+
+time.time = stepped(time.time)
+_clock_gettime = time.clock_gettime
+_stepped_gettime = stepped(_clock_gettime)
+time.clock_gettime = lambda which: (
+    _stepped_gettime(which) if which == time.CLOCK_REALTIME else _clock_gettime(which)
+)
+"""
+
+
+class Step:
+    """How far a daemon's wall clock is from the machine's."""
+
+    def __init__(self, directory: Path) -> None:
+        self._file = directory / "step"
+        (directory / "sitecustomize.py").write_text(_STEPPED)
+        self.environment = {"PYTHONPATH": str(directory), "CLOCK_STEP": str(self._file)}
+        self.to(0)
+
+    def to(self, seconds: float) -> None:
+        fresh = self._file.with_suffix(".new")
+        fresh.write_text(str(int(seconds)))
+        fresh.replace(self._file)
+
+
+@pytest.fixture
+def step(tmp_path: Path) -> Step:
+    return Step(tmp_path)
+
+
+@pytest.mark.parametrize("seconds", [_DAY, -_DAY], ids=["forward", "back"])
+def test_the_wall_clock_of_a_daemon_is_set(fleet: Fleet, step: Step, seconds: float) -> None:
+    one = fleet.add("one", **SHORT)
+    other = fleet.add("other", environment=step.environment, **SHORT)
+    redis: Redis = fleet.fixture("redis_server")
+    one.register(fleet.topic, "bob", ttl=3600)
+    assert other.reached(fleet.topic) == 1
+
+    step.to(seconds)
+    other.register(fleet.topic, "alice", ttl=3600)
+    one.register(fleet.topic, "carol")
+    assert [member.reached(fleet.topic) for member in (one, other)] == [3, 3]
+    # The lists still grow old, as one learns from what nobody is told of.
+    redis.ask("SADD", f"{fleet.key_prefix}topic:{fleet.topic}", "dave")
+    eventually(lambda: other.reached(fleet.topic) == 4)
+    # Longer than daemon_ttl: nobody is taken for dead, nothing has expired.
+    time.sleep(1.5)
+    assert fleet.entries() == {one.worker_id, other.worker_id}
+    assert other.reached(fleet.topic) == 4
+    for member in (one, other):
+        assert not member.said("has not renewed its entry")
+        assert not member.said("joining again")
+        assert not member.said("subscriptions expired")
+    # Its own log shows that the clock was set.
+    assert other.daemon.stop() == 0
+    (line,) = (line for line in other.daemon.log.splitlines() if "SIGTERM: draining" in line)
+    assert line.split()[0] == time.strftime("%Y-%m-%d", time.localtime(time.time() + seconds))
+
+
+def test_a_list_is_used_for_as_long_as_ever_when_the_wall_clock_is_set(
+    fleet: Fleet, step: Step
+) -> None:
+    one = fleet.add("one", environment=step.environment, **NOBODY_GOES_BY_TIME)
+    redis: Redis = fleet.fixture("redis_server")
+    assert one.reached(fleet.topic) == 0
+    redis.ask("SADD", f"{fleet.key_prefix}topic:{fleet.topic}", "bob")
+    for seconds in (_DAY, -_DAY, 0):
+        step.to(seconds)
+        assert one.reached(fleet.topic) == 0
+
+
+def test_the_daemons_clock_counts_suspension_and_is_never_set() -> None:
+    assert clock._CLOCK == time.CLOCK_BOOTTIME
+    before = time.clock_gettime(time.CLOCK_BOOTTIME)
+    assert before <= clock.now() <= time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _wall_clocks(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            name = ast.unparse(node)
+            if name in ("time.time", "time.time_ns", "time.CLOCK_REALTIME", "time.localtime"):
+                yield name
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names = {alias.name for alias in node.names}
+            if "datetime" in names or getattr(node, "module", None) == "datetime":
+                yield "datetime"
+
+
+def test_nothing_but_the_expiry_in_sqlite_reads_the_wall_clock() -> None:
+    package = Path(gearhorn.__file__).parent
+    readers = {
+        str(path.relative_to(package))
+        for path in package.rglob("*.py")
+        if package / "tests" not in path.parents
+        and list(_wall_clocks(ast.parse(path.read_text("utf-8"))))
+    }
+    # Subscriptions expire by it there, as by the server's in Redis.
+    assert readers == {"store/sqlite.py"}
