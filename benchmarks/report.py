@@ -57,20 +57,34 @@ def draw(results: Mapping[Case, Sequence[Row]], place: pathlib.Path) -> None:
 
     place.mkdir(parents=True, exist_ok=True)
     for case, rows in results.items():
-        units = list(dict.fromkeys(row.unit for row in rows if row.at is not None)) or [""]
-        size = (8, 4.5 * len(units))
+        by_unit: dict[str, list[Row]] = {}
+        for row in rows:
+            by_unit.setdefault(row.unit, []).append(row)
+        heights = [_height(unit_rows) for unit_rows in by_unit.values()]
         figure, grid = pyplot.subplots(
-            len(units), figsize=size, layout="constrained", squeeze=False
+            len(by_unit),
+            figsize=(8, 0.3 + sum(heights)),
+            height_ratios=heights,
+            layout="constrained",
+            squeeze=False,
         )
-        for unit, axes in zip(units, grid[:, 0], strict=True):
-            if unit:
-                on_curve = [row for row in rows if row.at is not None and row.unit == unit]
-                _draw_curves(axes, on_curve, case.curve)
+        for unit_rows, axes in zip(by_unit.values(), grid[:, 0], strict=True):
+            if _is_curve(unit_rows):
+                _draw_curves(axes, unit_rows, case.curve)
             else:
-                _draw_bars(axes, rows)
+                _draw_bars(axes, unit_rows)
         figure.suptitle(f"{case.name}: {case.what}", fontsize="medium")
         figure.savefig(place / f"{case.name}.png", dpi=100)
         pyplot.close(figure)
+
+
+def _is_curve(rows: Sequence[Row]) -> bool:
+    return all(row.at is not None for row in rows)
+
+
+def _height(rows: Sequence[Row]) -> float:
+    """Inches."""
+    return 4.0 if _is_curve(rows) else 0.7 + 0.2 * len(_bars(rows))
 
 
 def _draw_curves(axes: Any, rows: Sequence[Row], label: str) -> None:
@@ -98,21 +112,33 @@ def _reference(row: Row) -> float | None:
     return row.reference if row.references else None
 
 
-def _draw_bars(axes: Any, rows: Sequence[Row]) -> None:
-    """Each row's figure beside its reference, in units of the figure."""
-    bars: list[tuple[str, float, bool]] = []
+def _bars(rows: Sequence[Row]) -> list[tuple[str, float, bool]]:
+    """The label and the length of each bar, and whether it is gearhorn's."""
+    bars: dict[tuple[str, float, bool], None] = {}
+    alike = len({row.what for row in rows}) == 1
     for row in rows:
-        own = (f"{row.name}: {row.what}", row.figure, True)
-        if own not in bars:
-            bars.append(own)
+        suffix = "" if alike else f": {row.what}"
+        bars[row.name + suffix, row.figure, True] = None
         if row.references:
-            bars.append((f"{row.reference_name}: {row.what}", row.reference, False))
-    bars.reverse()
-    labels = [f"{text} ({_number(value)})" for text, value, _ in bars]
-    colours = ["tab:blue" if own else "lightsteelblue" for _, _, own in bars]
-    axes.barh(range(len(bars)), [value for _, value, _ in bars], color=colours)
-    axes.set_yticks(range(len(bars)), labels, fontsize="x-small")
-    axes.set_xlabel(" or ".join(dict.fromkeys(row.unit for row in rows)))
+            bars[row.reference_name + suffix, row.reference, False] = None
+    return list(bars)
+
+
+def _draw_bars(axes: Any, rows: Sequence[Row]) -> None:
+    bars = _bars(rows)
+    lengths = [value for _, value, _ in bars]
+    axes.barh(
+        range(len(bars)),
+        lengths,
+        color=["tab:blue" if own else "lightsteelblue" for _, _, own in bars],
+    )
+    axes.set_yticks(
+        range(len(bars)), [f"{label} ({_number(value)})" for label, value, _ in bars], fontsize=8
+    )
+    axes.invert_yaxis()
+    if max(lengths) > 100 * min(lengths):
+        axes.set_xscale("log")
+    axes.set_xlabel(rows[0].unit)
 
 
 def _cells(row: Row) -> tuple[str, ...]:

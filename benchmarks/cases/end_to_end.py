@@ -15,6 +15,7 @@ _SIZES = (100, 1_000, 64_000, 1_000_000)
 _SUBSCRIBER_COUNTS = (1, 10, 100, 1_000, 10_000)
 _MOST_DELIVERIES = 100_000
 _MOST_MESSAGES = 10_000
+_FEWEST_MESSAGES = 3
 _MOST_BYTES = 1_000_000_000
 _TARGETS = {
     contenders.BARE.name: ratio_at_least(0.75),
@@ -49,7 +50,7 @@ def _run_subscribers(plan: Plan) -> list[Row]:
 def _bounded(plan: Plan, subscribers: int, size: int) -> int:
     """As many messages as one machine can hold if receivers fall behind."""
     deliveries = min(_MOST_DELIVERIES, _MOST_BYTES // size) // plan.choose(1, 10)
-    return max(1, min(_MOST_MESSAGES, deliveries // subscribers))
+    return max(_FEWEST_MESSAGES, min(_MOST_MESSAGES, deliveries // subscribers))
 
 
 def _compare(
