@@ -98,10 +98,12 @@ def run_all(commands: Sequence[Command], directory: Path, path: Path) -> Sequenc
     assert shell.stdout is not None
     with shell.stdout:
         output = ""
-        # Not to its end: the workers that it started go on, and have it open.
-        while output.count(_MARK) < len(commands) and (line := shell.stdout.readline()):
-            output += line
-        os.killpg(shell.pid, signal.SIGKILL)
+        try:
+            # Not to its end: the workers that it started go on, and have it open.
+            while output.count(_MARK) < len(commands) and (line := shell.stdout.readline()):
+                output += line
+        finally:
+            os.killpg(shell.pid, signal.SIGKILL)
     shell.wait()
     return [part.strip() for part in output.split(_MARK)[:-1]]
 
