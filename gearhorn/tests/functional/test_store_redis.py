@@ -193,8 +193,8 @@ async def test_who_finds_a_store_that_is_vouched_for_need_not_wait(start: Start)
         server.start()
         async with opened(server.url, "gearhorn:") as third:
             assert before < third.run_changed_at <= clock.now()
+            server.ask("DEL", "gearhorn:identity")
             with pytest.raises(errors.StoreReplaced):
-                server.ask("DEL", "gearhorn:identity")
                 await third.vouch()
 
 
