@@ -57,7 +57,7 @@ class _RedisStreams(Contender):
 class RedisStreamsEach(_RedisStreams):
     """A connection and a blocking read for each client_id."""
 
-    name = "Streams, each"
+    name = "Streams-each"
     what = "Redis Streams, a connection and a blocking read for each consumer, redis-py"
     max_subscribers = 1_000
 
@@ -89,7 +89,7 @@ class RedisStreamsEach(_RedisStreams):
 class RedisStreamsBatched(_RedisStreams):
     """All groups read in batches over one connection; another waits for new messages."""
 
-    name = "Streams, batched"
+    name = "Streams-batched"
     what = "Redis Streams, all groups read in batches over one connection, redis-py"
 
     def receive(self, address: Address, client_ids: Sequence[str], receipts: Receipts) -> None:
