@@ -60,10 +60,9 @@ class MemberList:
     def __init__(self, topic: str, client_ids: Sequence[str], asked: float) -> None:
         self.topic = topic
         self.asked = asked
-        self.client_ids = client_ids
         prefix = messages.queue_name(topic, "").encode()
-        self.queues = [prefix + client_id.encode() for client_id in client_ids]
-        self.longest_queue = max(map(len, self.queues), default=0)
+        queues = [prefix + client_id.encode() for client_id in client_ids]
+        self.longest_queue = max(map(len, queues), default=0)
         # A power of two, so that a second run of a fan-out whose topic gained
         # or lost a few subscribers gives each copy the same unique again.
         self.group_count = 1
@@ -72,7 +71,15 @@ class MemberList:
         self.groups: list[int] | None = None
         if self.group_count > 1:
             mask = self.group_count - 1
-            self.groups = [zlib.crc32(queue) & mask for queue in self.queues]
+            groups = [zlib.crc32(queue) & mask for queue in queues]
+            # Group by group: gearmand walks through the jobs of one unique at
+            # each submission, and they stay in the processor's cache.
+            order = sorted(range(len(groups)), key=groups.__getitem__)
+            self.groups = [groups[i] for i in order]
+            queues = [queues[i] for i in order]
+            client_ids = [client_ids[i] for i in order]
+        self.queues = queues
+        self.client_ids = client_ids
         self.placement: tuple[Any, Any] | None = None
         """Where :mod:`gearhorn.placement` keeps what it worked out."""
         self.queued_report = b""

@@ -248,6 +248,9 @@ class Grabber(LoopClient, gear.Worker):
         if grabs is None or job not in grabs.held:
             return False
         grabs.held.remove(job)
+        # Or job and callback would hold each other, and the message, until
+        # Python looks for such circles.
+        job.on_abandoned = None
         self._held -= 1
         self._held_bytes -= len(job.data)
         if self._grabbing:
@@ -304,6 +307,7 @@ class Grabber(LoopClient, gear.Worker):
             self._held_bytes -= len(job.data)
             if job.on_abandoned is not None:
                 job.on_abandoned()
+                job.on_abandoned = None
         if not self._grabbing:
             self._tell_if_idle()
         elif self._grabs:

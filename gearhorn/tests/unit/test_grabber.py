@@ -201,6 +201,17 @@ async def test_a_job_larger_than_the_window_is_not_the_last(
     assert (wire.GRAB_JOB_UNIQ, b"") in packets
 
 
+async def test_an_answered_job_holds_nobody(server: FakeServer, new_worker: NewWorker) -> None:
+    worker = new_worker()
+    there = await asked(server)
+    there.assign(b"H:1", b"work", b"x")
+    job = await worker.job()
+    # As a fan-out does, which holds the job: only the garbage collector would find the circle.
+    job.on_abandoned = lambda: job
+    job.complete(b"")
+    assert job.on_abandoned is None
+
+
 async def test_an_oversize_job_is_handed_on_to_be_refused(
     server: FakeServer, new_worker: NewWorker
 ) -> None:

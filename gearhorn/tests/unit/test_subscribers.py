@@ -213,8 +213,16 @@ def test_a_queue_stays_in_its_group_when_others_come_and_go() -> None:
     assert before.groups is not None
     assert after.groups is not None
     groups = dict(zip(before.client_ids, before.groups, strict=True))
-    for name, group in zip(after.client_ids[:-1], after.groups, strict=False):
-        assert groups[name] == group
+    groups_after = dict(zip(after.client_ids, after.groups, strict=True))
+    assert set(groups_after) == {*names[100:], "new"}
+    assert all(groups_after[name] == groups[name] for name in names[100:])
+
+
+def test_copies_of_one_group_stand_together() -> None:
+    members = MemberList("t", [f"c{n}" for n in range(3000)], 0.0)
+    assert members.groups == sorted(members.groups or [])
+    assert sorted(members.client_ids) == sorted(f"c{n}" for n in range(3000))
+    assert members.queues == [f"t_{name}".encode() for name in members.client_ids]
 
 
 def test_a_list_knows_its_queues() -> None:
