@@ -103,6 +103,7 @@ class FakeTransport(asyncio.Transport):
         self.server = server
         self.open = True
         self.grabs = 0
+        self.has_grabbed = False
         self.submissions: deque[Submission] = deque()
         """Those that are not answered."""
         self.functions: set[bytes] = set()
@@ -161,6 +162,7 @@ class FakeTransport(asyncio.Transport):
             self.server.on_submitted(submission)
         elif packet_type == wire.GRAB_JOB_UNIQ:
             self.grabs += 1
+            self.has_grabbed = True
         elif packet_type == wire.ECHO_REQ:
             if self.server.responsive:
                 # Its own turn: no answer comes while the question is written.
