@@ -24,6 +24,12 @@ from gearhorn import errors
 # the codes are looked for in the text as well.
 _AWAY = re.compile(r"\b(LOADING|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY)\b").search
 _FULL = re.compile(r"\b(READONLY|OOM|MISCONF|NOREPLICAS)\b").search
+# How TLS names a certificate that is missing or refused, on either side. Of
+# Sentinels there is only a text, which names the classes of what they refuse.
+_REFUSED = re.compile(
+    r"ALERT_(\w*CERTIFICATE\w*|UNKNOWN_CA|ACCESS_DENIED|HANDSHAKE_FAILURE)"
+    r"|CERTIFICATE_VERIFY_FAILED|\bAuth\w+Error\b"
+).search
 
 _AWAY_CLASSES = (
     exceptions.ConnectionError,
@@ -39,6 +45,11 @@ _AWAY_CLASSES = (
     AttributeError,
     RuntimeError,
 )
+_REFUSED_CLASSES = (
+    exceptions.AuthenticationError,
+    exceptions.AuthorizationError,
+    ssl.SSLCertVerificationError,
+)
 _FULL_CLASSES = (exceptions.ReadOnlyError, exceptions.OutOfMemoryError)
 
 TRANSLATED = (exceptions.RedisError, UnicodeError, *_AWAY_CLASSES)
@@ -50,13 +61,8 @@ def translate(error: Exception) -> errors.StoreError:
     for origin in _origins(error):
         # redis-py makes these a ConnectionError, some of its releases without
         # their text.
-        if isinstance(
-            origin,
-            (
-                exceptions.AuthenticationError,
-                exceptions.AuthorizationError,
-                ssl.SSLCertVerificationError,
-            ),
+        if isinstance(origin, _REFUSED_CLASSES) or (
+            isinstance(origin, ssl.SSLError) and _REFUSED(str(origin))
         ):
             return errors.StoreMisconfigured(f"Redis: {origin}")
     # And so it does with all that fails in the handshake on a Unix socket.
@@ -74,6 +80,8 @@ def _origins(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _kind(error: Exception, text: str) -> type[errors.StoreError]:
+    if _REFUSED(text):
+        return errors.StoreMisconfigured
     if isinstance(error, _FULL_CLASSES) or _FULL(text):
         return errors.StoreFull
     if isinstance(error, _AWAY_CLASSES) or _AWAY(text):

@@ -36,8 +36,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
+from redis.asyncio import Redis, sentinel
 from redis.asyncio import connection as connections
-from redis.asyncio import sentinel
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -228,9 +228,21 @@ def _sentinel(
         own["ssl"] = True
         own.update((n, options[n]) for n in _TLS_OPTIONS if n in options)
     hosts = parts.netloc.rpartition("@")[2].split(",")
-    asker: sentinel.Sentinel = _make_sentinel(
-        [_host_and_port(host, _SENTINEL_PORT) for host in hosts],
-        # Another Sentinel is asked at once instead.
-        sentinel_kwargs={"retry": Retry(NoBackoff(), 0), **common, **own},
-    )
+    # Another Sentinel is asked at once instead.
+    options = {"retry": Retry(NoBackoff(), 0), **common, **own}
+    asker: sentinel.Sentinel = _make_sentinel([], sentinel_kwargs=options)
+    for host, port in (_host_and_port(text, _SENTINEL_PORT) for text in hosts):
+        asker.sentinels.append(_SentinelClient(host=host, port=port, **options))
     return asker
+
+
+class _SentinelClient(Redis):
+    """A client of one Sentinel, which can be shown.
+
+    Where no Sentinel knows a master, redis-py shows its clients in the error:
+    with their passwords, in some of its releases.
+    """
+
+    def __repr__(self) -> str:
+        options = self.connection_pool.connection_kwargs
+        return f"{options['host']}:{options['port']}"
