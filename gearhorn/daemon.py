@@ -278,12 +278,15 @@ class Daemon:
         idle = asyncio.gather(*(worker.idle.wait() for worker in workers))
         try:
             await asyncio.wait_for(idle, self.settings.drain_timeout)
+            return
         except asyncio.TimeoutError:
-            LOG.warning(
-                "%d jobs were not finished in %g seconds: handing them back",
-                sum(worker.held for worker in workers),
-                self.settings.drain_timeout,
-            )
+            # Said below, out of the handler: oslo.log would add the exception.
+            pass
+        LOG.warning(
+            "%d jobs were not finished in %g seconds: handing them back",
+            sum(worker.held for worker in workers),
+            self.settings.drain_timeout,
+        )
 
     async def _retire(self, worker_id: str) -> bool:
         """Remove a departed daemon's function from all job servers."""

@@ -245,8 +245,11 @@ class Matchmaking:
         self._subscribers.drop_all()
         try:
             await self._store.leave(self._worker_id)
+            return
         except errors.StoreError as error:
-            LOG.warning("could not leave, another daemon will remove the entry: %s", error)
+            fault = error
+        # Out of the handler: oslo.log would add the exception once more.
+        LOG.warning("could not leave, another daemon will remove the entry: %s", fault)
 
     # Other daemons.
 
@@ -307,17 +310,19 @@ class Matchmaking:
         notices.send(self._submitter, self._topic)
         try:
             await asyncio.wait_for(notices.confirmed.wait(), deadline - clock.now())
+            return True
         except asyncio.TimeoutError:
-            LOG.warning(
-                "no word from %s about a change of topic %r: answering it now "
-                "that lists read before it are too old to be used",
-                ", ".join(sorted(notices.silent)),
-                topic,
-            )
-            return False
+            # Said below, out of the handler: oslo.log would add the exception.
+            pass
         finally:
             notices.forget()
-        return True
+        LOG.warning(
+            "no word from %s about a change of topic %r: answering it now "
+            "that lists read before it are too old to be used",
+            ", ".join(sorted(notices.silent)),
+            topic,
+        )
+        return False
 
     async def remove_by_hand(self, worker_id: str) -> bool:
         """Remove an entry as an operator asks for it; whether there was one.

@@ -106,6 +106,8 @@ def test_a_notice_that_is_lost(fleet: Fleet, proxy: Proxy) -> None:
         handle = other.start("fanout", topic=fleet.topic, payload="?", background=True)
         one.register(fleet.topic, f"bob{number}")
         assert one.said(f"no word from {other.worker_id} about a change", number + 1)
+        # Nothing of the program's inside is added to what an operator reads.
+        assert one.said("too old to be used\n", number + 1)
         late = other.start("fanout", topic=fleet.topic, payload="?", background=True)
         # The notice would come now. It is lost with the connection.
         proxy.reset()
@@ -164,7 +166,6 @@ def test_sigterm_in_the_middle_of_everything(
     fleet: Fleet, gearmand: Gearmand, peer: NewPeer
 ) -> None:
     one = fleet.add("one", **{**QUICK, "service.drain_timeout": 0.5})
-    other = fleet.add("other", registers_as="one", **{**QUICK, **SHARED})
     fast = subscribe(fleet, one, [f"c{number}" for number in range(100)])
     one.register("slow", "mute")
     client = fleet.client
@@ -178,6 +179,7 @@ def test_sigterm_in_the_middle_of_everything(
         for number in range(10)
     ]
     eventually(lambda: gearmand.admin.queue("slow_mute").total == 10)
+    other = fleet.add("other", registers_as="one", **{**QUICK, **SHARED})
     published = []
     registered = []
     for number, message in enumerate(messages):
@@ -191,7 +193,7 @@ def test_sigterm_in_the_middle_of_everything(
             one.daemon.terminate()
 
     assert one.daemon.wait() == 0
-    assert one.said("were not finished in 0.5 seconds: handing them back")
+    assert one.said("were not finished in 0.5 seconds: handing them back\n")
 
     # Everything that was asked for is answered, by one or the other.
     for handle in published:
@@ -237,7 +239,9 @@ def test_sigterm_while_the_store_and_a_job_server_are_away(
 
     assert one.daemon.stop(10) == 0
 
-    assert one.said("2 jobs were not finished in 0.5 seconds: handing them back")
+    assert one.said("2 jobs were not finished in 0.5 seconds: handing them back\n")
+    (line,) = (line for line in one.daemon.log.splitlines() if "could not leave" in line)
+    assert line.count("Timeout") == 1
     # What it had taken is queued again.
     eventually(lambda: gearmand.admin.queue("fanout_one") == (1, 0, 0))
     eventually(lambda: gearmand.admin.queue("register_one") == (1, 0, 0))
