@@ -11,6 +11,7 @@ import os
 import struct
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -258,16 +259,28 @@ def _fuzz_stream(data: bytes) -> None:
     check_stream((stream[i : i + size] for i in range(0, len(stream), size)), 1)
 
 
+_SEEDS = {
+    "requests": [
+        b'\0{"topic": "t", "client_id": "c", "ttl": 1.5e1}',
+        b'\1{"topic": "t\\u00e9", "client_id": "\\ud83d\\ude00"}',
+        b'\2{"topic": "a", "topic": "b"}',
+        b'\3{"topic": "t", "payload": "cA==", "encoding": "base64", "unique": "u", "timeout": 5, '
+        b'"gather": [0], "priority": "low", "always_report": "x", "background": null}',
+        b'\3{"topic": "t", "payload": {"a": ["\\u0000", 1e5], "a": -0}, "background": 1}',
+        b'\4{"query": "subscribers", "topic": "t", "after": "", "limit": 10}',
+    ],
+    "stream": [b"\x05" + b"R\x08\0\0\0\x03abc" * 3, b"\xffR\x1f\0\0\x40\x01" + b"x" * 16385],
+}
+"""What a new corpus begins with."""
+
 TARGETS: dict[str, Callable[[bytes], None]] = {"requests": _fuzz_request, "stream": _fuzz_stream}
 
 
 def main() -> None:
-    """``python -m gearhorn.tests.unit.model_fuzz TARGET [OPTION OF libFuzzer]...``."""
+    """``python -m gearhorn.tests.unit.model_fuzz TARGET CORPUS [OPTION OF libFuzzer]...``."""
     import atheris  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
     # msgspec's decoder is compiled: what is followed is what this package does with it.
-    with atheris.instrument_imports():
-        pass
     for module in (messages, framing, model_requests):
         for name, value in list(vars(module).items()):
             if getattr(value, "__module__", None) == module.__name__ and callable(value):
@@ -277,8 +290,10 @@ def main() -> None:
                             setattr(value, attribute, atheris.instrument_func(method))
                 else:
                     setattr(module, name, atheris.instrument_func(value))
-    target = TARGETS[sys.argv.pop(1)]
-    atheris.Setup(sys.argv, target)
+    target = sys.argv.pop(1)
+    for number, seed in enumerate(_SEEDS[target]):
+        (Path(sys.argv[1]) / f"seed-{number}").write_bytes(seed)
+    atheris.Setup(sys.argv, TARGETS[target])
     atheris.Fuzz()
 
 
