@@ -83,7 +83,7 @@ def test_gearmand_with_a_queue_in_sqlite_loses_nothing_that_it_acknowledged() ->
 
 
 def test_a_seed_repeats_a_schedule() -> None:
-    targets = {"daemon-0": 2.0, "redis": 1.0, "net-client-0": 1.0}
+    targets = {"daemon-0": 2.0, "gearmand-0": 1.0, "net-client-0": 1.0}
 
     def faults(seed: int) -> list[object]:
         schedule = Schedule(seed, targets, 0.5)

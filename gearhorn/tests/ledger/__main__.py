@@ -41,6 +41,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--publishers", type=int, default=2)
     parser.add_argument("--subscribers", type=int, default=3)
     parser.add_argument(
+        "--passing", type=int, default=4, help="subscribers that come and go, at a time"
+    )
+    parser.add_argument(
+        "--rest", type=float, default=0.15, help="seconds between messages (default: 0.15)"
+    )
+    parser.add_argument(
         "--queue",
         choices=["libsqlite3", "builtin"],
         default="libsqlite3",
@@ -75,6 +81,9 @@ def main() -> int:
             daemons=options.daemons,
             publishers=options.publishers,
             subscribers=options.subscribers,
+            passing=max(25, 2 * options.passing),
+            at_once=options.passing,
+            pause=options.rest,
             queue=options.queue,
         )
         try:

@@ -24,12 +24,17 @@ from gearhorn.tests.ledger.record import (
 )
 from gearhorn.tests.ledger.recovery import Recovery
 from gearhorn.tests.ledger.scene import KEY_PREFIX, Scene
-from gearhorn.tests.ledger.schedule import Fault, Schedule
+from gearhorn.tests.ledger.schedule import ARMED, Fault, Schedule
 
 _BY = "runner"
 _NEVER_LOGGED = ("Traceback (most recent call last)", "unexpected error")
 _INTERVAL_S = 0.05
 _QUIET_S = 1.5
+_END_LIMIT_S = 45.0
+"""How long a process may take to end when it is asked to.
+
+A subscriber with its default settings takes up to 20 seconds beside a job server that is silent.
+"""
 
 Say = Callable[[str], object]
 
@@ -105,9 +110,9 @@ class Runner:
             if begins:
                 self._say(
                     f"  {at:5.1f} {fault.kind} {fault.target} for {fault.ends - at:.1f} s"
-                    f"{f' after {fault.after_bytes} bytes' if 't' in fault.kind[:2] else ''}"
+                    f"{f' after {fault.after_bytes} bytes' if fault.kind in ARMED else ''}"
                 )
-                if fault.kind in ("kill", "restart"):
+                if fault.kind != "freeze":
                     self._down.add(fault.target)
                 self._writer.write(
                     FaultBegan(
@@ -115,7 +120,11 @@ class Runner:
                     )
                 )
                 self._scene.begin(fault)
+            elif not self._scene.can_end(fault) and at < fault.ends + _END_LIMIT_S:
+                heapq.heappush(due, (at + 0.1, number, False, fault))
             else:
+                if not self._scene.can_end(fault):
+                    self._ended(fault.target, f"did not end in {_END_LIMIT_S:g} s when asked to")
                 self._scene.end(fault)
                 self._down.discard(fault.target)
                 self._writer.write(FaultEnded(at=now(), by=_BY, number=number))

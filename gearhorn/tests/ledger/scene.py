@@ -51,7 +51,7 @@ class LedgerProxy(Proxy):
             self.cut()
         elif fault.kind == "reset":
             self.reset()
-        elif fault.kind == "stall":
+        elif fault.kind in ("stall", "stall and cut"):
             self.stall()
         elif fault.kind == "delay":
             self.delay_s = 0.2
@@ -59,6 +59,11 @@ class LedgerProxy(Proxy):
             self.truncate(fault.after_bytes)
         else:
             self.stall_after(fault.after_bytes)
+
+    def end(self, fault: Fault) -> None:
+        if fault.kind == "stall and cut":
+            self.cut()
+        self.heal()
 
 
 def queue_arguments(queue: str, file: Path) -> tuple[str, ...]:
@@ -83,6 +88,9 @@ class Scene:
     """All that runs.
 
     :param record: the directory that everybody appends to, and that takes the logs.
+    :param passing: how many subscribers come and go in a topic, for each that stays.
+    :param at_once: how many of these there are at a time in a topic, about.
+    :param pause: between two messages of a publisher to a topic, in seconds.
     :param queue: ``libsqlite3`` or ``builtin``.
     """
 
@@ -95,6 +103,7 @@ class Scene:
         publishers: int = 2,
         subscribers: int = 3,
         passing: int = 25,
+        at_once: int = 4,
         pause: float = 0.15,
         queue: str = "libsqlite3",
         daemon_options: Mapping[str, object] = DAEMON_OPTIONS,
@@ -117,7 +126,7 @@ class Scene:
                 self._add_publisher(name, pause * (number + 1))
             for number in range(subscribers):
                 self._add_subscriber(number, passing)
-            self._add_registrar(passing, pause)
+            self._add_registrar(passing, at_once, pause)
         except BaseException:
             self.close()
             raise
@@ -161,21 +170,25 @@ class Scene:
             return
         if fault.kind == "kill":
             process.kill()
-        elif fault.kind == "freeze":
+        elif fault.kind in ("freeze", "freeze and kill"):
             process.pause()
         else:
             process.terminate()
 
+    def can_end(self, fault: Fault) -> bool:
+        """Whether a process that was asked to end has done so."""
+        return fault.kind != "restart" or self.processes[fault.target].exit_code is not None
+
     def end(self, fault: Fault) -> None:
         if fault.target in self.proxies:
-            self.proxies[fault.target].heal()
+            self.proxies[fault.target].end(fault)
             return
         process = self.processes[fault.target]
         if fault.kind == "freeze" and process.exit_code is None:
             process.resume()
             return
-        if fault.kind == "restart":
-            process.wait()
+        if process.exit_code is None:
+            process.kill()
         self.start(process)
 
     def start(self, process: Process) -> None:
@@ -237,14 +250,14 @@ class Scene:
         names = [self.standing[number], *self._passing(self.standing[number], passing)]
         self._add(name, Actor("subscriber", SubscriberPart(**self._part(name), client_ids=names)))
 
-    def _add_registrar(self, passing: int, pause: float) -> None:
+    def _add_registrar(self, passing: int, at_once: int, pause: float) -> None:
         name = "registrar"
         names = [one for who in self.standing for one in self._passing(who, passing)]
         part = RegistrarPart(
             **self._part(name),
             standing=self.standing,
             passing=names,
-            at_once=4,
+            at_once=at_once,
             ttl=6.0,
             pause=2 * pause,
             patience=10.0,

@@ -10,17 +10,29 @@ LASTS: Mapping[str, tuple[float, float]] = {
     # To a process. A freeze is shorter or longer than cache_ttl and daemon_ttl.
     "kill": (0.1, 3.0),
     "freeze": (0.2, 8.0),
+    # What it was sent in the meantime is lost with it.
+    "freeze and kill": (0.2, 5.0),
     "restart": (0.1, 2.0),
     # To the network.
     "cut": (0.1, 3.0),
     "reset": (0.0, 0.5),
     "stall": (0.2, 5.0),
+    "stall and cut": (0.2, 5.0),
     "delay": (0.5, 4.0),
     "truncate": (0.5, 3.0),
     "stall in a request": (0.5, 4.0),
 }
 """Each kind of fault, and for how many seconds it lasts."""
-TO_PROCESSES = ("kill", "freeze", "restart")
+TO_PROCESSES = ("kill", "freeze", "freeze and kill", "restart")
+ARMED = ("truncate", "stall in a request")
+"""Those that happen after so many bytes."""
+LOSING = ("freeze and kill", "stall and cut")
+"""Those that take with them what was sent in the meantime."""
+DOUBLES = 0.1
+"""How often a daemon is killed while one of these hits its job server.
+
+Whoever answers before a copy is queued then loses it.
+"""
 TO_NETWORK = tuple(kind for kind in LASTS if kind not in TO_PROCESSES)
 MAX_BYTES = 3_000
 """After how many bytes at the most a connection is truncated, or stalls."""
@@ -42,7 +54,7 @@ def kinds_of(target: str) -> Sequence[str]:
     if target.startswith("net"):
         return TO_NETWORK
     if target.startswith("publisher"):
-        return ("kill", "freeze")
+        return ("kill", "freeze", "freeze and kill")
     return TO_PROCESSES
 
 
@@ -54,7 +66,7 @@ class Schedule:
     """
 
     def __init__(self, seed: int, targets: Mapping[str, float], pause: float) -> None:
-        # By value, so that a run of other length has the same beginning.
+        # Of its own: whatever else is drawn, the schedule is the same.
         self._random = random.Random(seed)
         self._targets = targets
         self._pause = pause
@@ -63,20 +75,28 @@ class Schedule:
         self._random.shuffle(self._untried)
 
     def round(self, count: int) -> list[Fault]:
-        """The next faults, by when they begin; none hits a target that is not whole again."""
+        """The next faults; none hits a target that is not whole again."""
         busy: dict[str, float] = {}
         faults: list[Fault] = []
         begins = 0.0
         while len(faults) < count:
             begins += self._random.expovariate(1 / self._pause)
-            target, kind = self._draw()
+            double = self._random.random() < DOUBLES and len(faults) + 1 < count
+            target, kind = self._draw_losing() if double else self._draw()
             begins = max(begins, busy.get(target, 0.0))
-            ends = begins + self._random.uniform(*LASTS[kind])
-            busy[target] = ends
-            after = int(self._random.triangular(0, MAX_BYTES, 0))
-            faults.append(Fault(self._count, begins, ends, kind, target, after))
-            self._count += 1
+            fault = self._fault(begins, kind, target, busy)
+            faults.append(fault)
+            if double:
+                daemon = self._random.choice(self._named("daemon"))
+                dies = max(self._random.uniform(begins, fault.ends), busy.get(daemon, 0.0))
+                faults.append(self._fault(dies, "kill", daemon, busy))
         return faults
+
+    def _fault(self, begins: float, kind: str, target: str, busy: dict[str, float]) -> Fault:
+        ends = busy[target] = begins + self._random.uniform(*LASTS[kind])
+        after_bytes = int(self._random.triangular(0, MAX_BYTES, 0))
+        self._count += 1
+        return Fault(self._count - 1, begins, ends, kind, target, after_bytes)
 
     def _draw(self) -> tuple[str, str]:
         # Half of them are what was not tried yet, so that everything is.
@@ -84,3 +104,10 @@ class Schedule:
             return self._untried.pop()
         (target,) = self._random.choices(list(self._targets), list(self._targets.values()))
         return target, self._random.choice(kinds_of(target))
+
+    def _draw_losing(self) -> tuple[str, str]:
+        target = self._random.choice(self._named("gearmand", "net-daemon"))
+        return target, next(kind for kind in LOSING if kind in kinds_of(target))
+
+    def _named(self, *beginnings: str) -> list[str]:
+        return [target for target in self._targets if target.startswith(beginnings)]
