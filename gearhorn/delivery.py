@@ -27,6 +27,13 @@ from gearhorn.wire.servers import Server
 from gearhorn.wire.submitter import Submitter
 
 
+class Room:
+    """How many bytes of results all deliveries together may still gather."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.free = max_bytes
+
+
 @dataclass(frozen=True)
 class Surroundings:
     """What all deliveries of a daemon share."""
@@ -37,6 +44,7 @@ class Surroundings:
     the request does not say."""
     max_gathered_bytes: int
     """How many bytes of results a report carries at the most."""
+    room: Room
     on_stuck: Callable[["Delivery"], None]
     """Called when no job server is connected; :meth:`Delivery.resume` is due
     when one is."""
@@ -243,7 +251,7 @@ class ForegroundDelivery(Delivery):
         self._open: dict[str, Copy | None] = dict.fromkeys(members.client_ids)
         """Whose answer is missing, and the copy once it is queued."""
         self._deadline: asyncio.TimerHandle | None = None
-        self._results = _Results(surroundings.max_gathered_bytes)
+        self._results = _Results(surroundings.max_gathered_bytes, surroundings.room)
         self._gather = messages.truth(request.gather)
 
     def progress(self) -> None:
@@ -323,6 +331,7 @@ class ForegroundDelivery(Delivery):
         for copy in self._open.values():
             if copy is not None:
                 copy.forget()
+        self._results.give_back()
 
     def _report(self) -> bytes:
         total = len(self._members.client_ids)
@@ -339,9 +348,11 @@ class ForegroundDelivery(Delivery):
 class _Results:
     """The results of receivers, as far as there is room for them."""
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, room: Room) -> None:
         self.complete: dict[str, messages.Result] = {}
-        self._room = max_bytes
+        self._max_bytes = max_bytes
+        self._room = room
+        self._taken = 0
         self._parts: dict[str, bytearray | None] = {}
         """What came so far; ``None`` where it is too large. Not the parts as they
         are: a million empty ones are nothing to send and much to keep."""
@@ -351,12 +362,20 @@ class _Results:
         parts = self._parts.setdefault(key, bytearray())
         if parts is None:
             return
-        if whole and len(data) <= self._room:
-            self._room -= len(data)
+        if whole and len(data) <= min(self._max_bytes - self._taken, self._room.free):
+            self._take(len(data))
             parts += data
         else:
-            self._room += len(parts)
+            self._take(-len(parts))
             self._parts[key] = None
+
+    def give_back(self) -> None:
+        """Let other deliveries have the room."""
+        self._take(-self._taken)
+
+    def _take(self, size: int) -> None:
+        self._taken += size
+        self._room.free -= size
 
     def close(self, key: str) -> bool:
         """The last part came; whether the result is there."""

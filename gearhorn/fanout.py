@@ -25,7 +25,7 @@ from hashlib import blake2b
 from typing import Literal
 
 from gearhorn import clock, errors, messages
-from gearhorn.delivery import BackgroundDelivery, Delivery, ForegroundDelivery, Surroundings
+from gearhorn.delivery import BackgroundDelivery, Delivery, ForegroundDelivery, Room, Surroundings
 from gearhorn.refusals import fail_unexpectedly, refuse
 from gearhorn.subscribers import MemberList, Subscribers
 from gearhorn.tasks import Tasks
@@ -38,6 +38,10 @@ Order = Literal["receiver", "topic"]
 
 PROGRESS_S = 1.0
 """How often the publisher of a foreground fan-out is told how far it is."""
+
+GATHERED_MESSAGES = 4
+"""How many results of the largest size all reports together gather at a time: a
+thousand fan-outs could otherwise hold that each."""
 
 _decode = messages.RequestDecoder(messages.FanOut)
 
@@ -102,6 +106,7 @@ class FanOuts:
             submitter=submitter,
             timeout=timeout,
             max_gathered_bytes=max_message_bytes,
+            room=Room(GATHERED_MESSAGES * max_message_bytes),
             on_stuck=self._stuck,
             on_end=self._ended,
         )

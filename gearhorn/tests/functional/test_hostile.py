@@ -247,6 +247,33 @@ def test_a_result_of_64_megabytes_is_gathered_or_refused(
     assert_serves(topic)
 
 
+def test_many_results_take_no_more_memory_than_a_few(
+    gearmand: Gearmand, daemon: NewDaemon, new_topic: NewTopic
+) -> None:
+    topic = new_topic(gearmand)
+    process = daemon(**limited_to(8 * MEGABYTE))
+    topic.subscribe("bob")
+    worker = topic.receiver("bob")
+    before = resident_megabytes(process)
+    handles = [topic.start("hello", gather=True) for _ in range(30)]
+    jobs = [worker.grab() for _ in handles]
+    for job in jobs:
+        worker.data(job, b"x" * (7 * MEGABYTE))
+    # The daemon has read them when it has read what comes after them.
+    worker.complete(jobs[0])
+    first = topic.client.finish(handles[0]).report
+    assert len(first["results"]["bob"]) == 7 * MEGABYTE
+    assert peak_megabytes(process) < before + 150
+    for job in jobs[1:]:
+        worker.complete(job)
+    refused = sum("failed_count" in topic.client.finish(h).report for h in handles[1:])
+    assert refused == 26
+    # What was held is free again.
+    handle = topic.start("hello", gather=True)
+    worker.complete(worker.grab(), b"x" * (8 * MEGABYTE))
+    assert topic.client.finish(handle).completed
+
+
 # Job servers.
 
 
@@ -339,10 +366,11 @@ class HostileConnection:
         self.socket.sendall(self.packet(packet_type, *arguments))
 
     def flood(self, data: bytes) -> None:
-        """Send it without end and without reading, as fast as it is taken."""
+        """Send it without end and without reading, about as fast as it is taken."""
         block = data * max(1, 100_000 // len(data))
         while True:
             self.socket.sendall(block)
+            time.sleep(0.002)
 
     def job(self, number: int, function: bytes, data: bytes) -> bytes:
         # As the first jobs of the healthy server on the same machine are called.

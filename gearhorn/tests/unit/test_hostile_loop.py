@@ -547,7 +547,8 @@ class LoopMachine(RuleBasedStateMachine):
         while connection.grabs:
             connection.grabs -= 1
             connection.send(wire.NO_JOB)
-        assert connection.open
+        sound = connection.open
+        assert sound
         if assigns:
             data = b'{"topic": "one", "payload": 1, "background": true}'
             connection.send(wire.JOB_ASSIGN_UNIQ, b"H:unasked", b"fanout", b"", data)
@@ -611,6 +612,7 @@ class LoopMachine(RuleBasedStateMachine):
         assert not self.fanouts._stuck_deliveries
         assert not self.fanouts._tasks._running
         assert not self.subscribers._reads
+        assert self.fanouts._surroundings.room.free == 4 << 20
         assert not self.grabber._held
         for outbox in self.submitter._outboxes.values():
             assert not outbox.lanes
