@@ -367,7 +367,7 @@ class HostileConnection:
 
     def flood(self, data: bytes) -> None:
         """Send it without end and without reading, about as fast as it is taken."""
-        block = data * max(1, 100_000 // len(data))
+        block = data * max(1, 20_000 // len(data))
         while True:
             self.socket.sendall(block)
             time.sleep(0.002)

@@ -116,8 +116,8 @@ def stale(state: State, without: str) -> bool:
 
 
 def is_past(state: State) -> bool:
-    """Whether B has and will have no list from before the change: what follows is sound."""
-    if not state.alive:
+    """Whether what follows is sound: B has and will have no list from before the change."""
+    if not state.alive or (state.version == 0 and state.step == "dead"):
         return True
     if state.version == 0 or (state.cached is not None and state.cached[0] == 0):
         return False

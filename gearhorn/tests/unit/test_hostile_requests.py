@@ -13,7 +13,7 @@ from gearhorn import errors, messages
 from gearhorn.tests.unit import model_fuzz as fuzz
 
 
-@fuzz.effort(1500)
+@fuzz.effort(800)
 @given(st.sampled_from(fuzz.FUNCTIONS), fuzz.requests())
 def test_a_request_is_taken_where_the_contract_takes_it(function: str, data: bytes) -> None:
     fuzz.check_request(function, data)
