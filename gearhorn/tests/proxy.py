@@ -7,6 +7,7 @@ port of its own. What it does to connections can be changed at any time, from an
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import struct
 import threading
@@ -229,6 +230,7 @@ class _Link:
 def _reset_connection(writer: asyncio.StreamWriter) -> None:
     raw: socket.socket | None = writer.get_extra_info("socket")
     if raw is not None:
-        # With no time to linger, closing sends RST instead of FIN.
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        # With no time to linger, closing sends RST instead of FIN. It may be closed already.
+        with contextlib.suppress(OSError):
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
