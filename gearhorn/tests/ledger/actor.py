@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TypeVar
 
 import msgspec
@@ -83,7 +82,3 @@ class Actor(Process):
 def part(kind: type[SomePart]) -> SomePart:
     """What this program was told."""
     return msgspec.json.decode(sys.argv[1], type=kind)
-
-
-def record_of(part: Part) -> Path:
-    return Path(part.record)
