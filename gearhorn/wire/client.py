@@ -21,6 +21,7 @@ import logging
 import os
 import random
 import socket
+import ssl
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -43,6 +44,7 @@ _CLOSE_TIMEOUT_S = 1.0
 _CONGESTED_BYTES = 1 << 20
 _SHOWN_BYTES = 1000
 """How much of an ERROR is for people."""
+_UNLESS_ACCEPTED = "; over TLS: does it want a certificate, or another one than tls_cert?"
 _SOUND_AFTER_S = 5.0
 """A connection that lived this long was sound: the next backoff starts anew."""
 
@@ -111,6 +113,9 @@ class Connection(gear.Connection, asyncio.Protocol):
             self._timer.cancel()
         reason = str(exc) if exc else "the server closed the connection"
         if not self.ready.done():
+            # With TLS 1.3 the server's word about it is often lost in the reset.
+            if self.owner.settings.tls is not None and not isinstance(exc, ssl.SSLError):
+                reason += _UNLESS_ACCEPTED
             self.ready.set_exception(ConnectionError(reason))
             self.ready.exception()
         if not self.lost.done():
