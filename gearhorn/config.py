@@ -15,7 +15,7 @@ import argparse
 import math
 import re
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,11 +104,22 @@ def _sentence(error: BaseException) -> str:
     return f"{found[2]}, in {found[1]}" if found else text
 
 
+def _check_default(
+    options: Iterable[str], known: Mapping[str, Collection[str]], path: Path
+) -> None:
+    for name in options:
+        for group, names in known.items():
+            if name in names:
+                raise errors.ConfigurationError(
+                    f"[DEFAULT] {name}: this option belongs in [{group}], in {path}"
+                )
+
+
 def _check_names(conf: cfg.ConfigOpts) -> None:
     """Refuse what oslo.config ignores: a group or an option that does not exist.
 
-    In [DEFAULT] all is let through: it holds oslo.log's options, and names
-    that values refer to by $.
+    In [DEFAULT] there are oslo.log's options, and names that values refer to
+    by $; only what belongs in another group is refused there.
     """
     known = {group.name: {option.dest for option in options} for group, options in GROUPS.items()}
     paths = [Path(name) for name in conf.config_file or ()]
@@ -120,6 +131,7 @@ def _check_names(conf: cfg.ConfigOpts) -> None:
         for title, options in sections.items():
             group = title.lower()
             if group == "default":
+                _check_default(options, known, path)
                 continue
             if group not in known:
                 raise errors.ConfigurationError(f"[{title}]: there is no such group, in {path}")
@@ -251,7 +263,7 @@ def _functions(conf: cfg.ConfigOpts) -> FunctionNames:
             reason = str(error).replace("topic", "the name", 1)
             raise errors.ConfigurationError(f"{title}: {reason}") from None
         _check_no_space(title, name)
-        if name.startswith(prefix):
+        if name.lower().startswith(prefix.lower()):
             raise errors.ConfigurationError(
                 f"{title}: {name!r} begins with {prefix!r}, as the daemons' own functions do"
             )

@@ -204,6 +204,12 @@ class Daemon:
         :raises StoreMisconfigured: the store cannot be used as configured.
         """
         self._catch_signals()
+        LOG.info(
+            "gearhorn %s: job servers %s, store %s://",
+            installed_version(),
+            ", ".join(map(str, self.settings.servers)),
+            self.settings.store_url.partition(":")[0],
+        )
         starting = asyncio.ensure_future(self._start())
         stopping = asyncio.ensure_future(self._stopping.wait())
         try:
@@ -265,8 +271,9 @@ class Daemon:
         await self._matchmaking.close()
         await self._matchmaking.leave()
         await self._matchmaking_worker.close()
+        connected = tuple(self._submitter.servers)
         await self._submitter.close()
-        await self._retire(self.worker_id)
+        await self._retire(self.worker_id, connected)
         await self._store.close()
         LOG.info("daemon %s has stopped", self.worker_id)
 
@@ -275,6 +282,12 @@ class Daemon:
         workers = (self._fanout_worker, self._registry_worker)
         for worker in workers:
             worker.stop_grabbing()
+        if held := sum(worker.held for worker in workers):
+            LOG.info(
+                "waiting up to %g seconds for %d jobs in hand; a second signal ends it at once",
+                self.settings.drain_timeout,
+                held,
+            )
         idle = asyncio.gather(*(worker.idle.wait() for worker in workers))
         try:
             await asyncio.wait_for(idle, self.settings.drain_timeout)
@@ -288,13 +301,13 @@ class Daemon:
             self.settings.drain_timeout,
         )
 
-    async def _retire(self, worker_id: str) -> bool:
-        """Remove a departed daemon's function from all job servers."""
+    async def _retire(self, worker_id: str, servers: Sequence[Server] | None = None) -> bool:
+        """Remove a departed daemon's function from job servers, all if not told which."""
         function = self._own_function(worker_id)
+        if servers is None:
+            servers = self.settings.servers
         return all(
-            await asyncio.gather(
-                *(self._retire_from(server, function) for server in self.settings.servers)
-            )
+            await asyncio.gather(*(self._retire_from(server, function) for server in servers))
         )
 
     async def _retire_from(self, server: Server, function: str) -> bool:
@@ -326,8 +339,10 @@ class Daemon:
 
     def _catch_signals(self) -> None:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._signalled, number)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            # One that is detached from its terminal, or runs under nohup, ignores SIGHUP.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                loop.add_signal_handler(number, self._signalled, number)
 
     def _signalled(self, number: int) -> None:
         now = clock.now()

@@ -188,7 +188,11 @@ async def _wait_free(port: int) -> None:
             except OSError as error:
                 busy = error.errno == errno.EADDRINUSE
                 if not busy or asyncio.get_running_loop().time() > deadline:
-                    hint = "; set another [standalone] port" if busy else ""
+                    hint = (
+                        "; put another port in a file, below [standalone], and add --config FILE"
+                        if busy
+                        else ""
+                    )
                     raise JobServerFailed(
                         f"a job server cannot listen on {HOST}:{port}: {error.strerror}{hint}"
                     ) from None
@@ -197,7 +201,7 @@ async def _wait_free(port: int) -> None:
 
 async def _start(program: Program, port: int, directory: Path) -> asyncio.subprocess.Process:
     log_path = directory / "job-server.log"
-    with log_path.open("wb") as log:
+    with log_path.open("ab") as log:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-m", "gearhorn.cmd.child", str(os.getpid())),

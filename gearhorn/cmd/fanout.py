@@ -131,7 +131,7 @@ def _serve(conf: cfg.ConfigOpts, settings: DaemonSettings) -> int:
     except errors.ConfigurationError as error:
         return _fail(error, EX_CONFIG, logged=logs.goes_elsewhere(conf))
     except errors.StoreMisconfigured as error:
-        error = errors.StoreMisconfigured(f"[store] url: {error}")
+        error = errors.StoreMisconfigured(f"[store] {error}")
         return _fail(error, EX_CONFIG, logged=logs.goes_elsewhere(conf))
     except standalone.JobServerFailed as error:
         return _fail(error, EX_UNAVAILABLE, logged=logs.goes_elsewhere(conf))

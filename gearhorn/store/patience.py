@@ -20,7 +20,7 @@ from typing import ParamSpec, TypeVar
 
 from gearhorn import clock, errors
 
-_log = logging.getLogger(__name__)
+LOG = logging.getLogger(__name__)
 
 _FIRST_DELAY = 0.05
 _LONGEST_DELAY = 2.0
@@ -116,14 +116,14 @@ class Patience:
         elif not is_new or type(self.fault) is kind:
             return
         self.fault = error
-        _log.error("%s: %s", _ADVICE.get(kind, _OTHER), error)
+        LOG.error("%s: %s", _ADVICE.get(kind, _OTHER), error)
 
     def _works(self, before: type[errors.StoreError] | None, begun: float) -> None:
         self._leave(before)
         # An answer asked for before the fault tells nothing about it.
         if self.fault is not None and begun >= self._since and not self._waiting.total():
             self.fault = None
-            _log.info(
+            LOG.info(
                 "The store is back after %.1f seconds",
                 clock.now() - self._since,
             )

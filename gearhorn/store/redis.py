@@ -59,7 +59,7 @@ from gearhorn.store.base import (
 )
 from gearhorn.store.redis_errors import TRANSLATED, translate
 
-_log = logging.getLogger(__name__)
+LOG = logging.getLogger(__name__)
 
 _PAGE = 10_000 if HIREDIS_AVAILABLE else 2_000
 """How many members of a set are asked for at once.
@@ -285,7 +285,7 @@ class RedisStore(Store):
             self.run_changed_at = clock.now()
             policy = await _info(connection, "memory", "maxmemory_policy")
             if policy.startswith("allkeys"):
-                _log.warning(
+                LOG.warning(
                     "Redis throws away any key when its memory is full (%s), and with it "
                     "subscribers: set maxmemory-policy noeviction",
                     policy,

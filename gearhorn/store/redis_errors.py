@@ -69,7 +69,15 @@ def translate(error: Exception) -> errors.StoreError:
     if error.args and isinstance(error.args[0], Exception):
         error = error.args[0]
     text = str(error) or type(error).__name__
-    return _kind(error, text)(f"Redis: {text}")
+    return _kind(error, text)(f"Redis: {text}{_advice(text)}")
+
+
+def _advice(text: str) -> str:
+    if text.startswith("WRONGTYPE"):
+        return "; if another program's keys stand there, set another key_prefix"
+    if text.startswith("Protocol error"):
+        return "; what answers there is no Redis"
+    return ""
 
 
 def _origins(error: BaseException | None) -> Iterator[BaseException]:

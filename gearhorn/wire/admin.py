@@ -70,12 +70,21 @@ async def ask(
     """Submit a foreground job and wait for its end.
 
     :param timeout: how long, in seconds.
-    :raises ServerLost: the server is away, refused the job, or the job did not
-        end in time.
+    :raises ServerLost: the server is away, or refused the job.
+    :raises NoAnswer: the job did not end in time.
     """
     # Without a unique, so that it joins no job that another client has left.
-    work = _ask(server, settings, framing.pack(constants.SUBMIT_JOB, function.encode(), b"", data))
-    return await _in_time(work, server, settings, timeout)
+    packet = framing.pack(constants.SUBMIT_JOB, function.encode(), b"", data)
+    async with _connected(server, settings) as (reader, writer):
+        writer.write(packet)
+        work = asyncio.ensure_future(_in_time(_answer(reader), server, settings, 2 * timeout))
+        done, _ = await asyncio.wait((work,), timeout=timeout)
+        if done:
+            return work.result()
+        work.cancel()
+        raise errors.NoAnswer(
+            f"no daemon answered in {timeout:g} seconds; the request may still be done"
+        )
 
 
 async def discard_queued(
@@ -189,23 +198,21 @@ async def _queues(server: Server, settings: Settings) -> Mapping[str, QueueState
     return states
 
 
-async def _ask(server: Server, settings: Settings, packet: bytes) -> Answer:
+async def _answer(reader: asyncio.StreamReader) -> Answer:
     packets = framing.PacketReader(64 << 20)
     parts: list[bytes] = []
     warning = b""
-    async with _connected(server, settings) as (reader, writer):
-        writer.write(packet)
-        while received := await reader.read(65536):
-            for packet_type, body in packets.feed(received):
-                data = body.partition(b"\0")[2]
-                if packet_type == framing.WORK_DATA:
-                    parts.append(data)
-                elif packet_type == constants.WORK_WARNING:
-                    warning = data
-                elif packet_type == framing.WORK_COMPLETE:
-                    return Answer(True, b"".join(parts) + data)
-                elif packet_type in (framing.WORK_FAIL, framing.WORK_EXCEPTION):
-                    return Answer(False, warning)
-                elif packet_type == constants.ERROR:
-                    raise OSError(body.replace(b"\0", b" ").decode("utf-8", "replace"))
+    while received := await reader.read(65536):
+        for packet_type, body in packets.feed(received):
+            data = body.partition(b"\0")[2]
+            if packet_type == framing.WORK_DATA:
+                parts.append(data)
+            elif packet_type == constants.WORK_WARNING:
+                warning = data
+            elif packet_type == framing.WORK_COMPLETE:
+                return Answer(True, b"".join(parts) + data)
+            elif packet_type in (framing.WORK_FAIL, framing.WORK_EXCEPTION):
+                return Answer(False, warning)
+            elif packet_type == constants.ERROR:
+                raise OSError(body.replace(b"\0", b" ").decode("utf-8", "replace"))
     raise EOFError("it closed the connection")

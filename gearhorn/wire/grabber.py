@@ -155,7 +155,7 @@ class Grabber(LoopClient, gear.Worker):
         self._grabbing = True
         self._refill_due = False
         self.idle = asyncio.Event()
-        """Set after :meth:`stop_grabbing`, once no job is held."""
+        """Set after :meth:`stop_grabbing`, once no job is held and no grab unanswered."""
 
     def add_function(self, name: str, handler: Callable[[Job], None]) -> None:
         """Do ``name`` by ``handler``; of several, the last is served first."""

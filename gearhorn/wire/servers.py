@@ -141,5 +141,9 @@ class Watch:
         """``who`` lost its connection to ``server`` or cannot make one."""
         away = self._away.setdefault(server, set())
         if not away:
-            LOG.warning("job server %s: away (%s); trying again", server, reason)
+            LOG.warning(
+                "job server %s: away (%s); trying again. Check that gearmand listens there",
+                server,
+                reason,
+            )
         away.add(who)

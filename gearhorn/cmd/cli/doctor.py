@@ -77,7 +77,7 @@ async def _look(session: Session, interval: float) -> Facts:
     for server in facts.second:
         try:
             facts.versions[server] = await admin.version(server, session.wire)
-        except errors.ServerLost as fault:
+        except (errors.ServerLost, errors.NoAnswer) as fault:
             facts.faults[server] = str(fault)
     return facts
 

@@ -99,7 +99,7 @@ def test_no_answer_ends_with_4(gearmand: Gearmand, peer: NewPeer) -> None:
     done = gearhorn([gearmand.address], "--timeout", "1", "--format", "json", "topics")
 
     assert done.returncode == 4
-    assert json.loads(done.stderr)["error"] == "server_lost"
+    assert json.loads(done.stderr)["error"] == "no_answer"
 
 
 def test_what_is_no_job_server_ends_with_4(redis_server: Redis) -> None:

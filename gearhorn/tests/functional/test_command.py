@@ -91,6 +91,7 @@ def test_a_wrong_command_line_ends_with_2(argument: str) -> None:
         ("[store]\nurl = ftp://secret@host\n", "[store] url: "),
         ("[service]\nuser = nobody-at-all\n", "[service] user: there is no user"),
         ("[service]\ngroup = nobody-at-all\n", "[service] group: there is no group"),
+        ("[DEFAULT]\nservers = 127.0.0.1:4730\n", "[DEFAULT] servers: this option belongs in "),
         ("[DEFAULT]\nlog_file = /nowhere/log\n", "logging cannot be set up: "),
         ("[DEFAULT]\nlog_config_append = /nowhere\n", "logging cannot be set up: "),
     ],
@@ -116,7 +117,7 @@ def test_a_store_that_refuses_ends_with_78(start: Start, tmp_path: Path) -> None
     path = write(tmp_path / "conf", f"[store]\nurl = redis://:wrong-one@{server.address}/0\n")
     result = run("--config", path)
     assert result.returncode == 78
-    assert "gearhorn-fanout: [store] url: " in result.stderr
+    assert "gearhorn-fanout: [store] Redis: " in result.stderr
     assert "Traceback" not in result.stderr
     assert "wrong-one" not in result.stderr
 
@@ -164,7 +165,7 @@ def test_the_log_goes_to_a_file(daemon: NewDaemon, tmp_path: Path) -> None:
 # Signals.
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_lets_it_finish_and_ends_with_0(
     daemon: NewDaemon, peer: NewPeer, number: int
 ) -> None:

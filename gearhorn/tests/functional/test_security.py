@@ -118,7 +118,7 @@ def test_a_redis_that_is_refused_is_named_with_the_reason(
     # Nothing that waiting would mend.
     assert process.wait() == 78
     line = process.log.splitlines()[-1]
-    assert line.startswith("gearhorn-fanout: [store] url: ")
+    assert line.startswith("gearhorn-fanout: [store] ")
     assert impostor.reason in line
     assert "s3cret" not in process.log
     assert "Traceback" not in process.log
@@ -284,7 +284,7 @@ def test_a_wrong_url_is_refused_without_being_shown(tmp_path: Path, url: str) ->
     try:
         process.start(wait_ready=False)
         assert process.wait() == 78
-        assert "[store] url: " in process.log
+        assert "[store] " in process.log
         assert told(process.log) == []
     finally:
         process.close()
