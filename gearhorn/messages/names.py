@@ -18,7 +18,7 @@ from typing import Literal
 from gearhorn import errors
 
 MAX_QUEUE_BYTES = 512
-"""Gearman has 64 KiB for a function name; status lines stay readable at this."""
+"""gearmand 1.1.20 closes the connection at names over 8 KiB; status lines stay readable at this."""
 
 MAX_UNIQUE_BYTES = 48
 """gearmand cuts a unique at 64 bytes; the rest is room for the daemon's suffix."""
@@ -32,6 +32,7 @@ Priority = Literal["high", "normal", "low"]
 
 TYPE_NAMES = {str: "a string", float: "a number", int: "an integer"}
 
+# Tab and newline in a name forge lines of gearmand's "status", NUL shifts the payload.
 _control_character = re.compile(r"[\x00-\x1f\x7f-\x9f]").search
 
 

@@ -255,6 +255,33 @@ def test_every_log_line_that_is_shown_is_logged() -> None:
         assert re.sub(r"<[^>]+>", "*", line) in known
 
 
+def logged_warnings() -> set[str]:
+    """What the daemon logs at WARNING and above, with what is filled in as an asterisk."""
+    found = set()
+    for path in PACKAGE.rglob("*.py"):
+        if {PACKAGE / "tests", PACKAGE / "client", PACKAGE / "cmd" / "cli"} & {*path.parents}:
+            continue
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            match node:
+                case ast.Call(
+                    func=ast.Attribute(
+                        value=ast.Name(id="LOG" | "_log"),
+                        attr="warning" | "error" | "exception" | "critical",
+                    ),
+                    args=[ast.Constant(value=str(text)), *_],
+                ):
+                    found.add(re.sub(r"%(\.\d)?[a-z]", "*", text))
+    return found
+
+
+def test_every_warning_that_is_logged_is_shown() -> None:
+    lines = re.findall(r"^     - ``(.+)``$", between(OPERATION, "log lines"), re.MULTILINE)
+    shown = {re.sub(r"<[^>]+>", "*", line) for line in lines}
+    logged = {text for text in logged_warnings() if re.search("[a-z]", text)}
+    assert len(logged) > 10
+    assert logged <= shown
+
+
 # The architecture.
 
 
