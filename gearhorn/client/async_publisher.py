@@ -23,7 +23,8 @@ from typing import Any, Literal, NamedTuple, TypeAlias, overload
 from gearhorn import errors, messages
 from gearhorn.client.answers import fan_out_report
 from gearhorn.client.caller import Answer, Call, Caller, OnProgress
-from gearhorn.wire.servers import Settings, Watch, parse_servers
+from gearhorn.client.options import check_count, check_function, check_seconds, servers_of
+from gearhorn.wire.servers import Settings, Watch
 
 REPORT_GRACE_S = 5.0
 """How much longer than its receivers have the report of a fan-out may take."""
@@ -54,8 +55,8 @@ class Preparation:
     """
 
     def __init__(self, timeout: float, max_message_bytes: int) -> None:
-        messages.check_type(timeout, "timeout", float)
-        messages.check_seconds(timeout, "timeout")
+        check_seconds(timeout, "timeout")
+        check_count(max_message_bytes, "max_message_bytes")
         self._timeout = timeout
         self._max_message_bytes = max_message_bytes
 
@@ -104,6 +105,8 @@ class AsyncPublisher:
     :param function: what the daemons' function is called.
     :param max_message_bytes: the largest request that the daemons take.
     :raises InvalidServer: a server's address is none.
+    :raises WrongType, InvalidSeconds, ConfigurationError: another value is not
+        what it should be.
     """
 
     def __init__(
@@ -116,7 +119,9 @@ class AsyncPublisher:
         function: str = "fanout",
         max_message_bytes: int = MAX_MESSAGE_BYTES,
     ) -> None:
-        self._servers = parse_servers(servers.split(",") if isinstance(servers, str) else servers)
+        self._servers = servers_of(servers)
+        check_seconds(connect_timeout, "connect_timeout")
+        check_function(function, "function")
         self.prepare = Preparation(timeout, max_message_bytes)
         """Checks what is to be published; in any thread."""
         self._connect_timeout = connect_timeout
@@ -227,6 +232,7 @@ class AsyncPublisher:
             place of the report, instead of raising it, which ends the
             iteration.
         """
+        check_count(window, "window")
         loop = asyncio.get_running_loop()
         pending: deque[asyncio.Future[Outcome]] = deque()
         async for topic, payload, unique in _each(many):

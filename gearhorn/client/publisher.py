@@ -30,6 +30,7 @@ from gearhorn.client.async_publisher import (
 )
 from gearhorn.client.caller import OnProgress
 from gearhorn.client.loop_thread import LoopThread
+from gearhorn.client.options import check_count
 
 
 class Publisher:
@@ -152,6 +153,7 @@ class Publisher:
         As :meth:`AsyncPublisher.publish_many`. Each message is sent as it
         comes, however slowly they come.
         """
+        check_count(window, "window")
         pending: deque[Future[Outcome]] = deque()
         for message in many:
             future: Future[Outcome] = Future()

@@ -24,6 +24,7 @@ import socket
 from collections import deque
 from collections.abc import Callable
 
+from gearhorn import messages
 from gearhorn.client.caller import Caller
 from gearhorn.client.message import Message
 from gearhorn.client.options import Handler, Options, Route
@@ -107,6 +108,7 @@ class Reception:
             ttl=options.ttl,
             register_function=options.register_function,
             unregister_function=options.unregister_function,
+            on_registered=self._registered,
         )
         self.refused = self._subscriptions.refused
         self._removed: set[bytes] = set()
@@ -127,13 +129,18 @@ class Reception:
         self._grabber.connect(self._options.servers)
 
     def add(self, route: Route) -> None:
-        """Serve one more."""
+        """Serve one more, once it is registered if that is wanted.
+
+        Its queue is not touched before: a registration is refused where the
+        queue is another subscriber's, whose messages these are.
+        """
         queue = route.queue.encode()
         self._removed.discard(queue)
         self._routes[queue] = route
-        self._grabber.serve(route.queue)
         if self._options.register:
             self._subscriptions.add(route.topic, route.client_id)
+        else:
+            self._grabber.serve(route.queue)
 
     def remove(self, route: Route) -> None:
         """Serve one less; what is held of it is still done."""
@@ -211,6 +218,9 @@ class Reception:
             except RuntimeError:
                 # It has ended: what was held has gone back to the server.
                 LOG.debug("a message was answered after the end")
+
+    def _registered(self, topic: str, client_id: str) -> None:
+        self._grabber.serve(messages.queue_name(topic, client_id))
 
     def _received(self, jobs: list[Job]) -> None:
         # First, so that the answers go out in one write with the next grabs.

@@ -15,11 +15,22 @@ import ssl
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from gearhorn import errors, messages
-from gearhorn.client.options import Handler, Options, Route
+from gearhorn import errors
+from gearhorn.client.options import (
+    Handler,
+    Options,
+    Route,
+    check_count,
+    check_function,
+    check_seconds,
+    servers_of,
+)
 from gearhorn.client.reception import Reception
 from gearhorn.wire.grabber import Job
-from gearhorn.wire.servers import Settings, parse_servers
+from gearhorn.wire.servers import Settings
+
+_DAEMONS = "__matchmaking_"
+"""How the queues begin in which daemons tell each other what changed."""
 
 H = TypeVar("H", bound=Handler)
 
@@ -33,7 +44,8 @@ class SubscriberBase:
     :param client_id: who it is, where :meth:`on` does not say.
     :param ttl: how long its registrations last unless they are renewed, in
         seconds; it renews them. Without it they last for ever.
-    :param register: register what :meth:`on` names.
+    :param register: register what :meth:`on` names, and receive it once that
+        is done.
     :param unregister: remove these registrations when it stops.
     :param concurrency: how many messages are handled at the same time. With
         more than one their order is not kept.
@@ -46,6 +58,8 @@ class SubscriberBase:
     :param unregister_function: likewise.
     :raises InvalidServer: a server's address is none.
     :raises InvalidClientId, NameTooLong: the client_id cannot be one.
+    :raises WrongType, InvalidSeconds, ConfigurationError: another value is not
+        what it should be.
     """
 
     def __init__(
@@ -67,14 +81,17 @@ class SubscriberBase:
         if client_id is not None:
             Route("t", client_id)
         if ttl is not None:
-            messages.check_type(ttl, "ttl", float)
-            messages.check_seconds(ttl, "ttl")
-        messages.check_type(concurrency, "concurrency", int)
-        if concurrency < 1:
-            raise errors.ConfigurationError("concurrency must be at least 1")
+            check_seconds(ttl, "ttl")
+        check_count(concurrency, "concurrency")
+        if drain_timeout != 0:
+            check_seconds(drain_timeout, "drain_timeout")
+        check_seconds(connect_timeout, "connect_timeout")
+        check_count(max_message_bytes, "max_message_bytes")
+        check_function(register_function, "register_function")
+        check_function(unregister_function, "unregister_function")
         self._client_id = client_id
         self._options = Options(
-            servers=parse_servers(servers.split(",") if isinstance(servers, str) else servers),
+            servers=servers_of(servers),
             wire=Settings(tls=tls, connect_timeout=connect_timeout),
             ttl=ttl,
             register=register,
@@ -111,6 +128,9 @@ class SubscriberBase:
         :raises RequestError: topic or client_id cannot be what they should.
         """
         route = self._route(topic, client_id)
+        if not self._options.register and route.queue.startswith(_DAEMONS):
+            # A daemon refuses it where it is asked to register it.
+            raise errors.ReservedQueue(f"the queue {route.queue} is one of the daemons' own")
         known = self._routes.setdefault(route.queue.encode(), route)
         if (known.topic, known.client_id) != (route.topic, route.client_id):
             raise errors.QueueTaken(

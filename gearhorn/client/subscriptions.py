@@ -13,7 +13,7 @@
 
 import asyncio
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from gearhorn import errors, messages
 from gearhorn.client.answers import subscription
@@ -38,6 +38,8 @@ class Subscriptions:
     """Keeps subscriptions registered, by topic and client_id.
 
     :param ttl: how long each lasts unless it is renewed, in seconds.
+    :param on_registered: told the topic and client_id of each that was added,
+        once it is registered for the first time.
     """
 
     def __init__(
@@ -47,12 +49,16 @@ class Subscriptions:
         ttl: float | None,
         register_function: str,
         unregister_function: str,
+        on_registered: Callable[[str, str], object],
     ) -> None:
         self._caller = caller
         self._ttl = ttl
         self._register_function = register_function
         self._unregister_function = unregister_function
+        self._on_registered = on_registered
         self._wanted: dict[_Key, None] = {}
+        self._registered: set[_Key] = set()
+        """Those of the wanted that have been registered once."""
         self._due: dict[_Key, None] = {}
         """Those to be registered now."""
         self._is_due = asyncio.Event()
@@ -78,6 +84,7 @@ class Subscriptions:
     def remove(self, topic: str, client_id: str) -> None:
         """Have a subscription removed."""
         self._wanted.pop((topic, client_id), None)
+        self._registered.discard((topic, client_id))
         self._due.pop((topic, client_id), None)
         self._tasks.start(self._unregister((topic, client_id)))
 
@@ -141,12 +148,16 @@ class Subscriptions:
         except errors.GearhornError as error:
             LOG.error("the registration of %s for %s was refused: %s", client_id, topic, error)
             self._wanted.pop(key, None)
+            self._registered.discard(key)
             if not self.refused.done():
                 self.refused.set_result(error)
             return True
         if key not in self._wanted:
             # It was removed meanwhile, and that may have been done before this.
             await self._unregister(key)
+        elif key not in self._registered:
+            self._registered.add(key)
+            self._on_registered(topic, client_id)
         return True
 
     async def _unregister(self, key: _Key) -> None:

@@ -23,6 +23,8 @@ NOT_GIVEN = Raw()
 
 RAW_TRUE = Raw(b"true")
 
+_INFINITY = float("inf")
+
 _FALSE = frozenset((b"", b"false", b"null", b'""'))
 
 _TRUE = frozenset((b"true", b"1"))
@@ -57,9 +59,28 @@ def encode_value(value: Any) -> bytes:
             return value.encode()
         if isinstance(value, (bytearray, memoryview)):
             return bytes(value)
-        return msgspec.json.encode(value)
+        data = msgspec.json.encode(value)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise errors.InvalidPayload(f"a payload must be bytes, text or JSON: {error}") from None
+    # msgspec writes them as null.
+    if b"null" in data and _has_non_finite(value):
+        raise errors.InvalidPayload("a payload must be bytes, text or JSON: nan and inf are none")
+    return data
+
+
+def _has_non_finite(value: Any) -> bool:
+    # The hook stands for what has been written already, as Raw has.
+    waiting = [msgspec.to_builtins(value, enc_hook=lambda _: None)]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, float):
+            if not abs(part) < _INFINITY:
+                return True
+        elif isinstance(part, dict):
+            waiting.extend(part.values())
+        elif isinstance(part, (list, tuple, set, frozenset)):
+            waiting.extend(part)
+    return False
 
 
 def encode_payload(payload: Any) -> tuple[Raw, str | None]:

@@ -49,7 +49,9 @@ class Server:
         if (
             not sound
             or not host
-            or not (port.isascii() and port.isdigit())
+            or " " in host
+            or not host.isprintable()
+            or not (port.isascii() and port.isdigit() and len(port) < 10)
             or not 0 < int(port) < 65536
         ):
             raise errors.InvalidServer(

@@ -324,3 +324,25 @@ async def test_an_asyncio_program_iterates(topic: Topic) -> None:
     outcome = await asyncio.to_thread(topic.client.finish, handle)
     assert outcome.report["results"] == {"bob": '["hello"]'}
     assert await asyncio.to_thread(subscribers, topic) == 0
+
+
+@pytest.mark.parametrize("kind", [Subscriber, AsyncSubscriber])
+async def test_a_subscriber_that_is_refused_takes_no_messages_of_another(
+    topic: Topic, kind: Any
+) -> None:
+    owner = {"topic": f"{topic.name}_b", "client_id": "c"}
+    assert topic.client.submit("register_fanout_subscriber", owner).completed
+    texts = [f"message {number}" for number in range(5)]
+    for text in texts:
+        request = {"topic": owner["topic"], "payload": text, "background": True}
+        assert topic.client.submit("fanout", request).completed
+
+    taken: list[str] = []
+    subscriber = kind(topic.server.address, "b_c")
+    subscriber.on(topic.name)(lambda message: taken.append(message.text))
+    is_async = isinstance(subscriber, AsyncSubscriber)
+    with pytest.raises(errors.QueueTaken):
+        await (subscriber.run() if is_async else asyncio.to_thread(subscriber.run))
+
+    assert taken == []
+    assert topic.receiver("b_c").take(5) == [text.encode() for text in texts]

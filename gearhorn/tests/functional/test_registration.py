@@ -147,7 +147,8 @@ def test_a_notice_that_is_wrong_is_refused(topic: Topic) -> None:
     outcome = topic.client.submit("fanout", {"topic": "__matchmaking", "payload": "nonsense"})
     assert list(outcome.report["failed"].values()) == ["receiver_failed"]
 
-    name = next(n for n in topic.server.admin.status() if n.startswith("__matchmaking_"))
+    (daemon,) = topic.client.submit("fanout_query", {"query": "daemons"}).report["rows"]
+    name = f"__matchmaking_{daemon['worker_id']}"
     assert refused(topic, name, {"client_id": "bob"}) == "unknown_key"
     assert topic.client.submit(name, {"topic": topic.name}).completed
     outcome = topic.client.submit(name, json_of_bytes(65_000))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
+import math
 import subprocess
 import sys
 from typing import Any
 
+import msgspec
 import pytest
 
 import gearhorn
@@ -39,6 +42,8 @@ def carried(payload: Any) -> bytes:
         ({"a": [1, None, "ż"]}, '{"a":[1,null,"ż"]}'.encode()),
         ([], b"[]"),
         (None, b"null"),
+        ([None, 1.5, {"null": "nan"}], b'[null,1.5,{"null":"nan"}]'),
+        ({"a": msgspec.Raw(b"null")}, b'{"a":null}'),
         (False, b"false"),
         (2**70, b"%d" % 2**70),
         (datetime.date(2026, 1, 2), b'"2026-01-02"'),
@@ -54,7 +59,23 @@ def endless() -> list[Any]:
     return value
 
 
-@pytest.mark.parametrize("payload", [object(), "\ud800", endless(), {1j: 2}])
+@dataclasses.dataclass
+class Reading:
+    value: float
+
+
+NON_FINITE = [
+    math.nan,
+    math.inf,
+    -math.inf,
+    [1.0, math.nan],
+    {"a": [{"b": (None, math.inf)}]},
+    Reading(math.nan),
+    [msgspec.Raw(b"1"), math.inf],
+]
+
+
+@pytest.mark.parametrize("payload", [object(), "\ud800", endless(), {1j: 2}, *NON_FINITE], ids=repr)
 def test_a_payload_that_cannot_be_sent_is_refused(payload: Any) -> None:
     with pytest.raises(errors.InvalidPayload):
         messages.FanOut.of("t", payload)
@@ -117,8 +138,14 @@ def test_a_message_that_is_too_large_is_refused() -> None:
         publisher.publish("t", "x" * 1000)
 
 
+BAD_SERVERS = [
+    *("", [], "host:", "host:0", "host:x", "host:" + "9" * 5000, "::1", [":4730"]),
+    *(None, 7, [1], [None], [b"host:1"], b"host:1", "a b:1", "a\tb:1", "a\0b", "[: :1]:1"),
+]
+
+
 @pytest.mark.parametrize("kind", [Publisher, AsyncPublisher, Subscriber, AsyncSubscriber])
-@pytest.mark.parametrize("servers", ["", [], "host:", "host:0", "host:x", "::1", [":4730"]])
+@pytest.mark.parametrize("servers", BAD_SERVERS, ids=repr)
 def test_bad_server_addresses_are_refused(kind: Any, servers: Any) -> None:
     with pytest.raises(errors.InvalidServer):
         kind(servers)
@@ -157,17 +184,64 @@ def test_two_subscriptions_of_one_queue_are_refused(kind: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", [Subscriber, AsyncSubscriber])
-def test_subscribers_refuse_bad_options(kind: Any) -> None:
-    with pytest.raises(errors.InvalidSeconds):
-        kind(NOWHERE, ttl=0)
-    with pytest.raises(errors.WrongType):
-        kind(NOWHERE, ttl="1")
-    with pytest.raises(errors.WrongType):
-        kind(NOWHERE, concurrency="2")
-    with pytest.raises(errors.ConfigurationError):
-        kind(NOWHERE, concurrency=0)
-    with pytest.raises(errors.InvalidClientId):
-        kind(NOWHERE, "")
+def test_the_queues_of_the_daemons_are_not_served(kind: Any) -> None:
+    subscriber = kind(NOWHERE, register=False)
+    with pytest.raises(errors.ReservedQueue):
+        subscriber.on("__matchmaking", client_id="host-1")
+
+
+PUBLISHERS = (Publisher, AsyncPublisher)
+SUBSCRIBERS = (Subscriber, AsyncSubscriber)
+BOTH = PUBLISHERS + SUBSCRIBERS
+
+BAD_SECONDS = [
+    *(("1", errors.WrongType), (True, errors.WrongType), ([], errors.WrongType)),
+    *((-1, errors.InvalidSeconds), (10**400, errors.InvalidSeconds)),
+    *((math.nan, errors.InvalidSeconds), (math.inf, errors.InvalidSeconds)),
+]
+BAD_COUNTS = [
+    *(("1", errors.WrongType), (True, errors.WrongType), (1.5, errors.WrongType)),
+    *((None, errors.WrongType), (0, errors.ConfigurationError), (-1, errors.ConfigurationError)),
+]
+BAD_FUNCTIONS = [
+    *((None, errors.WrongType), (b"fanout", errors.WrongType)),
+    *((name, errors.ConfigurationError) for name in ("", "a\0b", "a\n", "\ud800", "f" * 600)),
+]
+BAD_OPTIONS = [
+    (kind, option, value, error)
+    for kinds, options, bad in (
+        (PUBLISHERS, ["timeout"], [*BAD_SECONDS, (0, errors.InvalidSeconds)]),
+        (BOTH, ["connect_timeout"], [*BAD_SECONDS, (0, errors.InvalidSeconds)]),
+        (SUBSCRIBERS, ["ttl"], [*BAD_SECONDS, (0, errors.InvalidSeconds)]),
+        (SUBSCRIBERS, ["drain_timeout"], [*BAD_SECONDS, (None, errors.WrongType)]),
+        (BOTH, ["max_message_bytes"], BAD_COUNTS),
+        (SUBSCRIBERS, ["concurrency"], BAD_COUNTS),
+        (PUBLISHERS, ["function"], BAD_FUNCTIONS),
+        (SUBSCRIBERS, ["register_function", "unregister_function"], BAD_FUNCTIONS),
+        (SUBSCRIBERS, ["client_id"], [("", errors.InvalidClientId)]),
+    )
+    for kind in kinds
+    for option in options
+    for value, error in bad
+]
+
+
+@pytest.mark.parametrize(("kind", "option", "value", "error"), BAD_OPTIONS)
+def test_bad_options_are_refused(
+    kind: Any, option: str, value: Any, error: type[errors.GearhornError]
+) -> None:
+    with pytest.raises(error):
+        kind(NOWHERE, **{option: value})
+
+
+@pytest.mark.parametrize(("window", "error"), BAD_COUNTS)
+async def test_bad_windows_are_refused(window: Any, error: type[errors.GearhornError]) -> None:
+    many = [("t", "?")]
+    with Publisher(NOWHERE) as publisher, pytest.raises(error):
+        next(iter(publisher.publish_many(many, window=window)))
+    async with AsyncPublisher(NOWHERE) as async_publisher:
+        with pytest.raises(error):
+            await anext(async_publisher.publish_many(many, window=window))
 
 
 def test_handlers_that_cannot_be_called_are_refused() -> None:
