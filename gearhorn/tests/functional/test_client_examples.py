@@ -16,7 +16,7 @@ from gearhorn.tests.conftest import Start
 from gearhorn.tests.functional.conftest import Topic
 from gearhorn.tests.servers import Process, eventually
 
-EXAMPLES = Path(__file__).parents[3] / "examples"
+EXAMPLES = Path(__file__).parents[3] / "doc/examples"
 
 
 class Program(Process):

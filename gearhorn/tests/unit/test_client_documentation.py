@@ -66,5 +66,5 @@ def test_public_names_and_errors_stand_on_the_page() -> None:
 
 
 def test_every_example_stands_on_the_page() -> None:
-    for path in (ROOT / "examples").glob("*.py"):
-        assert f"../../examples/{path.name}" in PAGE
+    for path in (ROOT / "doc/examples").glob("*.py"):
+        assert f"../examples/{path.name}" in PAGE
