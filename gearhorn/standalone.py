@@ -20,6 +20,7 @@ import logging
 import os
 import shlex
 import shutil
+import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -165,7 +166,12 @@ async def _keep(
         while True:
             if process is not None:
                 code = await process.wait()
-                LOG.error("the job server ended with %d: starting it again", code)
+                LOG.error(
+                    "the job server ended %s, and what was queued in it is lost: "
+                    "starting it again. Its log is %s",
+                    _ending(code),
+                    directory / "job-server.log",
+                )
             await asyncio.sleep(_RESTART_PAUSE_S)
             process = None
             try:
@@ -175,6 +181,16 @@ async def _keep(
     finally:
         if process is not None:
             await _end(process)
+
+
+def _ending(code: int) -> str:
+    """How a child process ended, by its return code."""
+    if code >= 0:
+        return f"with exit code {code}"
+    try:
+        return f"by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"by signal {-code}"
 
 
 async def _wait_free(port: int) -> None:
@@ -248,6 +264,8 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 def greeting(program: Program, settings: DaemonSettings, directory: Path) -> str:
     """What to say once the daemon serves: where, and what to type next."""
     server = settings.servers[0]
+    has_tool = shutil.which("gearman") is not None
+    example = _example if has_tool else _own_example
     lines = [
         f"gearhorn serves on {server}, through {program.name}; Ctrl-C ends both.",
         program.caveat,
@@ -255,23 +273,45 @@ def greeting(program: Program, settings: DaemonSettings, directory: Path) -> str
         "",
         "Type in another terminal:",
         "",
-        *(f"  {line}" for line in _example(server, settings.functions)),
+        *(f"  {line}" for line in example(server, settings.functions)),
         "",
     ]
-    if shutil.which("gearman") is None:
+    if not has_tool:
         lines.append(
-            "This needs the tool gearman (Debian, Ubuntu: sudo apt-get install gearman-tools).\n"
+            "Gearman's own tool does too (Debian, Ubuntu: sudo apt-get install gearman-tools).\n"
         )
     return "\n".join(lines)
 
 
+_TOPIC = "officememos"
+_NAMES = ("bob", "alice")
+_MEMO = "please go home early today."
+
+
 def _example(server: Server, functions: FunctionNames) -> Iterator[str]:
     tool = f"gearman -h {server.host} -p {server.port}"
-    names = ("bob", "alice")
-    for name in names:
-        request = f'{{"topic": "officememos", "client_id": "{name}"}}'
+    for name in _NAMES:
+        request = f'{{"topic": "{_TOPIC}", "client_id": "{name}"}}'
         yield f"{tool} -f {shlex.quote(functions.register)} '{request}'"
-    for name in names:
-        yield f"{tool} -w -f officememos_{name} &"
-    message = '{"topic": "officememos", "payload": "please go home early today."}'
+    for name in _NAMES:
+        yield f"{tool} -w -f {_TOPIC}_{name} &"
+    message = f'{{"topic": "{_TOPIC}", "payload": "{_MEMO}"}}'
     yield f"{tool} -f {shlex.quote(functions.fanout)} '{message}'"
+
+
+def _own_example(server: Server, functions: FunctionNames) -> Iterator[str]:
+    """The same with gearhorn's own command."""
+    script = Path(sys.executable).with_name("gearhorn")
+    command = [str(script)] if script.exists() else [sys.executable, "-m", "gearhorn.cmd.cli"]
+    command += ["--server", str(server)]
+    default = FunctionNames()
+    for option in ("register", "fanout"):
+        name = getattr(functions, option)
+        if name != getattr(default, option):
+            command += ["--function", f"{option}={name}"]
+    tool = shlex.join(command)
+    for name in _NAMES:
+        yield f"{tool} register {_TOPIC} {name}"
+    for name in _NAMES:
+        yield f"{tool} listen {_TOPIC} --as {name} &"
+    yield f"{tool} publish {_TOPIC} '{_MEMO}'"

@@ -18,6 +18,7 @@ tests, with what the daemon and Gearman's stock tools need beside it.
 import logging
 import signal
 import sys
+from importlib import metadata
 from typing import Any
 
 import gear
@@ -67,6 +68,9 @@ class JobServer(gear.Server):
             else:
                 self.functions.discard(name)
                 request.connection.sendRaw(b"OK\n")
+        elif command == b"version":
+            # With its name, as the number says nothing beside those of gearmand.
+            request.connection.sendRaw(f"OK gear {metadata.version('gear')}\n".encode())
         else:
             super().handleAdminRequest(request)
 

@@ -12,6 +12,7 @@
 """What doctor concludes about servers, functions, the store and daemons."""
 
 import re
+import shlex
 from collections.abc import Iterator
 
 from gearhorn.cmd.cli.facts import Facts, Finding, function_names
@@ -19,9 +20,14 @@ from gearhorn.cmd.cli.output import listed, seconds
 from gearhorn.cmd.cli.queue_checks import check_queues
 from gearhorn.cmd.cli.session import total
 from gearhorn.messages import queue_name
+from gearhorn.upkeep import RETIRE_ATTEMPTS
 
 TESTED_GEARMAND = (1, 1, 20)
 """The oldest job server that gearhorn is tested with."""
+
+_REMOVAL_TTLS = 5 / 3
+"""After how many ``daemon_ttl`` a killed daemon is removed at the latest: the
+others look every third of it, so they notice its last renewal and its end late."""
 
 
 def findings(facts: Facts) -> list[Finding]:
@@ -57,6 +63,14 @@ def _servers(facts: Facts) -> Iterator[Finding]:
                 f"{'.'.join(map(str, TESTED_GEARMAND))}",
                 "Consider a newer gearmand.",
             )
+    for server in facts.versionless:
+        yield Finding(
+            "note",
+            "server-version",
+            str(server),
+            f"job server {server} works, but does not say its version; it is no gearmand",
+            "It may lack what gearhorn relies on: in production use gearmand.",
+        )
     if facts.versions:
         yield Finding(
             "note",
@@ -137,8 +151,9 @@ def _daemons(facts: Facts) -> Iterator[Finding]:
                 "daemon-late",
                 name,
                 f"daemon {name} was last seen {seconds(daemon.age)} ago: it is dead or cut off",
-                "The others remove it within another [matchmaking] daemon_ttl. If it does not go, "
-                "no daemon is alive; by hand: gearhorn remove-daemon.",
+                "The others remove it within another [matchmaking] daemon_ttl "
+                f"({seconds(status.daemon_ttl)}); registrations wait until then. To remove it now: "
+                f"gearhorn remove-daemon {shlex.quote(name)}",
             )
             continue
         without = [
@@ -152,13 +167,19 @@ def _daemons(facts: Facts) -> Iterator[Finding]:
                 "daemon-unreachable",
                 name,
                 f"daemon {name} is not connected to {listed(without)}",
-                "If it died, it is removed soon. Else check [gearman] servers of its "
-                "configuration; all daemons need the same list.",
+                "If it was killed, the others remove it within "
+                f"{seconds(_REMOVAL_TTLS * status.daemon_ttl - daemon.age)}, by [matchmaking] "
+                "daemon_ttl; registrations wait until then. To remove it now: gearhorn "
+                f"remove-daemon {shlex.quote(name)} - If it lives, check [gearman] servers of "
+                "its configuration; all daemons need the same list.",
             )
     known = {prefix + daemon.worker_id for daemon in facts.daemons}
     for function in function_names(facts):
         if function.startswith(prefix) and function not in known:
             state = total(facts.second, function)
+            if state.workers and not total(facts.first, function).workers:
+                # It started between the two looks, after the others' store was asked.
+                continue
             if state.workers:
                 yield Finding(
                     "error",
@@ -170,12 +191,15 @@ def _daemons(facts: Facts) -> Iterator[Finding]:
                     "or function names.",
                 )
             else:
+                servers = [server for server in facts.second if function in facts.second[server]]
                 yield Finding(
                     "note",
                     "daemon-leftover",
                     function.removeprefix(prefix),
                     f"a function of the departed daemon {function.removeprefix(prefix)} is left "
-                    "on a job server",
-                    "It is removed by another daemon if that saw the departed one go; it does "
-                    "no harm.",
+                    f"on {listed(map(str, servers))}",
+                    "It does no harm. A daemon that removed the departed one's entry drops it in "
+                    f"{seconds(RETIRE_ATTEMPTS * status.daemon_ttl / 3)} of that. If it stays: "
+                    f"gearadmin --host={servers[0].host} --port={servers[0].port} "
+                    f"--drop-function={shlex.quote(function)}",
                 )

@@ -25,6 +25,7 @@ from gearhorn.cmd.cli.group import format_option, pass_session
 from gearhorn.cmd.cli.output import plural, printable, show_json
 from gearhorn.cmd.cli.session import Session
 from gearhorn.wire import admin
+from gearhorn.wire.servers import Server
 
 
 @click.command()
@@ -74,12 +75,21 @@ async def _look(session: Session, interval: float) -> Facts:
         await asking
     facts.second, faults = await session.queues()
     facts.faults = {server: str(fault) for server, fault in faults.items()}
-    for server in facts.second:
-        try:
-            facts.versions[server] = await admin.version(server, session.wire)
-        except (errors.ServerLost, errors.NoAnswer) as fault:
-            facts.faults[server] = str(fault)
+    await asyncio.gather(*(_ask_version(session, facts, server) for server in facts.second))
     return facts
+
+
+async def _ask_version(session: Session, facts: Facts, server: Server) -> None:
+    try:
+        facts.versions[server] = await admin.version(server, session.wire)
+    except errors.ServerLost:
+        # gear's own server has no such command; what is gone does not answer this either.
+        try:
+            await admin.queues(server, session.wire)
+        except errors.ServerLost as fault:
+            facts.faults[server] = str(fault)
+        else:
+            facts.versionless.append(server)
 
 
 async def _ask_daemons(session: Session, facts: Facts) -> None:

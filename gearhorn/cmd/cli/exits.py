@@ -85,4 +85,7 @@ _FAILURES: dict[type[errors.GearhornError], type[Failure]] = {
 def failure_of(error: errors.GearhornError) -> Failure:
     """How the command ends after ``error``."""
     kind = next(kind for raised, kind in _FAILURES.items() if isinstance(error, raised))
-    return kind(str(error), error.code)
+    text = str(error)
+    if isinstance(error, errors.NoAnswer):
+        text += ": see gearhorn doctor"
+    return kind(text, error.code)

@@ -46,6 +46,7 @@ class Facts:
 
     :param first: the functions of each server that answered.
     :param second: the same, ``interval`` seconds later.
+    :param versionless: servers that work, and do not say their version.
     :param subscriptions: who subscribes, by queue; more than one only if
         something is wrong.
     """
@@ -54,6 +55,7 @@ class Facts:
     functions: Mapping[str, str]
     faults: dict[Server, str] = field(default_factory=dict)
     versions: dict[Server, str] = field(default_factory=dict)
+    versionless: list[Server] = field(default_factory=list)
     first: Queues = field(default_factory=dict)
     second: Queues = field(default_factory=dict)
     status: StatusRow | None = None

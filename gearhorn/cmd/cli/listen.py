@@ -12,6 +12,7 @@
 """The command that receives."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -24,6 +25,7 @@ import click
 import msgspec
 
 from gearhorn import messages
+from gearhorn.client import subscriptions
 from gearhorn.client.message import Message
 from gearhorn.client.subscriber import Subscriber
 from gearhorn.cmd.cli.exits import FAILED
@@ -94,6 +96,8 @@ def listen(
     )
     for topic in topics:
         subscriber.on(topic)
+    # A refusal is raised as well, and is to be printed once.
+    subscriptions.LOG.addFilter(lambda record: record.levelno < logging.ERROR)
     failed = 0
     # Closed at the end of --count too, when what was fetched ahead goes back.
     with closing(cast(Generator[Message, None, None], iter(subscriber))) as received:

@@ -4,14 +4,48 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
+import socket
+import sys
 import threading
 from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
+from gearhorn.cmd.cli.checks import findings
+from gearhorn.cmd.cli.facts import Facts
+from gearhorn.messages import DaemonRow
 from gearhorn.tests.cli import Result, gearhorn
 from gearhorn.tests.conftest import NewDaemon, NewPeer, Start
 from gearhorn.tests.peer import Peer
-from gearhorn.tests.servers import Gearmand, Redis, free_port
+from gearhorn.tests.servers import Gearmand, Process, Redis, free_port
+from gearhorn.wire.admin import QueueState
+from gearhorn.wire.servers import Server
+
+
+class GearServer(Process):
+    """A job server other than gearmand: gear's, or what the standalone mode makes of it."""
+
+    program = "python"
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.port = free_port()
+        self.address = f"127.0.0.1:{self.port}"
+        self._name = name
+
+    def command(self) -> Sequence[str]:
+        code = (
+            "import gear, signal; from gearhorn.wire.server import JobServer; "
+            f"{self._name}({self.port}, host='127.0.0.1'); signal.pause()"
+        )
+        return [sys.executable, "-c", code]
+
+    def is_ready(self) -> bool:
+        with socket.create_connection(("127.0.0.1", self.port)):
+            return True
 
 
 class Diagnosis:
@@ -136,6 +170,19 @@ def test_what_is_no_job_server(daemon: NewDaemon, gearmand: Gearmand, redis_serv
     assert found.only("server")["subject"] == redis_server.address
 
 
+@pytest.mark.parametrize(
+    ("name", "check"), [("gear.Server", "server-version"), ("JobServer", "server-options")]
+)
+def test_gears_own_job_server(daemon: NewDaemon, start: Start, name: str, check: str) -> None:
+    server = start(GearServer(name))
+    daemon([server.address])
+
+    found = doctor([server.address], "--timeout", "2")
+
+    assert found.exit_code == 0
+    assert set(found.findings) == {check}
+
+
 def test_no_daemon(gearmand: Gearmand) -> None:
     found = doctor([gearmand.address])
 
@@ -190,7 +237,10 @@ def test_a_dead_daemon(daemon: NewDaemon, gearmand: Gearmand) -> None:
     found = doctor([gearmand.address])
 
     assert found.exit_code == 1
-    assert found.only("daemon-unreachable")["subject"] == dead.worker_id
+    finding = found.only("daemon-unreachable")
+    assert finding["subject"] == dead.worker_id
+    assert re.search(r"within \d+ s, .*registrations wait", finding["advice"])
+    assert f"gearhorn remove-daemon {dead.worker_id}" in finding["advice"]
 
 
 def test_a_daemon_that_is_late(
@@ -233,7 +283,33 @@ def test_a_function_that_a_daemon_left(
     found = doctor([gearmand.address])
 
     assert found.exit_code == 0
-    assert found.findings["daemon-leftover"][0]["subject"] == "departed"
+    (finding,) = found.findings["daemon-leftover"]
+    assert finding["subject"] == "departed"
+    assert gearmand.address in finding["text"]
+    assert "--drop-function=__matchmaking_departed" in finding["advice"]
+
+
+def test_a_daemon_that_starts_meanwhile() -> None:
+    server = Server("127.0.0.1", 4730)
+    status: Any = SimpleNamespace(
+        worker_id="one",
+        store_fault=None,
+        servers={},
+        matchmaking_topic="m",
+        daemon_ttl=60.0,
+        functions={},
+    )
+    before = {"m_one": QueueState(0, 0, 1)}
+    facts = Facts(
+        1.0, {}, status=status, daemons=[DaemonRow(worker_id="one", age=1.0, barred=False)]
+    )
+    facts.first = {server: before}
+    facts.second = {server: before | {"m_two": QueueState(0, 0, 1)}}
+    assert not [found for found in findings(facts) if found.check.startswith("daemon")]
+    facts.first = facts.second
+    assert [found.subject for found in findings(facts) if found.check == "daemon-unknown"] == [
+        "two"
+    ]
 
 
 def test_a_backlog_of_the_daemons(daemon: NewDaemon, gearmand: Gearmand, peer: NewPeer) -> None:

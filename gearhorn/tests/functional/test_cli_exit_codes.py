@@ -102,6 +102,20 @@ def test_no_answer_ends_with_4(gearmand: Gearmand, peer: NewPeer) -> None:
     assert json.loads(done.stderr)["error"] == "no_answer"
 
 
+def test_a_registration_that_waits_for_the_store_ends_with_4(
+    daemon: NewDaemon, gearmand: Gearmand, start: Start
+) -> None:
+    redis = start(Redis())
+    daemon(store_url=redis.url)
+    redis.kill()
+
+    done = gearhorn([gearmand.address], "--timeout", "1", "register", "memos", "bob")
+
+    assert done.returncode == 4
+    assert "no daemon answered in 1 seconds; the request may still be done" in done.stderr
+    assert "see gearhorn doctor" in done.stderr
+
+
 def test_what_is_no_job_server_ends_with_4(redis_server: Redis) -> None:
     done = gearhorn([redis_server.address], "--timeout", "2", "topics")
 

@@ -189,7 +189,10 @@ def test_it_waits_for_a_job_server(topic: Topic, service: Service) -> None:
 
 @pytest.mark.parametrize("name", ["", "__matchmaking", "a\tb"])
 def test_a_refused_registration_ends_it_with_3(run: Run, name: str) -> None:
-    assert run("listen", name, "--as", "bob").returncode == 3
+    done = run("listen", name, "--as", "bob")
+    assert done.returncode == 3
+    # It is said once.
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_usage(run: Run, topic: Topic) -> None:

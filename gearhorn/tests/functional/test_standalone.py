@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -38,10 +39,14 @@ class Standalone(Server):
 
     program = "gearhorn-fanout"
 
-    def __init__(self, tmp_path: Path, *, gearmand: bool, **options: object) -> None:
+    def __init__(
+        self, tmp_path: Path, *, gearmand: bool, tool: bool = True, **options: object
+    ) -> None:
         super().__init__()
         self.state = tmp_path / "state"
         self._gearmand = gearmand
+        if tool:
+            (self.directory / "gearman").symlink_to(str(shutil.which("gearman")))
         self._config = tmp_path / f"gearhorn-{self.port}.conf"
         lines = [f"{name} = {value}\n" for name, value in options.items()]
         self._config.write_text(f"[standalone]\nport = {self.port}\n{''.join(lines)}")
@@ -66,7 +71,7 @@ class Standalone(Server):
 
     def typed(self) -> list[str]:
         """What it says to type next."""
-        return re.findall(r"^  (gearman .*)$", self.log, re.MULTILINE)
+        return re.findall(r"^  (\S.*)$", self.log, re.MULTILINE)
 
     def peer(self) -> Peer:
         return Peer(self.port, self.host)
@@ -123,11 +128,36 @@ def test_a_message_reaches_two_subscribers(standalone: Standalone) -> None:
 
 
 def test_what_it_says_to_type_works_with_the_stock_tool(standalone: Standalone) -> None:
-    typed = standalone.typed()
+    said = said_to(standalone.typed(), os.environ["PATH"])
+    assert said.count(MEMO) == 2
+    report: dict[str, Any] = json.loads(said[said.index('{"topic":"officememos","subs') :])
+    assert report["delivered"] == 2
+
+
+@pytest.mark.parametrize("functions", ["", "[functions]\nregister = sub|me\nfanout = fan\n"])
+def test_what_it_says_to_type_works_without_the_stock_tool(
+    tmp_path: Path, start: Start, functions: str
+) -> None:
+    process = Standalone(tmp_path, gearmand=False, tool=False)
+    with process._config.open("a") as config:
+        config.write(functions)
+    start(process)
+
+    said = said_to(process.typed(), "")
+
+    assert said.count(MEMO) == 2
+    assert "2 of 2 subscribers answered" in said
+
+
+def said_to(typed: Sequence[str], path: str) -> str:
+    """What a shell prints to which this is typed."""
     assert len(typed) == 5
+    bash = shutil.which("bash")
+    assert bash is not None
     # The workers stay, as in a terminal, until their session ends.
     shell = subprocess.Popen(
-        ["bash", "-c", "\n".join(typed)],
+        [bash, "-c", "\n".join(typed)],
+        env={**os.environ, "PATH": path},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -139,10 +169,7 @@ def test_what_it_says_to_type_works_with_the_stock_tool(standalone: Standalone) 
         os.killpg(shell.pid, signal.SIGKILL)
     assert shell.stdout is not None
     with shell.stdout:
-        said = shell.stdout.read().decode()
-    assert said.count(MEMO) == 2
-    report: dict[str, Any] = json.loads(said[said.index('{"topic":"officememos","subs') :])
-    assert report["delivered"] == 2
+        return shell.stdout.read().decode()
 
 
 def test_it_says_what_its_job_server_does_not_keep(tmp_path: Path, start: Start) -> None:
@@ -151,7 +178,7 @@ def test_it_says_what_its_job_server_does_not_keep(tmp_path: Path, start: Start)
     assert "what is queued is lost" in gearmand.log
     gearmand.stop()
 
-    other = start(Standalone(tmp_path, gearmand=False))
+    other = start(Standalone(tmp_path, gearmand=False, tool=False))
     assert f"{other.address}, through the gear.Server" in other.log
     for text in ("does not coalesce", "fails instead of being queued", "survives its restart"):
         assert text in other.log
@@ -198,6 +225,9 @@ def test_its_job_server_is_started_again(standalone: Standalone) -> None:
     first = standalone.job_server()
     os.kill(first, signal.SIGKILL)
     eventually(lambda: "starting it again" in standalone.log)
+    (line,) = re.findall(r".*starting it again.*", standalone.log)
+    assert "ended by SIGKILL, and what was queued in it is lost" in line
+    assert f"{standalone.state}/gearhorn/job-server.log" in line
 
     def is_served() -> bool:
         try:
