@@ -57,7 +57,8 @@ def write_files(directory: Path, server: str) -> None:
 def awaited(command: str) -> str:
     """What to type behind a command, so that what it starts is there for the next one."""
     if command.startswith("python3 subscribe.py"):
-        return "until gearhorn subscribers officememos | grep -q dave; do sleep 0.05; done\n"
+        there = "gearhorn subscribers officememos | grep -q dave"
+        return f"for try in $(seq 100); do {there} && break; sleep 0.05; done\n"
     return ""
 
 
