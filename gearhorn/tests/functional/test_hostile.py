@@ -80,8 +80,7 @@ def function(request: pytest.FixtureRequest, service: Service) -> str:
     name: str = request.param
     if name != "__matchmaking":
         return name
-    known = service.gearmand.admin.status()
-    return next(found for found in known if found.startswith("__matchmaking_"))
+    return f"__matchmaking_{service.daemon.worker_id}"
 
 
 BYTES: list[bytes] = [
