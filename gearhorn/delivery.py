@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from msgspec import UNSET
 
 from gearhorn import messages
+from gearhorn.gathering import Results, Room
 from gearhorn.placement import Share, divide, place
 from gearhorn.subscribers import MemberList
 from gearhorn.wire import framing
@@ -25,13 +26,6 @@ from gearhorn.wire.batch import Batch, Copy
 from gearhorn.wire.grabber import Job
 from gearhorn.wire.servers import Server
 from gearhorn.wire.submitter import Submitter
-
-
-class Room:
-    """How many bytes of results all deliveries together may still gather."""
-
-    def __init__(self, max_bytes: int) -> None:
-        self.free = max_bytes
 
 
 @dataclass(frozen=True)
@@ -251,7 +245,7 @@ class ForegroundDelivery(Delivery):
         self._open: dict[str, Copy | None] = dict.fromkeys(members.client_ids)
         """Whose answer is missing, and the copy once it is queued."""
         self._deadline: asyncio.TimerHandle | None = None
-        self._results = _Results(surroundings.max_gathered_bytes, surroundings.room)
+        self._results = Results(surroundings.max_gathered_bytes, surroundings.room)
         self._gather = messages.truth(request.gather)
 
     def progress(self) -> None:
@@ -343,44 +337,3 @@ class ForegroundDelivery(Delivery):
             failed_count=self._failed_count or UNSET,
             results=self._results.complete if self._gather else UNSET,
         ).encode()
-
-
-class _Results:
-    """The results of receivers, as far as there is room for them."""
-
-    def __init__(self, max_bytes: int, room: Room) -> None:
-        self.complete: dict[str, messages.Result] = {}
-        self._max_bytes = max_bytes
-        self._room = room
-        self._taken = 0
-        self._parts: dict[str, bytearray | None] = {}
-        """What came so far; ``None`` where it is too large. Not the parts as they
-        are: a million empty ones are nothing to send and much to keep."""
-
-    def add(self, key: str, data: bytes, whole: bool) -> None:
-        """Add a part; ``whole`` if nothing of it was thrown away."""
-        parts = self._parts.setdefault(key, bytearray())
-        if parts is None:
-            return
-        if whole and len(data) <= min(self._max_bytes - self._taken, self._room.free):
-            self._take(len(data))
-            parts += data
-        else:
-            self._take(-len(parts))
-            self._parts[key] = None
-
-    def give_back(self) -> None:
-        """Let other deliveries have the room."""
-        self._take(-self._taken)
-
-    def _take(self, size: int) -> None:
-        self._taken += size
-        self._room.free -= size
-
-    def close(self, key: str) -> bool:
-        """The last part came; whether the result is there."""
-        parts = self._parts.pop(key)
-        if parts is None:
-            return False
-        self.complete[key] = messages.result_of(bytes(parts))
-        return True

@@ -25,7 +25,8 @@ from hashlib import blake2b
 from typing import Literal
 
 from gearhorn import clock, errors, messages
-from gearhorn.delivery import BackgroundDelivery, Delivery, ForegroundDelivery, Room, Surroundings
+from gearhorn.delivery import BackgroundDelivery, Delivery, ForegroundDelivery, Surroundings
+from gearhorn.gathering import Room
 from gearhorn.refusals import fail_unexpectedly, refuse
 from gearhorn.subscribers import MemberList, Subscribers
 from gearhorn.tasks import Tasks

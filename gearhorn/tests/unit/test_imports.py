@@ -18,7 +18,7 @@ LAYERS = (
     {"messages", "clock", "tasks", "notify", "version"},
     {"wire", "store"},
     {"subscribers", "client"},
-    {"placement", "refusals"},
+    {"placement", "refusals", "gathering", "notices"},
     {"delivery", "matchmaking"},
     {"fanout", "registry", "queries", "upkeep"},
     {"daemon"},

@@ -1,0 +1,62 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""The results of receivers that a report carries, within bounds."""
+
+from gearhorn import messages
+
+
+class Room:
+    """How many bytes of results all deliveries together may still gather."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.free = max_bytes
+
+
+class Results:
+    """The results of receivers, as far as there is room for them."""
+
+    def __init__(self, max_bytes: int, room: Room) -> None:
+        self.complete: dict[str, messages.Result] = {}
+        self._max_bytes = max_bytes
+        self._room = room
+        self._taken = 0
+        self._parts: dict[str, bytearray | None] = {}
+        """What came so far; ``None`` where it is too large. Not the parts as they
+        are: a million empty ones are nothing to send and much to keep."""
+
+    def add(self, key: str, data: bytes, whole: bool) -> None:
+        """Add a part; ``whole`` if nothing of it was thrown away."""
+        parts = self._parts.setdefault(key, bytearray())
+        if parts is None:
+            return
+        if whole and len(data) <= min(self._max_bytes - self._taken, self._room.free):
+            self._take(len(data))
+            parts += data
+        else:
+            self._take(-len(parts))
+            self._parts[key] = None
+
+    def give_back(self) -> None:
+        """Let other deliveries have the room."""
+        self._take(-self._taken)
+
+    def _take(self, size: int) -> None:
+        self._taken += size
+        self._room.free -= size
+
+    def close(self, key: str) -> bool:
+        """The last part came; whether the result is there."""
+        parts = self._parts.pop(key)
+        if parts is None:
+            return False
+        self.complete[key] = messages.result_of(bytes(parts))
+        return True
