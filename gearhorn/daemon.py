@@ -19,6 +19,8 @@ import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import async_timeout
+
 from gearhorn import clock, errors, messages, notify
 from gearhorn.fanout import FanOuts, Order
 from gearhorn.matchmaking import Matchmaking
@@ -290,7 +292,8 @@ class Daemon:
             )
         idle = asyncio.gather(*(worker.idle.wait() for worker in workers))
         try:
-            await asyncio.wait_for(idle, self.settings.drain_timeout)
+            async with async_timeout.timeout(self.settings.drain_timeout):
+                await idle
             return
         except asyncio.TimeoutError:
             # Said below, out of the handler: oslo.log would add the exception.

@@ -23,6 +23,8 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Sequence
 
+import async_timeout
+
 from gearhorn import clock, errors, messages
 from gearhorn.notices import Notices
 from gearhorn.refusals import refuse
@@ -231,7 +233,8 @@ class Matchmaking:
         notices = Notices(topic, worker_ids)
         notices.send(self._submitter, self._topic)
         try:
-            await asyncio.wait_for(notices.confirmed.wait(), deadline - clock.now())
+            async with async_timeout.timeout(deadline - clock.now()):
+                await notices.confirmed.wait()
             return True
         except asyncio.TimeoutError:
             # Said below, out of the handler: oslo.log would add the exception.

@@ -18,6 +18,8 @@ away, as a registration does: it is answered with what is wrong.
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 
+import async_timeout
+
 from gearhorn import errors, messages
 from gearhorn.messages import DaemonRow, Page, Query, StatusRow, SubscriberRow, TopicRow
 from gearhorn.refusals import fail_unexpectedly, refuse
@@ -80,7 +82,8 @@ class Queries:
     async def _in_time(self, answer: Awaitable[messages.Row]) -> messages.Row:
         """What the store answers, also where other calls wait for it already."""
         try:
-            return await asyncio.wait_for(answer, self._timeout)
+            async with async_timeout.timeout(self._timeout):
+                return await answer
         except asyncio.TimeoutError:
             raise errors.StoreAway(f"the store took more than {self._timeout:g} seconds") from None
 

@@ -28,6 +28,8 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
+import async_timeout
+
 from gearhorn import errors
 from gearhorn.daemon import DaemonSettings, FunctionNames
 from gearhorn.wire.servers import Server
@@ -229,7 +231,8 @@ async def _start(program: Program, port: int, directory: Path) -> asyncio.subpro
             start_new_session=True,
         )
     try:
-        await asyncio.wait_for(_accepts(process, port), _START_TIMEOUT_S)
+        async with async_timeout.timeout(_START_TIMEOUT_S):
+            await _accepts(process, port)
     except (asyncio.TimeoutError, JobServerFailed):
         await _end(process)
         raise JobServerFailed(f"{program.name} did not start: see {log_path}") from None
@@ -257,7 +260,8 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         with contextlib.suppress(ProcessLookupError):
             end()
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(process.wait(), _STOP_TIMEOUT_S)
+            async with async_timeout.timeout(_STOP_TIMEOUT_S):
+                await process.wait()
             return
 
 

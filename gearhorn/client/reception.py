@@ -24,6 +24,8 @@ import socket
 from collections import deque
 from collections.abc import Callable
 
+import async_timeout
+
 from gearhorn import messages
 from gearhorn.client.caller import Caller
 from gearhorn.client.message import Message
@@ -158,7 +160,8 @@ class Reception:
         """Wait for the answers of what is held, while there is time."""
         self._flush()
         try:
-            await asyncio.wait_for(self._grabber.idle.wait(), self._options.drain_timeout)
+            async with async_timeout.timeout(self._options.drain_timeout):
+                await self._grabber.idle.wait()
         except asyncio.TimeoutError:
             LOG.warning(
                 "%d messages were not answered in %g seconds: handing them back",

@@ -15,6 +15,8 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection
 
+import async_timeout
+
 from gearhorn import errors, messages
 from gearhorn.client.answers import subscription
 from gearhorn.client.caller import Caller
@@ -118,7 +120,8 @@ class Subscriptions:
         pause = None if self._ttl is None else self._ttl / RENEWALS_PER_TTL
         while True:
             try:
-                await asyncio.wait_for(self._is_due.wait(), pause)
+                async with async_timeout.timeout(pause):
+                    await self._is_due.wait()
             except asyncio.TimeoutError:
                 self._due.update(self._wanted)
             self._is_due.clear()

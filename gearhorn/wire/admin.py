@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from typing import NamedTuple, TypeVar
 
+import async_timeout
 from gear import constants
 
 from gearhorn import errors
@@ -158,7 +159,8 @@ async def _in_time(
     work: Awaitable[T], server: Server, settings: Settings, timeout: float | None = None
 ) -> T:
     try:
-        return await asyncio.wait_for(work, timeout or settings.connect_timeout)
+        async with async_timeout.timeout(timeout or settings.connect_timeout):
+            return await work
     except (
         OSError,
         EOFError,

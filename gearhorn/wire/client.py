@@ -25,6 +25,7 @@ import ssl
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import async_timeout
 import gear
 from gear import constants
 
@@ -268,7 +269,8 @@ class LoopClient(gear.BaseClient):
         """Connect, and return why the connection ended."""
         connection = Connection(self, server)
         try:
-            await asyncio.wait_for(self._shake_hands(connection), self.settings.connect_timeout)
+            async with async_timeout.timeout(self.settings.connect_timeout):
+                await self._shake_hands(connection)
             self.connections[server] = connection
             self._connected.set()
             self._watch.up(server, self)

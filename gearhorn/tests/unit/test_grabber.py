@@ -13,6 +13,7 @@ import pytest
 from gearhorn.tests import peer as wire
 from gearhorn.tests.fake import Conversation, FakeServer, fake_server
 from gearhorn.tests.servers import free_port
+from gearhorn.wire.client import Connection
 from gearhorn.wire.grabber import MAX_GRABS, Grabber, Job
 from gearhorn.wire.servers import Server, Settings, Watch
 
@@ -355,6 +356,20 @@ async def test_a_server_that_cannot_be_reached_holds_up_no_other(
         await mute.accept()
     assert f"job server {nobody}: away" in caplog.text
     assert f"job server {server.address}: connected" in caplog.text
+
+
+async def test_closing_ends_a_connection_made_in_the_same_moment(server: FakeServer) -> None:
+    class Closing(Worker):
+        def other_packet(self, connection: Connection, packet_type: int, body: bytes) -> None:
+            super().other_packet(connection, packet_type, body)
+            if packet_type == wire.ECHO_RES:
+                closed.set_result(asyncio.ensure_future(self.close()))
+
+    closed: asyncio.Future[asyncio.Task[None]] = asyncio.get_running_loop().create_future()
+    worker = Closing(FAST, 1, 1 << 20, 1 << 20)
+    worker.connect((server.address,))
+    await asyncio.wait_for(await closed, 10)
+    await (await server.accept()).expect_closed()
 
 
 async def test_a_server_that_comes_later_is_found(new_worker: NewWorker) -> None:
