@@ -3,43 +3,58 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterator, Sequence
+
+from redis import Redis
 
 from benchmarks.servers import KEY_PREFIX
 
-_AT_ONCE = 64
+_MATCHMAKING = "__matchmaking"
+_AT_ONCE = 5_000
+
+Topics = Sequence[tuple[str, Sequence[str]]]
 
 
-def load(redis_port: int, topics: Iterable[tuple[str, Sequence[str]]]) -> None:
-    """Add the client_ids of each topic, through the store's own methods.
+def load(redis_port: int, topics: Topics) -> None:
+    """Add the client_ids of each topic, as the store would write them one by one.
 
     To be done before a daemon reads any of these topics: nobody is told.
     """
-    asyncio.run(_load(redis_port, topics))
+    with Redis(port=redis_port) as redis:
+        for subscriptions in _in_pieces(topics):
+            pipeline = redis.pipeline(transaction=False)
+            for topic, client_ids in subscriptions:
+                pipeline.zadd(f"{KEY_PREFIX}topics", {topic: 0})
+                pipeline.sadd(f"{KEY_PREFIX}topic:{topic}", *client_ids)
+                claims = {f"{topic}_{client_id}": f"{topic}\0{client_id}" for client_id in client_ids}
+                pipeline.hset(f"{KEY_PREFIX}claims", mapping=claims)
+            pipeline.execute()
+    asyncio.run(_check(redis_port, topics))
 
 
-async def _load(redis_port: int, topics: Iterable[tuple[str, Sequence[str]]]) -> None:
+def _in_pieces(topics: Topics) -> Iterator[Topics]:
+    pieces = (
+        (topic, client_ids[start : start + _AT_ONCE])
+        for topic, client_ids in topics
+        for start in range(0, len(client_ids), _AT_ONCE)
+    )
+    while piece := list(itertools.islice(pieces, 100)):
+        yield piece
+
+
+async def _check(redis_port: int, topics: Topics) -> None:
+    """The store finds them: in the last topic that is read as a daemon would read it."""
     from gearhorn.store import open_store
 
     store = open_store(
         f"redis://127.0.0.1:{redis_port}/0",
         key_prefix=KEY_PREFIX,
-        matchmaking_topic="__matchmaking",
+        matchmaking_topic=_MATCHMAKING,
         timeout=60,
     )
     await store.open()
-    subscriptions = ((topic, client_id) for topic, ids in topics for client_id in ids)
-
-    async def add() -> None:
-        # All take from the same iterator.
-        for topic, client_id in subscriptions:
-            await store.add(topic, client_id, None)
-
-    async def confirm() -> None:
-        for change in changes:
-            await store.confirm(change)
-
-    await asyncio.gather(*[add() for _ in range(_AT_ONCE)])
-    changes = iter(await store.unconfirmed(10_000_000))
-    await asyncio.gather(*[confirm() for _ in range(_AT_ONCE)])
+    topic, client_ids = topics[-1]
+    found = await store.members(topic, "")
+    assert sorted(found.client_ids) == sorted(client_ids), "the store has another layout"
     await store.close()

@@ -287,20 +287,18 @@ class ForegroundDelivery(Delivery):
     def copy_answered(self, copy: Copy, packet_type: int, data: bytes) -> None:
         """Take an answer, or a part of one where results are gathered."""
         key = copy.key
-        if packet_type == framing.WORK_COMPLETE and not self._gather:
-            self._close(key)
-            return
         kind = packet_type & ~framing.OVERSIZE
-        if self._gather and kind in (framing.WORK_DATA, framing.WORK_COMPLETE):
-            self._results.add(key, data, whole=kind == packet_type)
-        if kind == framing.WORK_DATA:
+        if kind == framing.WORK_COMPLETE:
+            if self._gather and not self._results.close(key, data, kind == packet_type):
+                self._fail(key, messages.RESULT_TOO_LARGE)
+        elif kind == framing.WORK_DATA:
+            if self._gather:
+                self._results.add(key, data, kind == packet_type)
             return
-        if kind == framing.WORK_FAIL:
+        elif kind == framing.WORK_FAIL:
             self._fail(key, messages.RECEIVER_FAILED)
         elif kind == framing.WORK_EXCEPTION:
             self._fail(key, messages.RECEIVER_EXCEPTION)
-        elif self._gather and not self._results.close(key):
-            self._fail(key, messages.RESULT_TOO_LARGE)
         self._close(key)
 
     def copy_lost(self, copy: Copy) -> None:

@@ -34,29 +34,41 @@ class Results:
         are: a million empty ones are nothing to send and much to keep."""
 
     def add(self, key: str, data: bytes, whole: bool) -> None:
-        """Add a part; ``whole`` if nothing of it was thrown away."""
+        """Add a part that is not the last; ``whole`` if nothing of it was thrown away."""
         parts = self._parts.setdefault(key, bytearray())
         if parts is None:
             return
-        if whole and len(data) <= min(self._max_bytes - self._taken, self._room.free):
-            self._take(len(data))
+        if whole and self._take(len(data)):
             parts += data
         else:
-            self._take(-len(parts))
+            self._release(len(parts))
             self._parts[key] = None
+
+    def close(self, key: str, data: bytes, whole: bool) -> bool:
+        """Add the last part; whether the result is there."""
+        if self._parts and key in self._parts:
+            self.add(key, data, whole)
+            parts = self._parts.pop(key)
+            if parts is None:
+                return False
+            data = bytes(parts)
+        elif not whole or not self._take(len(data)):
+            return False
+        self.complete[key] = messages.result_of(data)
+        return True
 
     def give_back(self) -> None:
         """Let other deliveries have the room."""
-        self._take(-self._taken)
+        self._release(self._taken)
 
-    def _take(self, size: int) -> None:
+    def _take(self, size: int) -> bool:
+        """Take room; false if there is not so much."""
+        if size > self._max_bytes - self._taken or size > self._room.free:
+            return False
         self._taken += size
         self._room.free -= size
-
-    def close(self, key: str) -> bool:
-        """The last part came; whether the result is there."""
-        parts = self._parts.pop(key)
-        if parts is None:
-            return False
-        self.complete[key] = messages.result_of(bytes(parts))
         return True
+
+    def _release(self, size: int) -> None:
+        self._taken -= size
+        self._room.free += size

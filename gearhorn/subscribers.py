@@ -19,10 +19,11 @@ asking and receiving; one that is not kept serves only the fan-outs that were
 taken before it was asked for.
 """
 
+import asyncio
 import math
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from gearhorn import clock, messages
@@ -35,6 +36,9 @@ GROUP_COPIES = 500
 gearmand looks a unique up in one table by its hash alone: one for 50,000
 copies is quadratic, another for each copy is slow on deep queues.
 """
+
+_PIECE = 1_000
+"""How many subscribers are taken into a list at a time: half a millisecond of work."""
 
 
 class MemberList:
@@ -60,30 +64,55 @@ class MemberList:
     def __init__(self, topic: str, client_ids: Sequence[str], asked: float) -> None:
         self.topic = topic
         self.asked = asked
-        prefix = messages.queue_name(topic, "").encode()
-        queues = [prefix + client_id.encode() for client_id in client_ids]
-        self.longest_queue = max(map(len, queues), default=0)
+        self.placement: tuple[Any, Any] | None = None
+        """Where :mod:`gearhorn.placement` keeps what it worked out."""
+        self.queued_report = b""
+        """The report of a background fan-out of which no copy failed."""
+        for _ in self._fill(client_ids):
+            pass
+
+    @classmethod
+    async def made(cls, topic: str, client_ids: Sequence[str], asked: float) -> "MemberList":
+        """A list that is made piece by piece, so that nothing waits for a long one."""
+        if len(client_ids) <= _PIECE:
+            return cls(topic, client_ids, asked)
+        members = cls(topic, (), asked)
+        for _ in members._fill(client_ids):
+            await asyncio.sleep(0)
+        return members
+
+    def _fill(self, client_ids: Sequence[str]) -> Iterator[None]:
+        """Take the subscribers; yields after each piece of the work."""
         # A power of two, so that a second run of a fan-out whose topic gained
         # or lost a few subscribers gives each copy the same unique again.
         self.group_count = 1
         while self.group_count * GROUP_COPIES < len(client_ids):
             self.group_count *= 2
+        mask = self.group_count - 1
+        prefix = messages.queue_name(self.topic, "").encode()
+        self.longest_queue = 0
+        # Group by group: gearmand walks through the jobs of one unique at
+        # each submission, and they stay in the processor's cache.
+        groups: list[tuple[list[str], list[bytes]]] = [([], []) for _ in range(self.group_count)]
+        for start in range(0, len(client_ids), _PIECE):
+            for client_id in client_ids[start : start + _PIECE]:
+                queue = prefix + client_id.encode()
+                its_client_ids, its_queues = groups[zlib.crc32(queue) & mask]
+                its_client_ids.append(client_id)
+                its_queues.append(queue)
+                if len(queue) > self.longest_queue:
+                    self.longest_queue = len(queue)
+            yield
+        self.queues = [queue for _, its_queues in groups for queue in its_queues]
+        yield
+        self.client_ids = client_ids
         self.groups: list[int] | None = None
         if self.group_count > 1:
-            mask = self.group_count - 1
-            groups = [zlib.crc32(queue) & mask for queue in queues]
-            # Group by group: gearmand walks through the jobs of one unique at
-            # each submission, and they stay in the processor's cache.
-            order = sorted(range(len(groups)), key=groups.__getitem__)
-            self.groups = [groups[i] for i in order]
-            queues = [queues[i] for i in order]
-            client_ids = [client_ids[i] for i in order]
-        self.queues = queues
-        self.client_ids = client_ids
-        self.placement: tuple[Any, Any] | None = None
-        """Where :mod:`gearhorn.placement` keeps what it worked out."""
-        self.queued_report = b""
-        """The report of a background fan-out of which no copy failed."""
+            self.client_ids = [one for its_client_ids, _ in groups for one in its_client_ids]
+            yield
+            self.groups = [
+                n for n, (its_client_ids, _) in enumerate(groups) for _ in its_client_ids
+            ]
 
 
 class _Read:
@@ -162,7 +191,7 @@ class Subscribers:
             read.disturbed = False
             asked = clock.now()
             client_ids, known = await self._store.members(topic, self._worker_id)
-            return MemberList(topic, client_ids, asked), known
+            return await MemberList.made(topic, client_ids, asked), known
 
         self._reads.setdefault(topic, set()).add(read)
         try:

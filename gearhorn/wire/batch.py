@@ -15,6 +15,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
 
+import msgspec
+
 from gearhorn.wire import framing
 
 
@@ -147,16 +149,13 @@ class Batch:
             append(payload)
 
 
-class Copy:
+class Copy(msgspec.Struct, eq=False):
     """A foreground copy that a server has queued and no one has answered."""
 
-    __slots__ = ("batch", "handle", "key", "routes")
-
-    def __init__(self, batch: Batch, key: str, handle: bytes, routes: "Routes") -> None:
-        self.batch = batch
-        self.key = key
-        self.handle = handle
-        self.routes = routes
+    batch: Batch
+    key: str
+    handle: bytes
+    routes: "Routes"
 
     def forget(self) -> None:
         """Drop the answer, if it still comes."""

@@ -11,13 +11,12 @@
 # under the License.
 """The client on the loop: submits copies in blocks, matches replies in order.
 
-A block, filled from many batches, is sent once the one before is answered, or
-half of it where half a block waits already: gearmand is then never idle, and no
-more is in flight. It serves all that one connection sent before it looks at
-another, so what is in flight is how long others wait; that follows the server,
-between bounds. (Rejected: free pipelining, with which others wait 0.4 s at the
-99th percentile; one batch a block, which gives 7,500 batches of one a second
-instead of 30,000.)
+A block, filled from many batches, is sent once the one before is answered.
+gearmand serves all that one connection sent before it looks at another, so the
+size of a block is how long others wait; it follows the server, between bounds.
+(Rejected: free pipelining, or a next block when half of the last is answered,
+with which others wait 0.4 s at the 99th percentile; one batch a block, which
+gives 7,500 batches of one a second instead of 30,000.)
 
 Batches of one lane, a topic, are written in order, each whole before the next;
 lanes take turns, at most half a block each while others wait.
@@ -37,8 +36,10 @@ from gearhorn.wire.servers import Server, Settings, Watch
 BLOCK_FIRST = 32
 BLOCK_MIN = 8
 BLOCK_MAX = 1000
-BLOCK_FAST_S = 0.005
-"""A full block that is answered within this makes the next one larger."""
+BLOCK_MAX_FOREGROUND = 200
+"""Of copies whose answers are waited for: receivers work while the rest is sent."""
+BLOCK_AIM_S = 0.0025
+"""How long a full block is to take: the next holds more or fewer copies for it."""
 BLOCK_MAX_BYTES = 1 << 20
 
 
@@ -46,18 +47,15 @@ class _Outbox:
     """What one connection has to send and has in flight."""
 
     __slots__ = (
-        "answered",
         "batch",
-        "cut",
         "due",
+        "full_at",
         "lanes",
         "parts",
         "routes",
-        "sent",
         "size",
         "stop",
-        "timed",
-        "waiting",
+        "unanswered",
     )
 
     def __init__(self) -> None:
@@ -69,16 +67,12 @@ class _Outbox:
         """The batch whose copy the next answer is for."""
         self.stop = 0
         """Where the part of it ends that is in flight."""
-        self.sent = 0
-        self.answered = 0
+        self.unanswered = 0
+        """How many copies are in flight."""
         self.size = BLOCK_FIRST
-        """How many copies may be unanswered."""
-        self.timed: deque[tuple[int, float]] = deque()
-        """Of each full block in flight: ``sent`` behind it, and when."""
-        self.waiting = 0
-        """How many copies the lanes hold."""
-        self.cut = False
-        """The last block had no room for more bytes: the next waits for its end."""
+        """How many copies the next block may hold."""
+        self.full_at: float | None = None
+        """When the block in flight was sent, if it holds as much as it may."""
         self.due = False
         self.routes = Routes()
 
@@ -112,7 +106,6 @@ class Submitter(LoopClient, gear.Client):
         if lane is None:
             lane = outbox.lanes[batch.lane] = deque()
         lane.append(batch)
-        outbox.waiting += len(batch.queues)
         self._send_soon(connection, outbox)
 
     def packets_received(
@@ -142,13 +135,15 @@ class Submitter(LoopClient, gear.Client):
                     answered.batch.listener.copy_answered(answered, packet_type, data)
             else:
                 self._other_answer(connection, outbox, packet_type, body)
-        if outbox.timed and outbox.answered >= outbox.timed[0][0]:
-            self._adapt(outbox, connection.loop.time())
-        self._send_soon(connection, outbox)
+        if not outbox.unanswered:
+            if outbox.full_at is not None:
+                self._adapt(outbox, connection.loop.time() - outbox.full_at)
+                outbox.full_at = None
+            self._send_soon(connection, outbox)
 
     @staticmethod
     def _count_answer(outbox: _Outbox, batch: Batch) -> None:
-        outbox.answered += 1
+        outbox.unanswered -= 1
         batch.created += 1
         if batch.created == outbox.stop:
             outbox.next_part()
@@ -156,26 +151,16 @@ class Submitter(LoopClient, gear.Client):
                 batch.listener.batch_created(batch)
 
     @staticmethod
-    def _adapt(outbox: _Outbox, now: float) -> None:
-        while outbox.timed and outbox.answered >= outbox.timed[0][0]:
-            _, sent_at = outbox.timed.popleft()
-            if now - sent_at <= BLOCK_FAST_S:
-                outbox.size = min(BLOCK_MAX, outbox.size * 2)
-            else:
-                outbox.size = max(BLOCK_MIN, outbox.size // 2)
+    def _adapt(outbox: _Outbox, took_s: float) -> None:
+        factor = min(2.0, max(0.5, BLOCK_AIM_S / max(took_s, 1e-6)))
+        outbox.size = min(BLOCK_MAX, max(BLOCK_MIN, int(outbox.size * factor)))
 
     def _send_soon(self, connection: Connection, outbox: _Outbox) -> None:
-        """Send a block if all is answered, or half of it and half one waits.
+        """Send a block, unless one is unanswered.
 
         Not at once: what else this turn of the loop submits goes with it.
         """
-        unanswered = outbox.sent - outbox.answered
-        half = outbox.size // 2
-        if (
-            outbox.waiting
-            and not outbox.due
-            and (not unanswered or (not outbox.cut and unanswered <= half <= outbox.waiting))
-        ):
+        if outbox.lanes and not outbox.due and not outbox.unanswered:
             outbox.due = True
             connection.loop.call_soon(self._send_block, connection)
 
@@ -227,16 +212,16 @@ class Submitter(LoopClient, gear.Client):
             connection.write(b"".join(parts))
             connection.flush()
             if full:
-                outbox.timed.append((outbox.sent, connection.loop.time()))
-            if outbox.batch is None:
-                outbox.next_part()
+                outbox.full_at = connection.loop.time()
+            outbox.next_part()
 
     @staticmethod
     def _fill(outbox: _Outbox, parts: list[bytes]) -> bool:
         """Take a block from the lanes, each in its turn; whether it is full."""
         lanes = outbox.lanes
-        room = outbox.size - (outbox.sent - outbox.answered)
+        room = outbox.size
         share = max(1, room // 2)
+        foreground_room = BLOCK_MAX_FOREGROUND
         bytes_room = BLOCK_MAX_BYTES
         while room > 0 and bytes_room > 0 and lanes:
             lane, batches = next(iter(lanes.items()))
@@ -245,32 +230,34 @@ class Submitter(LoopClient, gear.Client):
                 batch = batches[0]
                 if batch.cancelled:
                     batches.popleft()
-                    outbox.waiting -= len(batch.queues) - batch.written
                     continue
+                if batch.foreground:
+                    if not foreground_room:
+                        return False
+                    turn = min(turn, foreground_room)
                 start = batch.written
                 fits = bytes_room // batch.packet_bytes
                 if not fits and parts:
                     # Its lane has the first turn of the next block.
-                    outbox.cut = True
                     return True
-                stop = min(start + turn, start + max(1, fits), len(batch.queues))
-                batch.pack(start, stop, parts)
-                batch.written = stop
-                outbox.parts.append((batch, stop))
-                outbox.sent += stop - start
-                outbox.waiting -= stop - start
-                turn -= stop - start
-                room -= stop - start
-                bytes_room -= (stop - start) * batch.packet_bytes
-                if stop == len(batch.queues):
+                count = min(turn, max(1, fits), len(batch.queues) - start)
+                batch.pack(start, start + count, parts)
+                batch.written += count
+                outbox.parts.append((batch, batch.written))
+                outbox.unanswered += count
+                turn -= count
+                room -= count
+                bytes_room -= count * batch.packet_bytes
+                if batch.foreground:
+                    foreground_room -= count
+                if batch.written == len(batch.queues):
                     batches.popleft()
                     if batch.foreground:
                         batch.listener.batch_written(batch)
             del lanes[lane]
             if batches:
                 lanes[lane] = batches
-        outbox.cut = bytes_room <= 0
-        return room <= 0 or outbox.cut
+        return room <= 0 or bytes_room <= 0
 
     def _onActiveConnection(self, conn: Connection) -> None:
         self._outboxes[conn] = _Outbox()

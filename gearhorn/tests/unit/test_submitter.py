@@ -15,7 +15,13 @@ from gearhorn.wire import framing, submitter
 from gearhorn.wire.batch import Batch, Copy
 from gearhorn.wire.client import Connection
 from gearhorn.wire.servers import Settings, Watch
-from gearhorn.wire.submitter import BLOCK_FIRST, BLOCK_MAX, BLOCK_MIN, Submitter
+from gearhorn.wire.submitter import (
+    BLOCK_FIRST,
+    BLOCK_MAX,
+    BLOCK_MAX_FOREGROUND,
+    BLOCK_MIN,
+    Submitter,
+)
 
 FAST = Settings(reconnect_max=0.05)
 
@@ -198,28 +204,29 @@ async def test_a_block_is_filled_from_many_batches(link: Link) -> None:
         await told.expect(("created",))
 
 
-async def test_the_next_block_is_sent_when_half_is_answered(link: Link) -> None:
+async def test_the_next_block_is_sent_when_all_of_the_last_is_answered(link: Link) -> None:
     link.submit(batch(Told(), 100))
     assert len(await link.sent()) == BLOCK_FIRST
-    link.create(BLOCK_FIRST // 2 - 1)
+    link.create(BLOCK_FIRST - 1)
     await link.there.settle()
     assert link.there.pending == 0
     link.create()
-    assert len(await link.sent()) == BLOCK_FIRST // 2
+    assert len(await link.sent()) > 0
 
 
-async def test_what_is_unanswered_is_never_more_than_the_size(
+async def test_a_block_of_foreground_copies_is_smaller(
     link: Link, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(submitter, "BLOCK_FAST_S", 60.0)
-    link.submit(batch(Told(), 3000))
-    sent = answered = 0
-    while sent < 3000:
-        packets = await link.sent()
-        sent += len(packets)
-        assert sent - answered <= BLOCK_MAX
-        link.create(len(packets))
-        answered = sent
+    monkeypatch.setattr(submitter, "BLOCK_AIM_S", 60.0)
+    link.submit(batch(Told(), 3000), batch(Told(), 300, foreground=True), batch(Told(), 3000))
+    types: list[list[int]] = []
+    while sum(map(len, types)) < 6300:
+        types.append([packet.type for packet in await link.sent()])
+        link.create(len(types[-1]))
+    answered = [block.count(wire.SUBMIT_JOB) for block in types]
+    assert [count for count in answered if count] == [BLOCK_MAX_FOREGROUND, 100]
+    # What is in the background goes with it as it would alone.
+    assert len(types[-2]) == BLOCK_MAX
 
 
 async def test_lanes_take_turns_and_keep_their_order(link: Link) -> None:
@@ -252,9 +259,9 @@ async def test_the_block_follows_the_server(link: Link, monkeypatch: pytest.Monk
         return found
 
     link.submit(batch(Told(), 100_000))
-    monkeypatch.setattr(submitter, "BLOCK_FAST_S", 60.0)
+    monkeypatch.setattr(submitter, "BLOCK_AIM_S", 60.0)
     assert (await sizes(8))[-1] == BLOCK_MAX
-    monkeypatch.setattr(submitter, "BLOCK_FAST_S", -1.0)
+    monkeypatch.setattr(submitter, "BLOCK_AIM_S", -1.0)
     assert (await sizes(12))[-1] == BLOCK_MIN
 
 
@@ -278,16 +285,6 @@ async def test_a_block_has_a_mebibyte_at_the_most(link: Link) -> None:
     assert queues_of(await link.sent()) == ["u_c1"]
     link.create()
     await link.sent()
-
-
-async def test_after_a_block_of_large_copies_blocks_overlap_again(link: Link) -> None:
-    link.submit(batch(Told(), 4, payload=b"x" * 300_000))
-    assert queues_of(await link.sent()) == ["t_c0", "t_c1", "t_c2"]
-    link.submit(batch(Told(), 100, lane="u"))
-    link.create(3)
-    block = len(await link.sent())
-    link.create(block // 2)
-    assert len(await link.sent()) == block // 2
 
 
 async def test_an_error_is_for_the_copy_that_it_answers(link: Link) -> None:
