@@ -27,7 +27,7 @@ def load(redis_port: int, topics: Topics) -> None:
             for topic, client_ids in subscriptions:
                 pipeline.zadd(f"{KEY_PREFIX}topics", {topic: 0})
                 pipeline.sadd(f"{KEY_PREFIX}topic:{topic}", *client_ids)
-                claims = {f"{topic}_{client_id}": f"{topic}\0{client_id}" for client_id in client_ids}
+                claims = {f"{topic}_{name}": f"{topic}\0{name}" for name in client_ids}
                 pipeline.hset(f"{KEY_PREFIX}claims", mapping=claims)
             pipeline.execute()
     asyncio.run(_check(redis_port, topics))
