@@ -14,7 +14,7 @@ _COPIES_IN_FLIGHT = 2_000
 
 
 def _run(plan: Plan) -> list[Row]:
-    fanouts = plan.choose(600, 200)
+    fanouts = plan.choose(3_000, 200)
     figures, references = alternate(
         plan.repetitions,
         functools.partial(_by_daemon, fanouts),

@@ -14,7 +14,8 @@
 A server answers each GRAB_JOB_UNIQ in order, with a job or NO_JOB. With one
 grab outstanding a connection does 10,000 jobs a second, with 64 of them
 89,000. So that an idle worker does not ask 64 times for one job, the number
-starts small at each awakening and doubles with each job that comes.
+starts at each awakening with what the one before brought, and doubles with
+each job that comes.
 """
 
 import asyncio
@@ -110,11 +111,13 @@ class Job:
 class _Grabs:
     """What a connection has asked for."""
 
-    __slots__ = ("dry", "held", "outstanding", "paused", "target")
+    __slots__ = ("came", "dry", "held", "outstanding", "paused", "target")
 
     def __init__(self) -> None:
         self.outstanding = 0
         self.target = _FIRST_GRABS
+        self.came = 0
+        """How many jobs this awakening has brought."""
         self.dry = False
         """The last answer was NO_JOB: ask no more until the server calls."""
         self.paused = False
@@ -192,8 +195,10 @@ class Grabber(LoopClient, gear.Worker):
                     return
                 self._outstanding -= 1
                 grabs.outstanding -= 1
-                grabs.dry = True
-                grabs.target = _FIRST_GRABS
+                if not grabs.dry:
+                    grabs.dry = True
+                    grabs.target = min(max(_FIRST_GRABS, grabs.came), self.max_grabs)
+                    grabs.came = 0
                 if not grabs.outstanding:
                     # The server calls at once if a job came meanwhile.
                     connection.write(_PRE_SLEEP)
@@ -233,8 +238,9 @@ class Grabber(LoopClient, gear.Worker):
         self._outstanding -= 1
         grabs.outstanding -= 1
         grabs.dry = False
+        grabs.came += 1
         if grabs.target < self.max_grabs:
-            grabs.target *= 2
+            grabs.target = min(grabs.target * 2, self.max_grabs)
         grabs.held.add(job)
         self._held += 1
         self._held_bytes += size

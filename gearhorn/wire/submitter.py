@@ -38,7 +38,7 @@ BLOCK_MIN = 8
 BLOCK_MAX = 1000
 BLOCK_MAX_FOREGROUND = 200
 """Of copies whose answers are waited for: receivers work while the rest is sent."""
-BLOCK_AIM_S = 0.0025
+BLOCK_AIM_S = 0.002
 """How long a full block is to take: the next holds more or fewer copies for it."""
 BLOCK_MAX_BYTES = 1 << 20
 
