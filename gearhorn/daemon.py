@@ -30,6 +30,7 @@ from gearhorn.registry import Registry
 from gearhorn.store import open_store
 from gearhorn.store.patience import Patience
 from gearhorn.subscribers import Subscribers
+from gearhorn.tasks import end
 from gearhorn.upkeep import Upkeep
 from gearhorn.version import installed_version
 from gearhorn.wire import admin
@@ -224,9 +225,7 @@ class Daemon:
                 await stopping
             notify.stopping()
         finally:
-            starting.cancel()
-            stopping.cancel()
-            await asyncio.gather(starting, stopping, return_exceptions=True)
+            await end((starting, stopping))
             await self._stop()
 
     async def _start(self) -> None:

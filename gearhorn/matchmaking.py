@@ -31,6 +31,7 @@ from gearhorn.refusals import refuse
 from gearhorn.store.base import Change, Daemon, Store
 from gearhorn.store.patience import Patience
 from gearhorn.subscribers import Subscribers
+from gearhorn.tasks import end
 from gearhorn.wire.grabber import Job
 from gearhorn.wire.submitter import Submitter
 
@@ -157,9 +158,7 @@ class Matchmaking:
         tasks = list(self._rounds.values())
         if self._keeper is not None:
             tasks.append(self._keeper)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(tasks)
 
     async def leave(self) -> None:
         """Remove the entry, if it was made. No list may be used after that."""

@@ -13,10 +13,12 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from typing import Any
 
 LOG = logging.getLogger(__name__)
+
+_AGAIN_S = 0.2
 
 
 class Tasks:
@@ -39,6 +41,20 @@ class Tasks:
 
     async def cancel(self) -> None:
         """Cancel all, and wait until they have ended."""
-        for task in self._running:
+        await end(self._running)
+
+
+async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel ``tasks`` until they have ended.
+
+    More than once where that takes long: before Python 3.12 a cancellation is
+    lost if what ``asyncio.wait_for()``, which redis-py uses, waits for ends in
+    the same moment.
+    """
+    everyone = tuple(tasks)
+    pending = {task for task in everyone if not task.done()}
+    while pending:
+        for task in pending:
             task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
+        _, pending = await asyncio.wait(pending, timeout=_AGAIN_S)
+    await asyncio.gather(*everyone, return_exceptions=True)

@@ -30,6 +30,7 @@ import gear
 from gear import constants
 
 from gearhorn import errors
+from gearhorn.tasks import end
 from gearhorn.wire import framing
 from gearhorn.wire.servers import Server, Settings, Watch
 
@@ -240,9 +241,7 @@ class LoopClient(gear.BaseClient):
     async def close(self) -> None:
         """Close all connections, after what waits to be sent is sent."""
         closing = [c.lost for c in self.connections.values()]
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks)
         self._tasks.clear()
         if closing:
             await asyncio.wait(closing, timeout=_CLOSE_TIMEOUT_S)

@@ -22,6 +22,7 @@ Batches of one lane, a topic, are written in order, each whole before the next;
 lanes take turns, at most half a block each while others wait.
 """
 
+import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 
@@ -39,7 +40,8 @@ BLOCK_MAX = 1000
 BLOCK_MAX_FOREGROUND = 200
 """Of copies whose answers are waited for: receivers work while the rest is sent."""
 BLOCK_AIM_S = 0.002
-"""How long a full block is to take: the next holds more or fewer copies for it."""
+"""How long a full block is to take, beside the way to the server and back: the
+next holds more or fewer copies for it."""
 BLOCK_MAX_BYTES = 1 << 20
 
 
@@ -48,11 +50,14 @@ class _Outbox:
 
     __slots__ = (
         "batch",
+        "block",
         "due",
-        "full_at",
+        "full",
         "lanes",
+        "least_s",
         "parts",
         "routes",
+        "sent_at",
         "size",
         "stop",
         "unanswered",
@@ -67,12 +72,17 @@ class _Outbox:
         """The batch whose copy the next answer is for."""
         self.stop = 0
         """Where the part of it ends that is in flight."""
-        self.unanswered = 0
-        """How many copies are in flight."""
         self.size = BLOCK_FIRST
         """How many copies the next block may hold."""
-        self.full_at: float | None = None
-        """When the block in flight was sent, if it holds as much as it may."""
+        self.block = 0
+        """How many the last one held."""
+        self.unanswered = 0
+        """How many of them are in flight."""
+        self.full = False
+        """It held as much as it might."""
+        self.sent_at = 0.0
+        self.least_s = math.inf
+        """What the quickest block took: the way to the server and back."""
         self.due = False
         self.routes = Routes()
 
@@ -135,10 +145,9 @@ class Submitter(LoopClient, gear.Client):
                     answered.batch.listener.copy_answered(answered, packet_type, data)
             else:
                 self._other_answer(connection, outbox, packet_type, body)
-        if not outbox.unanswered:
-            if outbox.full_at is not None:
-                self._adapt(outbox, connection.loop.time() - outbox.full_at)
-                outbox.full_at = None
+        if outbox.block and not outbox.unanswered:
+            self._adapt(outbox, connection.loop.time() - outbox.sent_at)
+            outbox.block = 0
             self._send_soon(connection, outbox)
 
     @staticmethod
@@ -152,8 +161,11 @@ class Submitter(LoopClient, gear.Client):
 
     @staticmethod
     def _adapt(outbox: _Outbox, took_s: float) -> None:
-        factor = min(2.0, max(0.5, BLOCK_AIM_S / max(took_s, 1e-6)))
-        outbox.size = min(BLOCK_MAX, max(BLOCK_MIN, int(outbox.size * factor)))
+        outbox.least_s = min(outbox.least_s, took_s)
+        if outbox.full:
+            aim = int(outbox.block * BLOCK_AIM_S / max(took_s - outbox.least_s, 1e-6))
+            size = outbox.size
+            outbox.size = max(BLOCK_MIN, size // 2, min(BLOCK_MAX, size * 2, aim))
 
     def _send_soon(self, connection: Connection, outbox: _Outbox) -> None:
         """Send a block, unless one is unanswered.
@@ -207,12 +219,12 @@ class Submitter(LoopClient, gear.Client):
             return
         outbox.due = False
         parts: list[bytes] = []
-        full = self._fill(outbox, parts)
+        outbox.full = self._fill(outbox, parts)
         if parts:
             connection.write(b"".join(parts))
             connection.flush()
-            if full:
-                outbox.full_at = connection.loop.time()
+            outbox.block = outbox.unanswered
+            outbox.sent_at = connection.loop.time()
             outbox.next_part()
 
     @staticmethod
@@ -222,6 +234,7 @@ class Submitter(LoopClient, gear.Client):
         room = outbox.size
         share = max(1, room // 2)
         foreground_room = BLOCK_MAX_FOREGROUND
+        foreground_share = foreground_room if len(lanes) == 1 else foreground_room // 2
         bytes_room = BLOCK_MAX_BYTES
         while room > 0 and bytes_room > 0 and lanes:
             lane, batches = next(iter(lanes.items()))
@@ -233,8 +246,8 @@ class Submitter(LoopClient, gear.Client):
                     continue
                 if batch.foreground:
                     if not foreground_room:
-                        return False
-                    turn = min(turn, foreground_room)
+                        return True
+                    turn = min(turn, foreground_room, foreground_share)
                 start = batch.written
                 fits = bytes_room // batch.packet_bytes
                 if not fits and parts:

@@ -21,6 +21,7 @@ from gearhorn.wire.submitter import (
     BLOCK_MAX_FOREGROUND,
     BLOCK_MIN,
     Submitter,
+    _Outbox,
 )
 
 FAST = Settings(reconnect_max=0.05)
@@ -263,6 +264,30 @@ async def test_the_block_follows_the_server(link: Link, monkeypatch: pytest.Monk
     assert (await sizes(8))[-1] == BLOCK_MAX
     monkeypatch.setattr(submitter, "BLOCK_AIM_S", -1.0)
     assert (await sizes(12))[-1] == BLOCK_MIN
+
+
+@pytest.mark.parametrize(
+    ("way_s", "copy_s", "block", "expected"),
+    [
+        (0.0001, 1e-6, BLOCK_MAX, BLOCK_MAX),
+        # A server far away.
+        (0.05, 1e-6, BLOCK_MAX, BLOCK_MAX),
+        (0.0001, 1e-5, BLOCK_MAX, 200),
+        # A slow one, and foreground copies, of which a block never holds more.
+        (0.0001, 1e-4, BLOCK_MAX_FOREGROUND, 20),
+    ],
+)
+def test_a_full_block_takes_two_milliseconds(
+    way_s: float, copy_s: float, block: int, expected: int
+) -> None:
+    outbox = _Outbox()
+    outbox.block = 1
+    Submitter._adapt(outbox, way_s)
+    outbox.full = True
+    for _ in range(20):
+        outbox.block = min(block, outbox.size)
+        Submitter._adapt(outbox, way_s + outbox.block * copy_s)
+    assert outbox.size == pytest.approx(expected, rel=0.02)
 
 
 async def test_a_block_has_a_mebibyte_at_the_most(link: Link) -> None:
