@@ -10,7 +10,6 @@ from redis import Redis
 
 from benchmarks.servers import KEY_PREFIX
 
-_MATCHMAKING = "__matchmaking"
 _AT_ONCE = 5_000
 
 Topics = Sequence[tuple[str, Sequence[str]]]
@@ -44,13 +43,13 @@ def _in_pieces(topics: Topics) -> Iterator[Topics]:
 
 
 async def _check(redis_port: int, topics: Topics) -> None:
-    """The store finds them: in the last topic that is read as a daemon would read it."""
+    """Read the last topic as a daemon would: the store finds what was written."""
     from gearhorn.store import open_store
 
     store = open_store(
         f"redis://127.0.0.1:{redis_port}/0",
         key_prefix=KEY_PREFIX,
-        matchmaking_topic=_MATCHMAKING,
+        matchmaking_topic="__matchmaking",
         timeout=60,
     )
     await store.open()

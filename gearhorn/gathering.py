@@ -46,7 +46,7 @@ class Results:
 
     def close(self, key: str, data: bytes, whole: bool) -> bool:
         """Add the last part; whether the result is there."""
-        if self._parts and key in self._parts:
+        if key in self._parts:
             self.add(key, data, whole)
             parts = self._parts.pop(key)
             if parts is None:

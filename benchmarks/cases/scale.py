@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from benchmarks import servers, workload
-from benchmarks.loading import load
+from benchmarks.loading import Topics, load
 from benchmarks.packets import (
     SUBMIT_JOB,
     SUBMIT_JOB_BG,
@@ -30,8 +30,6 @@ _BLOCK = 500
 _LIMIT_S = 100.0
 # Of one fan-out to 1,000,000.
 _ANSWER_LIMIT_S = 1_000.0
-
-_Topics = Sequence[tuple[str, Sequence[str]]]
 
 
 class _Passes(NamedTuple):
@@ -56,12 +54,12 @@ def _run(plan: Plan) -> list[Row]:
     return rows
 
 
-def _many_topics(size: int) -> _Topics:
+def _many_topics(size: int) -> Topics:
     client_ids = workload.client_ids(_SUBSCRIBERS_A_TOPIC)
     return [(f"topic{number}", client_ids) for number in range(size // _SUBSCRIBERS_A_TOPIC)]
 
 
-def _rows(plan: Plan, size: int, series: str, topics: _Topics) -> list[Row]:
+def _rows(plan: Plan, size: int, series: str, topics: Topics) -> list[Row]:
     by_daemon, by_bare_socket = [], []
     with servers.redis() as store:
         load(store.port, topics)
@@ -89,7 +87,7 @@ def _rows(plan: Plan, size: int, series: str, topics: _Topics) -> list[Row]:
     return rows
 
 
-def _by_daemon(store: servers.Server, topics: _Topics) -> _ByDaemon:
+def _by_daemon(store: servers.Server, topics: Topics) -> _ByDaemon:
     jobs = [workload.fanout_job(SUBMIT_JOB, background=True, topic=topic) for topic, _ in topics]
     copies = sum(len(client_ids) for _, client_ids in topics)
     with (
@@ -112,7 +110,7 @@ def _by_daemon(store: servers.Server, topics: _Topics) -> _ByDaemon:
         return _ByDaemon(rates, daemon.resident_kib() / 1024, store.process.resident_kib() / 1024)
 
 
-def _by_bare_socket(topics: _Topics) -> _Passes:
+def _by_bare_socket(topics: Topics) -> _Passes:
     """The same copies ready-made, in blocks of 500, each answered before the next."""
     with servers.gearmand() as port, Connection(port) as client:
 

@@ -50,7 +50,6 @@ class _Outbox:
 
     __slots__ = (
         "batch",
-        "block",
         "due",
         "full",
         "lanes",
@@ -74,13 +73,12 @@ class _Outbox:
         """Where the part of it ends that is in flight."""
         self.size = BLOCK_FIRST
         """How many copies the next block may hold."""
-        self.block = 0
-        """How many the last one held."""
         self.unanswered = 0
-        """How many of them are in flight."""
-        self.full = False
-        """It held as much as it might."""
-        self.sent_at = 0.0
+        """How many are in flight."""
+        self.sent_at: float | None = None
+        """When the block in flight was sent; ``None`` while there is none."""
+        self.full = 0
+        """How many copies its time stands for; 0 if it could have held more."""
         self.least_s = math.inf
         """What the quickest block took: the way to the server and back."""
         self.due = False
@@ -145,9 +143,9 @@ class Submitter(LoopClient, gear.Client):
                     answered.batch.listener.copy_answered(answered, packet_type, data)
             else:
                 self._other_answer(connection, outbox, packet_type, body)
-        if outbox.block and not outbox.unanswered:
+        if outbox.sent_at is not None and not outbox.unanswered:
             self._adapt(outbox, connection.loop.time() - outbox.sent_at)
-            outbox.block = 0
+            outbox.sent_at = None
             self._send_soon(connection, outbox)
 
     @staticmethod
@@ -163,7 +161,7 @@ class Submitter(LoopClient, gear.Client):
     def _adapt(outbox: _Outbox, took_s: float) -> None:
         outbox.least_s = min(outbox.least_s, took_s)
         if outbox.full:
-            aim = int(outbox.block * BLOCK_AIM_S / max(took_s - outbox.least_s, 1e-6))
+            aim = int(outbox.full * BLOCK_AIM_S / max(took_s - outbox.least_s, 1e-6))
             size = outbox.size
             outbox.size = max(BLOCK_MIN, size // 2, min(BLOCK_MAX, size * 2, aim))
 
@@ -223,13 +221,16 @@ class Submitter(LoopClient, gear.Client):
         if parts:
             connection.write(b"".join(parts))
             connection.flush()
-            outbox.block = outbox.unanswered
             outbox.sent_at = connection.loop.time()
             outbox.next_part()
 
     @staticmethod
-    def _fill(outbox: _Outbox, parts: list[bytes]) -> bool:
-        """Take a block from the lanes, each in its turn; whether it is full."""
+    def _fill(outbox: _Outbox, parts: list[bytes]) -> int:
+        """Take a block from the lanes, each in its turn.
+
+        :returns: how many copies the block counts as when it is timed: 0 if it
+            is not full, and its whole size if it is full of bytes.
+        """
         lanes = outbox.lanes
         room = outbox.size
         share = max(1, room // 2)
@@ -246,13 +247,13 @@ class Submitter(LoopClient, gear.Client):
                     continue
                 if batch.foreground:
                     if not foreground_room:
-                        return True
+                        return outbox.unanswered
                     turn = min(turn, foreground_room, foreground_share)
                 start = batch.written
                 fits = bytes_room // batch.packet_bytes
                 if not fits and parts:
                     # Its lane has the first turn of the next block.
-                    return True
+                    return outbox.size
                 count = min(turn, max(1, fits), len(batch.queues) - start)
                 batch.pack(start, start + count, parts)
                 batch.written += count
@@ -270,7 +271,7 @@ class Submitter(LoopClient, gear.Client):
             del lanes[lane]
             if batches:
                 lanes[lane] = batches
-        return room <= 0 or bytes_room <= 0
+        return outbox.size if room <= 0 or bytes_room <= 0 else 0
 
     def _onActiveConnection(self, conn: Connection) -> None:
         self._outboxes[conn] = _Outbox()

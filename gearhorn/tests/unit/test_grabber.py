@@ -358,6 +358,27 @@ async def test_a_server_that_cannot_be_reached_holds_up_no_other(
     assert f"job server {server.address}: connected" in caplog.text
 
 
+async def test_an_awakening_asks_for_as_many_jobs_as_the_last_one_brought(
+    server: FakeServer, new_worker: NewWorker
+) -> None:
+    worker = new_worker()
+    there = await asked(server)
+    for handle in (b"H:1", b"H:2", b"H:3"):
+        there.assign(handle, b"work")
+        await worker.job()
+    await there.settle()
+    asked_more = there.pending
+    for _ in range(asked_more):
+        await there.expect(wire.GRAB_JOB_UNIQ)
+    for _ in range(2 + asked_more - 3):
+        there.send(wire.NO_JOB)
+    await there.expect(wire.PRE_SLEEP)
+    there.send(wire.NOOP)
+    await there.expect(wire.GRAB_JOB_UNIQ, 3)
+    await there.settle()
+    assert there.pending == 0
+
+
 async def test_closing_ends_a_connection_made_in_the_same_moment(server: FakeServer) -> None:
     class Closing(Worker):
         def other_packet(self, connection: Connection, packet_type: int, body: bytes) -> None:

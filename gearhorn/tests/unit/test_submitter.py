@@ -212,7 +212,21 @@ async def test_the_next_block_is_sent_when_all_of_the_last_is_answered(link: Lin
     await link.there.settle()
     assert link.there.pending == 0
     link.create()
-    assert len(await link.sent()) > 0
+    assert len(await link.sent()) == 2 * BLOCK_FIRST
+
+
+async def test_what_is_unanswered_is_never_more_than_the_size(
+    link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submitter, "BLOCK_AIM_S", 60.0)
+    link.submit(batch(Told(), 3000))
+    sent = answered = 0
+    while sent < 3000:
+        packets = await link.sent()
+        sent += len(packets)
+        assert sent - answered <= BLOCK_MAX
+        link.create(len(packets))
+        answered = sent
 
 
 async def test_a_block_of_foreground_copies_is_smaller(
@@ -281,12 +295,10 @@ def test_a_full_block_takes_two_milliseconds(
     way_s: float, copy_s: float, block: int, expected: int
 ) -> None:
     outbox = _Outbox()
-    outbox.block = 1
     Submitter._adapt(outbox, way_s)
-    outbox.full = True
     for _ in range(20):
-        outbox.block = min(block, outbox.size)
-        Submitter._adapt(outbox, way_s + outbox.block * copy_s)
+        outbox.full = min(block, outbox.size)
+        Submitter._adapt(outbox, way_s + outbox.full * copy_s)
     assert outbox.size == pytest.approx(expected, rel=0.02)
 
 
@@ -294,7 +306,9 @@ async def test_a_block_has_a_mebibyte_at_the_most(link: Link) -> None:
     link.submit(batch(Told(), 5, payload=b"x" * 300_000))
     assert queues_of(await link.sent()) == ["t_c0", "t_c1", "t_c2"]
     # One that alone is larger goes alone. What comes meanwhile waits as well.
-    link.submit(batch(Told(), 2, lane="u", payload=b"x" * 2_000_000), batch(Told(), 40, lane="v"))
+    link.submit(
+        batch(Told(), 2, lane="u", payload=b"x" * 2_000_000), batch(Told(), BLOCK_MAX, lane="v")
+    )
     link.create(2)
     await link.there.settle()
     assert link.there.pending == 0
@@ -310,6 +324,22 @@ async def test_a_block_has_a_mebibyte_at_the_most(link: Link) -> None:
     assert queues_of(await link.sent()) == ["u_c1"]
     link.create()
     await link.sent()
+
+
+async def test_large_copies_leave_blocks_of_small_ones_large(
+    link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submitter, "BLOCK_AIM_S", 60.0)
+    link.submit(batch(Told(), 3000))
+    while len(packets := await link.sent()) < BLOCK_MAX:
+        link.create(len(packets))
+    link.submit(batch(Told(), 9, payload=b"x" * 300_000), batch(Told(), 3000))
+    sizes = [BLOCK_MAX]
+    while sum(sizes) < 4000:
+        link.create(sizes[-1])
+        sizes.append(len(await link.sent()))
+    assert 3 in sizes
+    assert BLOCK_MAX in sizes[1:]
 
 
 async def test_an_error_is_for_the_copy_that_it_answers(link: Link) -> None:
