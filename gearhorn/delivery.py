@@ -19,7 +19,7 @@ from msgspec import UNSET
 
 from gearhorn import messages
 from gearhorn.gathering import Results, Room
-from gearhorn.placement import Share, divide, place
+from gearhorn.placement import Share, divide, place, whole
 from gearhorn.subscribers import MemberList
 from gearhorn.wire import framing
 from gearhorn.wire.batch import Batch, Copy
@@ -83,7 +83,7 @@ class Delivery:
         if not members.client_ids:
             self._end()
         elif not servers:
-            self._wait_for_server(Share(members.queues, members.client_ids, members.groups))
+            self._wait_for_server(whole(members))
         else:
             for server, share in place(members, servers).items():
                 self._submit(server, share)

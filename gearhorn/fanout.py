@@ -27,6 +27,7 @@ from typing import Literal
 from gearhorn import clock, errors, messages
 from gearhorn.delivery import BackgroundDelivery, Delivery, ForegroundDelivery, Surroundings
 from gearhorn.gathering import Room
+from gearhorn.placement import place_in_pieces
 from gearhorn.refusals import fail_unexpectedly, refuse
 from gearhorn.subscribers import MemberList, Subscribers
 from gearhorn.tasks import Tasks
@@ -164,6 +165,8 @@ class FanOuts:
     async def _read(self, lane: _Lane) -> None:
         try:
             members, _ = await self._subscribers.fetch(lane.topic)
+            for _ in place_in_pieces(members, self._surroundings.submitter.servers):
+                await asyncio.sleep(0)
         except Exception as error:
             while lane.waiting:
                 fail_unexpectedly(lane.waiting.popleft().job, error)

@@ -17,7 +17,7 @@ send a queue's copies to the same one, where they stay in order and coalesce;
 and when a server goes, only its own queues move.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import NamedTuple, TypeVar
 
@@ -25,6 +25,9 @@ from gearhorn.subscribers import MemberList
 from gearhorn.wire.servers import Server
 
 C = TypeVar("C")
+
+_PIECE = 1_000
+"""How many queues are given out at a time: about two milliseconds of work."""
 
 
 class Share(NamedTuple):
@@ -35,31 +38,46 @@ class Share(NamedTuple):
     groups: Sequence[int] | None
 
 
-def divide(share: Share, servers: Sequence[Server]) -> dict[Server, Share]:
+def divide(share: Share, servers: Sequence[Server]) -> Mapping[Server, Share]:
     """Give each queue of ``share`` to its server."""
     if len(servers) == 1:
         return {servers[0]: share}
+    parts: dict[Server, Share] = {}
+    for _ in _deal(share, servers, parts):
+        pass
+    return parts
+
+
+def _deal(share: Share, servers: Sequence[Server], parts: dict[Server, Share]) -> Iterator[None]:
+    """Fill ``parts`` with what each server gets; yields after each piece of the work."""
     seeds = [(server, blake2b(str(server).encode(), digest_size=8)) for server in servers]
-    chosen: dict[Server, list[int]] = {}
-    for index, queue in enumerate(share.queues):
-        best = b""
-        winner = servers[0]
-        for server, seed in seeds:
-            score = seed.copy()
-            score.update(queue)
-            digest = score.digest()
-            if digest > best:
-                best = digest
-                winner = server
-        chosen.setdefault(winner, []).append(index)
-    return {
-        server: Share(
-            [share.queues[i] for i in indexes],
-            [share.client_ids[i] for i in indexes],
-            None if share.groups is None else [share.groups[i] for i in indexes],
+    dealt: dict[Server, tuple[list[bytes], list[str], list[int]]] = {}
+    groups = [0] * len(share.queues) if share.groups is None else share.groups
+    for start in range(0, len(share.queues), _PIECE):
+        for index, queue in enumerate(share.queues[start : start + _PIECE], start):
+            best = b""
+            winner = servers[0]
+            for server, seed in seeds:
+                score = seed.copy()
+                score.update(queue)
+                digest = score.digest()
+                if digest > best:
+                    best = digest
+                    winner = server
+            its_queues, its_client_ids, its_groups = dealt.setdefault(winner, ([], [], []))
+            its_queues.append(queue)
+            its_client_ids.append(share.client_ids[index])
+            its_groups.append(groups[index])
+        yield
+    for server, (its_queues, its_client_ids, its_groups) in dealt.items():
+        parts[server] = Share(
+            its_queues, its_client_ids, None if share.groups is None else its_groups
         )
-        for server, indexes in chosen.items()
-    }
+
+
+def whole(members: MemberList) -> Share:
+    """All queues of a list."""
+    return Share(members.queues, members.client_ids, members.groups)
 
 
 def place(members: MemberList, servers: Mapping[Server, C]) -> Mapping[Server, Share]:
@@ -67,6 +85,14 @@ def place(members: MemberList, servers: Mapping[Server, C]) -> Mapping[Server, S
     key = tuple(servers)
     placed = members.placement
     if placed is None or placed[0] != key:
-        share = Share(members.queues, members.client_ids, members.groups)
-        placed = members.placement = (key, divide(share, sorted(servers, key=str)))
+        placed = members.placement = (key, divide(whole(members), sorted(servers, key=str)))
     return placed[1]
+
+
+def place_in_pieces(members: MemberList, servers: Mapping[Server, C]) -> Iterator[None]:
+    """Do the work of :func:`place` beforehand; yields after each piece of it."""
+    if len(servers) > 1 and len(members.queues) > _PIECE:
+        key = tuple(servers)
+        parts: dict[Server, Share] = {}
+        yield from _deal(whole(members), sorted(servers, key=str), parts)
+        members.placement = (key, parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Callable
@@ -22,8 +23,21 @@ class Lists:
     def __init__(self, subscribers: int) -> None:
         self._members = MemberList("t", [f"c{n}" for n in range(subscribers)], 0.0)
 
-    def cached(self, topic: str) -> MemberList:
+    def cached(self, topic: str) -> MemberList | None:
         return self._members
+
+
+class ReadLists(Lists):
+    """A topic whose list has to be read first."""
+
+    read = False
+
+    def cached(self, topic: str) -> MemberList | None:
+        return self._members if self.read else None
+
+    async def fetch(self, topic: str) -> tuple[MemberList, bool]:
+        self.read = True
+        return self._members, True
 
 
 class Link:
@@ -210,3 +224,19 @@ def test_a_fan_out_waits_for_a_job_server(caplog: pytest.LogCaptureFixture) -> N
     second.listener.batch_created(second)
     report = messages.FanOutReport(topic="t", subscribers=3, queued=3).encode()
     assert [job.answers for job in jobs] == [[("complete", json.loads(report))]] * 2
+
+
+async def test_others_have_their_turns_while_a_long_list_is_divided_among_servers() -> None:
+    outbox = Outbox()
+    outbox.connect()
+    outbox.servers[Server("two.example", 4730)] = Link(b"beef")
+    fanouts: Any = fan_outs(outbox, 0)
+    fanouts._subscribers = ReadLists(10_000)
+    job: Any = Job(request())
+    fanouts.take(job)
+    turns = 0
+    while not outbox.batches:
+        await asyncio.sleep(0)
+        turns += 1
+    assert turns > 10
+    assert sum(len(batch.queues) for batch in outbox.batches) == 10_000

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 
-from gearhorn.placement import Share, divide, place
+import pytest
+
+from gearhorn.placement import Share, divide, place, place_in_pieces
 from gearhorn.subscribers import MemberList
 from gearhorn.wire.servers import Server
 
@@ -75,3 +77,27 @@ def test_the_places_of_a_list_are_worked_out_once_for_the_same_servers() -> None
     assert set(fewer) == set(SERVERS[:2])
     again = place(members, dict.fromkeys(SERVERS))
     assert again == first
+
+
+def test_a_long_list_is_placed_in_pieces() -> None:
+    members = MemberList("t", NAMES, 0.0)
+    pieces = 0
+    for _ in place_in_pieces(members, dict.fromkeys(SERVERS)):
+        pieces += 1
+        assert members.placement is None
+    assert pieces == 3
+    assert members.placement is not None
+    _, parts = members.placement
+    assert place(members, dict.fromkeys(SERVERS)) is parts
+    assert parts == place(MemberList("t", NAMES, 0.0), dict.fromkeys(SERVERS))
+
+
+@pytest.mark.parametrize(
+    ("client_ids", "servers"), [(NAMES[:1000], SERVERS), (NAMES, SERVERS[:1]), (NAMES, [])]
+)
+def test_what_is_placed_at_once_is_left_for_then(
+    client_ids: list[str], servers: list[Server]
+) -> None:
+    members = MemberList("t", client_ids, 0.0)
+    assert list(place_in_pieces(members, dict.fromkeys(servers))) == []
+    assert members.placement is None
