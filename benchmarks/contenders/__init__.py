@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from benchmarks.contenders.bare import Bare, TwoHops
 from benchmarks.contenders.base import Contender
 from benchmarks.contenders.gear_loop import GearLoop
-from benchmarks.contenders.gearhorn import Gearhorn
+from benchmarks.contenders.gearhorn import Gearhorn, GearhornThreads
 from benchmarks.contenders.nats import JetStream, NatsCore
 from benchmarks.contenders.rabbitmq import RabbitMQ
 from benchmarks.contenders.redis_pubsub import RedisPubSub
@@ -18,6 +18,7 @@ GEARHORN = Gearhorn()
 BARE = Bare()
 TWO_HOPS = TwoHops()
 PEERS: tuple[Contender, ...] = (
+    GearhornThreads(),
     GearLoop(),
     RabbitMQ(),
     NatsCore(),

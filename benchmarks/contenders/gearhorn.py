@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import time
@@ -16,10 +17,10 @@ _WINDOW_BYTES = 4 << 20
 
 
 class Gearhorn(Contender):
-    """One Publisher, background fan-outs, and one Subscriber for all client_ids."""
+    """On asyncio: one publisher, background fan-outs, and one subscriber for all client_ids."""
 
     name = "gearhorn"
-    what = "gearhorn.Publisher and gearhorn.Subscriber"
+    what = "gearhorn.AsyncPublisher and gearhorn.AsyncSubscriber"
     modules = ("gearhorn",)
     programs = ("gearmand", "redis-server")
 
@@ -32,9 +33,49 @@ class Gearhorn(Contender):
             yield {"port": port}
 
     def receive(self, address: Address, client_ids: Sequence[str], receipts: Receipts) -> None:
+        from gearhorn import AsyncSubscriber
+
+        async def receive() -> None:
+            subscriber = AsyncSubscriber(_server(address), register=False)
+            for client_id in client_ids:
+                subscriber.on(workload.TOPIC, client_id=client_id)
+            receipts.ready()
+            async for message in subscriber:
+                message.ack()
+                receipts.add()
+
+        asyncio.run(receive())
+
+    @contextlib.contextmanager
+    def publishing(self, address: Address, client_ids: Sequence[str]) -> Iterator[Publish]:
+        from gearhorn import AsyncPublisher
+
+        loop = asyncio.new_event_loop()
+        publisher = AsyncPublisher(_server(address))
+
+        async def publish(payload: bytes, count: int, until: float) -> int:
+            reports = publisher.publish_many(
+                _messages(payload, count, until), background=True, window=_window(payload)
+            )
+            return len([report async for report in reports])
+
+        try:
+            yield lambda *arguments: loop.run_until_complete(publish(*arguments))
+        finally:
+            loop.run_until_complete(publisher.close())
+            loop.close()
+
+
+class GearhornThreads(Gearhorn):
+    """The same for programs with threads."""
+
+    name = "gearhorn threads"
+    what = "gearhorn.Publisher and gearhorn.Subscriber"
+
+    def receive(self, address: Address, client_ids: Sequence[str], receipts: Receipts) -> None:
         from gearhorn import Subscriber
 
-        subscriber = Subscriber(f"127.0.0.1:{address['port']}", register=False)
+        subscriber = Subscriber(_server(address), register=False)
         for client_id in client_ids:
             subscriber.on(workload.TOPIC, client_id=client_id)
         receipts.ready()
@@ -46,17 +87,26 @@ class Gearhorn(Contender):
     def publishing(self, address: Address, client_ids: Sequence[str]) -> Iterator[Publish]:
         from gearhorn import Publisher
 
-        with Publisher(f"127.0.0.1:{address['port']}") as publisher:
+        with Publisher(_server(address)) as publisher:
 
             def publish(payload: bytes, count: int, until: float) -> int:
-                window = max(1, min(_WINDOW, _WINDOW_BYTES // len(payload)))
-                # As text, which is what these payloads are: bytes would be sent as base64.
-                text = payload.decode()
-                messages = itertools.takewhile(
-                    lambda _: time.monotonic() < until,
-                    itertools.repeat((workload.TOPIC, text), count),
+                reports = publisher.publish_many(
+                    _messages(payload, count, until), background=True, window=_window(payload)
                 )
-                reports = publisher.publish_many(messages, background=True, window=window)
                 return sum(1 for _ in reports)
 
             yield publish
+
+
+def _server(address: Address) -> str:
+    return f"127.0.0.1:{address['port']}"
+
+
+def _window(payload: bytes) -> int:
+    return max(1, min(_WINDOW, _WINDOW_BYTES // len(payload)))
+
+
+def _messages(payload: bytes, count: int, until: float) -> Iterator[tuple[str, str]]:
+    # As text, which is what these payloads are: bytes would be sent as base64.
+    message = (workload.TOPIC, payload.decode())
+    return itertools.takewhile(lambda _: time.monotonic() < until, itertools.repeat(message, count))

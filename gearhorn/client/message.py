@@ -26,7 +26,7 @@ Answer = Callable[[Job, bytes | None], None]
 """Takes a job with its result, or without one where it failed."""
 
 
-class Message:
+class Message(msgspec.Struct, eq=False):
     """One subscriber's copy of what was published.
 
     It is the subscriber's until it is answered, once, by :meth:`ack` or
@@ -35,15 +35,12 @@ class Message:
     is the answer.
     """
 
-    __slots__ = ("_answer", "_job", "answered", "client_id", "topic")
-
-    def __init__(self, job: Job, topic: str, client_id: str, answer: Answer) -> None:
-        self._job = job
-        self._answer = answer
-        self.topic = topic
-        self.client_id = client_id
-        """Whose copy it is."""
-        self.answered = False
+    _job: Job
+    topic: str
+    client_id: str
+    """Whose copy it is."""
+    _answer: Answer
+    answered: bool = False
 
     @property
     def payload(self) -> bytes:

@@ -12,9 +12,10 @@
 """What subscribers of both kinds share: functions, jobs and their answers.
 
 All of it runs in the event loop, but for what answers from other threads. Many
-of their answers make one wake-up of the loop: the first of a quiet time wakes
-it, and so does a thread that runs out of work; while jobs that were just handed
-out are being done, the loop looks by itself, a millisecond later.
+answers go out in one write. Those of other threads make one wake-up of the loop:
+the first of a quiet time wakes it, and so does a thread that runs out of work;
+while jobs that were just handed out are being done, the loop looks by itself, a
+millisecond later.
 """
 
 import asyncio
@@ -85,8 +86,9 @@ class Reception:
         self._options = options
         self._routes = routes
         self._take = take
-        self._answer = self.answer_from_thread if threaded else _send
+        self._threaded = threaded
         self._loop = asyncio.get_running_loop()
+        self._call_soon = self._loop.call_soon_threadsafe if threaded else self._loop.call_soon
         self._answers: deque[tuple[Job, bytes | None]] = deque()
         self._looks = False
         """The loop will look for answers by itself."""
@@ -196,9 +198,9 @@ class Reception:
         route = self._routes.get(job.function)
         if route is None or not job.connection.connected:
             return None
-        return Message(job, route.topic, route.client_id, self._answer), route.handler or _unhandled
+        return Message(job, route.topic, route.client_id, self.answer), route.handler or _unhandled
 
-    def answer_from_thread(self, job: Job, data: bytes | None) -> None:
+    def answer(self, job: Job, data: bytes | None) -> None:
         """Send the result of a job, or its failure, in one go with others."""
         self._answers.append((job, data))
         if not self._looks:
@@ -217,7 +219,7 @@ class Reception:
         if not self._woken:
             self._woken = True
             try:
-                self._loop.call_soon_threadsafe(self._flush)
+                self._call_soon(self._flush)
             except RuntimeError:
                 # It has ended: what was held has gone back to the server.
                 LOG.debug("a message was answered after the end")
@@ -237,7 +239,7 @@ class Reception:
                     job.fail()
             jobs = [job for job in jobs if not job.oversize]
         self._take(jobs)
-        if not self._looks:
+        if self._threaded and not self._looks:
             self._looks = True
             self._loop.call_later(_GATHER_S, self._look)
 
@@ -265,10 +267,3 @@ class Reception:
 
 def _unhandled(message: Message) -> None:
     raise LookupError(f"topic {message.topic!r} has no handler")
-
-
-def _send(job: Job, data: bytes | None) -> None:
-    if data is None:
-        job.fail()
-    else:
-        job.complete(data)

@@ -23,7 +23,7 @@ import random
 import socket
 import ssl
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import async_timeout
 import gear
@@ -89,8 +89,8 @@ class Connection(gear.Connection, asyncio.Protocol):
     # What asyncio calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        # No instance of it on uvloop, whose transports only have its methods.
+        self.transport = transport = cast(asyncio.Transport, transport)
         self.connected = True
         transport.set_write_buffer_limits(high=_CONGESTED_BYTES)
         raw = transport.get_extra_info("socket")

@@ -157,7 +157,7 @@ class FairGrabber(Grabber):
         """
         header = framing.header
         connection: Connection | None = None
-        held: set[Job] = set()
+        held: dict[Job, None] = {}
         parts: list[bytes] = []
         while answers:
             job, data = answers.popleft()
@@ -166,11 +166,11 @@ class FairGrabber(Grabber):
                     connection.write(b"".join(parts))
                 connection = job.connection
                 grabs = self._grabs.get(connection)
-                held = set() if grabs is None else grabs.held
+                held = {} if grabs is None else grabs.held
                 parts = []
             if job not in held:
                 continue
-            held.remove(job)
+            del held[job]
             self._held -= 1
             self._held_bytes -= len(job.data)
             handle = job.handle

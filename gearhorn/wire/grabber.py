@@ -23,6 +23,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 import gear
+import msgspec
 from gear import constants
 
 from gearhorn.wire import framing
@@ -37,7 +38,7 @@ _GRAB = framing.pack(constants.GRAB_JOB_UNIQ)
 _PRE_SLEEP = framing.pack(constants.PRE_SLEEP)
 
 
-class Job:
+class Job(msgspec.Struct, eq=False):
     """A job that a server assigned, bound to the connection it came on.
 
     Every job is to be answered once, by :meth:`complete` or :meth:`fail`. The
@@ -45,37 +46,16 @@ class Job:
     job to a worker again.
     """
 
-    __slots__ = (
-        "_grabber",
-        "connection",
-        "data",
-        "function",
-        "handle",
-        "on_abandoned",
-        "oversize",
-        "unique",
-    )
-
-    def __init__(
-        self,
-        grabber: "Grabber",
-        connection: "Connection",
-        handle: bytes,
-        function: bytes,
-        unique: bytes,
-        data: bytes,
-        oversize: bool,
-    ) -> None:
-        self._grabber = grabber
-        self.connection = connection
-        self.handle = handle
-        self.function = function
-        self.unique = unique
-        self.data = data
-        self.oversize = oversize
-        """The data is only a part of what was sent: it was too large."""
-        self.on_abandoned: Callable[[], object] | None = None
-        """Called if the connection is lost before the answer."""
+    _grabber: "Grabber"
+    connection: Connection
+    handle: bytes
+    function: bytes
+    unique: bytes
+    data: bytes
+    oversize: bool
+    """The data is only a part of what was sent: it was too large."""
+    on_abandoned: Callable[[], object] | None = None
+    """Called if the connection is lost before the answer."""
 
     def complete(self, data: bytes) -> None:
         """End the job with WORK_COMPLETE."""
@@ -122,7 +102,8 @@ class _Grabs:
         """The last answer was NO_JOB: ask no more until the server calls."""
         self.paused = False
         """Ask no more until what was asked for is answered: see FairGrabber."""
-        self.held: set[Job] = set()
+        self.held: dict[Job, None] = {}
+        """In the order in which they came, which is that in which they are abandoned."""
 
 
 class Grabber(LoopClient, gear.Worker):
@@ -183,6 +164,7 @@ class Grabber(LoopClient, gear.Worker):
         self, connection: Connection, packets: Sequence[tuple[int, bytes]]
     ) -> None:
         grabs = self._grabs.get(connection)
+        woken = False
         for packet_type, body in packets:
             if grabs is None:
                 self.other_packet(connection, packet_type, body)
@@ -204,15 +186,20 @@ class Grabber(LoopClient, gear.Worker):
                     connection.write(_PRE_SLEEP)
             elif packet_type == constants.NOOP:
                 grabs.dry = False
+                woken = True
             elif packet_type == constants.JOB_ASSIGN_UNIQ | framing.OVERSIZE:
                 if not self._assigned(connection, grabs, body, True):
                     return
             else:
                 self.other_packet(connection, packet_type, body)
-        if self._grabbing:
-            self._refill_soon(connection)
-        else:
+        if not self._grabbing:
             self._tell_if_idle()
+        elif woken:
+            # Nothing else is on its way that the grabs could go with.
+            self._refill()
+            connection.flush()
+        else:
+            self._refill_soon(connection)
 
     def _assigned(
         self,
@@ -241,7 +228,7 @@ class Grabber(LoopClient, gear.Worker):
         grabs.came += 1
         if grabs.target < self.max_grabs:
             grabs.target = min(grabs.target * 2, self.max_grabs)
-        grabs.held.add(job)
+        grabs.held[job] = None
         self._held += 1
         self._held_bytes += size
         self._job_bytes = max(size, self._job_bytes * 7 // 8, 1)
@@ -253,7 +240,7 @@ class Grabber(LoopClient, gear.Worker):
         grabs = self._grabs.get(job.connection)
         if grabs is None or job not in grabs.held:
             return False
-        grabs.held.remove(job)
+        del grabs.held[job]
         # Or job and callback would hold each other, and the message, until
         # Python looks for such circles.
         job.on_abandoned = None

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import uvloop
 
-from gearhorn import AsyncSubscriber, Message, Subscriber, errors
+from gearhorn import AsyncPublisher, AsyncSubscriber, Message, Subscriber, errors
 from gearhorn.tests.conftest import NewDaemon, NewPeer, Start
 from gearhorn.tests.functional.conftest import Topic
 from gearhorn.tests.peer import Peer
@@ -324,6 +325,45 @@ async def test_an_asyncio_program_iterates(topic: Topic) -> None:
     outcome = await asyncio.to_thread(topic.client.finish, handle)
     assert outcome.report["results"] == {"bob": '["hello"]'}
     assert await asyncio.to_thread(subscribers, topic) == 0
+
+
+def test_a_program_on_uvloop_publishes_and_subscribes(topic: Topic) -> None:
+    topic.subscribe("bob", "al")
+
+    async def receive(subscriber: AsyncSubscriber) -> None:
+        async for message in subscriber:
+            message.ack(f"{message.client_id} has {message.text}")
+
+    async def program() -> list[Any]:
+        subscriber = AsyncSubscriber(topic.server.address, register=False)
+        subscriber.on(topic.name, client_id="bob")
+        subscriber.on(topic.name, client_id="al")
+        receiving = asyncio.create_task(receive(subscriber))
+        async with AsyncPublisher(topic.server.address) as publisher:
+            many = [(topic.name, str(number)) for number in range(500)]
+            reports = [report async for report in publisher.publish_many(many, gather=True)]
+        subscriber.stop()
+        await receiving
+        return [report.results for report in reports]
+
+    assert uvloop.run(program()) == [
+        {"bob": f"bob has {number}", "al": f"al has {number}"} for number in range(500)
+    ]
+
+
+async def test_what_was_acknowledged_last_is_sent_before_the_end(topic: Topic) -> None:
+    topic.subscribe("bob")
+    subscriber = AsyncSubscriber(topic.server.address, "bob", register=False)
+    subscriber.on(topic.name)
+    handles = [topic.start(str(number), gather=True) for number in range(3)]
+    received = 0
+    async for message in subscriber:
+        message.ack(message.text)
+        received += 1
+        if received == 3:
+            break
+    outcomes = await asyncio.to_thread(lambda: [topic.client.finish(h) for h in handles])
+    assert [outcome.report["results"]["bob"] for outcome in outcomes] == ["0", "1", "2"]
 
 
 @pytest.mark.parametrize("kind", [Subscriber, AsyncSubscriber])
