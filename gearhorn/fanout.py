@@ -188,8 +188,9 @@ class FanOuts:
     def _start(
         self, job: Job, request: messages.FanOut, payload: bytes, members: MemberList
     ) -> None:
-        token = self._token(job) if self._generate_unique else b""
-        if messages.truth(request.background):
+        background = messages.truth(request.background)
+        token = self._token(job, background) if self._generate_unique else b""
+        if background:
             delivery: Delivery = BackgroundDelivery(
                 self._surroundings, job, request, payload, members, token
             )
@@ -198,13 +199,17 @@ class FanOuts:
             self._follow(delivery)
         delivery.start()
 
-    def _token(self, job: Job) -> bytes:
-        """What the uniques of a fan-out's copies begin with.
+    def _token(self, job: Job, background: bool) -> bytes:
+        """What the uniques of a fan-out's copies begin with; empty for copies without.
 
         The same again if a job that has a unique is run a second time after a
-        crash, so that a copy that is still queued is not queued twice.
+        crash, so that a copy that is still queued is not queued twice. Where it
+        has none, background copies still need one each, as persistent queues
+        keep one job per function of those without. They keep no foreground jobs.
         """
         if not job.unique:
+            if not background:
+                return b""
             return b"%s%x" % (self._token_prefix.encode(), next(self._token_numbers))
         digest = blake2b(digest_size=12)
         for part in (job.unique, job.handle, str(job.connection.server).encode(), job.data):

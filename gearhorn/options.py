@@ -169,8 +169,8 @@ FANOUT = (
     cfg.BoolOpt(
         "generate_unique",
         default=DaemonSettings.generate_unique,
-        help="Give copies a unique where the request has none. Persistent queues of gearmand "
-        "keep one job per function of those without.",
+        help="Give background copies a unique where the request has none. Persistent queues of "
+        "gearmand keep one job per function of those without.",
     ),
 )
 

@@ -84,7 +84,10 @@ class AsyncSubscriber(SubscriberBase):
         stopping = asyncio.ensure_future(self._settle_when_asked(reception))
         try:
             with self._signals():
-                while (job := await self._next(reception)) is not None:
+                while True:
+                    job = self._jobs.popleft() if self._jobs else await self._next(reception)
+                    if job is None:
+                        break
                     found = reception.message(job)
                     if found is not None:
                         handed_out = time.perf_counter()

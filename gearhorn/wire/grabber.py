@@ -231,7 +231,8 @@ class Grabber(LoopClient, gear.Worker):
         grabs.held[job] = None
         self._held += 1
         self._held_bytes += size
-        self._job_bytes = max(size, self._job_bytes * 7 // 8, 1)
+        faded = self._job_bytes * 7 // 8
+        self._job_bytes = size if size > faded else faded or 1
         handler(job)
         return True
 

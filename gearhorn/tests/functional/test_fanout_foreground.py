@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -279,6 +280,26 @@ def test_foreground_and_background_copies_of_one_unique_do_not_join(topic: Topic
     for job in jobs:
         worker.complete(job)
     assert topic.client.finish(handle).completed
+
+
+def test_a_persistent_queue_takes_every_foreground_copy_without_a_unique(
+    start: Start, daemon: NewDaemon, new_topic: NewTopic, tmp_path: Path
+) -> None:
+    # It keeps background jobs, one for each function and unique.
+    queue = f"--libsqlite3-db={tmp_path / 'queue.db'}"
+    server = start(Gearmand("--queue-type=libsqlite3", queue))
+    daemon([server])
+    topic = new_topic(server)
+    topic.subscribe("bob")
+    texts = ["one", "two", "three"]
+    handles = [topic.start(text, gather=True) for text in texts]
+    worker = topic.receiver("bob")
+    for text in texts:
+        job = worker.grab()
+        assert (job.unique, job.data) == (b"", text.encode())
+        worker.complete(job, text.upper())
+    reports = [topic.client.finish(handle).report for handle in handles]
+    assert [report["results"]["bob"] for report in reports] == ["ONE", "TWO", "THREE"]
 
 
 def test_the_longest_unique_is_taken(topic: Topic) -> None:

@@ -226,7 +226,8 @@ def _one_of(*texts: str) -> Any:
 
 
 def _limit(value: Any) -> float:
-    _require(isinstance(value, Number) and value.value.is_integer())
+    """An integer is written as one: neither 3.0 nor 3e0."""
+    _require(isinstance(value, Number) and re.fullmatch("-?[0-9]+", value.text) is not None)
     _require(1 <= value.value <= 1000)
     number: float = value.value
     return number

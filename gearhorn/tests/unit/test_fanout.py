@@ -178,6 +178,12 @@ def test_no_unique_is_generated_where_it_is_turned_off() -> None:
     assert uniques_of(Job(request(unique="news")), generate_unique=False) == [b"news"]
 
 
+async def test_a_foreground_copy_has_one_only_where_something_can_join_it() -> None:
+    assert uniques_of(Job(request(background=False))) == [b""]
+    (unique,) = uniques_of(Job(request(background=False), b"once"))
+    assert unique.endswith(b"-0-cafe")
+
+
 async def test_a_foreground_copy_never_shares_one_with_another_connection() -> None:
     for job in (Job(request(background=False, unique="news")), Job(request(background=0), b"once")):
         (first,), (again,), (other,) = (
@@ -189,7 +195,7 @@ async def test_a_foreground_copy_never_shares_one_with_another_connection() -> N
         assert len(first) < 64
     longest = uniques_of(Job(request(background=False, unique="u" * 48)), token=b"0123abcd")
     assert len(longest[0]) < 64
-    assert uniques_of(Job(request(background=False)), generate_unique=False) == [b""]
+    assert uniques_of(Job(request(background=False), b"once"), generate_unique=False) == [b""]
 
 
 def test_a_fan_out_waits_for_a_job_server(caplog: pytest.LogCaptureFixture) -> None:

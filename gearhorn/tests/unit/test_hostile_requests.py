@@ -51,6 +51,12 @@ def test_a_request_that_is_cut_or_damaged_at_any_byte(function: str, request_: b
             fuzz.check_request(function, request_[:position] + byte + request_[position + 1 :])
 
 
+@pytest.mark.parametrize("limit", ["1", "1000", "0", "1001", "-1", "3.0", "1e2", "1E+2", "2.5"])
+def test_a_limit_is_an_integer_written_as_one(limit: str) -> None:
+    data = f'{{"query": "topics", "limit": {limit}}}'.encode()
+    assert fuzz.check_request("query", data) == (limit in ("1", "1000"))
+
+
 @pytest.mark.parametrize("character", [chr(n) for n in (*range(0x20), *range(0x7F, 0xA0))])
 def test_no_control_character_is_in_a_name_or_a_unique(character: str) -> None:
     for name in (character, f"a{character}", f"{character}a", f"a{character}b"):
