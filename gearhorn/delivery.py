@@ -323,6 +323,9 @@ class ForegroundDelivery(Delivery):
         for copy in self._open.values():
             if copy is not None:
                 copy.forget()
+        # The copies know this delivery: without it they would hold each other,
+        # and the payload, until Python looks for such circles.
+        self._open.clear()
         self._results.give_back()
 
     def _report(self) -> bytes:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +15,7 @@ import pytest
 from gearhorn import messages
 from gearhorn.fanout import FanOuts
 from gearhorn.subscribers import MemberList
-from gearhorn.wire.batch import Batch
+from gearhorn.wire.batch import Batch, Copy, Routes
 from gearhorn.wire.servers import Server
 
 
@@ -77,12 +79,15 @@ class Job:
         self.oversize = False
         self.on_abandoned: Any = None
         self.answers: list[tuple[str, Any]] = []
+        self.answered = asyncio.Event()
 
     def complete(self, data: bytes) -> None:
         self.answers.append(("complete", json.loads(data)))
+        self.answered.set()
 
     def fail(self, data: bytes) -> None:
         self.answers.append(("fail", json.loads(data)))
+        self.answered.set()
 
 
 def fan_outs(outbox: Outbox, subscribers: int, generate_unique: bool = True) -> FanOuts:
@@ -246,3 +251,27 @@ async def test_others_have_their_turns_while_a_long_list_is_divided_among_server
         turns += 1
     assert turns > 10
     assert sum(len(batch.queues) for batch in outbox.batches) == 10_000
+
+
+async def test_nothing_holds_the_payload_of_a_fan_out_whose_time_was_up() -> None:
+    outbox = Outbox()
+    outbox.connect()
+    fanouts = fan_outs(outbox, 1)
+    job: Any = Job(request(payload="a payload", background=False, timeout=0.01))
+    gc.disable()
+    try:
+        fanouts.take(job)
+        batch = outbox.batches.pop()
+        payload = batch.payload
+        routes = Routes()
+        copy = Copy(batch, batch.keys[0], b"H:1", routes)
+        routes.add(copy)
+        batch.listener.copy_created(copy)
+        batch.written = 1
+        batch.listener.batch_written(batch)
+        await asyncio.wait_for(job.answered.wait(), 10)
+        del batch, copy
+        job.on_abandoned = None
+        assert sys.getrefcount(payload) == 2
+    finally:
+        gc.enable()
