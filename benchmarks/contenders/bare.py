@@ -1,4 +1,4 @@
-"""The physical limit: bare sockets through gearmand, every packet ready-made."""
+"""The physical limit: bare sockets through gearmand, doing nothing but what it demands."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Bare(Contender):
 
 
 class TwoHops(Bare):
-    """A job to a bare relay, which submits ready-made copies: what any fan-out takes."""
+    """A job to a bare relay, which submits the copies: what any fan-out takes."""
 
     name = "two bare hops"
     what = "a bare relay in the place of the daemon"

@@ -49,7 +49,7 @@ EX_CONFIG = 78
 
 _GARBAGE_THRESHOLD = 20_000
 """After how many new objects Python looks for circles of them, instead of 700: fan-outs
-leave none, and looking took a tenth of the daemon's time."""
+leave none, and looking took a fourteenth of the daemon's time."""
 
 _DESCRIPTION = "Fan-out for Gearman: one job in, a copy for every subscriber."
 
