@@ -26,7 +26,8 @@ def main() -> int:
         return 0
     # Servers are ended by the blocks that started them, which a signal alone would not leave.
     signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(128 + signum))
-    for name, why in contenders.missing(arguments.contenders).items():
+    skipped = contenders.missing(arguments.contenders)
+    for name, why in skipped.items():
         print(f"skipped: {name}: {why} (see --install-help)")
     results: dict[Case, list[Row]] = {}
     status = 0
@@ -56,7 +57,7 @@ def main() -> int:
         if not all(row.target_met for row in rows):
             status = status or 1
         if arguments.json:
-            arguments.json.write_text(report.as_json(results, arguments.quick))
+            arguments.json.write_text(report.as_json(results, arguments.quick, skipped))
     if arguments.plots:
         report.draw(results, arguments.plots)
     return status

@@ -30,7 +30,7 @@ def table(rows: Sequence[Row]) -> str:
     )
 
 
-def as_json(results: Mapping[Case, Sequence[Row]], quick: bool) -> str:
+def as_json(results: Mapping[Case, Sequence[Row]], quick: bool, skipped: Mapping[str, str]) -> str:
     machine = {
         "processors": os.cpu_count(),
         "model": _processor(),
@@ -41,7 +41,8 @@ def as_json(results: Mapping[Case, Sequence[Row]], quick: bool) -> str:
         case.name: {"what": case.what, "rows": [_as_dict(row) for row in rows]}
         for case, rows in results.items()
     }
-    return json.dumps({"machine": machine, "quick": quick, "cases": cases}, indent=1) + "\n"
+    whole = {"machine": machine, "quick": quick, "skipped": skipped, "cases": cases}
+    return json.dumps(whole, indent=1) + "\n"
 
 
 def can_draw() -> bool:
@@ -180,9 +181,11 @@ def _as_dict(row: Row) -> dict[str, Any]:
         "reference_name": row.reference_name if row.references else None,
         "references": list(row.references),
         "ratio": row.ratio if row.references else None,
+        "ratios": list(row.ratios),
         "target": row.target.text if row.target else None,
         "target_met": row.target_met if row.target else None,
         "at": row.at,
+        "series": row.series,
     }
 
 

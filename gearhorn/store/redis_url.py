@@ -32,6 +32,7 @@ otherwise. (redis-py did not verify the name by default before 6.0.)
 
 import asyncio
 import os
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
@@ -135,10 +136,14 @@ def _wrong(why: str) -> errors.StoreMisconfigured:
 
 
 def _split(url: str) -> SplitResult:
+    scheme, separator, rest = url.partition("://")
+    # A list of addresses is no address: newer Pythons refuse one with brackets.
+    many = re.split("[/?#]", rest)[0] if scheme.endswith("+sentinel") else ""
     try:
-        return urlsplit(url)
+        parts = urlsplit(scheme + separator + rest[len(many) :])
     except ValueError:
         raise _wrong("is malformed") from None
+    return parts._replace(netloc=many) if many else parts
 
 
 def _options(parts: SplitResult) -> dict[str, Any]:

@@ -1,0 +1,71 @@
+"""``python -m benchmarks``: what it prints, writes and refuses. No test says how fast anything is."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import gearhorn
+
+ROOT = Path(gearhorn.__file__).parent.parent
+
+pytestmark = pytest.mark.skipif(
+    not (ROOT / "benchmarks").is_dir(), reason="the benchmarks are not installed with the package"
+)
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "benchmarks", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+def test_a_case_prints_a_table_and_writes_json(tmp_path: Path) -> None:
+    file = tmp_path / "results.json"
+    done = run("small-topics", "--quick", "--json", str(file))
+    # 1: a target was missed, as may be on a busy machine.
+    assert done.returncode in (0, 1), done.stderr
+    assert "background, 1 subscriber" in done.stdout
+    assert "ratio >= 0.3" in done.stdout
+    results = json.loads(file.read_text())
+    assert results["quick"] is True
+    assert results["machine"]["processors"] >= 1
+    (row,) = results["cases"]["small-topics"]["rows"]
+    assert (row["name"], row["unit"]) == ("gearhorn", "fanouts/s")
+    assert row["reference_name"] == "bare sockets"
+    (figure,), (reference,) = row["figures"], row["references"]
+    assert figure > 0
+    assert row["ratio"] == pytest.approx(figure / reference)
+    assert row["target_met"] == (done.returncode == 0)
+    assert row["target_met"] == (row["ratio"] >= 0.3)
+    for contender, module in (("RabbitMQ", "pika"), ("NATS core", "nats")):
+        line = f"skipped: {contender}: the Python module {module} is missing (see --install-help)"
+        missing = importlib.util.find_spec(module) is None
+        assert (line in done.stdout) == missing
+        if missing:
+            assert contender in results["skipped"]
+
+
+def test_it_says_how_to_get_what_it_compares_with() -> None:
+    done = run("--install-help")
+    assert done.returncode == 0
+    for part in ("rabbitmq-server", "nats-server", "redis-server", "pika", "nats-py", "matplotlib"):
+        assert part in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("no-case",), "no such case: no-case"),
+        (("--contenders", "Nobody"), "no such contender: Nobody"),
+        (("--repetitions", "0"), "argument --repetitions"),
+    ],
+)
+def test_what_it_does_not_know_is_refused(arguments: tuple[str, ...], said: str) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
