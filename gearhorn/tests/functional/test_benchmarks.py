@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: what it prints, writes and refuses. No test says how fast anything is."""
+"""``python -m benchmarks``: what it prints, writes and refuses, not how fast anything is."""
 
 from __future__ import annotations
 
