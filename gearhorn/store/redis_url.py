@@ -138,7 +138,7 @@ def _wrong(why: str) -> errors.StoreMisconfigured:
 def _split(url: str) -> SplitResult:
     scheme, separator, rest = url.partition("://")
     # A list of addresses is no address: newer Pythons refuse one with brackets.
-    many = re.split("[/?#]", rest)[0] if scheme.endswith("+sentinel") else ""
+    many = re.split("[/?#]", rest)[0] if scheme.lower().endswith("+sentinel") else ""
     try:
         parts = urlsplit(scheme + separator + rest[len(many) :])
     except ValueError:

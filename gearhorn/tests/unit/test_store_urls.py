@@ -117,9 +117,10 @@ def test_tls_verifies_unless_told_otherwise(tmp_path: Path) -> None:
     assert context("ssl_cert_reqs=none").verify_mode == ssl.CERT_NONE
 
 
-def test_sentinels() -> None:
+@pytest.mark.parametrize("scheme", ["redis+sentinel", "Redis+Sentinel"])
+def test_sentinels(scheme: str) -> None:
     url = (
-        "redis+sentinel://user:pw@one:1,[::2]:2,three/ser%20vice?db=5"
+        f"{scheme}://user:pw@one:1,[::2]:2,three/ser%20vice?db=5"
         "&sentinel_username=su&sentinel_password=spw"
     )
     connections = Connections(url, timeout=3.0, on_connect=_no_greeting)
