@@ -136,7 +136,8 @@ def test_how_the_daemon_is_that_answers(
         (row,) = rows(client, "status")
         return dict(row)
 
-    assert eventually(lambda: status()["fanouts"] == 1)
+    # Its topic is read once it is in hand.
+    assert eventually(lambda: status()["cached_topics"] == 1)
 
     row = status()
     assert row.pop("worker_id") == process.worker_id
