@@ -53,7 +53,10 @@ def main() -> int:
             continue
         results[case] = rows
         print(f"\n{case.name}: {case.what} ({time.monotonic() - start:.0f} s)")
-        print(report.table(rows), flush=True)
+        print(report.table(rows))
+        if spent := report.processor_time(rows):
+            print(f"\nµs of processor time for one (of it in the kernel)\n{spent}")
+        sys.stdout.flush()
         if not all(row.target_met for row in rows):
             status = status or 1
         if arguments.json:

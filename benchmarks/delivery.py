@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from benchmarks import workload
 from benchmarks.contenders.base import Contender, Publish, Receipts
 from benchmarks.processes import Process, ServerError, directory, running
+from benchmarks.results import Measured, Spent
+from benchmarks.stopwatch import Stopwatch
 
 _POLL_S = 0.0005
 
@@ -52,7 +54,7 @@ def delivering(contender: Contender, subscribers: int) -> Iterator[Delivery]:
             "receipts": str(place / "receipts"),
         }
         given = json.dumps(settings).encode()
-        with running(command, place / "log", given=given) as receiver:
+        with running(command, place / "log", given=given, name="receiver") as receiver:
             receiver.wait_until(lambda: receipts.read()[1] >= 0)
             with contender.publishing(address, client_ids) as publish:
                 yield Delivery(subscribers, publish, receipts, receiver)
@@ -60,32 +62,38 @@ def delivering(contender: Contender, subscribers: int) -> Iterator[Delivery]:
 
 def deliveries_a_second(
     contender: Contender, subscribers: int, payload: bytes, messages: int, limit_s: float
-) -> float:
+) -> Measured:
     """From before the first is published to after the last acknowledgement.
 
     One message is sent beforehand, so that everything is connected. What takes longer than
     `limit_s` is stopped, and what was acknowledged until then counts.
     """
     with delivering(contender, subscribers) as delivery:
-        start = time.monotonic()
-        delivery.publish(payload, 1, start + limit_s)
-        at, before = delivery.acknowledged(1, start + limit_s)
+        with Stopwatch() as watch:
+            start = time.monotonic()
+            delivery.publish(payload, 1, start + limit_s)
+            at, before = delivery.acknowledged(1, start + limit_s)
         if before == 0:
             raise ServerError(f"{contender.name} delivered nothing in {limit_s:g} s")
         if before < subscribers:
-            return before / (at - start)
-        start = time.monotonic()
-        published = delivery.publish(payload, messages, start + limit_s)
-        at, count = delivery.acknowledged(1 + published, start + limit_s)
-        return (count - before) / (at - start)
+            return Measured(before / (at - start), watch.spent(before))
+        with Stopwatch() as watch:
+            start = time.monotonic()
+            published = delivery.publish(payload, messages, start + limit_s)
+            at, count = delivery.acknowledged(1 + published, start + limit_s)
+        deliveries = count - before
+        return Measured(deliveries / (at - start), watch.spent(deliveries))
 
 
 def latencies_s(
     contender: Contender, subscribers: int, payload: bytes, messages: int, limit_s: float
-) -> Sequence[float]:
-    """From before each message is published to its last receipt, one message at a time."""
+) -> tuple[Sequence[float], Spent]:
+    """From before each message is published to its last receipt, one message at a time.
+
+    And what one message took, among which is the publisher's looking for receipts.
+    """
     waits_s = []
-    with delivering(contender, subscribers) as delivery:
+    with delivering(contender, subscribers) as delivery, Stopwatch() as watch:
         until = time.monotonic() + limit_s
         for sent in range(1, messages + 2):
             start = time.monotonic()
@@ -97,4 +105,4 @@ def latencies_s(
     if not waits_s:
         raise ServerError(f"{contender.name} delivered nothing in {limit_s:g} s")
     # The first one finds connections that have not been used.
-    return waits_s[1:] or waits_s
+    return waits_s[1:] or waits_s, watch.spent(len(waits_s))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import socket
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 CAN_DO = 1
 PRE_SLEEP = 4
@@ -86,11 +86,17 @@ class Connection:
 
 def submit_in_blocks(connection: Connection, packets: Sequence[bytes], size: int = 500) -> None:
     """Send SUBMIT_JOB_BG packets, each block fully answered before the next is sent."""
-    for block in _blocks(packets, size):
-        connection.send(b"".join(block))
-        answered = 0
-        while answered < len(block):
-            answered += len(connection.receive())
+    for start in range(0, len(packets), size):
+        block = packets[start : start + size]
+        submit(connection, b"".join(block), len(block))
+
+
+def submit(connection: Connection, block: bytes, jobs: int) -> None:
+    """Send a block of SUBMIT_JOB_BG packets, and return once all are answered."""
+    connection.send(block)
+    answered = 0
+    while answered < jobs:
+        answered += len(connection.receive())
 
 
 def run_jobs(connection: Connection, packets: Iterable[bytes], in_flight: int = 500) -> None:
@@ -129,8 +135,3 @@ def queued_jobs(port: int, prefix: bytes = b"") -> int:
             data += chunk
     rows = (line.split(b"\t") for line in data.splitlines()[:-1])
     return sum(int(row[1]) for row in rows if row[0].startswith(prefix))
-
-
-def _blocks(packets: Sequence[bytes], size: int) -> Iterator[Sequence[bytes]]:
-    for start in range(0, len(packets), size):
-        yield packets[start : start + size]

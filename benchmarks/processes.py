@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import pathlib
 import shutil
@@ -32,10 +33,28 @@ class ServerError(Exception):
     """A server is not installed, did not start, or died."""
 
 
+@dataclasses.dataclass(frozen=True)
+class ProcessorTime:
+    """Seconds, and those of them in the kernel."""
+
+    whole: float = 0.0
+    kernel: float = 0.0
+
+    def __add__(self, other: ProcessorTime) -> ProcessorTime:
+        return ProcessorTime(self.whole + other.whole, self.kernel + other.kernel)
+
+    def __sub__(self, other: ProcessorTime) -> ProcessorTime:
+        return ProcessorTime(self.whole - other.whole, self.kernel - other.kernel)
+
+    def __truediv__(self, count: float) -> ProcessorTime:
+        return ProcessorTime(self.whole / count, self.kernel / count)
+
+
 class Process:
     """A running program, seen from outside."""
 
-    def __init__(self, popen: subprocess.Popen[bytes], log: pathlib.Path) -> None:
+    def __init__(self, name: str, popen: subprocess.Popen[bytes], log: pathlib.Path) -> None:
+        self.name = name
         self._popen = popen
         self._log = log
 
@@ -55,11 +74,8 @@ class Process:
     def forget_peak(self) -> None:
         pathlib.Path(f"/proc/{self._popen.pid}/clear_refs").write_text("5")
 
-    def cpu_s(self) -> float:
-        """Processor time used so far, of the program and in the kernel for it."""
-        stat = pathlib.Path(f"/proc/{self._popen.pid}/stat").read_text()
-        user, system = stat.rpartition(")")[2].split()[11:13]
-        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+    def processor_time(self) -> ProcessorTime:
+        return processor_time(self._popen.pid)
 
     def log(self) -> str:
         """The end of what it wrote."""
@@ -91,6 +107,26 @@ class Process:
     def _status(self, key: str) -> int:
         status = pathlib.Path(f"/proc/{self._popen.pid}/status").read_text()
         return next(int(line.split()[1]) for line in status.splitlines() if key in line)
+
+
+def processor_time(pid: int) -> ProcessorTime:
+    """What a process used so far: to the nanosecond, its part in the kernel in whole ticks."""
+    # The process's clock, as clock_getcpuclockid(3) would name it.
+    whole_s = time.clock_gettime((~pid << 3) | 2)
+    stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
+    kernel_s = int(stat.rpartition(")")[2].split()[12]) / os.sysconf("SC_CLK_TCK")
+    return ProcessorTime(whole_s, kernel_s)
+
+
+_processes: list[Process] = []
+
+
+def processor_times() -> dict[str, ProcessorTime]:
+    """What all that run now used so far, by name."""
+    used: dict[str, ProcessorTime] = {}
+    for process in _processes:
+        used[process.name] = used.get(process.name, ProcessorTime()) + process.processor_time()
+    return used
 
 
 def find(program: str) -> str | None:
@@ -125,8 +161,12 @@ def running(
     log: pathlib.Path,
     environment: dict[str, str] | None = None,
     given: bytes | None = None,
+    name: str | None = None,
 ) -> Iterator[Process]:
-    """Run a command; `given` is what it reads on its standard input."""
+    """Run a command; `given` is what it reads on its standard input.
+
+    It is called by `name`, or else as the program is.
+    """
     with log.open("wb") as output:
         popen = subprocess.Popen(
             command,
@@ -136,12 +176,15 @@ def running(
             stdout=output,
             stderr=subprocess.STDOUT,
         )
+    process = Process(name or pathlib.Path(command[0]).name, popen, log)
+    _processes.append(process)
     try:
         if popen.stdin is not None:
             popen.stdin.write(given or b"")
             popen.stdin.close()
-        yield Process(popen, log)
+        yield process
     finally:
+        _processes.remove(process)
         popen.terminate()
         try:
             popen.wait(_STOP_TIMEOUT_S)

@@ -1,17 +1,20 @@
-"""The results as a table, as JSON and as plots."""
+"""The results as tables, as JSON and as plots."""
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import os
 import pathlib
 import platform
 import re
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.results import OWN_NAME, Case, Row
+from benchmarks.processes import ProcessorTime
+from benchmarks.results import OWN_NAME, Case, Measured, Row, Spent
 
 _HEADINGS = ("", "", "median (range)", "beside", "median (range)", "ratio (range)", "target")
 _ALIGNMENTS = "<<><>><"
@@ -19,15 +22,26 @@ _ALIGNMENTS = "<<><>><"
 
 def table(rows: Sequence[Row]) -> str:
     """One line for each row: medians of all turns, with the lowest and the highest."""
-    lines = [_HEADINGS, *[_cells(row) for row in rows]]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(
-            f"{cell:{alignment}{width}}"
-            for cell, alignment, width in zip(line, _ALIGNMENTS, widths, strict=True)
-        ).rstrip()
-        for line in lines
-    )
+    return _aligned([_HEADINGS, *[_cells(row) for row in rows]], _ALIGNMENTS)
+
+
+def processor_time(rows: Sequence[Row]) -> str:
+    """One line for each figure that knows it: µs of each program for one, and those in the kernel.
+
+    At the end, how many processors were busy. Empty if no figure knows.
+    """
+    spent: dict[tuple[str, str], Spent] = {}
+    for row in rows:
+        for name, figures in ((row.name, row.figures), (row.reference_name, row.references)):
+            if (median := _median_spent(figures)) is not None:
+                spent[row.what, name] = median
+    programs = list(dict.fromkeys(name for each in spent.values() for name in each.by_program))
+    lines = [("", "", *programs, "processors")]
+    for (what, name), each in spent.items():
+        times = [each.by_program.get(program) for program in programs]
+        cells = ["" if time is None else _microseconds(time) for time in times]
+        lines.append((what, name, *cells, f"{each.processors():.2f}"))
+    return _aligned(lines, "<<" + ">" * (len(programs) + 1)) if spent else ""
 
 
 def as_json(results: Mapping[Case, Sequence[Row]], quick: bool, skipped: Mapping[str, str]) -> str:
@@ -157,6 +171,38 @@ def _cells(row: Row) -> tuple[str, ...]:
     )
 
 
+def _aligned(lines: Sequence[Sequence[str]], alignments: str) -> str:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(
+            f"{cell:{alignment}{width}}"
+            for cell, alignment, width in zip(line, alignments, widths, strict=True)
+        ).rstrip()
+        for line in lines
+    )
+
+
+def _median_spent(figures: Sequence[float]) -> Spent | None:
+    """The median of each program's time; None if a figure does not know it."""
+    spent = [figure.spent for figure in figures if isinstance(figure, Measured)]
+    if not spent or len(spent) < len(figures):
+        return None
+    by_program = {}
+    for program in spent[0].by_program:
+        times = [each.by_program[program] for each in spent]
+        by_program[program] = ProcessorTime(
+            statistics.median(time.whole for time in times),
+            statistics.median(time.kernel for time in times),
+        )
+    return Spent(by_program, statistics.median(each.elapsed_s for each in spent))
+
+
+def _microseconds(time: ProcessorTime) -> str:
+    # The kernel counts ticks, which may be more than it was.
+    kernel_s = min(time.kernel, time.whole)
+    return f"{_number(1e6 * time.whole)} ({_number(1e6 * kernel_s)})"
+
+
 def _spread(values: Sequence[float]) -> str:
     if not values:
         return ""
@@ -186,7 +232,15 @@ def _as_dict(row: Row) -> dict[str, Any]:
         "target_met": row.target_met if row.target else None,
         "at": row.at,
         "series": row.series,
+        "spent": _spent_as_dict(row.figures),
+        "reference_spent": _spent_as_dict(row.references),
     }
+
+
+def _spent_as_dict(figures: Sequence[float]) -> dict[str, Any] | None:
+    """Seconds for one."""
+    spent = _median_spent(figures)
+    return None if spent is None else dataclasses.asdict(spent)
 
 
 def _processor() -> str:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
+
+from benchmarks.processes import ProcessorTime
 
 OWN_NAME = "gearhorn"
+
+_Figure = TypeVar("_Figure", bound=float)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +49,30 @@ def ratio_above(bound: float) -> Target:
 
 def figure_at_most(bound: float) -> Target:
     return Target(f"<= {bound:g}", lambda figure, ratio: figure <= bound)
+
+
+@dataclasses.dataclass(frozen=True)
+class Spent:
+    """What one copy, delivery or whatever is counted took."""
+
+    by_program: Mapping[str, ProcessorTime]
+    elapsed_s: float
+
+    def processors(self, *programs: str) -> float:
+        """How many were busy with these programs; with all, if none is named."""
+        times = (self.by_program[name] for name in programs or self.by_program)
+        return sum(time.whole for time in times) / self.elapsed_s
+
+
+class Measured(float):
+    """A figure that knows what it took."""
+
+    spent: Spent
+
+    def __new__(cls, figure: float, spent: Spent) -> Measured:
+        measured = super().__new__(cls, figure)
+        measured.spent = spent
+        return measured
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,16 +142,16 @@ def percentile_99(values: Sequence[float]) -> float:
 
 
 def alternate(
-    repetitions: int, measured: Callable[[], float], reference: Callable[[], float]
-) -> tuple[list[float], list[float]]:
+    repetitions: int, measured: Callable[[], _Figure], reference: Callable[[], _Figure]
+) -> tuple[list[_Figure], list[_Figure]]:
     """Measure both in turn, so that a machine that slows down slows both."""
     measured_figures, reference_figures = take_turns(repetitions, [measured, reference])
     return measured_figures, reference_figures
 
 
 def take_turns(
-    repetitions: int, measurements: Iterable[Callable[[], float]]
-) -> Sequence[list[float]]:
+    repetitions: int, measurements: Iterable[Callable[[], _Figure]]
+) -> Sequence[list[_Figure]]:
     """Measure all in turn; the figures of each."""
     turns = list(measurements)
     rounds = [[measure() for measure in turns] for _ in range(repetitions)]

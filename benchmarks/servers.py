@@ -102,7 +102,7 @@ def daemon_beside(gearmand_ports: Sequence[int], redis_port: int) -> Iterator[Pr
             notifications.bind(str(place / "notify"))
             notifications.settimeout(0.1)
             environment = {"NOTIFY_SOCKET": str(place / "notify")}
-            with running(command, place / "log", environment) as process:
+            with running(command, place / "log", environment, name="daemon") as process:
                 process.wait_until(lambda: _says_ready(notifications))
                 try:
                     yield process
@@ -118,7 +118,7 @@ def receiver(gearmand_port: int, queues: Sequence[bytes]) -> Iterator[None]:
     command = [sys.executable, "-m", "benchmarks.bare", str(gearmand_port)]
     with directory() as place:
         log = place / "log"
-        with running(command, log, given=b"\n".join(queues)) as process:
+        with running(command, log, given=b"\n".join(queues), name="receiver") as process:
             process.wait_until(lambda: _is_ready(log))
             yield
 

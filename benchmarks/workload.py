@@ -67,7 +67,14 @@ def settle() -> None:
     time.sleep(_SETTLING_S)
 
 
-def background_copies(names: Sequence[bytes], payload: bytes = PAYLOAD) -> list[bytes]:
+def new_token() -> bytes:
+    """As the daemon makes one for each fan-out."""
+    return secrets.token_urlsafe(16).encode()
+
+
+def background_copies(
+    names: Sequence[bytes], payload: bytes = PAYLOAD, token: bytes | None = None
+) -> list[bytes]:
     """One fan-out's copies with uniques as the daemon gives them, in the order that suits gearmand.
 
     A unique is a token of the fan-out and a group number taken from the queue name, since
@@ -75,9 +82,7 @@ def background_copies(names: Sequence[bytes], payload: bytes = PAYLOAD) -> list[
     through all jobs with the same hash, which is several times as fast while it is the same
     few: so copies with the same unique follow each other.
     """
-    token = secrets.token_urlsafe(16)
+    prefix = (token or new_token()) + b"-"
     groups = 1 << (-(-len(names) // _COPIES_A_UNIQUE) - 1).bit_length()
     grouped = sorted((zlib.crc32(name) & (groups - 1), name) for name in names)
-    return [
-        packet(SUBMIT_JOB_BG, name, f"{token}-{group}".encode(), payload) for group, name in grouped
-    ]
+    return [packet(SUBMIT_JOB_BG, name, prefix + b"%d" % group, payload) for group, name in grouped]

@@ -17,7 +17,8 @@ from benchmarks.packets import (
     run_jobs,
     submit_in_blocks,
 )
-from benchmarks.results import Case, Plan, Row, alternate, ratio_at_least, take_turns
+from benchmarks.results import Case, Measured, Plan, Row, alternate, ratio_at_least, take_turns
+from benchmarks.stopwatch import Stopwatch
 
 _SUBSCRIBERS = 1_000
 _REPORT = b'{"topic": "benchmark", "subscribers": 1, "queued": 1, "failed": {}}'
@@ -53,31 +54,29 @@ def _run_many(plan: Plan) -> list[Row]:
     ]
 
 
-def _many_by_daemon(fanouts: int) -> float:
+def _many_by_daemon(fanouts: int) -> Measured:
     """From the publishing of all fan-outs to the last report."""
     jobs = [workload.fanout_job(SUBMIT_JOB, background=True)] * fanouts
     with servers.gearmand() as port, servers.daemon(port), Connection(port) as publisher:
         workload.register(publisher, _SUBSCRIBERS)
-        start = time.perf_counter()
-        run_jobs(publisher, jobs, in_flight=len(jobs))
-        elapsed_s = time.perf_counter() - start
+        with Stopwatch() as watch:
+            run_jobs(publisher, jobs, in_flight=len(jobs))
         _check_copies(port, fanouts * _SUBSCRIBERS)
-    return fanouts * _SUBSCRIBERS / elapsed_s
+    return watch.rate(fanouts * _SUBSCRIBERS)
 
 
-def _many_by_bare_socket(fanouts: int) -> float:
+def _many_by_bare_socket(fanouts: int) -> Measured:
     """The same packets ready-made, in blocks of 500, each answered before the next."""
     names = workload.queues(_SUBSCRIBERS)
     copies = [copy for _ in range(fanouts) for copy in workload.background_copies(names)]
     with servers.gearmand() as port, Connection(port) as client:
-        start = time.perf_counter()
-        submit_in_blocks(client, copies)
-        elapsed_s = time.perf_counter() - start
+        with Stopwatch() as watch:
+            submit_in_blocks(client, copies)
         _check_copies(port, len(copies))
-    return len(copies) / elapsed_s
+    return watch.rate(len(copies))
 
 
-def _many_by_peer(peer: Contender) -> float:
+def _many_by_peer(peer: Contender) -> Measured:
     client_ids = workload.client_ids(_SUBSCRIBERS)
     messages = _PEERS_MESSAGES[peer.name]
     with (
@@ -85,9 +84,9 @@ def _many_by_peer(peer: Contender) -> float:
         peer.publishing(address, client_ids) as publish,
     ):
         publish(workload.PAYLOAD, 1, time.monotonic() + 60)
-        start = time.perf_counter()
-        published = publish(workload.PAYLOAD, messages, time.monotonic() + 60)
-        return published * _SUBSCRIBERS / (time.perf_counter() - start)
+        with Stopwatch() as watch:
+            published = publish(workload.PAYLOAD, messages, time.monotonic() + 60)
+        return watch.rate(published * _SUBSCRIBERS)
 
 
 def _run_one(plan: Plan) -> list[Row]:
@@ -101,7 +100,7 @@ def _run_one(plan: Plan) -> list[Row]:
     return [Row(what, "fanouts/s", figures, references, ratio_at_least(0.3))]
 
 
-def _one_by_daemon(fanouts: int) -> float:
+def _one_by_daemon(fanouts: int) -> Measured:
     """From the first grab to the last answer, of jobs that were all queued before.
 
     The daemon is frozen while they are queued. The last job of the queue is a foreground one,
@@ -111,17 +110,16 @@ def _one_by_daemon(fanouts: int) -> float:
         workload.register(publisher, 1)
         daemon.freeze()
         _queue_fanouts(publisher, fanouts)
-        start = time.perf_counter()
-        daemon.thaw()
-        run_jobs(publisher, [workload.fanout_job(SUBMIT_JOB, background=True)])
-        while queued_jobs(port, workload.FANOUT):
-            pass
-        elapsed_s = time.perf_counter() - start
+        with Stopwatch() as watch:
+            daemon.thaw()
+            run_jobs(publisher, [workload.fanout_job(SUBMIT_JOB, background=True)])
+            while queued_jobs(port, workload.FANOUT):
+                pass
         _check_copies(port, fanouts + 1)
-    return (fanouts + 1) / elapsed_s
+    return watch.rate(fanouts + 1)
 
 
-def _one_by_bare_sockets(fanouts: int) -> float:
+def _one_by_bare_sockets(fanouts: int) -> Measured:
     """The same jobs grabbed, a ready-made copy submitted for each, and each completed.
 
     The copies carry no unique, since ready-made ones would coalesce: it makes the reference
@@ -130,11 +128,10 @@ def _one_by_bare_sockets(fanouts: int) -> float:
     copy = packet(SUBMIT_JOB_BG, workload.queues(1)[0], b"", workload.PAYLOAD)
     with servers.gearmand() as port, Connection(port) as publisher:
         _queue_fanouts(publisher, fanouts)
-        start = time.perf_counter()
-        bare.fan_out_to_one(port, workload.FANOUT, copy, _REPORT, fanouts)
-        elapsed_s = time.perf_counter() - start
+        with Stopwatch() as watch:
+            bare.fan_out_to_one(port, workload.FANOUT, copy, _REPORT, fanouts)
         _check_copies(port, fanouts)
-    return fanouts / elapsed_s
+    return watch.rate(fanouts)
 
 
 def _queue_fanouts(publisher: Connection, fanouts: int) -> None:

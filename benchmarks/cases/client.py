@@ -21,7 +21,16 @@ from benchmarks.packets import (
     packet,
     submit_in_blocks,
 )
-from benchmarks.results import Case, Plan, Row, ratio_above, ratio_at_least, take_turns
+from benchmarks.results import (
+    Case,
+    Measured,
+    Plan,
+    Row,
+    ratio_above,
+    ratio_at_least,
+    take_turns,
+)
+from benchmarks.stopwatch import Stopwatch
 from gearhorn import Message, Publisher, Subscriber
 
 _CLIENT_ID = "client0"
@@ -55,13 +64,15 @@ def _run_subscriber(plan: Plan) -> list[Row]:
     ]
 
 
-def _messages_a_second(count: int, receive: Callable[[int, int], float]) -> float:
+def _messages_a_second(count: int, receive: Callable[[int, int], float]) -> Measured:
     """Of messages that were all queued before; `receive` takes the port and their number."""
     with servers.gearmand() as port:
         with Connection(port) as client:
             copy = packet(SUBMIT_JOB_BG, _QUEUE, b"", workload.PAYLOAD)
             submit_in_blocks(client, [copy] * count)
-        return count / receive(port, count)
+        with Stopwatch() as watch:
+            elapsed_s = receive(port, count)
+        return Measured(count / elapsed_s, watch.spent(count))
 
 
 def _by_subscriber(port: int, count: int) -> float:
@@ -147,7 +158,7 @@ def _run_publisher(plan: Plan) -> list[Row]:
     ]
 
 
-def _fan_outs_a_second(count: int) -> float:
+def _fan_outs_a_second(count: int) -> Measured:
     """Each through the daemon, and its report read."""
     with servers.gearmand() as port, servers.daemon(port):
         with Connection(port) as client:
@@ -155,24 +166,23 @@ def _fan_outs_a_second(count: int) -> float:
         with Publisher(f"127.0.0.1:{port}") as publisher:
             publisher.publish(workload.TOPIC, workload.PAYLOAD, background=True)
             messages = itertools.repeat((workload.TOPIC, workload.PAYLOAD), count)
-            start = time.perf_counter()
-            for _ in publisher.publish_many(messages, background=True):
-                pass
-            return count / (time.perf_counter() - start)
+            with Stopwatch() as watch:
+                for _ in publisher.publish_many(messages, background=True):
+                    pass
+            return watch.rate(count)
 
 
-def _submissions_a_second(count: int) -> float:
+def _submissions_a_second(count: int) -> Measured:
     """Straight to the subscriber's queue, without a daemon."""
     with servers.gearmand() as port:
         client = gear.Client("benchmark")
         client.addServer("127.0.0.1", port)
         client.waitForServer()
-        start = time.perf_counter()
-        for _ in range(count):
-            client.submitJob(gear.Job(_QUEUE, workload.PAYLOAD), background=True)
-        elapsed_s = time.perf_counter() - start
+        with Stopwatch() as watch:
+            for _ in range(count):
+                client.submitJob(gear.Job(_QUEUE, workload.PAYLOAD), background=True)
         client.shutdown()
-        return count / elapsed_s
+        return watch.rate(count)
 
 
 # gear logs each connection that it closes.

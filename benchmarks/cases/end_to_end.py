@@ -7,7 +7,16 @@ import functools
 from benchmarks import contenders
 from benchmarks.contenders.base import Contender
 from benchmarks.delivery import deliveries_a_second
-from benchmarks.results import Case, Plan, Row, Target, ratio_above, ratio_at_least, take_turns
+from benchmarks.results import (
+    Case,
+    Measured,
+    Plan,
+    Row,
+    Target,
+    ratio_above,
+    ratio_at_least,
+    take_turns,
+)
 
 _SUBSCRIBERS = 100
 _MESSAGES = 1_000
@@ -68,7 +77,7 @@ def _compare(
         if peer.max_subscribers >= subscribers
     ]
 
-    def measure(contender: Contender) -> float:
+    def measure(contender: Contender) -> Measured:
         limit_s = plan.choose(20, 3)
         return deliveries_a_second(contender, subscribers, b"x" * size, messages, limit_s)
 

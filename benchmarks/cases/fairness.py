@@ -23,7 +23,8 @@ from benchmarks.packets import (
     GearmanError,
     packet,
 )
-from benchmarks.results import Case, Plan, Row, figure_at_most, percentile_99
+from benchmarks.results import Case, Measured, Plan, Row, figure_at_most, percentile_99
+from benchmarks.stopwatch import Stopwatch
 
 _SUBSCRIBERS = 1_000
 _IDLE_S = 1.0
@@ -73,8 +74,11 @@ def _rows(plan: Plan, load: _Load) -> list[Row]:
     ]
 
 
-def _measure(what: _Load) -> tuple[Sequence[float], Sequence[float]]:
-    """The 99th percentile in ms of each probe's waits, under load and on the idle system."""
+def _measure(what: _Load) -> tuple[Sequence[Measured], Sequence[float]]:
+    """The 99th percentile in ms of each probe's waits, under load and on the idle system.
+
+    Under load with what a copy took, the probes included.
+    """
     jobs = workload.fanout_job(SUBMIT_JOB, background=True) * what.fanouts
     with _system(what) as port, contextlib.ExitStack() as stack:
         publisher, *connections = (stack.enter_context(Connection(port)) for _ in range(4))
@@ -87,9 +91,12 @@ def _measure(what: _Load) -> tuple[Sequence[float], Sequence[float]]:
         idle_until = time.perf_counter() + _IDLE_S
         _probe(probes, publisher, lambda reports: time.perf_counter() > idle_until)
         idle_ms = [1000 * percentile_99(probe.waits_s) for probe in probes]
-        publisher.send(jobs)
-        _probe(probes, publisher, lambda reports: reports == what.fanouts)
-        return [1000 * percentile_99(probe.waits_s) for probe in probes], idle_ms
+        with Stopwatch() as watch:
+            publisher.send(jobs)
+            _probe(probes, publisher, lambda reports: reports == what.fanouts)
+        spent = watch.spent(what.copies)
+        busy_ms = [Measured(1000 * percentile_99(probe.waits_s), spent) for probe in probes]
+        return busy_ms, idle_ms
 
 
 @contextlib.contextmanager

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
-import time
 
 from benchmarks import servers, workload
 from benchmarks.packets import SUBMIT_JOB, Connection, packet, run_jobs
-from benchmarks.results import Case, Plan, Row, alternate, ratio_at_least
+from benchmarks.results import Case, Measured, Plan, Row, alternate, ratio_at_least
+from benchmarks.stopwatch import Stopwatch
 
 _SUBSCRIBERS = 100
 _COPIES_IN_FLIGHT = 2_000
@@ -24,7 +24,7 @@ def _run(plan: Plan) -> list[Row]:
     return [Row(what, "copies/s", figures, references, ratio_at_least(0.7))]
 
 
-def _by_daemon(fanouts: int) -> float:
+def _by_daemon(fanouts: int) -> Measured:
     names = workload.queues(_SUBSCRIBERS)
     jobs = [workload.fanout_job(SUBMIT_JOB, background=False, gather=True)] * fanouts
     with (
@@ -34,12 +34,12 @@ def _by_daemon(fanouts: int) -> float:
         Connection(port) as publisher,
     ):
         workload.register(publisher, _SUBSCRIBERS)
-        start = time.perf_counter()
-        run_jobs(publisher, jobs, in_flight=_COPIES_IN_FLIGHT // _SUBSCRIBERS)
-        return fanouts * _SUBSCRIBERS / (time.perf_counter() - start)
+        with Stopwatch() as watch:
+            run_jobs(publisher, jobs, in_flight=_COPIES_IN_FLIGHT // _SUBSCRIBERS)
+        return watch.rate(fanouts * _SUBSCRIBERS)
 
 
-def _by_bare_sockets(fanouts: int) -> float:
+def _by_bare_sockets(fanouts: int) -> Measured:
     """The same copies from a bare socket to the same receiver."""
     names = workload.queues(_SUBSCRIBERS)
     copies = [packet(SUBMIT_JOB, name, b"", workload.PAYLOAD) for name in names] * fanouts
@@ -48,9 +48,9 @@ def _by_bare_sockets(fanouts: int) -> float:
         servers.receiver(port, names),
         Connection(port) as client,
     ):
-        start = time.perf_counter()
-        run_jobs(client, copies, in_flight=_COPIES_IN_FLIGHT)
-        return len(copies) / (time.perf_counter() - start)
+        with Stopwatch() as watch:
+            run_jobs(client, copies, in_flight=_COPIES_IN_FLIGHT)
+        return watch.rate(len(copies))
 
 
 CASE = Case("foreground", "copies answered a second, 100 receivers", 7, _run)

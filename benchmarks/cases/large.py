@@ -6,7 +6,8 @@ import time
 
 from benchmarks import servers, workload
 from benchmarks.packets import SUBMIT_JOB, Connection, run_jobs, submit_in_blocks
-from benchmarks.results import Case, Plan, Row, figure_at_most, ratio_at_least
+from benchmarks.results import Case, Measured, Plan, Row, figure_at_most, ratio_at_least
+from benchmarks.stopwatch import Stopwatch
 
 _SUBSCRIBERS = 100
 _PAYLOAD = b"x" * 1_000_000
@@ -32,19 +33,18 @@ def _run(plan: Plan) -> list[Row]:
     ]
 
 
-def _by_daemon(fanouts: int) -> tuple[float, float]:
+def _by_daemon(fanouts: int) -> tuple[Measured, float]:
     """Megabytes a second, and how many payloads of memory it took at the most."""
     job = workload.fanout_job(SUBMIT_JOB, background=True, payload=_PAYLOAD)
     with servers.gearmand() as port, servers.daemon(port) as daemon, Connection(port) as publisher:
         workload.register(publisher, _SUBSCRIBERS)
         daemon.forget_peak()
         idle_kib = daemon.resident_kib()
-        start = time.perf_counter()
-        # One after the other: what fan-outs of other topics hold comes on top.
-        run_jobs(publisher, [job] * fanouts, in_flight=1)
-        elapsed_s = time.perf_counter() - start
+        with Stopwatch() as watch:
+            # One after the other: what fan-outs of other topics hold comes on top.
+            run_jobs(publisher, [job] * fanouts, in_flight=1)
         grown = (daemon.peak_kib() - idle_kib) * 1024
-    return _megabytes(fanouts) / elapsed_s, grown / len(_PAYLOAD)
+    return watch.rate(_megabytes(fanouts)), grown / len(_PAYLOAD)
 
 
 def _by_bare_socket(fanouts: int) -> float:

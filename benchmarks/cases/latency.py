@@ -8,7 +8,15 @@ from collections.abc import Sequence
 from benchmarks import contenders
 from benchmarks.contenders.base import Contender
 from benchmarks.delivery import latencies_s
-from benchmarks.results import Case, Plan, Row, percentile_99, ratio_at_most
+from benchmarks.results import (
+    Case,
+    Measured,
+    Plan,
+    Row,
+    Spent,
+    percentile_99,
+    ratio_at_most,
+)
 from benchmarks.workload import PAYLOAD
 
 _MESSAGES = 300
@@ -26,8 +34,8 @@ def _compare(plan: Plan, subscribers: int) -> list[Row]:
     tails_ms: dict[str, list[float]] = {each.name: [] for each in contestants}
     for _ in range(plan.repetitions):
         for each in contestants:
-            waits_s = _measure(plan, each, subscribers)
-            medians_ms[each.name].append(1000 * statistics.median(waits_s))
+            waits_s, spent = _measure(plan, each, subscribers)
+            medians_ms[each.name].append(Measured(1000 * statistics.median(waits_s), spent))
             tails_ms[each.name].append(1000 * percentile_99(waits_s))
     rows = []
     for kind, figures_ms in (("median", medians_ms), ("99%", tails_ms)):
@@ -47,7 +55,7 @@ def _compare(plan: Plan, subscribers: int) -> list[Row]:
     return rows
 
 
-def _measure(plan: Plan, contender: Contender, subscribers: int) -> Sequence[float]:
+def _measure(plan: Plan, contender: Contender, subscribers: int) -> tuple[Sequence[float], Spent]:
     messages = plan.choose(_MESSAGES, 50)
     limit_s = plan.choose(_LIMIT_S, 5)
     return latencies_s(contender, subscribers, PAYLOAD, messages, limit_s)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import time
 from collections.abc import Iterator
 
 from benchmarks import servers, workload
 from benchmarks.packets import Connection, run_jobs
-from benchmarks.results import Case, Plan, Row, take_turns
+from benchmarks.results import Case, Measured, Plan, Row, take_turns
+from benchmarks.stopwatch import Stopwatch
 
 _DAEMONS = (1, 4)
 _IN_FLIGHT = (1, 100)
@@ -33,14 +33,14 @@ def _run(plan: Plan) -> list[Row]:
     ]
 
 
-def _measure(plan: Plan, daemons: int, in_flight: int) -> float:
+def _measure(plan: Plan, daemons: int, in_flight: int) -> Measured:
     count = plan.choose(5_000, 1_000)
     with _daemons(daemons) as port, Connection(port) as client:
         jobs = [workload.registration(workload.TOPIC, each) for each in workload.client_ids(count)]
         workload.settle()
-        start = time.perf_counter()
-        run_jobs(client, jobs, in_flight=in_flight)
-        return count / (time.perf_counter() - start)
+        with Stopwatch() as watch:
+            run_jobs(client, jobs, in_flight=in_flight)
+        return watch.rate(count)
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -17,7 +16,8 @@ from benchmarks.packets import (
     run_jobs,
     submit_in_blocks,
 )
-from benchmarks.results import Case, Plan, Row, ratio_at_least
+from benchmarks.results import Case, Measured, Plan, Row, ratio_at_least
+from benchmarks.stopwatch import Stopwatch
 
 _SIZES = (10_000, 100_000, 1_000_000)
 _QUICK_SIZES = (500, 5_000, 50_000)
@@ -32,8 +32,8 @@ _ANSWER_LIMIT_S = 1_000.0
 class _Passes(NamedTuple):
     """Copies a second: all topics for the first time, and once more."""
 
-    first: float
-    next: float
+    first: Measured
+    next: Measured
 
 
 class _ByDaemon(NamedTuple):
@@ -93,10 +93,10 @@ def _by_daemon(store: servers.Server, topics: Topics) -> _ByDaemon:
         Connection(port, _ANSWER_LIMIT_S) as publisher,
     ):
 
-        def pass_over() -> float:
-            start = time.perf_counter()
-            run_jobs(publisher, jobs, in_flight=_IN_FLIGHT)
-            return copies / (time.perf_counter() - start)
+        def pass_over() -> Measured:
+            with Stopwatch() as watch:
+                run_jobs(publisher, jobs, in_flight=_IN_FLIGHT)
+            return watch.rate(copies)
 
         rates = _Passes(pass_over(), pass_over())
         return _ByDaemon(rates, daemon.resident_kib() / 1024, store.process.resident_kib() / 1024)
@@ -106,7 +106,7 @@ def _by_bare_socket(topics: Topics) -> _Passes:
     """The same copies ready-made, in blocks of 500, each answered before the next."""
     with servers.gearmand() as port, Connection(port) as client:
 
-        def pass_over() -> float:
+        def pass_over() -> Measured:
             copies = [
                 copy
                 for topic, client_ids in topics
@@ -122,8 +122,8 @@ def _table_of_functions(plan: Plan, size: int) -> Row:
 
     Without uniques, which stand in another table.
     """
-    many: list[float] = []
-    few: list[float] = []
+    many: list[Measured] = []
+    few: list[Measured] = []
     names = workload.queues(size)
     for _ in range(plan.repetitions):
         for queues, figures in ((names, many), (names[:_FEW_NAMES], few)):
@@ -145,10 +145,10 @@ def _table_of_functions(plan: Plan, size: int) -> Row:
     )
 
 
-def _submit(client: Connection, copies: Sequence[bytes]) -> float:
-    start = time.perf_counter()
-    submit_in_blocks(client, copies, _BLOCK)
-    return len(copies) / (time.perf_counter() - start)
+def _submit(client: Connection, copies: Sequence[bytes]) -> Measured:
+    with Stopwatch() as watch:
+        submit_in_blocks(client, copies, _BLOCK)
+    return watch.rate(len(copies))
 
 
 CASE = Case(

@@ -9,15 +9,19 @@ from collections.abc import Iterator, Sequence
 
 from benchmarks import bare, servers, workload
 from benchmarks.contenders.base import Address, Contender, Publish, Receipts
-from benchmarks.packets import SUBMIT_JOB, Connection, packet, run_jobs, submit_in_blocks
+from benchmarks.packets import SUBMIT_JOB, Connection, packet, run_jobs, submit
 from benchmarks.processes import directory, running
 
 _BLOCK = 500
 _BLOCK_BYTES = 1 << 20
+_TOKEN = b"?" * len(workload.new_token())
 
 
 class Bare(Contender):
-    """Copies submitted straight to the queues, in blocks, each answered before the next."""
+    """Copies submitted straight to the queues, in blocks, each answered before the next.
+
+    They are ready-made but for the token in their uniques.
+    """
 
     name = "bare sockets"
     what = "bare sockets through the same gearmand"
@@ -44,13 +48,19 @@ class Bare(Contender):
             def publish(payload: bytes, count: int, until: float) -> int:
                 size = max(1, min(_BLOCK, _BLOCK_BYTES // len(payload)))
                 at_once = max(1, size // len(names))
+                copies = workload.background_copies(names, payload, _TOKEN)
+                blocks = [copies[start : start + size] for start in range(0, len(copies), size)]
+                ready_made = [(b"".join(block), len(block)) for block in blocks]
                 for published in range(0, count, at_once):
                     if time.monotonic() > until:
                         return published
-                    copies: list[bytes] = []
-                    for _ in range(min(at_once, count - published)):
-                        copies += workload.background_copies(names, payload)
-                    submit_in_blocks(client, copies, size)
+                    messages = min(at_once, count - published)
+                    for block, jobs in ready_made:
+                        # Else gearmand would coalesce them.
+                        fresh = [
+                            block.replace(_TOKEN, workload.new_token()) for _ in range(messages)
+                        ]
+                        submit(client, b"".join(fresh), jobs * messages)
                 return count
 
             yield publish
@@ -68,7 +78,7 @@ class TwoHops(Bare):
             log = place / "log"
             command = [sys.executable, "-m", "benchmarks.bare", str(port), "relay"]
             names = b"\n".join(workload.queues_of(client_ids))
-            with running(command, log, given=names) as process:
+            with running(command, log, given=names, name="relay") as process:
                 process.wait_until(lambda: log.read_bytes().startswith(b"ready\n"))
                 yield {"port": port}
 

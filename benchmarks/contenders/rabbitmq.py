@@ -164,7 +164,7 @@ def _node() -> Iterator[int]:
         (place / "environment").write_text("")
         mapper = [_epmd(), "-address", "127.0.0.1", "-port", str(mapper_port)]
         with (
-            running(mapper, place / "mapper.log"),
+            running(mapper, place / "mapper.log", name="rabbitmq-server"),
             # It then replaces the shell, so that it is ended by a signal.
             running([_server()], place / "node.log", environment | _RUN_DIRECTLY) as node,
         ):

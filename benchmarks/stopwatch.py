@@ -1,0 +1,55 @@
+"""How long something took, and the processor time that each program spent on it."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import NamedTuple
+
+from benchmarks import processes
+from benchmarks.processes import ProcessorTime
+from benchmarks.results import Measured, Spent
+
+# It publishes, and in some cases receives.
+_OWN_NAME = "benchmark"
+
+
+class Stopwatch:
+    """Measures the block that it stands around."""
+
+    def __enter__(self) -> Stopwatch:
+        self._before = _now()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._after = _now()
+
+    @property
+    def elapsed_s(self) -> float:
+        return self._after.at - self._before.at
+
+    def spent(self, count: float) -> Spent:
+        """Of one, where there were so many."""
+        before = self._before.by_program
+        after = self._after.by_program
+        return Spent(
+            {name: (after[name] - before[name]) / count for name in after},
+            self.elapsed_s / count,
+        )
+
+    def rate(self, count: float) -> Measured:
+        """So many, a second."""
+        return Measured(count / self.elapsed_s, self.spent(count))
+
+
+class _Reading(NamedTuple):
+    at: float
+    by_program: dict[str, ProcessorTime]
+
+
+def _now() -> _Reading:
+    by_program = {
+        _OWN_NAME: processes.processor_time(os.getpid()),
+        **processes.processor_times(),
+    }
+    return _Reading(time.perf_counter(), by_program)
