@@ -31,7 +31,7 @@ from collections.abc import Callable, Sequence
 
 from gear import constants
 
-from gearhorn.wire import framing
+from gearhorn.wire import framing, grabber
 from gearhorn.wire.client import Connection
 from gearhorn.wire.grabber import Grabber, Job
 from gearhorn.wire.servers import Settings, Watch
@@ -39,6 +39,9 @@ from gearhorn.wire.servers import Settings, Watch
 MAX_GRABS = 256
 """More than a daemon's: while a thread works jobs off, the loop cannot ask for
 more (Python runs one thread at a time), and the server should not run dry."""
+MANY_FUNCTIONS = 1_000
+"""With more, as many grabs as a daemon's: for each in vain gearmand walks
+through all functions of the connection."""
 TURN_S = 0.05
 """How long a busy function may keep the others waiting."""
 MAX_MOVED = 100
@@ -129,6 +132,7 @@ class FairGrabber(Grabber):
         # Not known to gear, which would announce each by a packet object.
         self._handlers[function] = self._arrived.append
         self._wanted[function] = None
+        self._limit_grabs()
         for connection, turn in self._turns.items():
             if function in turn.leaving:
                 turn.leaving.remove(function)
@@ -143,11 +147,16 @@ class FairGrabber(Grabber):
         """Do the function ``name`` no longer, once none of its jobs is held."""
         function = name.encode()
         self._wanted.pop(function, None)
+        self._limit_grabs()
         for connection, turn in self._turns.items():
             if function in turn.functions:
                 turn.leaving.add(function)
                 self._pause(connection)
         self._forget(function)
+
+    def _limit_grabs(self) -> None:
+        has_many = len(self._wanted) > MANY_FUNCTIONS
+        self.max_grabs = grabber.MAX_GRABS if has_many else MAX_GRABS
 
     def answer(self, answers: "deque[tuple[Job, bytes | None]]") -> None:
         """End all these jobs: with a result each, or as failed without one.

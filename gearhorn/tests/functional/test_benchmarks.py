@@ -42,6 +42,17 @@ def test_a_case_prints_a_table_and_writes_json(tmp_path: Path) -> None:
     assert row["ratio"] == pytest.approx(figure / reference)
     assert row["target_met"] == (done.returncode == 0)
     assert row["target_met"] == (row["ratio"] >= 0.3)
+    headings, *lines = done.stdout.partition("µs of processor time")[2].splitlines()[1:3]
+    assert headings.split() == ["benchmark", "gearmand", "redis-server", "daemon", "processors"]
+    assert lines[0].startswith("background, 1 subscriber  gearhorn ")
+    for spent, programs in (("spent", {"daemon", "redis-server"}), ("reference_spent", set())):
+        by_program = row[spent]["by_program"]
+        assert by_program.keys() == {"benchmark", "gearmand"} | programs
+        assert all(0 <= time["kernel"] for time in by_program.values())
+        # One cannot have been busy for longer than all took, on each processor.
+        busy_s = sum(time["whole"] for time in by_program.values())
+        assert 0 < busy_s < row[spent]["elapsed_s"] * results["machine"]["processors"] * 1.1
+        assert by_program["gearmand"]["whole"] > 0
     for contender, module in (("RabbitMQ", "pika"), ("NATS core", "nats")):
         line = f"skipped: {contender}: the Python module {module} is missing (see --install-help)"
         missing = importlib.util.find_spec(module) is None

@@ -85,7 +85,8 @@ def test_a_failover_through_sentinel(fleet: Fleet, start: Start, redis: Redis) -
         member.until_it_says("The store is back after")
         # Once for each time, whatever the tries: Sentinel may soon take the new master for down.
         told = spells(member)
-        assert set(told[::2]) == {"away"} and set(told[1::2]) == {"back"}
+        assert set(told[::2]) == {"away"}
+        assert set(told[1::2]) == {"back"}
     has_copied(fleet, replica, "alice")
     # The next one is answered as soon as ever.
     other.register(fleet.topic, "carol")

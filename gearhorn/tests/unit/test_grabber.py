@@ -13,7 +13,9 @@ import pytest
 from gearhorn.tests import peer as wire
 from gearhorn.tests.fake import Conversation, FakeServer, fake_server
 from gearhorn.tests.servers import free_port
+from gearhorn.wire import fair_grabber
 from gearhorn.wire.client import Connection
+from gearhorn.wire.fair_grabber import FairGrabber
 from gearhorn.wire.grabber import MAX_GRABS, Grabber, Job
 from gearhorn.wire.servers import Server, Settings, Watch
 
@@ -114,6 +116,29 @@ async def test_many_jobs_are_asked_for_ahead(server: FakeServer, new_worker: New
     for _ in range(handles):
         (await worker.job()).complete(b"")
     await there.expect(wire.WORK_COMPLETE, handles)
+
+
+@pytest.mark.parametrize(("functions", "most"), [(1_000, 256), (1_001, 64)])
+async def test_fewer_are_asked_for_where_one_in_vain_costs_the_server_more(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch, functions: int, most: int
+) -> None:
+    monkeypatch.setattr(fair_grabber, "TURN_S", 1000.0)
+    arrived: list[Job] = []
+    worker = FairGrabber("worker-1", FAST, 1 << 20, Watch(), 1000, 1 << 30, arrived.extend)
+    for number in range(functions):
+        worker.serve(f"queue{number}")
+    worker.connect((server.address,))
+    try:
+        there = await asked(server)
+        outstanding = 2
+        for handle in range(20):
+            there.assign(b"H:%d" % handle, b"queue0")
+            await there.settle()
+            outstanding += there.pending - 1
+            await there.expect(wire.GRAB_JOB_UNIQ, there.pending)
+        assert outstanding == most
+    finally:
+        await worker.close()
 
 
 async def test_it_sleeps_only_when_every_grab_is_answered_and_wakes_at_a_call(
