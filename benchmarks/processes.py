@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import os
 import pathlib
+import random
 import shutil
 import signal
 import socket
@@ -140,11 +142,18 @@ def installed(program: str) -> str:
     return path
 
 
+# Below those that the system gives to outgoing connections, which could else take the port of a
+# server that has not started yet.
+_ports = itertools.cycle(random.sample(range(20_000, 32_768), 12_768))
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A loopback port that nobody listens on, and no other than those given before."""
+    while True:
+        port = next(_ports)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @contextlib.contextmanager

@@ -33,7 +33,9 @@ def processor_time(rows: Sequence[Row]) -> str:
     spent: dict[tuple[str, str], Spent] = {}
     for row in rows:
         for name, figures in ((row.name, row.figures), (row.reference_name, row.references)):
-            if (median := _median_spent(figures)) is not None:
+            median = _median_spent(figures)
+            # What was measured together stands once.
+            if median is not None and median not in spent.values():
                 spent[row.what, name] = median
     programs = list(dict.fromkeys(name for each in spent.values() for name in each.by_program))
     lines = [("", "", *programs, "processors")]

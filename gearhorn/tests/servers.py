@@ -6,7 +6,10 @@ Starting one returns when it answers in its own protocol. Its output is kept in 
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
+import random
 import re
 import shutil
 import signal
@@ -32,12 +35,18 @@ Result = TypeVar("Result")
 SomeProcess = TypeVar("SomeProcess", bound="Process")
 
 
+# Below those that the system gives to outgoing connections, which could else take the port of a
+# server that has not started yet.
+_ports = itertools.cycle(random.sample(range(20_000, 32_768), 12_768))
+
+
 def free_port() -> int:
-    """A loopback port that nobody listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A loopback port that nobody listens on, and no other than those given before."""
+    while True:
+        port = next(_ports)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def eventually(
