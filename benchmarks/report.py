@@ -122,7 +122,7 @@ def _draw_curves(axes: Any, rows: Sequence[Row], label: str) -> None:
     axes.set_xlabel(label)
     axes.set_ylabel(rows[0].unit)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
+    axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 def _reference(row: Row) -> float | None:
@@ -208,12 +208,10 @@ def _microseconds(time: ProcessorTime) -> str:
 def _spread(values: Sequence[float]) -> str:
     if not values:
         return ""
-    ordered = sorted(values)
-    middle = len(ordered) // 2
-    median = ordered[middle] if len(ordered) % 2 else sum(ordered[middle - 1 : middle + 1]) / 2
-    if len(values) == 1:
-        return _number(median)
-    return f"{_number(median)} ({_number(ordered[0])}-{_number(ordered[-1])})"
+    median = _number(statistics.median(values))
+    return (
+        median if len(values) == 1 else f"{median} ({_number(min(values))}-{_number(max(values))})"
+    )
 
 
 def _number(value: float) -> str:

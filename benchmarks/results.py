@@ -104,9 +104,9 @@ class Row:
 
     @property
     def ratios(self) -> Sequence[float]:
-        """One for each turn; of the medians where the two did not take turns."""
-        if len(self.figures) != len(self.references):
-            return [self.figure / self.reference] if self.references else []
+        """One for each turn."""
+        if not self.references:
+            return []
         return [
             figure / reference
             for figure, reference in zip(self.figures, self.references, strict=True)

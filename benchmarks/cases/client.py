@@ -65,7 +65,11 @@ def _run_subscriber(plan: Plan) -> list[Row]:
 
 
 def _messages_a_second(count: int, receive: Callable[[int, int], float]) -> Measured:
-    """Of messages that were all queued before; `receive` takes the port and their number."""
+    """Of messages that were all queued before.
+
+    `receive` takes the port and their number, and returns the seconds from the first one on. What
+    one took includes connecting.
+    """
     with servers.gearmand() as port:
         with Connection(port) as client:
             copy = packet(SUBMIT_JOB_BG, _QUEUE, b"", workload.PAYLOAD)

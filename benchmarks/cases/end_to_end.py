@@ -71,11 +71,12 @@ def _compare(
     at: float | None = None,
 ) -> list[Row]:
     """gearhorn beside the bare sockets and each of its peers."""
-    others = [contenders.BARE] + [
-        peer
-        for peer in contenders.available(plan.contenders)
-        if peer.max_subscribers >= subscribers
-    ]
+    peers = contenders.available(plan.contenders)
+    others = [contenders.BARE] + [peer for peer in peers if peer.max_subscribers >= subscribers]
+    if absent := [peer.name for peer in peers if peer not in others]:
+        print(
+            f"without {', '.join(absent)}: {subscribers:,} subscribers would take minutes to set up"
+        )
 
     def measure(contender: Contender) -> Measured:
         limit_s = plan.choose(20, 3)

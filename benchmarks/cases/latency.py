@@ -61,4 +61,4 @@ def _measure(plan: Plan, contender: Contender, subscribers: int) -> tuple[Sequen
     return latencies_s(contender, subscribers, PAYLOAD, messages, limit_s)
 
 
-CASE = Case("latency", "publish to the last receipt, idle system", 3, _run)
+CASE = Case("latency", "publish to the last receipt, idle system", 5, _run)

@@ -24,7 +24,6 @@ class Bare(Contender):
     """
 
     name = "bare sockets"
-    what = "bare sockets through the same gearmand"
     programs = ("gearmand",)
 
     @contextlib.contextmanager
@@ -70,7 +69,6 @@ class TwoHops(Bare):
     """A job to a bare relay, which submits the copies: what any fan-out takes."""
 
     name = "two bare hops"
-    what = "a bare relay in the place of the daemon"
 
     @contextlib.contextmanager
     def serving(self, client_ids: Sequence[str]) -> Iterator[Address]:

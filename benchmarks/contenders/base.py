@@ -28,7 +28,6 @@ class Contender(abc.ABC):
     """A way to get one message to many subscribers, each of whom acknowledges it."""
 
     name: ClassVar[str]
-    what: ClassVar[str]
     modules: ClassVar[Sequence[str]] = ()
     programs: ClassVar[Sequence[str]] = ()
     max_subscribers: ClassVar[int] = 10_000

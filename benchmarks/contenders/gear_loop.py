@@ -14,7 +14,6 @@ class GearLoop(Contender):
     """The publisher knows its subscribers, and one gear.Worker receives for all of them."""
 
     name = "gear loop"
-    what = "gear.Client.submitJob for each subscriber, gear.Worker"
     modules = ("gear",)
     programs = ("gearmand",)
 

@@ -20,7 +20,6 @@ class Gearhorn(Contender):
     """On asyncio: one publisher, background fan-outs, and one subscriber for all client_ids."""
 
     name = "gearhorn"
-    what = "gearhorn.AsyncPublisher and gearhorn.AsyncSubscriber"
     modules = ("gearhorn",)
     programs = ("gearmand", "redis-server")
 
@@ -70,7 +69,6 @@ class GearhornThreads(Gearhorn):
     """The same for programs with threads."""
 
     name = "gearhorn threads"
-    what = "gearhorn.Publisher and gearhorn.Subscriber"
 
     def receive(self, address: Address, client_ids: Sequence[str], receipts: Receipts) -> None:
         from gearhorn import Subscriber

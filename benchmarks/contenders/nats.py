@@ -29,7 +29,6 @@ class NatsCore(Contender):
     """A subscription for each client_id, over one connection. Nothing is acknowledged."""
 
     name = "NATS core"
-    what = "NATS core, without acknowledgement, nats-py"
     modules = ("nats",)
     programs = ("nats-server",)
 
@@ -93,7 +92,6 @@ class JetStream(NatsCore):
     """A stream on disk, a durable consumer for each client_id, each message acknowledged."""
 
     name = "JetStream"
-    what = "NATS JetStream, a durable consumer each, explicit acks, nats-py"
     max_subscribers = 1_000
 
     @contextlib.contextmanager

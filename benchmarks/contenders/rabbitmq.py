@@ -17,15 +17,16 @@ _WINDOW = 500
 _WINDOW_BYTES = 4 << 20
 # What Debian's rabbitmq-server in the PATH runs as another user, in a directory of its own.
 _SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"
+# It then replaces the shell, so that it is ended by a signal.
+_RUN_DIRECTLY = {"RUNNING_UNDER_SYSTEMD": "true"}
 
 
 class RabbitMQ(Contender):
     """Publisher confirms, and each delivery acknowledged on its own. Nothing is on disk."""
 
     name = "RabbitMQ"
-    what = "a fanout exchange with confirms and acknowledgements, pika"
     modules = ("pika",)
-    programs = ("rabbitmq-server",)
+    programs = ("rabbitmq-server", "epmd")
     max_subscribers = 1_000
 
     @contextlib.contextmanager
@@ -162,25 +163,17 @@ def _node() -> Iterator[int]:
         }
         (place / "plugins").write_text("[].\n")
         (place / "environment").write_text("")
-        mapper = [_epmd(), "-address", "127.0.0.1", "-port", str(mapper_port)]
+        mapper = [installed("epmd"), "-address", "127.0.0.1", "-port", str(mapper_port)]
         with (
             running(mapper, place / "mapper.log", name="rabbitmq-server"),
-            # It then replaces the shell, so that it is ended by a signal.
             running([_server()], place / "node.log", environment | _RUN_DIRECTLY) as node,
         ):
             node.wait_until(_accepts(port))
             yield port
 
 
-_RUN_DIRECTLY = {"RUNNING_UNDER_SYSTEMD": "true"}
-
-
 def _server() -> str:
     return _SERVER if os.access(_SERVER, os.X_OK) else installed("rabbitmq-server")
-
-
-def _epmd() -> str:
-    return installed("epmd")
 
 
 def _accepts(port: int) -> Callable[[], bool]:

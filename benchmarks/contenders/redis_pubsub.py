@@ -23,7 +23,6 @@ class RedisPubSub(Contender):
     """A connection for each client_id, all in one event loop."""
 
     name = "Redis Pub/Sub"
-    what = "Redis Pub/Sub, without acknowledgement, redis-py"
     modules = ("redis",)
     programs = ("redis-server",)
     max_subscribers = 1_000

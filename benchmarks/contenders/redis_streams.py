@@ -58,7 +58,6 @@ class RedisStreamsEach(_RedisStreams):
     """A connection and a blocking read for each client_id."""
 
     name = "Streams-each"
-    what = "Redis Streams, a connection and a blocking read for each consumer, redis-py"
     max_subscribers = 1_000
 
     def receive(self, address: Address, client_ids: Sequence[str], receipts: Receipts) -> None:
@@ -87,10 +86,9 @@ class RedisStreamsEach(_RedisStreams):
 
 
 class RedisStreamsBatched(_RedisStreams):
-    """All groups read in batches over one connection; another waits for new messages."""
+    """All groups read in batches over one connection, which waits for new messages in between."""
 
     name = "Streams-batched"
-    what = "Redis Streams, all groups read in batches over one connection, redis-py"
 
     def receive(self, address: Address, client_ids: Sequence[str], receipts: Receipts) -> None:
         with Redis(host="127.0.0.1", port=address["port"]) as redis:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,6 +61,30 @@ def test_a_case_prints_a_table_and_writes_json(tmp_path: Path) -> None:
         assert (line in done.stdout) == missing
         if missing:
             assert contender in results["skipped"]
+
+
+def test_turns_are_told_by_their_medians_and_ranges() -> None:
+    processes, report, results = (
+        importlib.import_module(f"benchmarks.{name}") for name in ("processes", "report", "results")
+    )
+
+    def measured(rate: float, gearmand_s: float, kernel_s: float) -> Any:
+        spent = {"gearmand": processes.ProcessorTime(gearmand_s, kernel_s)}
+        return results.Measured(rate, results.Spent(spent, 2e-6))
+
+    figures = [measured(100, 3e-6, 1e-6), measured(300, 1e-6, 2e-6), measured(200, 2e-6, 0.0)]
+    missed = results.Row("many", "copies/s", figures, [200.0] * 3, results.ratio_at_least(1.01))
+    met = results.Row("few", "ms", [1.0, 2.0], target=results.figure_at_most(1.5))
+
+    _, first, second = report.table([missed, met]).splitlines()
+    for cell in ("200 (100-300)", "200 (200-200)", "1.00 (0.50-1.50)", "ratio >= 1.01 MISSED"):
+        assert cell in first
+    assert second.split() == ["few", "ms", "1.50", "(1.00-2.00)", "<=", "1.5", "met"]
+    # Those of the second row are not known.
+    headings, only = report.processor_time([missed, met]).splitlines()
+    assert headings.split() == ["gearmand", "processors"]
+    assert only.split() == ["many", "gearhorn", "2.00", "(1.00)", "1.00"]
+    assert report.processor_time([met]) == ""
 
 
 def test_it_says_how_to_get_what_it_compares_with() -> None:
