@@ -148,7 +148,7 @@ _ports = itertools.cycle(random.sample(range(20_000, 32_768), 12_768))
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on, and no other than those given before."""
+    """A loopback port that nobody listens on, and none that was given before."""
     while True:
         port = next(_ports)
         with socket.socket() as probe, contextlib.suppress(OSError):

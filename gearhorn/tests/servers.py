@@ -41,7 +41,7 @@ _ports = itertools.cycle(random.sample(range(20_000, 32_768), 12_768))
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on, and no other than those given before."""
+    """A loopback port that nobody listens on, and none that was given before."""
     while True:
         port = next(_ports)
         with socket.socket() as probe, contextlib.suppress(OSError):
@@ -311,8 +311,11 @@ class Sentinel(Redis):
 
     program = "redis-sentinel"
     package = "redis-sentinel"
+    # It connects again once a second: with less, it soon takes a master that it has just promoted
+    # for down.
+    _down_after_ms = 1_500
 
-    def __init__(self, master: Redis, *, name: str = "gearhorn", down_after_ms: int = 500) -> None:
+    def __init__(self, master: Redis, *, name: str = "gearhorn") -> None:
         super().__init__()
         self.name = name
         # The file, which Sentinel itself rewrites, outlives a restart.
@@ -322,7 +325,7 @@ class Sentinel(Redis):
             f"port {self.port}\n"
             f"dir {self.directory}\n"
             f"sentinel monitor {name} {master.host} {master.port} 1\n"
-            f"sentinel down-after-milliseconds {name} {down_after_ms}\n"
+            f"sentinel down-after-milliseconds {name} {self._down_after_ms}\n"
             f"sentinel failover-timeout {name} 2000\n"
         )
 

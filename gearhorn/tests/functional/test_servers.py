@@ -144,7 +144,7 @@ def test_redis_is_started_with_its_directives(start: Start) -> None:
 def test_sentinel_fails_over_to_a_replica(start: Start) -> None:
     master = start(Redis())
     replica = start(Redis(replicaof=f"127.0.0.1 {master.port}"))
-    sentinel = start(Sentinel(master, down_after_ms=200))
+    sentinel = start(Sentinel(master))
     assert sentinel.master_port() == master.port
     eventually(lambda: sentinel.replicas() == 1, 30)
 
