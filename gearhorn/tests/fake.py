@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from gearhorn.tests import peer as wire
+from gearhorn.tests.listening import close_server
 from gearhorn.tests.peer import Packet
 from gearhorn.wire.servers import Server
 
@@ -153,7 +154,7 @@ class FakeServer:
     async def stop(self) -> None:
         """Stop listening and break all connections."""
         assert self._server is not None
-        self._server.close()
+        await close_server(self._server)
         for conversation in list(self._open):
             conversation.close()
         await self._server.wait_closed()

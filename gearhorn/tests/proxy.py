@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable
 from types import TracebackType
 
+from gearhorn.tests.listening import close_server
 from gearhorn.tests.servers import free_port
 
 _CHUNK = 65536
@@ -130,10 +131,10 @@ class Proxy:
         if self._listening is None:
             self._listening = await asyncio.start_server(self._accept, self.host, self.port)
 
-    def _unlisten(self) -> None:
+    async def _unlisten(self) -> None:
         if self._listening is not None:
-            self._listening.close()
-            self._listening = None
+            server, self._listening = self._listening, None
+            await close_server(server)
 
     def _reset(self) -> None:
         for link in list(self._links):
