@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """The build: all but what wheels leave out is read from setup.cfg by pbr."""
 
 import setuptools

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """python -m benchmarks: each figure beside its references, measured in the same run.
 
 The exit status is 0 if every target was met, 1 if one was missed, 2 if a case could not run.

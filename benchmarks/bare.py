@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """The references: bare sockets doing nothing but what Gearman itself demands."""
 
 from __future__ import annotations

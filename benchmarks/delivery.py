@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """Messages published by this process and acknowledged by another, through any contender."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """Many subscriptions put into a store at once, where registering them is not what is measured."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """The few Gearman packets that the benchmark needs, on a blocking socket."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """Programs on free loopback ports, ended with the block that started them."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """A contender's receivers as a process: python -m benchmarks.receiver, settings on stdin."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """The results as tables, as JSON and as plots."""
 
 from __future__ import annotations

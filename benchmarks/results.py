@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """What a case measured, and whether it is good enough."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """Real servers and daemons on free loopback ports, ended with the block that started them."""
 
 from __future__ import annotations
@@ -95,7 +97,7 @@ def daemon_beside(gearmand_ports: Sequence[int], redis_port: int) -> Iterator[Pr
             )
         )
         command = [
-            *(sys.executable, "-m", "gearhorn.cmd.fanout"),
+            *(sys.executable, "-m", "gearhorn.cmd.serve"),
             *("--config-file", str(configuration)),
         ]
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifications:

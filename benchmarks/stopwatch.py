@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """How long something took, and the processor time that each program spent on it."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """What is published and to whom, as Gearman packets: for the daemon and for the references."""
 
 from __future__ import annotations

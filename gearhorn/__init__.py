@@ -1,14 +1,5 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """Fan-out for Gearman.
 
 A publisher and a subscriber::
@@ -40,7 +31,7 @@ if TYPE_CHECKING:
     from gearhorn.client.subscriber import Subscriber
     from gearhorn.errors import GearhornError
     from gearhorn.messages import FanOutReport
-    from gearhorn.wire.servers import tls_context
+    from gearhorn.wire.tls import tls_context
 
 # Loaded when first asked for: the daemon needs none of it, and who needs an
 # error class needs no sockets.
@@ -52,7 +43,7 @@ _PLACES = {
     "Message": "gearhorn.client.message",
     "Publisher": "gearhorn.client.publisher",
     "Subscriber": "gearhorn.client.subscriber",
-    "tls_context": "gearhorn.wire.servers",
+    "tls_context": "gearhorn.wire.tls",
 }
 
 __all__ = [

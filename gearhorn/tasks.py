@@ -1,22 +1,15 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
-"""Tasks in the background that are not lost and do not fail in silence."""
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
+"""Tasks of the event loop that do not fail in silence, and long work in steps."""
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterable
-from typing import Any
+from collections.abc import Coroutine, Generator, Iterable
+from typing import Any, TypeVar
 
 LOG = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _AGAIN_S = 0.2
 
@@ -58,3 +51,28 @@ async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
             task.cancel()
         _, pending = await asyncio.wait(pending, timeout=_AGAIN_S)
     await asyncio.gather(*everyone, return_exceptions=True)
+
+
+Steps = Generator[None, None, T]
+"""Work that yields after each piece of it, and returns what it made."""
+
+
+def at_once(steps: Steps[T]) -> T:
+    """Do all of ``steps`` now."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            made: T = done.value
+            return made
+
+
+async def in_turns(steps: Steps[T]) -> T:
+    """Do ``steps``, and let the loop do other work after each."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            made: T = done.value
+            return made
+        await asyncio.sleep(0)

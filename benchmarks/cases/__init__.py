@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """The cases, in the order in which they are run."""
 
 from benchmarks.cases import (

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """Background fan-outs: copies that are queued, and received by nobody."""
 
 from __future__ import annotations

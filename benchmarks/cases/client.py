@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """The client library beside a bare socket and beside gear's own classes."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """What more daemons and more job servers bring, on this machine."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """Deliveries: published by one process, received and acknowledged by another."""
 
 from __future__ import annotations

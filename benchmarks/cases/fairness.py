@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """How long others wait while many copies go out."""
 
 from __future__ import annotations

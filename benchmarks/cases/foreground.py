@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """Foreground fan-outs: each ends when 100 receivers have answered."""
 
 from __future__ import annotations

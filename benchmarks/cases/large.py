@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """Large payloads: how fast their bytes go out, and what the daemon holds meanwhile."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """Whether the daemon keeps anything of what it has sent."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """Registrations: each is answered when every daemon has confirmed that it knows of the change."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """Many subscriptions: in many topics, and in one."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """What gearhorn is measured beside, each through its usual Python client."""
 
 from __future__ import annotations

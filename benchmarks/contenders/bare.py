@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """The physical limit: bare sockets through gearmand, doing nothing but what it demands."""
 
 from __future__ import annotations

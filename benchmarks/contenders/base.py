@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """What every contender offers: a server, receivers of many client_ids, a publisher."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """gearhorn with its client library on both ends."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """NATS: core, which acknowledges nothing, and JetStream with acks, through nats-py."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """RabbitMQ: a fanout exchange and a queue for each client_id, through pika."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """Redis Pub/Sub, which acknowledges and keeps nothing, through redis-py."""
 
 from __future__ import annotations

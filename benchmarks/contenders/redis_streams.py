@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """Redis Streams, a consumer group for each client_id, through redis-py. Nothing is on disk."""
 
 from __future__ import annotations

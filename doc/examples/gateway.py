@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """An asyncio program that receives for clients that come and go: gateway.py SERVERS TOPIC
 
 Each line of the standard input is a client's name; a name that is there already goes.

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """Take a number of messages, one by one: iterate.py SERVERS TOPIC CLIENT_ID NUMBER"""
 
 import sys

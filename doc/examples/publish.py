@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """Publish a memo: publish.py SERVERS TOPIC TEXT"""
 
 import sys

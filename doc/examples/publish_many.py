@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """Publish each line of the standard input: publish_many.py SERVERS TOPIC"""
 
 import sys

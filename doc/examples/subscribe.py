@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """Read memos as they come: subscribe.py SERVERS TOPIC CLIENT_ID"""
 
 import logging

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """How Sphinx builds the documentation."""
 
 import importlib.metadata

@@ -1,15 +1,23 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """The client library: publishers and subscribers, for threads and for asyncio.
 
-Its public names are importable from :mod:`gearhorn`.
+Its public names are importable from :mod:`gearhorn`. What runs on the event loop
+does the work: ``AsyncPublisher`` sends requests by a ``Caller`` (a submitter whose
+copies are the requests), and a ``Reception`` receives messages by a fair grabber,
+sends their answers and keeps what is registered so (``subscriptions``).
+``Publisher`` and ``Subscriber`` are the same for programs with threads: a
+``LoopThread`` runs the loop, handlers get their messages through an ``Inbox``.
+
+Invariants:
+
+* Any thread may publish, answer a message and stop a subscriber; the sockets
+  belong to the loop alone.
+* A message is answered once, by its handler's end or by the handler itself, and
+  the answer goes out on the connection that it came on.
+* A request that was lost with its server is sent to the next, with the same
+  unique for the copies and another for the job.
+
+Rejected: background jobs for background fan-outs (nobody would get the report);
+a connection for each topic (a gateway has thousands).
 """

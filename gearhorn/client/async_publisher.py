@@ -1,14 +1,5 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """The publisher for asyncio programs."""
 
 import asyncio
@@ -18,17 +9,30 @@ import ssl
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from types import TracebackType
-from typing import Any, Literal, NamedTuple, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, overload
 
 from gearhorn import errors, messages
 from gearhorn.client.answers import fan_out_report
-from gearhorn.client.caller import Answer, Call, Caller, OnProgress
-from gearhorn.client.options import check_count, check_function, check_seconds, servers_of
-from gearhorn.wire.servers import Settings, Watch
+from gearhorn.client.caller import Call, Caller, OnProgress
+from gearhorn.client.parameters import (
+    PublishOptions,
+    check_count,
+    check_function,
+    check_seconds,
+    servers_of,
+)
+from gearhorn.messages import FunctionNames
+from gearhorn.wire.answer import Answer
+from gearhorn.wire.connection import ConnectionSettings
+from gearhorn.wire.watch import Watch
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from gearhorn.client.parameters import PublishKeywords
 
 REPORT_GRACE_S = 5.0
 """How much longer than its receivers have the report of a fan-out may take."""
-MAX_MESSAGE_BYTES = 64 << 20
 _ESCAPED = 6
 """How much longer a result can be in the JSON of a report that gathers it."""
 
@@ -65,21 +69,19 @@ class Preparation:
         topic: str,
         payload: Any,
         unique: str | None,
-        background: bool,
-        timeout: float | None,
-        priority: messages.Priority | None,
-        gather: bool,
+        options: PublishOptions,
     ) -> Publication:
-        seconds = self._timeout if timeout is None else timeout
+        background = options.background
+        seconds = self._timeout if options.timeout is None else options.timeout
         request = messages.FanOut.of(
             topic,
             payload,
             # So that a second attempt coalesces with what the first has queued.
             unique=secrets.token_urlsafe(15) if unique is None else unique,
             background=background,
-            timeout=None if background and timeout is None else seconds,
-            priority=priority,
-            gather=gather,
+            timeout=None if background and options.timeout is None else seconds,
+            priority=options.priority,
+            gather=options.gather,
         )
         data = request.encode()
         if len(data) > self._max_message_bytes:
@@ -113,11 +115,11 @@ class AsyncPublisher:
         self,
         servers: str | Iterable[str],
         *,
-        timeout: float = 60.0,
-        connect_timeout: float = 10.0,
+        timeout: float = messages.FANOUT_TIMEOUT_S,
+        connect_timeout: float = ConnectionSettings.connect_timeout,
         tls: ssl.SSLContext | None = None,
-        function: str = "fanout",
-        max_message_bytes: int = MAX_MESSAGE_BYTES,
+        function: str = FunctionNames.fanout,
+        max_message_bytes: int = messages.MAX_MESSAGE_BYTES,
     ) -> None:
         self._servers = servers_of(servers)
         check_seconds(connect_timeout, "connect_timeout")
@@ -125,7 +127,7 @@ class AsyncPublisher:
         self.prepare = Preparation(timeout, max_message_bytes)
         """Checks what is to be published; in any thread."""
         self._connect_timeout = connect_timeout
-        self._settings = Settings(tls=tls, connect_timeout=connect_timeout)
+        self._settings = ConnectionSettings(tls=tls, connect_timeout=connect_timeout)
         self._function = function
         self._max_report_bytes = _ESCAPED * max_message_bytes
         self._caller: Caller | None = None
@@ -177,7 +179,8 @@ class AsyncPublisher:
         :raises RequestError: what was asked for breaks the contract.
         :raises NoServer, NoAnswer, NotQueued, BadAnswer: there is no report.
         """
-        publication = self.prepare(topic, payload, unique, background, timeout, priority, gather)
+        options = PublishOptions(background, timeout, priority, gather)
+        publication = self.prepare(topic, payload, unique, options)
         answer = await self._open().call(
             self._function,
             publication.data,
@@ -192,12 +195,9 @@ class AsyncPublisher:
         self,
         many: Iterable[Outgoing] | AsyncIterable[Outgoing],
         *,
-        background: bool = ...,
-        timeout: float | None = ...,
-        priority: messages.Priority | None = ...,
-        gather: bool = ...,
         window: int = ...,
         return_exceptions: Literal[False] = ...,
+        **options: "Unpack[PublishKeywords]",
     ) -> AsyncIterator[messages.FanOutReport]: ...
 
     @overload
@@ -205,12 +205,9 @@ class AsyncPublisher:
         self,
         many: Iterable[Outgoing] | AsyncIterable[Outgoing],
         *,
-        background: bool = ...,
-        timeout: float | None = ...,
-        priority: messages.Priority | None = ...,
-        gather: bool = ...,
         window: int = ...,
         return_exceptions: Literal[True],
+        **options: "Unpack[PublishKeywords]",
     ) -> AsyncIterator[Outcome]: ...
 
     async def publish_many(
@@ -233,15 +230,14 @@ class AsyncPublisher:
             iteration.
         """
         check_count(window, "window")
+        options = PublishOptions(background, timeout, priority, gather)
         loop = asyncio.get_running_loop()
         pending: deque[asyncio.Future[Outcome]] = deque()
         async for topic, payload, unique in _each(many):
             future: asyncio.Future[Outcome] = loop.create_future()
             pending.append(future)
             try:
-                publication = self.prepare(
-                    topic, payload, unique, background, timeout, priority, gather
-                )
+                publication = self.prepare(topic, payload, unique, options)
                 self.start(publication, _setter(future))
             except errors.RequestError as error:
                 future.set_result(error)

@@ -1,14 +1,5 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """Requests to the daemons: one foreground job each, until it is answered.
 
 A foreground job lives only as long as its client, and its answer is the
@@ -21,28 +12,22 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
-from typing import NamedTuple
 
 from gearhorn import errors
 from gearhorn.wire import framing
-from gearhorn.wire.batch import Batch, Copy
-from gearhorn.wire.servers import Server, Settings, Watch
+from gearhorn.wire.address import Address
+from gearhorn.wire.answer import Answer, AnswerParts
+from gearhorn.wire.batch import Batch, Copy, Listener
+from gearhorn.wire.connection import ConnectionSettings
 from gearhorn.wire.submitter import Submitter
+from gearhorn.wire.watch import Watch
 
 LOG = logging.getLogger(__name__)
 
 OnProgress = Callable[[int, int], object]
 
 
-class Answer(NamedTuple):
-    """What the job of a request ended with."""
-
-    completed: bool
-    data: bytes
-    """The result, or the warning that came before the failure."""
-
-
-class Call:
+class Call(Listener):
     """A request under way; the listener of the batches that carry it.
 
     :param on_done: takes the answer, or the error that there is instead.
@@ -61,7 +46,6 @@ class Call:
         "_refused",
         "_server",
         "_timer",
-        "_warnings",
     )
 
     def __init__(
@@ -82,10 +66,9 @@ class Call:
         self._on_progress = on_progress
         self._batch: Batch | None = None
         self._copy: Copy | None = None
-        self._server: Server | None = None
-        self._refused: set[Server] = set()
-        self._parts: list[bytes] = []
-        self._warnings: list[bytes] = []
+        self._server: Address | None = None
+        self._refused: set[Address] = set()
+        self._parts = AnswerParts()
         self._timer = asyncio.get_running_loop().call_later(timeout, self._time_is_up)
 
     def submit(self) -> None:
@@ -124,17 +107,6 @@ class Call:
         if self._copy is not None:
             self._copy.forget()
 
-    def told(self, packet_type: int, data: bytes) -> None:
-        """The daemon sent WORK_WARNING or WORK_STATUS."""
-        if packet_type & ~framing.OVERSIZE == framing.WORK_WARNING:
-            self._warnings.append(data)
-        elif self._on_progress is not None:
-            try:
-                done, _, total = data.partition(b"\0")
-                self._on_progress(int(done), int(total))
-            except Exception:
-                LOG.exception("on_progress failed")
-
     def no_server(self) -> None:
         """No job server was there for as long as one may be away."""
         self._done(errors.NoServer("no job server can be reached"))
@@ -153,49 +125,42 @@ class Call:
         self.cancel()
         self._on_done(outcome)
 
-    # What the submitter tells: see wire.batch.Listener.
-
-    def batch_written(self, batch: Batch) -> None:
-        """The answer is waited for in any case."""
-
-    def batch_created(self, batch: Batch) -> None:
-        """The answer comes with the copy."""
+    # What the submitter tells.
 
     def batch_lost(self, batch: Batch) -> None:
-        """The server went before it took the job: try the next."""
+        # The server went before it took the job: try the next.
         self.submit()
 
     def copy_created(self, copy: Copy) -> None:
-        """Keep it, to forget it when the time is up."""
         self._copy = copy
 
     def copy_refused(self, batch: Batch, index: int) -> None:
-        """The server answered ERROR: try the next."""
         if self._server is not None:
             self._refused.add(self._server)
         self.submit()
 
-    def copy_answered(self, copy: Copy, packet_type: int, data: bytes) -> None:
-        """Take a part of the answer, or its end."""
-        kind = packet_type & ~framing.OVERSIZE
-        if kind != packet_type:
+    def copy_told(self, copy: Copy, packet_type: int, data: bytes) -> None:
+        if packet_type == framing.WORK_WARNING:
+            self._parts.add(packet_type, data)
+        elif self._on_progress is not None:
+            try:
+                done, _, total = data.partition(b"\0")
+                self._on_progress(int(done), int(total))
+            except Exception:
+                LOG.exception("on_progress failed")
+
+    def copy_answered(self, copy: Copy, packet_type: int, data: bytes, whole: bool) -> None:
+        if not whole:
             self._done(errors.BadAnswer("the report is too large"))
-        elif kind == framing.WORK_DATA:
-            self._parts.append(data)
-        elif kind == framing.WORK_COMPLETE:
-            self._done(Answer(True, b"".join((*self._parts, data))))
-        else:
-            self._done(Answer(False, b"".join((*self._warnings, data))))
+        elif (answer := self._parts.add(packet_type, data)) is not None:
+            self._done(answer)
 
     def copy_lost(self, copy: Copy) -> None:
-        """The server went, and the job with it: ask again elsewhere.
-
-        A daemon may have done it already. Its copies carry the request's
-        unique, so that what is still queued is not queued twice.
-        """
+        # The server went, and the job with it: ask again elsewhere. A daemon
+        # may have done it already. Its copies carry the request's unique, so
+        # that what is still queued is not queued twice.
         self._copy = None
         self._parts.clear()
-        self._warnings.clear()
         self.submit()
 
 
@@ -209,7 +174,7 @@ class Caller(Submitter):
     def __init__(
         self,
         name: str,
-        settings: Settings,
+        settings: ConnectionSettings,
         max_bytes: int,
         watch: Watch,
         connect_timeout: float,
@@ -281,11 +246,6 @@ class Caller(Submitter):
         """A unique that no job has had."""
         return b"%s-%x" % (self._unique_prefix.encode(), next(self._unique_numbers))
 
-    def copy_told(self, copy: Copy, packet_type: int, data: bytes) -> None:
-        listener = copy.batch.listener
-        if isinstance(listener, Call):
-            listener.told(packet_type, data)
-
     def wait_for_server(self, call: Call) -> None:
         """Submit ``call`` when a server is connected."""
         loop = asyncio.get_running_loop()
@@ -306,12 +266,12 @@ class Caller(Submitter):
                 call.submit()
 
 
-def _choose(lane: bytes, servers: Sequence[Server]) -> Server:
+def _choose(lane: bytes, servers: Sequence[Address]) -> Address:
     """The server of a lane, the same as long as it is there: so its order is kept."""
     if len(servers) == 1:
         return servers[0]
 
-    def score(server: Server) -> bytes:
+    def score(server: Address) -> bytes:
         return blake2b(lane, key=str(server).encode()[:64], digest_size=8).digest()
 
     return max(servers, key=score)

@@ -1,14 +1,5 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """A message as a subscriber gets it."""
 
 import logging
@@ -22,8 +13,8 @@ from gearhorn.wire.grabber import Job
 
 LOG = logging.getLogger(__name__)
 
-Answer = Callable[[Job, bytes | None], None]
-"""Takes a job with its result, or without one where it failed."""
+Respond = Callable[[Job, bytes | None], None]
+"""Ends a job with its result, or without one where it failed."""
 
 
 class Message(msgspec.Struct, eq=False):
@@ -39,7 +30,7 @@ class Message(msgspec.Struct, eq=False):
     topic: str
     client_id: str
     """Whose copy it is."""
-    _answer: Answer
+    _respond: Respond
     answered: bool = False
 
     @property
@@ -97,13 +88,13 @@ class Message(msgspec.Struct, eq=False):
         if self.answered:
             raise errors.AlreadyAnswered("the message was answered before")
         self.answered = True
-        self._answer(self._job, data)
+        self._respond(self._job, data)
 
     def settle(self, data: bytes | None) -> None:
         """Answer for the handler that has ended, unless it did that itself."""
         if not self.answered:
             self.answered = True
-            self._answer(self._job, data)
+            self._respond(self._job, data)
 
     def __repr__(self) -> str:
         return (

@@ -1,14 +1,5 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """The publisher for programs with threads: the asynchronous one, in a thread of its own."""
 
 import ssl
@@ -16,11 +7,10 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from gearhorn import errors, messages
 from gearhorn.client.async_publisher import (
-    MAX_MESSAGE_BYTES,
     AsyncPublisher,
     Outcome,
     Outgoing,
@@ -30,7 +20,14 @@ from gearhorn.client.async_publisher import (
 )
 from gearhorn.client.caller import OnProgress
 from gearhorn.client.loop_thread import LoopThread
-from gearhorn.client.options import check_count
+from gearhorn.client.parameters import PublishOptions, check_count
+from gearhorn.messages import FunctionNames
+from gearhorn.wire.connection import ConnectionSettings
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from gearhorn.client.parameters import PublishKeywords
 
 
 class Publisher:
@@ -45,11 +42,11 @@ class Publisher:
         self,
         servers: str | Iterable[str],
         *,
-        timeout: float = 60.0,
-        connect_timeout: float = 10.0,
+        timeout: float = messages.FANOUT_TIMEOUT_S,
+        connect_timeout: float = ConnectionSettings.connect_timeout,
         tls: ssl.SSLContext | None = None,
-        function: str = "fanout",
-        max_message_bytes: int = MAX_MESSAGE_BYTES,
+        function: str = FunctionNames.fanout,
+        max_message_bytes: int = messages.MAX_MESSAGE_BYTES,
     ) -> None:
         self._publisher = AsyncPublisher(
             servers,
@@ -116,12 +113,9 @@ class Publisher:
         self,
         many: Iterable[Outgoing],
         *,
-        background: bool = ...,
-        timeout: float | None = ...,
-        priority: messages.Priority | None = ...,
-        gather: bool = ...,
         window: int = ...,
         return_exceptions: Literal[False] = ...,
+        **options: "Unpack[PublishKeywords]",
     ) -> Iterator[messages.FanOutReport]: ...
 
     @overload
@@ -129,12 +123,9 @@ class Publisher:
         self,
         many: Iterable[Outgoing],
         *,
-        background: bool = ...,
-        timeout: float | None = ...,
-        priority: messages.Priority | None = ...,
-        gather: bool = ...,
         window: int = ...,
         return_exceptions: Literal[True],
+        **options: "Unpack[PublishKeywords]",
     ) -> Iterator[Outcome]: ...
 
     def publish_many(
@@ -154,15 +145,14 @@ class Publisher:
         comes, however slowly they come.
         """
         check_count(window, "window")
+        options = PublishOptions(background, timeout, priority, gather)
         pending: deque[Future[Outcome]] = deque()
         for message in many:
             future: Future[Outcome] = Future()
             pending.append(future)
             try:
                 topic, payload, unique = message_parts(message)
-                publication = self._publisher.prepare(
-                    topic, payload, unique, background, timeout, priority, gather
-                )
+                publication = self._publisher.prepare(topic, payload, unique, options)
             except errors.RequestError as error:
                 future.set_result(error)
             else:

@@ -1,14 +1,5 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """What subscribers of both kinds share: functions, jobs and their answers.
 
 All of it runs in the event loop, but for what answers from other threads. Many
@@ -28,13 +19,14 @@ from collections.abc import Callable
 import async_timeout
 
 from gearhorn import messages
+from gearhorn.client.binding import Binding, Handler
 from gearhorn.client.caller import Caller
 from gearhorn.client.message import Message
-from gearhorn.client.options import Handler, Options, Route
+from gearhorn.client.parameters import SubscribeOptions
 from gearhorn.client.subscriptions import Subscriptions
 from gearhorn.wire.fair_grabber import FairGrabber
 from gearhorn.wire.grabber import Job
-from gearhorn.wire.servers import Watch
+from gearhorn.wire.watch import Watch
 
 LOG = logging.getLogger(__name__)
 
@@ -74,17 +66,22 @@ class Pace:
 class Reception:
     """Receives messages and sends their answers.
 
-    :param routes: what is received, by the name of the queue; shared with the
+    :param bindings: what is received, by the name of the queue; shared with the
         subscriber, which changes it.
     :param take: takes jobs, many at a time.
     :param threaded: messages are answered in other threads than the loop's.
     """
 
     def __init__(
-        self, options: Options, routes: dict[bytes, Route], take: Take, *, threaded: bool
+        self,
+        options: SubscribeOptions,
+        bindings: dict[bytes, Binding],
+        take: Take,
+        *,
+        threaded: bool,
     ) -> None:
         self._options = options
-        self._routes = routes
+        self._bindings = bindings
         self._take = take
         self._threaded = threaded
         self._loop = asyncio.get_running_loop()
@@ -125,33 +122,33 @@ class Reception:
         if self._options.register or self._options.unregister:
             self._caller.connect(self._options.servers)
             self._subscriptions.start()
-        for route in tuple(self._routes.values()):
-            self.add(route)
+        for binding in tuple(self._bindings.values()):
+            self.add(binding)
         self._grabber.on_servers_changed = lambda: self._subscriptions.servers_changed(
             self._grabber.connections
         )
         self._grabber.connect(self._options.servers)
 
-    def add(self, route: Route) -> None:
+    def add(self, binding: Binding) -> None:
         """Serve one more, once it is registered if that is wanted.
 
         Its queue is not touched before: a registration is refused where the
         queue is another subscriber's, whose messages these are.
         """
-        queue = route.queue.encode()
+        queue = binding.queue.encode()
         self._removed.discard(queue)
-        self._routes[queue] = route
+        self._bindings[queue] = binding
         if self._options.register:
-            self._subscriptions.add(route.topic, route.client_id)
+            self._subscriptions.add(binding.topic, binding.client_id)
         else:
-            self._grabber.serve(route.queue)
+            self._grabber.serve(binding.queue)
 
-    def remove(self, route: Route) -> None:
+    def remove(self, binding: Binding) -> None:
         """Serve one less; what is held of it is still done."""
-        self._grabber.leave(route.queue)
-        self._removed.add(route.queue.encode())
+        self._grabber.leave(binding.queue)
+        self._removed.add(binding.queue.encode())
         if self._options.register:
-            self._subscriptions.remove(route.topic, route.client_id)
+            self._subscriptions.remove(binding.topic, binding.client_id)
 
     async def settle(self) -> None:
         """Fetch no more, and return when nothing more can come."""
@@ -195,10 +192,12 @@ class Reception:
 
         ``None`` if its connection is lost: it goes to a subscriber again.
         """
-        route = self._routes.get(job.function)
-        if route is None or not job.connection.connected:
+        binding = self._bindings.get(job.function)
+        if binding is None or not job.connection.connected:
             return None
-        return Message(job, route.topic, route.client_id, self.answer), route.handler or _unhandled
+        return Message(
+            job, binding.topic, binding.client_id, self.answer
+        ), binding.handler or _unhandled
 
     def answer(self, job: Job, data: bytes | None) -> None:
         """Send the result of a job, or its failure, in one go with others."""
@@ -261,7 +260,7 @@ class Reception:
         self._grabber.retry_leaving()
         if not self._grabber.leaving:
             for queue in self._removed:
-                self._routes.pop(queue, None)
+                self._bindings.pop(queue, None)
             self._removed.clear()
 
 

@@ -1,35 +1,20 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """What subscribers for threads and for asyncio share: options, topics, handlers."""
 
 import ssl
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from gearhorn import errors
-from gearhorn.client.options import (
-    Handler,
-    Options,
-    Route,
-    check_count,
-    check_function,
-    check_seconds,
-    servers_of,
-)
+from gearhorn import errors, messages
+from gearhorn.client.binding import Binding, Handler
+from gearhorn.client.parameters import SubscribeOptions, servers_of
 from gearhorn.client.reception import Reception
+from gearhorn.messages import FunctionNames
+from gearhorn.wire.connection import ConnectionSettings
 from gearhorn.wire.grabber import Job
-from gearhorn.wire.servers import Settings
 
-_DAEMONS = "__matchmaking_"
+_DAEMONS = messages.queue_name(messages.MATCHMAKING_TOPIC, "")
 """How the queues begin in which daemons tell each other what changed."""
 
 H = TypeVar("H", bound=Handler)
@@ -71,28 +56,19 @@ class SubscriberBase:
         register: bool = True,
         unregister: bool = False,
         concurrency: int = 1,
-        drain_timeout: float = 30.0,
-        connect_timeout: float = 10.0,
+        drain_timeout: float = messages.DRAIN_TIMEOUT_S,
+        connect_timeout: float = ConnectionSettings.connect_timeout,
         tls: ssl.SSLContext | None = None,
-        max_message_bytes: int = 64 << 20,
-        register_function: str = "register_fanout_subscriber",
-        unregister_function: str = "unregister_fanout_subscriber",
+        max_message_bytes: int = messages.MAX_MESSAGE_BYTES,
+        register_function: str = FunctionNames.register,
+        unregister_function: str = FunctionNames.unregister,
     ) -> None:
         if client_id is not None:
-            Route("t", client_id)
-        if ttl is not None:
-            check_seconds(ttl, "ttl")
-        check_count(concurrency, "concurrency")
-        if drain_timeout != 0:
-            check_seconds(drain_timeout, "drain_timeout")
-        check_seconds(connect_timeout, "connect_timeout")
-        check_count(max_message_bytes, "max_message_bytes")
-        check_function(register_function, "register_function")
-        check_function(unregister_function, "unregister_function")
+            Binding("t", client_id)
         self._client_id = client_id
-        self._options = Options(
+        self._options = SubscribeOptions(
             servers=servers_of(servers),
-            wire=Settings(tls=tls, connect_timeout=connect_timeout),
+            wire=ConnectionSettings(tls=tls, connect_timeout=connect_timeout),
             ttl=ttl,
             register=register,
             unregister=unregister,
@@ -102,7 +78,7 @@ class SubscriberBase:
             register_function=register_function,
             unregister_function=unregister_function,
         )
-        self._routes: dict[bytes, Route] = {}
+        self._bindings: dict[bytes, Binding] = {}
         self._reception: Reception | None = None
         self._set_up()
 
@@ -113,7 +89,7 @@ class SubscriberBase:
     def _new_reception(self, take: Callable[[list[Job]], None], *, threaded: bool) -> Reception:
         if self._reception is not None:
             raise errors.Closed("a subscriber serves once: make another")
-        self._reception = Reception(self._options, self._routes, take, threaded=threaded)
+        self._reception = Reception(self._options, self._bindings, take, threaded=threaded)
         return self._reception
 
     def on(self, topic: str, *, client_id: str | None = None) -> Callable[[H], H]:
@@ -127,14 +103,14 @@ class SubscriberBase:
         :param client_id: whose messages, if not the subscriber's own.
         :raises RequestError: topic or client_id cannot be what they should.
         """
-        route = self._route(topic, client_id)
-        if not self._options.register and route.queue.startswith(_DAEMONS):
+        binding = self._binding(topic, client_id)
+        if not self._options.register and binding.queue.startswith(_DAEMONS):
             # A daemon refuses it where it is asked to register it.
-            raise errors.ReservedQueue(f"the queue {route.queue} is one of the daemons' own")
-        known = self._routes.setdefault(route.queue.encode(), route)
-        if (known.topic, known.client_id) != (route.topic, route.client_id):
+            raise errors.ReservedQueue(f"the queue {binding.queue} is one of the daemons' own")
+        known = self._bindings.setdefault(binding.queue.encode(), binding)
+        if (known.topic, known.client_id) != (binding.topic, binding.client_id):
             raise errors.QueueTaken(
-                f"the queue {route.queue} is that of topic {known.topic!r} "
+                f"the queue {binding.queue} is that of topic {known.topic!r} "
                 f"and client_id {known.client_id!r}"
             )
         reception = self._reception
@@ -155,21 +131,21 @@ class SubscriberBase:
 
         :raises RequestError: topic or client_id cannot be what they should.
         """
-        queue = self._route(topic, client_id).queue.encode()
-        route = self._routes.get(queue)
+        queue = self._binding(topic, client_id).queue.encode()
+        binding = self._bindings.get(queue)
         reception = self._reception
-        if route is None:
+        if binding is None:
             return
         if reception is None:
-            del self._routes[queue]
+            del self._bindings[queue]
         else:
-            self._in_loop(lambda: reception.remove(route))
+            self._in_loop(lambda: reception.remove(binding))
 
-    def _route(self, topic: str, client_id: str | None) -> Route:
+    def _binding(self, topic: str, client_id: str | None) -> Binding:
         chosen = self._client_id if client_id is None else client_id
         if chosen is None:
             raise errors.InvalidClientId("there is no client_id: give one to on() or to the class")
-        return Route(topic, chosen)
+        return Binding(topic, chosen)
 
     def _check_handler(self, handler: Handler) -> None:
         """Refuse what cannot be a handler."""
@@ -177,10 +153,10 @@ class SubscriberBase:
             raise TypeError("a handler must be callable")
 
     def _check_handlers(self, *, expected: bool) -> None:
-        for route in self._routes.values():
-            if (route.handler is not None) != expected:
+        for binding in self._bindings.values():
+            if (binding.handler is not None) != expected:
                 raise errors.ConfigurationError(
-                    f"topic {route.topic!r} has {'no' if expected else 'a'} handler: "
+                    f"topic {binding.topic!r} has {'no' if expected else 'a'} handler: "
                     "either run() with a handler for every topic, or iterate without handlers"
                 )
 

@@ -1,14 +1,5 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """The registrations of a subscriber: made, renewed, made again, removed."""
 
 import asyncio
@@ -21,7 +12,7 @@ from gearhorn import errors, messages
 from gearhorn.client.answers import subscription
 from gearhorn.client.caller import Caller
 from gearhorn.tasks import Tasks
-from gearhorn.wire.servers import Server
+from gearhorn.wire.address import Address
 
 LOG = logging.getLogger(__name__)
 
@@ -67,8 +58,8 @@ class Subscriptions:
         self._pass: asyncio.Future[list[bool]] | None = None
         """The registrations under way."""
         self._at_once = asyncio.Semaphore(AT_ONCE)
-        self._connected: set[Server] = set()
-        self._seen: set[Server] = set()
+        self._connected: set[Address] = set()
+        self._seen: set[Address] = set()
         self._tasks = Tasks()
         loop = asyncio.get_running_loop()
         self.refused: asyncio.Future[errors.GearhornError] = loop.create_future()
@@ -101,7 +92,7 @@ class Subscriptions:
             await asyncio.gather(*[self._unregister(key) for key in keys])
         await self._tasks.cancel()
 
-    def servers_changed(self, servers: Collection[Server]) -> None:
+    def servers_changed(self, servers: Collection[Address]) -> None:
         """Register again when a server is back.
 
         While it was away, renewals may have come too late.

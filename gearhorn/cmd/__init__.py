@@ -1,11 +1,13 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
+"""The two commands: ``gearhorn-fanout`` (``serve``) and ``gearhorn`` (``cli``).
+
+Both turn errors into a sentence on standard error and an exit code, and do
+nothing else that other code could use. ``serve`` puts the parts of
+:mod:`gearhorn.service` in order. ``cli`` speaks to daemons through the job servers
+alone, by their public functions, so that it works wherever a client does; the
+store is the daemons' own. Each of its commands is a module; ``group`` has the
+options before them, ``session`` asks daemons and servers, ``exits`` has the codes,
+``output`` the tables. ``doctor`` collects ``facts``, of which ``checks`` and
+``queue_checks`` make ``findings``.
+"""

@@ -1,23 +1,31 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
-"""The requests that gearhorn takes and the reports that it gives.
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
+"""What is said: the requests that gearhorn takes and the answers that it gives.
 
-Typed, frozen, checked on construction, and without I/O: the daemon decodes
-requests with them and the client library makes requests with them, so both
-refuse the same things with the same codes. The wire contract in the
-documentation (doc/source/protocol.rst) describes every key.
+``requests`` and ``pages`` hold a frozen class for each request, checked when it is
+made; ``decoding`` reads one from the bytes of a job and names the key that is
+wrong; ``reports`` and ``pages`` hold the answers. ``names`` has the one rule for
+names and all limits, ``values`` how JSON values are read and written, ``defaults``
+what both sides take for granted. doc/source/protocol.rst describes every key.
+
+Invariants:
+
+* No I/O, no clock and no state: the daemon and the client library share it, and
+  refuse the same things with the same codes.
+* What exists is sound: who has a request need not look at its values again.
+* A payload that is no string is kept byte for byte as it stands in the request.
+
+Rejected: JSON schemas (slower by far, and their errors name no code); pydantic.
 """
 
 from gearhorn.messages.decoding import RequestDecoder, wants_report
+from gearhorn.messages.defaults import (
+    DRAIN_TIMEOUT_S,
+    FANOUT_TIMEOUT_S,
+    MATCHMAKING_TOPIC,
+    MAX_MESSAGE_BYTES,
+    FunctionNames,
+)
 from gearhorn.messages.names import (
     MAX_QUEUE_BYTES,
     MAX_SECONDS,
@@ -32,7 +40,7 @@ from gearhorn.messages.names import (
     queue_name,
     topics_of,
 )
-from gearhorn.messages.queries import (
+from gearhorn.messages.pages import (
     DAEMONS,
     MAX_PAGE,
     QUERIES,
@@ -69,7 +77,11 @@ from gearhorn.messages.values import encode_value, truth
 
 __all__ = [
     "DAEMONS",
+    "DRAIN_TIMEOUT_S",
+    "FANOUT_TIMEOUT_S",
+    "MATCHMAKING_TOPIC",
     "MAX_LISTED_FAILURES",
+    "MAX_MESSAGE_BYTES",
     "MAX_PAGE",
     "MAX_QUEUE_BYTES",
     "MAX_SECONDS",
@@ -90,6 +102,7 @@ __all__ = [
     "DaemonRow",
     "FanOut",
     "FanOutReport",
+    "FunctionNames",
     "Notice",
     "Page",
     "Priority",

@@ -1,17 +1,8 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """Reading requests, and saying which key is wrong."""
 
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import msgspec
 from msgspec import Raw
@@ -27,17 +18,20 @@ _SHOWN_CHARACTERS = 100
 _decode_keys = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
-class RequestDecoder:
+R = TypeVar("R", bound=Request)
+
+
+class RequestDecoder(Generic[R]):
     """Reads requests of one class out of the bytes of a job.
 
     :param request_class: what the requests of this function are.
     """
 
-    def __init__(self, request_class: type[Request]) -> None:
+    def __init__(self, request_class: type[R]) -> None:
         self._class = request_class
         self._decode = msgspec.json.Decoder(request_class).decode
 
-    def __call__(self, data: bytes) -> Any:
+    def __call__(self, data: bytes) -> R:
         """The request in ``data``.
 
         :raises RequestError: the subclass says what is wrong.
@@ -59,7 +53,7 @@ class RequestDecoder:
         except msgspec.DecodeError as error:
             raise errors.InvalidJSON(f"the request is not JSON: {error}") from None
 
-    def _decode_slowly(self, data: bytes) -> Any:
+    def _decode_slowly(self, data: bytes) -> R:
         """Look again at what msgspec refused, to name the key.
 
         What it refused may be a duplicate: the last of those counts, and

@@ -1,15 +1,24 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
-"""Where the subscriptions and the daemons' entries are kept."""
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
+"""Where the subscriptions and the daemons' entries are kept.
+
+``base`` is the interface, which :func:`open_store` implements by URL: Redis, also
+behind Sentinel (``redis``, ``redis_url``, ``redis_errors``, and ``scripts`` in Lua),
+or a SQLite file (``sqlite``, ``sqlite_file``). ``patience`` makes the daemon's
+calls wait while the store is away, full or refused.
+
+Invariants:
+
+* Each change is one atomic step, may be repeated without harm, and gives the
+  topic a version that nobody has confirmed yet.
+* Every call checks the identity of the store in the same step, so that one that
+  was emptied or swapped is noticed and not taken for "no subscribers".
+* Errors are sorted here: away, full, misconfigured, replaced. No driver's error
+  gets out.
+
+Rejected: a cache of its own, and a queue (Gearman has one); transactions in Redis
+(MULTI is refused while memory is out, when reading must go on).
+"""
 
 from gearhorn import errors
 from gearhorn.store.base import Store

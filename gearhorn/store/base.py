@@ -1,14 +1,5 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """What gearhorn asks of a store.
 
 A store keeps, for all daemons that share it:
@@ -53,7 +44,7 @@ class Members(NamedTuple):
     reader_known: bool
 
 
-class Daemon(NamedTuple):
+class DaemonEntry(NamedTuple):
     """A daemon's entry.
 
     ``renewal`` is another number after each renewal, from the same counter
@@ -65,14 +56,14 @@ class Daemon(NamedTuple):
     age: float
 
 
-class TopicRow(NamedTuple):
+class TopicSize(NamedTuple):
     """A topic and how many subscribers it has."""
 
     topic: str
     subscribers: int
 
 
-class SubscriberRow(NamedTuple):
+class SubscriberExpiry(NamedTuple):
     """A subscriber, and in how many seconds it expires, if it does.
 
     Not above zero: it has expired, and stays a member until it is reaped.
@@ -182,7 +173,7 @@ class Store(abc.ABC):
         """Remove a daemon's entry, if it is there."""
 
     @abc.abstractmethod
-    async def daemons(self) -> dict[str, Daemon]:
+    async def daemons(self) -> dict[str, DaemonEntry]:
         """The entries of all daemons, barred ones too, by worker id."""
 
     @abc.abstractmethod
@@ -206,12 +197,12 @@ class Store(abc.ABC):
     # For operators.
 
     @abc.abstractmethod
-    async def topics(self, after: str, limit: int) -> Sequence[TopicRow]:
+    async def topics(self, after: str, limit: int) -> Sequence[TopicSize]:
         """Topics that have subscribers, in the order of their UTF-8 bytes.
 
         :param after: the last topic of the page before; "" for the first.
         """
 
     @abc.abstractmethod
-    async def subscribers(self, topic: str, after: str, limit: int) -> Sequence[SubscriberRow]:
+    async def subscribers(self, topic: str, after: str, limit: int) -> Sequence[SubscriberExpiry]:
         """Subscribers of a topic, in the order of their UTF-8 bytes."""

@@ -1,14 +1,5 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """A store in Redis, shared by daemons on any number of machines.
 
 Every key begins with the key prefix:
@@ -46,15 +37,14 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 
 from gearhorn import clock, errors, messages
-from gearhorn.store import redis_scripts as scripts
-from gearhorn.store import redis_url
+from gearhorn.store import redis_scripts, redis_url
 from gearhorn.store.base import (
     Change,
-    Daemon,
+    DaemonEntry,
     Members,
     Store,
-    SubscriberRow,
-    TopicRow,
+    SubscriberExpiry,
+    TopicSize,
 )
 from gearhorn.store.redis_errors import TRANSLATED, translate
 
@@ -97,22 +87,22 @@ class RedisStore(Store):
         self._connections = redis_url.Connections(url, timeout=timeout, on_connect=self._on_connect)
         self._redis = Redis(connection_pool=self._connections.pool)
         self._scripts: dict[str, Any] = {}
-        self._subscription_keys = self._keys(scripts.SUBSCRIPTION_KEYS)
+        self._subscription_keys = self._keys(redis_scripts.SUBSCRIPTION_KEYS)
         self._daemon_keys = [
-            *self._keys(scripts.DAEMON_KEYS),
+            *self._keys(redis_scripts.DAEMON_KEYS),
             self._set_of + matchmaking_topic,
         ]
 
     async def open(self) -> None:
         keys = self._keys(("identity", "counter", "run"))
-        identity, made, run = await self._script(scripts.OPEN, keys, secrets.token_hex(16))
+        identity, made, run = await self._script("open", keys, secrets.token_hex(16))
         self._identity = identity
         if made or run == self._run:
             self.run_changed_at = -math.inf
 
     async def vouch(self) -> None:
         if self._run is not None:
-            await self._checked(scripts.VOUCH, self._keys(("identity", "run")), self._run)
+            await self._checked("vouch", self._keys(("identity", "run")), self._run)
 
     async def close(self) -> None:
         await self._connections.close()
@@ -121,7 +111,7 @@ class RedisStore(Store):
         ttl_ms = 0 if ttl is None else max(1, math.ceil(ttl * 1000))
         queue = messages.queue_name(topic, client_id)
         reply = await self._subscriptions(
-            scripts.ADD, topic, client_id, ttl_ms, *messages.topics_of(queue), set_of=topic
+            "add", topic, client_id, ttl_ms, *messages.topics_of(queue), set_of=topic
         )
         if isinstance(reply, str):
             holder = reply.split("\0")
@@ -131,7 +121,7 @@ class RedisStore(Store):
         return _changes(reply)
 
     async def remove(self, topic: str, client_id: str) -> Sequence[Change]:
-        return _changes(await self._subscriptions(scripts.REMOVE, topic, client_id, set_of=topic))
+        return _changes(await self._subscriptions("remove", topic, client_id, set_of=topic))
 
     async def members(self, topic: str, reader: str) -> Members:
         while True:
@@ -151,7 +141,7 @@ class RedisStore(Store):
                 return Members(list(client_ids), reader_known)
 
     async def reap(self, limit: int) -> Sequence[Change]:
-        return _changes(await self._subscriptions(scripts.REAP, limit))
+        return _changes(await self._subscriptions("reap", limit))
 
     async def unconfirmed(self, limit: int) -> Sequence[Change]:
         found: dict[str, int] = {}
@@ -162,37 +152,37 @@ class RedisStore(Store):
         return [Change(*item) for item in found.items()][:limit]
 
     async def confirm(self, change: Change) -> None:
-        await self._subscriptions(scripts.CONFIRM, change.topic, change.version)
+        await self._subscriptions("confirm", change.topic, change.version)
 
     async def join(self, worker_id: str) -> None:
-        await self._daemon(scripts.JOIN, worker_id)
+        await self._daemon("join", worker_id)
 
     async def renew(self, worker_id: str) -> bool:
-        return bool(await self._daemon(scripts.RENEW, worker_id))
+        return bool(await self._daemon("renew", worker_id))
 
     async def leave(self, worker_id: str) -> None:
-        await self._daemon(scripts.LEAVE, worker_id)
+        await self._daemon("leave", worker_id)
 
-    async def daemons(self) -> dict[str, Daemon]:
+    async def daemons(self) -> dict[str, DaemonEntry]:
         keys = self._keys(("identity", "daemons", "seen"))
-        now, renewals, seen = await self._checked(scripts.ENTRIES, keys)
+        now, renewals, seen = await self._checked("entries", keys)
         seen_at = dict(_pairs(seen))
         return {
-            worker_id: Daemon(renewal, max(0, now - seen_at.get(worker_id, 0)) / 1000)
+            worker_id: DaemonEntry(renewal, max(0, now - seen_at.get(worker_id, 0)) / 1000)
             for worker_id, renewal in _pairs(renewals)
         }
 
     async def bar(self, worker_id: str) -> int | None:
-        return await self._daemon(scripts.BAR, worker_id) or None
+        return await self._daemon("bar", worker_id) or None
 
     async def remove_daemon(self, worker_id: str, renewal: int) -> bool:
-        return bool(await self._daemon(scripts.REMOVE_DAEMON, worker_id, renewal))
+        return bool(await self._daemon("remove_daemon", worker_id, renewal))
 
-    async def topics(self, after: str, limit: int) -> Sequence[TopicRow]:
-        reply = await self._subscriptions(scripts.TOPICS, after, limit)
-        return [TopicRow(*row) for row in _pairs(reply)]
+    async def topics(self, after: str, limit: int) -> Sequence[TopicSize]:
+        reply = await self._subscriptions("topics", after, limit)
+        return [TopicSize(*row) for row in _pairs(reply)]
 
-    async def subscribers(self, topic: str, after: str, limit: int) -> Sequence[SubscriberRow]:
+    async def subscribers(self, topic: str, after: str, limit: int) -> Sequence[SubscriberExpiry]:
         # A Redis set has no order. Each page of the answer reads all of it,
         # which is fit for people; an ordered set beside it would cost every
         # registration. Strings sort as their UTF-8 does.
@@ -202,10 +192,10 @@ class RedisStore(Store):
             first = heapq.nsmallest(limit, later.union(first))
         keys = self._keys(("identity", "expiry"))
         now, *expiries = await self._checked(
-            scripts.EXPIRIES, keys, *(f"{topic}\0{name}" for name in first)
+            "expiries", keys, *(f"{topic}\0{name}" for name in first)
         )
         return [
-            SubscriberRow(name, None if at is None else (int(at) - now) / 1000)
+            SubscriberExpiry(name, None if at is None else (int(at) - now) / 1000)
             for name, at in zip(first, expiries, strict=True)
         ]
 
@@ -215,32 +205,33 @@ class RedisStore(Store):
         return [self._prefix + name for name in names]
 
     async def _subscriptions(
-        self, script: str, *arguments: str | int, set_of: str | None = None
+        self, name: str, *arguments: str | int, set_of: str | None = None
     ) -> Any:
         """Run a script on subscriptions, perhaps on the set of a topic."""
         keys = self._subscription_keys
         if set_of is not None:
             keys = [*keys, self._set_of + set_of]
-        return await self._checked(script, keys, self._set_of, *arguments)
+        return await self._checked(name, keys, self._set_of, *arguments)
 
-    async def _daemon(self, script: str, worker_id: str, *arguments: int) -> Any:
+    async def _daemon(self, name: str, worker_id: str, *arguments: int) -> Any:
         """Run a script on the entry of a daemon."""
         return await self._checked(
-            script, self._daemon_keys, self._matchmaking, worker_id, *arguments
+            name, self._daemon_keys, self._matchmaking, worker_id, *arguments
         )
 
-    async def _checked(self, script: str, keys: list[str], *arguments: str | int) -> Any:
+    async def _checked(self, name: str, keys: list[str], *arguments: str | int) -> Any:
         """Run a script that returns nil if the identity has gone."""
-        reply = await self._script(script, keys, self._identity, *arguments)
+        reply = await self._script(name, keys, self._identity, *arguments)
         if reply is None:
             raise _replaced()
         return reply
 
-    async def _script(self, script: str, keys: list[str], *arguments: str | int) -> Any:
+    async def _script(self, name: str, keys: list[str], *arguments: str | int) -> Any:
         """Run a script, by its hash where the server has it already."""
-        run = self._scripts.get(script)
+        run = self._scripts.get(name)
         if run is None:
-            run = self._scripts[script] = self._redis.register_script(script)
+            run = self._redis.register_script(redis_scripts.script(name))
+            self._scripts[name] = run
         async with self._talking():
             return await run(keys=keys, args=arguments)
 
@@ -251,9 +242,7 @@ class RedisStore(Store):
         keys = [f"{self._prefix}identity", key, f"{self._prefix}daemons"]
         cursor = "0"
         while True:
-            cursor, page, renewal = await self._checked(
-                scripts.PAGE, keys, scan, cursor, _PAGE, reader
-            )
+            cursor, page, renewal = await self._checked("page", keys, scan, cursor, _PAGE, reader)
             yield page, renewal
             if cursor == "0":
                 return

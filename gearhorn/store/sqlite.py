@@ -1,14 +1,5 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """A store in an SQLite file, shared by the daemons of one machine.
 
 The tables are in :mod:`gearhorn.store.sqlite_file`. The members of the
@@ -27,11 +18,11 @@ from urllib.parse import unquote, urlsplit
 from gearhorn import errors, messages
 from gearhorn.store.base import (
     Change,
-    Daemon,
+    DaemonEntry,
     Members,
     Store,
-    SubscriberRow,
-    TopicRow,
+    SubscriberExpiry,
+    TopicSize,
 )
 from gearhorn.store.sqlite_file import SQLiteFile, Work
 
@@ -165,12 +156,12 @@ class SQLiteStore(Store):
     async def leave(self, worker_id: str) -> None:
         await self._execute("DELETE FROM daemons WHERE worker_id = ?", (worker_id,))
 
-    async def daemons(self) -> dict[str, Daemon]:
-        def work(db: sqlite3.Connection) -> dict[str, Daemon]:
+    async def daemons(self) -> dict[str, DaemonEntry]:
+        def work(db: sqlite3.Connection) -> dict[str, DaemonEntry]:
             now = time.time()
             rows = db.execute("SELECT worker_id, renewal, seen_at FROM daemons")
             return {
-                worker_id: Daemon(renewal, max(0.0, now - seen_at))
+                worker_id: DaemonEntry(renewal, max(0.0, now - seen_at))
                 for worker_id, renewal, seen_at in rows
             }
 
@@ -196,8 +187,8 @@ class SQLiteStore(Store):
 
         return await self._change(work)
 
-    async def topics(self, after: str, limit: int) -> Sequence[TopicRow]:
-        def work(db: sqlite3.Connection) -> list[TopicRow]:
+    async def topics(self, after: str, limit: int) -> Sequence[TopicSize]:
+        def work(db: sqlite3.Connection) -> list[TopicSize]:
             rows = db.execute(
                 "SELECT topic, count(*) FROM subscribers WHERE topic > :after"
                 " GROUP BY topic UNION ALL"
@@ -210,11 +201,11 @@ class SQLiteStore(Store):
                     "limit": limit,
                 },
             )
-            return [TopicRow(*row) for row in rows]
+            return [TopicSize(*row) for row in rows]
 
         return await self._read(work)
 
-    async def subscribers(self, topic: str, after: str, limit: int) -> Sequence[SubscriberRow]:
+    async def subscribers(self, topic: str, after: str, limit: int) -> Sequence[SubscriberExpiry]:
         if topic == self._matchmaking:
             query = (
                 "SELECT worker_id, NULL FROM daemons"
@@ -228,10 +219,10 @@ class SQLiteStore(Store):
             )
         values = {"topic": topic, "after": after, "limit": limit}
 
-        def work(db: sqlite3.Connection) -> list[SubscriberRow]:
+        def work(db: sqlite3.Connection) -> list[SubscriberExpiry]:
             now = time.time()
             return [
-                SubscriberRow(name, None if expires_at is None else expires_at - now)
+                SubscriberExpiry(name, None if expires_at is None else expires_at - now)
                 for name, expires_at in db.execute(query, values)
             ]
 

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """Running the command line as a shell does."""
 
 from __future__ import annotations

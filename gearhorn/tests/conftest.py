@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """Fixtures: real servers, daemons and peers, all ended with the test.
 
 The logs of the processes are attached to the report of a test that fails.

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """A job server that does what a test tells it, for what a real one does not do on demand.
 
 Handshakes and probes it answers by itself, unless it is told to be mute.
@@ -13,7 +15,7 @@ from contextlib import asynccontextmanager
 from gearhorn.tests import peer as wire
 from gearhorn.tests.listening import close_server
 from gearhorn.tests.peer import Packet
-from gearhorn.wire.servers import Server
+from gearhorn.wire.address import Address
 
 GET_STATUS = 15
 STATUS_RES = 20
@@ -129,10 +131,10 @@ class FakeServer:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", port)
 
     @property
-    def address(self) -> Server:
+    def address(self) -> Address:
         assert self._server is not None
         port: int = self._server.sockets[0].getsockname()[1]
-        return Server("127.0.0.1", port)
+        return Address("127.0.0.1", port)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1

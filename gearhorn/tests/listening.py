@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """Ending asyncio servers, for the proxy and the fake job server."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """A Gearman peer on a bare blocking socket, for tests.
 
 It shares no code with what it tests, so that an error in the package cannot hide itself.

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """A TCP proxy that cuts, delays, stalls and truncates, for tests.
 
 It stands between a client and a server as a network does: ``Proxy(server.port)`` listens on a

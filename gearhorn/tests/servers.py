@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """Real servers on free loopback ports, for tests.
 
 Each is a child process that can be stopped, killed, frozen and started again on its port.
@@ -454,7 +456,7 @@ class Daemon(Process):
         return [
             sys.executable,
             "-m",
-            "gearhorn.cmd.fanout",
+            "gearhorn.cmd.serve",
             "--config-file",
             str(self.config_file),
             *self.arguments,

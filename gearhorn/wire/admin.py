@@ -1,14 +1,5 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """What is asked of one job server on a connection of its own, now and then."""
 
 import asyncio
@@ -17,17 +8,19 @@ from contextlib import asynccontextmanager
 from typing import NamedTuple, TypeVar
 
 import async_timeout
-from gear import constants
 
 from gearhorn import errors
 from gearhorn.wire import framing
-from gearhorn.wire.servers import Server, Settings
+from gearhorn.wire.address import Address
+from gearhorn.wire.answer import Answer, AnswerParts
+from gearhorn.wire.connection import ConnectionSettings
 
 T = TypeVar("T")
 
 _DISCARD_AHEAD = 64
 """How many jobs are asked for before the first has come: 89,000 a second pass
 then, and 10,000 where each is waited for."""
+_MAX_ANSWER_BYTES = 64 << 20
 
 
 class QueueState(NamedTuple):
@@ -41,14 +34,7 @@ class QueueState(NamedTuple):
     workers: int
 
 
-class Answer(NamedTuple):
-    """How a job ended: its result, or the warning that came before its failure."""
-
-    completed: bool
-    data: bytes
-
-
-async def version(server: Server, settings: Settings) -> str:
+async def version(server: Address, settings: ConnectionSettings) -> str:
     """What the server says its version is.
 
     :raises ServerLost: the server is away or did not answer in time.
@@ -57,7 +43,7 @@ async def version(server: Server, settings: Settings) -> str:
     return line.removeprefix("OK").strip()
 
 
-async def queues(server: Server, settings: Settings) -> Mapping[str, QueueState]:
+async def queues(server: Address, settings: ConnectionSettings) -> Mapping[str, QueueState]:
     """All functions that the server knows.
 
     :raises ServerLost: the server is away or did not answer in time.
@@ -66,7 +52,7 @@ async def queues(server: Server, settings: Settings) -> Mapping[str, QueueState]
 
 
 async def ask(
-    server: Server, settings: Settings, function: str, data: bytes, timeout: float
+    server: Address, settings: ConnectionSettings, function: str, data: bytes, timeout: float
 ) -> Answer:
     """Submit a foreground job and wait for its end.
 
@@ -75,7 +61,7 @@ async def ask(
     :raises NoAnswer: the job did not end in time.
     """
     # Without a unique, so that it joins no job that another client has left.
-    packet = framing.pack(constants.SUBMIT_JOB, function.encode(), b"", data)
+    packet = framing.pack(framing.SUBMIT_JOB, function.encode(), b"", data)
     async with _connected(server, settings) as (reader, writer):
         writer.write(packet)
         work = asyncio.ensure_future(_in_time(_answer(reader), server, settings, 2 * timeout))
@@ -89,7 +75,7 @@ async def ask(
 
 
 async def discard_queued(
-    server: Server, settings: Settings, function: str, timeout: float | None = None
+    server: Address, settings: ConnectionSettings, function: str, timeout: float | None = None
 ) -> int:
     """Take every job that waits in ``function`` and fail it; how many.
 
@@ -100,32 +86,32 @@ async def discard_queued(
     return await _in_time(work, server, settings, timeout)
 
 
-async def _discard_queued(server: Server, settings: Settings, function: str) -> int:
+async def _discard_queued(server: Address, settings: ConnectionSettings, function: str) -> int:
     packets = framing.PacketReader(framing.OVERSIZE_HEAD_BYTES)
-    grab = framing.pack(constants.GRAB_JOB_UNIQ)
+    grab = framing.pack(framing.GRAB_JOB_UNIQ)
     discarded = 0
     outstanding = _DISCARD_AHEAD
     async with _connected(server, settings) as (reader, writer):
-        writer.write(framing.pack(constants.CAN_DO, function.encode()) + grab * outstanding)
+        writer.write(framing.pack(framing.CAN_DO, function.encode()) + grab * outstanding)
         while outstanding:
             data = await reader.read(65536)
             if not data:
                 raise EOFError("it closed the connection")
-            for packet_type, body in packets.feed(data):
-                if packet_type == constants.NO_JOB:
+            for packet_type, body, _ in packets.feed(data):
+                if packet_type == framing.NO_JOB:
                     outstanding -= 1
-                elif packet_type & ~framing.OVERSIZE == constants.JOB_ASSIGN_UNIQ:
+                elif packet_type == framing.JOB_ASSIGN_UNIQ:
                     handle = body.partition(b"\0")[0]
-                    writer.write(framing.pack(constants.WORK_FAIL, handle) + grab)
+                    writer.write(framing.pack(framing.WORK_FAIL, handle) + grab)
                     discarded += 1
         # So that the function can be dropped at once: closing is noticed late.
         # No job is held, which this would put back. NO_JOB says it is done.
-        writer.write(framing.pack(constants.CANT_DO, function.encode()) + grab)
+        writer.write(framing.pack(framing.CANT_DO, function.encode()) + grab)
         await reader.readexactly(framing.HEADER_BYTES)
     return discarded
 
 
-async def drop_function(server: Server, settings: Settings, function: str) -> bool:
+async def drop_function(server: Address, settings: ConnectionSettings, function: str) -> bool:
     """Remove ``function`` from the server's list; false if workers do it.
 
     gearmand destroys what is queued in it, in silence, and compares names
@@ -140,7 +126,7 @@ async def drop_function(server: Server, settings: Settings, function: str) -> bo
 
 @asynccontextmanager
 async def _connected(
-    server: Server, settings: Settings
+    server: Address, settings: ConnectionSettings
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     connecting = asyncio.open_connection(
         server.host,
@@ -156,7 +142,7 @@ async def _connected(
 
 
 async def _in_time(
-    work: Awaitable[T], server: Server, settings: Settings, timeout: float | None = None
+    work: Awaitable[T], server: Address, settings: ConnectionSettings, timeout: float | None = None
 ) -> T:
     try:
         async with async_timeout.timeout(timeout or settings.connect_timeout):
@@ -175,13 +161,13 @@ async def _in_time(
         ) from None
 
 
-async def _ask_line(server: Server, settings: Settings, command: bytes) -> str:
+async def _ask_line(server: Address, settings: ConnectionSettings, command: bytes) -> str:
     async with _connected(server, settings) as (reader, writer):
         writer.write(command + b"\n")
         return (await reader.readuntil(b"\n")).decode("utf-8", "replace").strip()
 
 
-async def _queues(server: Server, settings: Settings) -> Mapping[str, QueueState]:
+async def _queues(server: Address, settings: ConnectionSettings) -> Mapping[str, QueueState]:
     async with _connected(server, settings) as (reader, writer):
         writer.write(b"status\n")
         parts: list[bytes] = []
@@ -201,20 +187,15 @@ async def _queues(server: Server, settings: Settings) -> Mapping[str, QueueState
 
 
 async def _answer(reader: asyncio.StreamReader) -> Answer:
-    packets = framing.PacketReader(64 << 20)
-    parts: list[bytes] = []
-    warning = b""
+    packets = framing.PacketReader(_MAX_ANSWER_BYTES)
+    parts = AnswerParts()
     while received := await reader.read(65536):
-        for packet_type, body in packets.feed(received):
-            data = body.partition(b"\0")[2]
-            if packet_type == framing.WORK_DATA:
-                parts.append(data)
-            elif packet_type == constants.WORK_WARNING:
-                warning = data
-            elif packet_type == framing.WORK_COMPLETE:
-                return Answer(True, b"".join(parts) + data)
-            elif packet_type in (framing.WORK_FAIL, framing.WORK_EXCEPTION):
-                return Answer(False, warning)
-            elif packet_type == constants.ERROR:
+        for packet_type, body, whole in packets.feed(received):
+            if not whole:
+                raise OSError("its answer is too large")
+            if packet_type == framing.ERROR:
                 raise OSError(body.replace(b"\0", b" ").decode("utf-8", "replace"))
+            answer = parts.add(packet_type, body.partition(b"\0")[2])
+            if answer is not None:
+                return answer
     raise EOFError("it closed the connection")

@@ -1,27 +1,19 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """Copies of one payload for queues on one server, and who is told of them."""
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Protocol
 
 import msgspec
 
 from gearhorn.wire import framing
 
 
-class Listener(Protocol):
-    """Who is told what becomes of a batch."""
+class Listener:
+    """Told what becomes of a batch; a subclass overrides what it wants to know."""
+
+    __slots__ = ()
 
     def batch_written(self, batch: "Batch") -> None:
         """All copies of a foreground batch are on their way."""
@@ -41,12 +33,16 @@ class Listener(Protocol):
     def copy_refused(self, batch: "Batch", index: int) -> None:
         """The server answered a copy with an ERROR packet."""
 
-    def copy_answered(self, copy: "Copy", packet_type: int, data: bytes) -> None:
+    def copy_answered(self, copy: "Copy", packet_type: int, data: bytes, whole: bool) -> None:
         """The receiver of a foreground copy answered.
 
-        ``packet_type`` is WORK_DATA, WORK_COMPLETE, WORK_FAIL or
-        WORK_EXCEPTION; only the first is not the last.
+        :param packet_type: WORK_DATA, or as the last WORK_COMPLETE, WORK_FAIL
+            or WORK_EXCEPTION.
+        :param whole: ``data`` is all of it; it is a part of what was too large.
         """
+
+    def copy_told(self, copy: "Copy", packet_type: int, data: bytes) -> None:
+        """The receiver of a foreground copy sent WORK_STATUS or WORK_WARNING."""
 
     def copy_lost(self, copy: "Copy") -> None:
         """The server was lost between taking a copy and its answer."""
@@ -155,15 +151,15 @@ class Copy(msgspec.Struct, eq=False):
     batch: Batch
     key: str
     handle: bytes
-    routes: "Routes"
+    awaited: "AwaitedCopies"
 
     def forget(self) -> None:
         """Drop the answer, if it still comes."""
-        self.routes.remove(self)
+        self.awaited.remove(self)
 
 
-class Routes:
-    """Which copy an answer is for, by the handle that the answer carries.
+class AwaitedCopies:
+    """The copies whose answers are missing, by the handle that an answer carries.
 
     Two copies coalesced by their unique have one handle, and each gets all of
     the answer's packets: ``_twins`` holds such copies, in order.

@@ -1,14 +1,5 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """A worker for functions that are no one's but the user's: fair, and changing.
 
 Of one connection's functions gearmand serves the last registered first, for
@@ -29,12 +20,10 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 
-from gear import constants
-
 from gearhorn.wire import framing, grabber
-from gearhorn.wire.client import Connection
+from gearhorn.wire.connection import Connection, ConnectionSettings
 from gearhorn.wire.grabber import Grabber, Job
-from gearhorn.wire.servers import Settings, Watch
+from gearhorn.wire.watch import Watch
 
 MAX_GRABS = 256
 """More than a daemon's: while a thread works jobs off, the loop cannot ask for
@@ -94,7 +83,7 @@ class FairGrabber(Grabber):
     def __init__(
         self,
         client_id: str,
-        settings: Settings,
+        settings: ConnectionSettings,
         max_bytes: int,
         watch: Watch,
         window: int,
@@ -116,20 +105,18 @@ class FairGrabber(Grabber):
         self._tell_if_settled()
 
     def _tell_if_settled(self) -> None:
-        if not self._grabbing and not self._outstanding:
+        if not self._grabbing and not self._window.asked:
             self.settled.set()
 
     def set_window(self, window: int) -> None:
         """Hold and ask for at most ``window`` jobs from now on."""
-        grows = window > self._window
-        self._window = window
-        if grows and self._grabs:
+        if self._window.resize(window) and self._grabs:
             self._refill_soon(next(iter(self._grabs)))
 
     def serve(self, name: str) -> None:
         """Do the function ``name``, on each connection, from now on."""
         function = name.encode()
-        # Not known to gear, which would announce each by a packet object.
+        # Not known to the adapter: gear would announce each by a packet object.
         self._handlers[function] = self._arrived.append
         self._wanted[function] = None
         self._limit_grabs()
@@ -138,7 +125,7 @@ class FairGrabber(Grabber):
                 turn.leaving.remove(function)
             elif function not in turn.functions:
                 turn.functions.append(function)
-                connection.write(framing.pack(constants.CAN_DO, function))
+                connection.write(framing.pack(framing.CAN_DO, function))
                 # The server calls for jobs that come, not for those there are.
                 self._grabs[connection].dry = False
                 self._refill_soon(connection)
@@ -180,8 +167,7 @@ class FairGrabber(Grabber):
             if job not in held:
                 continue
             del held[job]
-            self._held -= 1
-            self._held_bytes -= len(job.data)
+            self._window.release(len(job.data))
             handle = job.handle
             if data is None:
                 parts += (header(framing.WORK_FAIL, len(handle)), handle)
@@ -196,7 +182,7 @@ class FairGrabber(Grabber):
     @property
     def asks(self) -> bool:
         """Whether a server has still to answer a grab."""
-        return self._outstanding > 0
+        return self._window.asked > 0
 
     @property
     def leaving(self) -> bool:
@@ -222,13 +208,13 @@ class FairGrabber(Grabber):
             future: asyncio.Future[None] = connection.loop.create_future()
             self._synchronized[connection] = future
             # gear.Server answers no ECHO_REQ.
-            connection.write(framing.pack(constants.GET_STATUS, _SYNCHRONIZE))
+            connection.write(framing.pack(framing.GET_STATUS, _SYNCHRONIZE))
             waiting.append(future)
         if waiting:
             await asyncio.wait(waiting, timeout=timeout)
 
     def other_packet(self, connection: Connection, packet_type: int, body: bytes) -> None:
-        if packet_type == constants.STATUS_RES and body.startswith(_SYNCHRONIZE):
+        if packet_type == framing.STATUS_RES and body.startswith(_SYNCHRONIZE):
             self._tell_synchronized(connection)
         else:
             super().other_packet(connection, packet_type, body)
@@ -238,9 +224,7 @@ class FairGrabber(Grabber):
         if future is not None and not future.done():
             future.set_result(None)
 
-    def packets_received(
-        self, connection: Connection, packets: Sequence[tuple[int, bytes]]
-    ) -> None:
+    def packets_received(self, connection: Connection, packets: Sequence[framing.Packet]) -> None:
         super().packets_received(connection, packets)
         jobs = self._arrived[:]
         self._arrived.clear()
@@ -280,7 +264,7 @@ class FairGrabber(Grabber):
         """
         packets = []
         for function in turn.leaving - held:
-            packets.append(framing.pack(constants.CANT_DO, function))
+            packets.append(framing.pack(framing.CANT_DO, function))
             turn.leaving.remove(function)
             turn.functions.remove(function)
             self._forget(function)
@@ -288,8 +272,8 @@ class FairGrabber(Grabber):
         free = [name for name in turn.functions if name not in held]
         moved = sorted(free, key=lambda name: turn.used.get(name, 0.0))[:MAX_MOVED]
         for function in reversed(moved):
-            packets.append(framing.pack(constants.CANT_DO, function))
-            packets.append(framing.pack(constants.CAN_DO, function))
+            packets.append(framing.pack(framing.CANT_DO, function))
+            packets.append(framing.pack(framing.CAN_DO, function))
         is_moved = set(moved)
         turn.functions = [name for name in turn.functions if name not in is_moved] + moved
         if packets:
@@ -301,16 +285,16 @@ class FairGrabber(Grabber):
         ):
             self._handlers.pop(function, None)
 
-    def _onActiveConnection(self, conn: Connection) -> None:
+    def connection_ready(self, connection: Connection) -> None:
         functions = tuple(self._wanted)
-        self._turns[conn] = _Turn(functions)
-        conn.write(b"".join([framing.pack(constants.CAN_DO, name) for name in functions]))
-        super()._onActiveConnection(conn)
+        self._turns[connection] = _Turn(functions)
+        connection.write(b"".join([framing.pack(framing.CAN_DO, name) for name in functions]))
+        super().connection_ready(connection)
 
-    def _lostConnection(self, conn: Connection) -> None:
-        turn = self._turns.pop(conn)
-        super()._lostConnection(conn)
-        self._tell_synchronized(conn)
+    def connection_gone(self, connection: Connection) -> None:
+        turn = self._turns.pop(connection)
+        super().connection_gone(connection)
+        self._tell_synchronized(connection)
         for function in turn.leaving:
             self._forget(function)
         self._tell_if_settled()

@@ -1,14 +1,5 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """Gearman's binary protocol as bytes: no sockets, no clock, no state but a buffer.
 
 The daemon and the client library share it. A packet is twelve bytes of
@@ -18,7 +9,7 @@ body of arguments divided by NUL. See http://gearman.org/protocol.
 
 import struct
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TypeAlias
 
 from gear import constants
 
@@ -33,6 +24,20 @@ _header = struct.Struct(">4sII")
 OVERSIZE_HEAD_BYTES: Final = 16 * 1024
 """How much is kept of a packet that is too large: enough for its arguments."""
 
+CAN_DO: Final[int] = constants.CAN_DO
+CANT_DO: Final[int] = constants.CANT_DO
+ECHO_REQ: Final[int] = constants.ECHO_REQ
+ECHO_RES: Final[int] = constants.ECHO_RES
+ERROR: Final[int] = constants.ERROR
+GET_STATUS: Final[int] = constants.GET_STATUS
+GRAB_JOB_UNIQ: Final[int] = constants.GRAB_JOB_UNIQ
+JOB_ASSIGN_UNIQ: Final[int] = constants.JOB_ASSIGN_UNIQ
+JOB_CREATED: Final[int] = constants.JOB_CREATED
+NOOP: Final[int] = constants.NOOP
+NO_JOB: Final[int] = constants.NO_JOB
+PRE_SLEEP: Final[int] = constants.PRE_SLEEP
+STATUS_RES: Final[int] = constants.STATUS_RES
+SUBMIT_JOB: Final[int] = constants.SUBMIT_JOB
 WORK_COMPLETE: Final[int] = constants.WORK_COMPLETE
 WORK_DATA: Final[int] = constants.WORK_DATA
 WORK_EXCEPTION: Final[int] = constants.WORK_EXCEPTION
@@ -40,8 +45,12 @@ WORK_FAIL: Final[int] = constants.WORK_FAIL
 WORK_STATUS: Final[int] = constants.WORK_STATUS
 WORK_WARNING: Final[int] = constants.WORK_WARNING
 
-OVERSIZE: Final = 1 << 31
-"""Set in the type of a packet of which only the head was kept."""
+ANSWERS: Final = frozenset((WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL))
+"""What the result of a job comes in."""
+
+Packet: TypeAlias = tuple[int, bytes, bool]
+"""The type of a packet, its body, and whether that is all of it: of one that
+is too large only the head is kept."""
 
 SUBMIT_TYPES: Final = {
     (False, "high"): constants.SUBMIT_JOB_HIGH,
@@ -52,6 +61,11 @@ SUBMIT_TYPES: Final = {
     (True, "low"): constants.SUBMIT_JOB_LOW_BG,
 }
 """The packet that submits a job, by (background, priority)."""
+
+
+def is_known(packet_type: int) -> bool:
+    """Whether Gearman has packets of this type."""
+    return packet_type in constants.types
 
 
 def header(packet_type: int, size: int) -> bytes:
@@ -69,8 +83,7 @@ class PacketReader:
     """Cuts a stream of bytes into packets.
 
     A body over ``max_bytes`` is thrown away as it comes, but for its first
-    16 KiB, so that a job can still be refused by the arguments there; the
-    type of its packet then carries the bit :data:`OVERSIZE`.
+    16 KiB, so that a job can still be refused by the arguments there.
 
     :param max_bytes: the largest body that is kept whole, in bytes.
     :param magic: what each packet must begin with.
@@ -82,14 +95,14 @@ class PacketReader:
         self._rest = bytearray()
         self._need = HEADER_BYTES
         self._to_skip = 0
-        self._oversize = (0, b"")
+        self._oversize: Packet = (0, b"", False)
 
-    def feed(self, data: bytes) -> Sequence[tuple[int, bytes]]:
-        """The packets that ``data`` completes, as (type, body).
+    def feed(self, data: bytes) -> Sequence[Packet]:
+        """The packets that ``data`` completes.
 
         :raises FramingError: the stream holds something else than packets.
         """
-        packets: list[tuple[int, bytes]] = []
+        packets: list[Packet] = []
         if self._to_skip:
             if len(data) < self._to_skip:
                 self._to_skip -= len(data)
@@ -111,7 +124,7 @@ class PacketReader:
             self._rest = bytearray(data[rest:])
         return packets
 
-    def _cut(self, data: bytes, packets: list[tuple[int, bytes]]) -> int:
+    def _cut(self, data: bytes, packets: list[Packet]) -> int:
         """Append the packets in ``data``; return where the rest begins."""
         append = packets.append
         unpack = _header.unpack_from
@@ -134,7 +147,7 @@ class PacketReader:
             if after > end:
                 self._need = HEADER_BYTES + size
                 break
-            append((packet_type, data[body:after]))
+            append((packet_type, data[body:after], True))
             position = after
         return position
 
@@ -144,14 +157,14 @@ class PacketReader:
         position: int,
         packet_type: int,
         size: int,
-        packets: list[tuple[int, bytes]],
+        packets: list[Packet],
     ) -> int:
         body = position + HEADER_BYTES
         head = data[body : body + OVERSIZE_HEAD_BYTES]
         if len(head) < OVERSIZE_HEAD_BYTES:
             self._need = HEADER_BYTES + OVERSIZE_HEAD_BYTES
             return position
-        oversize = (packet_type | OVERSIZE, head)
+        oversize = (packet_type, head, False)
         self._to_skip = max(0, body + size - len(data))
         if self._to_skip:
             self._oversize = oversize

@@ -1,14 +1,5 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """The worker on the loop: grabs many jobs ahead and answers them.
 
 A server answers each GRAB_JOB_UNIQ in order, with a job or NO_JOB. With one
@@ -22,20 +13,20 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-import gear
 import msgspec
-from gear import constants
 
-from gearhorn.wire import framing
-from gearhorn.wire.client import Connection, LoopClient
-from gearhorn.wire.servers import Settings, Watch
+from gearhorn.wire import adapter, framing
+from gearhorn.wire.connection import Connection, ConnectionSettings
+from gearhorn.wire.pool import Pool
+from gearhorn.wire.watch import Watch
+from gearhorn.wire.window import Window
 
 LOG = logging.getLogger(__name__)
 
 MAX_GRABS = 64
 _FIRST_GRABS = 2
-_GRAB = framing.pack(constants.GRAB_JOB_UNIQ)
-_PRE_SLEEP = framing.pack(constants.PRE_SLEEP)
+_GRAB = framing.pack(framing.GRAB_JOB_UNIQ)
+_PRE_SLEEP = framing.pack(framing.PRE_SLEEP)
 
 
 class Job(msgspec.Struct, eq=False):
@@ -54,15 +45,36 @@ class Job(msgspec.Struct, eq=False):
     data: bytes
     oversize: bool
     """The data is only a part of what was sent: it was too large."""
-    on_abandoned: Callable[[], object] | None = None
-    """Called if the connection is lost before the answer."""
+    _on_abandoned: Callable[[], object] | None = None
+
+    def hold(self, on_abandoned: Callable[[], object]) -> None:
+        """Have the job from now on, in place of who had it before.
+
+        :param on_abandoned: called if the connection is lost before the
+            answer: the job is somebody else's then.
+        """
+        self._on_abandoned = on_abandoned
+
+    def abandon(self) -> None:
+        """Tell who has the job that its connection is lost."""
+        if self._on_abandoned is not None:
+            self._on_abandoned()
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Nobody has the job any more.
+
+        Or job and callback would hold each other, and the message, until
+        Python looks for such circles.
+        """
+        self._on_abandoned = None
 
     def complete(self, data: bytes) -> None:
         """End the job with WORK_COMPLETE."""
         if self._grabber.release(self):
             handle = self.handle
             self.connection.write(
-                framing.header(constants.WORK_COMPLETE, len(handle) + 1 + len(data))
+                framing.header(framing.WORK_COMPLETE, len(handle) + 1 + len(data))
                 + handle
                 + b"\0"
                 + data
@@ -72,15 +84,15 @@ class Job(msgspec.Struct, eq=False):
         """End the job with WORK_FAIL, after a WORK_WARNING that carries the data."""
         if self._grabber.release(self):
             if data is not None:
-                self.connection.write(framing.pack(constants.WORK_WARNING, self.handle, data))
-            self.connection.write(framing.pack(constants.WORK_FAIL, self.handle))
+                self.connection.write(framing.pack(framing.WORK_WARNING, self.handle, data))
+            self.connection.write(framing.pack(framing.WORK_FAIL, self.handle))
 
     def progress(self, done: int, total: int) -> None:
         """Send WORK_STATUS, if the server reads what it is sent."""
         if not self.connection.congested:
             self.connection.write(
                 framing.pack(
-                    constants.WORK_STATUS,
+                    framing.WORK_STATUS,
                     self.handle,
                     b"%d" % done,
                     b"%d" % total,
@@ -106,11 +118,12 @@ class _Grabs:
         """In the order in which they came, which is that in which they are abandoned."""
 
 
-class Grabber(LoopClient, gear.Worker):
-    """Grabs jobs while fewer than ``window`` are held, and hands them on.
+class Grabber(Pool):
+    """Grabs jobs while the window has room, and hands them on.
 
     Functions are added before :meth:`connect`.
 
+    :param client_id: what servers show it as.
     :param window: how many jobs are held or asked for at the most.
     :param window_bytes: how many bytes of jobs are held at about the most.
     """
@@ -118,24 +131,18 @@ class Grabber(LoopClient, gear.Worker):
     def __init__(
         self,
         client_id: str,
-        settings: Settings,
+        settings: ConnectionSettings,
         max_bytes: int,
         watch: Watch,
         window: int,
         window_bytes: int,
     ) -> None:
-        super().__init__(client_id, settings, max_bytes, watch)
+        self._worker = adapter.Worker(client_id)
+        super().__init__(client_id, self._worker.greeting, settings, max_bytes, watch)
         self.max_grabs = MAX_GRABS
         self._handlers: dict[bytes, Callable[[Job], None]] = {}
         self._grabs: dict[Connection, _Grabs] = {}
-        self._window = window
-        self._window_bytes = window_bytes
-        self._held = 0
-        self._held_bytes = 0
-        self._outstanding = 0
-        self._job_bytes = 1
-        """The size to reckon with in a job that is asked for: that of the
-        largest of late, fading."""
+        self._window = Window(window, window_bytes)
         self._grabbing = True
         self._refill_due = False
         self.idle = asyncio.Event()
@@ -143,9 +150,9 @@ class Grabber(LoopClient, gear.Worker):
 
     def add_function(self, name: str, handler: Callable[[Job], None]) -> None:
         """Do ``name`` by ``handler``; of several, the last is served first."""
-        binary = name.encode()
-        self.functions[binary] = gear.FunctionRecord(binary)
-        self._handlers[binary] = handler
+        function = name.encode()
+        self._worker.add_function(function)
+        self._handlers[function] = handler
 
     def stop_grabbing(self) -> None:
         """Ask for no more jobs.
@@ -158,24 +165,22 @@ class Grabber(LoopClient, gear.Worker):
     @property
     def held(self) -> int:
         """How many jobs are held."""
-        return self._held
+        return self._window.held
 
-    def packets_received(
-        self, connection: Connection, packets: Sequence[tuple[int, bytes]]
-    ) -> None:
+    def packets_received(self, connection: Connection, packets: Sequence[framing.Packet]) -> None:
         grabs = self._grabs.get(connection)
         woken = False
-        for packet_type, body in packets:
+        for packet_type, body, whole in packets:
             if grabs is None:
                 self.other_packet(connection, packet_type, body)
-            elif packet_type == constants.JOB_ASSIGN_UNIQ:
-                if not self._assigned(connection, grabs, body, False):
+            elif packet_type == framing.JOB_ASSIGN_UNIQ:
+                if not self._assigned(connection, grabs, body, whole):
                     return
-            elif packet_type == constants.NO_JOB:
+            elif packet_type == framing.NO_JOB:
                 if not grabs.outstanding:
                     connection.abort("it answered a question that was not asked")
                     return
-                self._outstanding -= 1
+                self._window.miss()
                 grabs.outstanding -= 1
                 if not grabs.dry:
                     grabs.dry = True
@@ -184,12 +189,9 @@ class Grabber(LoopClient, gear.Worker):
                 if not grabs.outstanding:
                     # The server calls at once if a job came meanwhile.
                     connection.write(_PRE_SLEEP)
-            elif packet_type == constants.NOOP:
+            elif packet_type == framing.NOOP:
                 grabs.dry = False
                 woken = True
-            elif packet_type == constants.JOB_ASSIGN_UNIQ | framing.OVERSIZE:
-                if not self._assigned(connection, grabs, body, True):
-                    return
             else:
                 self.other_packet(connection, packet_type, body)
         if not self._grabbing:
@@ -206,7 +208,7 @@ class Grabber(LoopClient, gear.Worker):
         connection: Connection,
         grabs: _Grabs,
         body: bytes,
-        oversize: bool,
+        whole: bool,
     ) -> bool:
         """Hand on a job; false if the server has no right to assign it."""
         if not grabs.outstanding:
@@ -220,19 +222,15 @@ class Grabber(LoopClient, gear.Worker):
             connection.abort("it assigned a job that no function is for")
             return False
         size = len(data)
-        oversize = oversize or size > self.max_bytes
+        oversize = not whole or size > self.max_bytes
         job = Job(self, connection, handle, function, unique, data, oversize)
-        self._outstanding -= 1
+        self._window.come(size)
         grabs.outstanding -= 1
         grabs.dry = False
         grabs.came += 1
         if grabs.target < self.max_grabs:
             grabs.target = min(grabs.target * 2, self.max_grabs)
         grabs.held[job] = None
-        self._held += 1
-        self._held_bytes += size
-        faded = self._job_bytes * 7 // 8
-        self._job_bytes = size if size > faded else faded or 1
         handler(job)
         return True
 
@@ -242,11 +240,8 @@ class Grabber(LoopClient, gear.Worker):
         if grabs is None or job not in grabs.held:
             return False
         del grabs.held[job]
-        # Or job and callback would hold each other, and the message, until
-        # Python looks for such circles.
-        job.on_abandoned = None
-        self._held -= 1
-        self._held_bytes -= len(job.data)
+        job.let_go()
+        self._window.release(len(job.data))
         if self._grabbing:
             self._refill_soon(job.connection)
         else:
@@ -254,7 +249,7 @@ class Grabber(LoopClient, gear.Worker):
         return True
 
     def _tell_if_idle(self) -> None:
-        if not self._held and not self._outstanding:
+        if self._window.idle:
             self.idle.set()
 
     def _refill_soon(self, connection: Connection) -> None:
@@ -272,36 +267,25 @@ class Grabber(LoopClient, gear.Worker):
             self._grabs[connection] = self._grabs.pop(connection)
         for connection, grabs in self._grabs.items():
             if not grabs.dry and not grabs.paused and not connection.congested:
-                wanted = min(grabs.target - grabs.outstanding, self._room())
+                wanted = min(grabs.target - grabs.outstanding, self._window.room())
                 if wanted > 0:
                     grabs.outstanding += wanted
-                    self._outstanding += wanted
+                    self._window.ask(wanted)
                     connection.write(_GRAB * wanted)
-
-    def _room(self) -> int:
-        """How many more jobs the window has room for."""
-        room = self._window - self._held - self._outstanding
-        room_bytes = self._window_bytes - self._held_bytes
-        # One job always fits, or one that is larger than the window would be the last.
-        alone = not self._held and not self._outstanding
-        return min(room, max(room_bytes // self._job_bytes - self._outstanding, alone))
 
     def writable(self, connection: Connection) -> None:
         self._refill_soon(connection)
 
-    def _onActiveConnection(self, conn: Connection) -> None:
-        self._grabs[conn] = _Grabs()
-        self._refill_soon(conn)
+    def connection_ready(self, connection: Connection) -> None:
+        self._grabs[connection] = _Grabs()
+        self._refill_soon(connection)
 
-    def _lostConnection(self, conn: Connection) -> None:
-        grabs = self._grabs.pop(conn)
-        self._outstanding -= grabs.outstanding
-        self._held -= len(grabs.held)
+    def connection_gone(self, connection: Connection) -> None:
+        grabs = self._grabs.pop(connection)
+        self._window.miss(grabs.outstanding)
         for job in grabs.held:
-            self._held_bytes -= len(job.data)
-            if job.on_abandoned is not None:
-                job.on_abandoned()
-                job.on_abandoned = None
+            self._window.release(len(job.data))
+            job.abandon()
         if not self._grabbing:
             self._tell_if_idle()
         elif self._grabs:

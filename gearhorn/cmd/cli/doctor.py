@@ -1,31 +1,22 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """The command that looks for what is wrong."""
 
 import asyncio
 from collections import Counter, defaultdict
-from dataclasses import asdict
 
 import click
 
 from gearhorn import errors
-from gearhorn.cmd.cli.checks import findings
+from gearhorn.cmd.cli.checks import check
 from gearhorn.cmd.cli.exits import FAILED, NO_ANSWER, OK
-from gearhorn.cmd.cli.facts import Facts, Finding
+from gearhorn.cmd.cli.facts import Facts
+from gearhorn.cmd.cli.findings import LEVELS, Finding
 from gearhorn.cmd.cli.group import format_option, pass_session
 from gearhorn.cmd.cli.output import plural, printable, show_json
 from gearhorn.cmd.cli.session import Session
 from gearhorn.wire import admin
-from gearhorn.wire.servers import Server
+from gearhorn.wire.address import Address
 
 
 @click.command()
@@ -54,9 +45,9 @@ def doctor(session: Session, interval: float) -> None:
       gearhorn doctor --format json | jq -r '.findings[] | select(.level != "note") | .text'
     """
     facts = session.run(_look(session, interval))
-    found = findings(facts)
+    found = check(facts)
     if session.as_json:
-        show_json({"findings": [asdict(finding) for finding in found], **_counts(facts)})
+        show_json({"findings": [finding.row() for finding in found], **_counts(facts)})
     else:
         _show(facts, found)
     if not facts.second:
@@ -79,7 +70,7 @@ async def _look(session: Session, interval: float) -> Facts:
     return facts
 
 
-async def _ask_version(session: Session, facts: Facts, server: Server) -> None:
+async def _ask_version(session: Session, facts: Facts, server: Address) -> None:
     try:
         facts.versions[server] = await admin.version(server, session.wire)
     except errors.ServerLost:
@@ -123,7 +114,7 @@ def _show(facts: Facts, found: list[Finding]) -> None:
     counts = _counts(facts)
     seen = ", ".join(plural(number, what[:-1]) for what, number in counts.items())
     levels = Counter(finding.level for finding in found)
-    verdict = ", ".join(plural(levels[level], level) for level in ("error", "warning", "note"))
+    verdict = ", ".join(plural(levels[level], level) for level in LEVELS)
     click.echo(f"Seen: {seen}. Found: {verdict}.")
 
 

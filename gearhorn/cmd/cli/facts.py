@@ -1,43 +1,16 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """What doctor saw, and the form of what it concludes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from gearhorn.cmd.cli.session import total
 from gearhorn.messages import DaemonRow, StatusRow
+from gearhorn.wire.address import Address
 from gearhorn.wire.admin import QueueState
-from gearhorn.wire.servers import Server
 
-Queues = Mapping[Server, Mapping[str, QueueState]]
-
-Level = Literal["error", "warning", "note"]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something that an operator should know.
-
-    :param check: which check found it, for scripts.
-    :param subject: what it is about: a server, function, daemon or queue.
-    """
-
-    level: Level
-    check: str
-    subject: str
-    text: str
-    advice: str
+Queues = Mapping[Address, Mapping[str, QueueState]]
 
 
 @dataclass
@@ -53,9 +26,9 @@ class Facts:
 
     interval: float
     functions: Mapping[str, str]
-    faults: dict[Server, str] = field(default_factory=dict)
-    versions: dict[Server, str] = field(default_factory=dict)
-    versionless: list[Server] = field(default_factory=list)
+    faults: dict[Address, str] = field(default_factory=dict)
+    versions: dict[Address, str] = field(default_factory=dict)
+    versionless: list[Address] = field(default_factory=list)
     first: Queues = field(default_factory=dict)
     second: Queues = field(default_factory=dict)
     status: StatusRow | None = None

@@ -1,14 +1,5 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """The options that stand before every command."""
 
 import re
@@ -21,7 +12,9 @@ from gearhorn import errors
 from gearhorn.cmd.cli.exits import failure_of
 from gearhorn.cmd.cli.session import FUNCTIONS, Session
 from gearhorn.version import installed_version
-from gearhorn.wire import servers
+from gearhorn.wire.address import DEFAULT_PORT, parse_addresses
+from gearhorn.wire.connection import ConnectionSettings
+from gearhorn.wire.tls import tls_context
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -89,7 +82,7 @@ def format_option(command: Decorated) -> Decorated:
     multiple=True,
     envvar="GEARHORN_SERVERS",
     show_envvar=True,
-    default=[f"127.0.0.1:{servers.DEFAULT_PORT}"],
+    default=[f"127.0.0.1:{DEFAULT_PORT}"],
     show_default=True,
     callback=_split,
     metavar="HOST[:PORT]",
@@ -161,11 +154,11 @@ def gearhorn(
 
     All goes through the job servers; the store is the daemons' own.
     """
-    wire = servers.Settings(
-        tls=servers.tls_context(tls_ca, tls_cert, tls_key),
-        connect_timeout=min(timeout, servers.Settings.connect_timeout),
+    wire = ConnectionSettings(
+        tls=tls_context(tls_ca, tls_cert, tls_key),
+        connect_timeout=min(timeout, ConnectionSettings.connect_timeout),
     )
-    session = Session(servers.parse_servers(addresses), wire, timeout, format_ == "json")
+    session = Session(parse_addresses(addresses), wire, timeout, format_ == "json")
     for text in functions:
         name, equals, function = text.partition("=")
         if name not in FUNCTIONS or not equals or not function:

@@ -1,14 +1,5 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """The command that empties a queue."""
 
 import asyncio
@@ -21,7 +12,7 @@ from gearhorn.cmd.cli.group import format_option, pass_session
 from gearhorn.cmd.cli.output import plural, printable, show_json
 from gearhorn.cmd.cli.session import Session, total
 from gearhorn.wire import admin
-from gearhorn.wire.servers import Server
+from gearhorn.wire.address import Address
 
 PURGE_S = 3600.0
 """How long emptying a queue may take: a deep one on disk needs minutes."""
@@ -80,7 +71,7 @@ def _question(session: Session, topic: str, client_id: str, queue: str) -> str:
 async def _purge(session: Session, queue: str) -> tuple[int, list[errors.ServerLost]]:
     """Empty the queue on all servers; how many were in it, and where it failed."""
 
-    async def empty(server: Server) -> int:
+    async def empty(server: Address) -> int:
         discarded = await admin.discard_queued(server, session.wire, queue, PURGE_S)
         # Else the name stays listed for ever. gearmand compares names without
         # case there, and destroys what it finds.

@@ -1,19 +1,12 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """What doctor concludes about queues."""
 
 from collections.abc import Iterator
 
-from gearhorn.cmd.cli.facts import Facts, Finding, function_names, grows, jobs_waiting
+from gearhorn.cmd.cli import findings
+from gearhorn.cmd.cli.facts import Facts, function_names, grows, jobs_waiting
+from gearhorn.cmd.cli.findings import Finding
 from gearhorn.cmd.cli.output import listed, plural, seconds
 from gearhorn.cmd.cli.session import total
 from gearhorn.messages import queue_name
@@ -32,8 +25,7 @@ def _own_queues(facts: Facts) -> Iterator[Finding]:
         if grows(facts, function):
             waiting = jobs_waiting(facts.second, function)
             yield Finding(
-                "warning",
-                "backlog",
+                findings.BACKLOG,
                 function,
                 f"the daemons do not keep up: {plural(waiting, 'job')} of {function} waiting, more "
                 f"than {seconds(facts.interval)} ago",
@@ -54,8 +46,7 @@ def _subscriber_queues(facts: Facts) -> Iterator[Finding]:
         if not state.workers and waiting:
             growing = ", and more come" if grows(facts, queue) else ""
             yield Finding(
-                "warning",
-                "queue-unread",
+                findings.QUEUE_UNREAD,
                 queue,
                 f"{plural(waiting, 'message')} waiting in {queue}, which no worker reads{growing}",
                 "Start its receiver, or unregister it and purge the queue.",
@@ -63,8 +54,7 @@ def _subscriber_queues(facts: Facts) -> Iterator[Finding]:
         elif grows(facts, queue):
             more = waiting - jobs_waiting(facts.first, queue)
             yield Finding(
-                "warning",
-                "queue-grows",
+                findings.QUEUE_GROWS,
                 queue,
                 f"{queue} grows: {plural(waiting, 'message')} waiting, "
                 f"{more} more than {seconds(facts.interval)} ago",
@@ -73,8 +63,7 @@ def _subscriber_queues(facts: Facts) -> Iterator[Finding]:
             )
         if state.workers and without:
             yield Finding(
-                "warning",
-                "queue-half-read",
+                findings.QUEUE_HALF_READ,
                 queue,
                 f"no worker reads {queue} on {listed(without)}",
                 "Connect receivers to all job servers: each queue lives on one of them.",
@@ -97,8 +86,7 @@ def _other_queues(facts: Facts) -> Iterator[Finding]:
         ours = any(function.startswith(topic) for topic in topics)
         if ours and state.workers:
             yield Finding(
-                "warning",
-                "queue-unregistered",
+                findings.QUEUE_UNREGISTERED,
                 function,
                 f"a worker reads {function}, which looks like a subscriber's queue, but nobody is "
                 "registered for it",
@@ -106,8 +94,7 @@ def _other_queues(facts: Facts) -> Iterator[Finding]:
             )
         elif waiting and not state.workers:
             yield Finding(
-                "warning" if ours else "note",
-                "queue-orphaned",
+                findings.QUEUE_ORPHANED if ours else findings.QUEUE_FOREIGN,
                 function,
                 f"{plural(waiting, 'job')} waiting in {function}, which no worker reads and nobody "
                 "is registered for",
@@ -128,8 +115,7 @@ def _collisions(facts: Facts) -> Iterator[Finding]:
         else:
             continue
         yield Finding(
-            "error",
-            "collision",
+            findings.COLLISION,
             queue,
             text,
             "Unregister it and register it under another client_id or topic.",

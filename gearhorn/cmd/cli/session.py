@@ -1,14 +1,5 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """The job servers that the command was told of, and what is asked through them."""
 
 import asyncio
@@ -22,17 +13,16 @@ from gearhorn import errors, messages
 from gearhorn.client.answers import refusal
 from gearhorn.messages import DaemonRow, Page, Query, StatusRow, SubscriberRow, TopicRow
 from gearhorn.wire import admin
+from gearhorn.wire.address import Address
 from gearhorn.wire.admin import QueueState
-from gearhorn.wire.servers import Server, Settings
+from gearhorn.wire.connection import ConnectionSettings
 
 T = TypeVar("T")
 Row = TypeVar("Row")
 
 FUNCTIONS = {
-    "register": "register_fanout_subscriber",
-    "unregister": "unregister_fanout_subscriber",
-    "fanout": "fanout",
-    "query": "fanout_query",
+    name: getattr(messages.FunctionNames, name)
+    for name in ("register", "unregister", "fanout", "query")
 }
 """The functions of the daemon that the command uses, by the name of the option."""
 
@@ -50,12 +40,12 @@ class Session:
     :param timeout: how long an answer may take, in seconds.
     """
 
-    servers: Sequence[Server]
-    wire: Settings
+    servers: Sequence[Address]
+    wire: ConnectionSettings
     timeout: float
     as_json: bool
     functions: dict[str, str] = field(default_factory=lambda: dict(FUNCTIONS))
-    _serving: dict[str, Server] = field(default_factory=dict)
+    _serving: dict[str, Address] = field(default_factory=dict)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run ``work`` on an event loop of its own."""
@@ -63,13 +53,13 @@ class Session:
 
     async def queues(
         self,
-    ) -> tuple[dict[Server, Mapping[str, QueueState]], dict[Server, errors.ServerLost]]:
+    ) -> tuple[dict[Address, Mapping[str, QueueState]], dict[Address, errors.ServerLost]]:
         """The functions of each server, and what is wrong with those that do not answer."""
         answers = await asyncio.gather(
             *(admin.queues(server, self.wire) for server in self.servers), return_exceptions=True
         )
-        found: dict[Server, Mapping[str, QueueState]] = {}
-        faults: dict[Server, errors.ServerLost] = {}
+        found: dict[Address, Mapping[str, QueueState]] = {}
+        faults: dict[Address, errors.ServerLost] = {}
         for server, answer in zip(self.servers, answers, strict=True):
             if isinstance(answer, errors.ServerLost):
                 faults[server] = answer
@@ -94,19 +84,19 @@ class Session:
             raise refusal(answer.data)
         return answer.data
 
-    async def find_serving(self, function: str) -> Server:
+    async def find_serving(self, function: str) -> Address:
         """A server on which a daemon works: elsewhere the job would wait for one.
 
         The first that is found, so that one that is slow to say that it is
         away holds nothing up.
         """
 
-        async def look(server: Server) -> tuple[Server, bool]:
+        async def look(server: Address) -> tuple[Address, bool]:
             states = await admin.queues(server, self.wire)
             return server, bool(states.get(function, _NONE).workers)
 
         looking = [asyncio.ensure_future(look(server)) for server in self.servers]
-        idle: list[Server] = []
+        idle: list[Address] = []
         faults: list[str] = []
         try:
             for look_done in asyncio.as_completed(looking):
@@ -167,7 +157,7 @@ class Session:
         return row
 
 
-def total(found: Mapping[Server, Mapping[str, QueueState]], function: str) -> QueueState:
+def total(found: Mapping[Address, Mapping[str, QueueState]], function: str) -> QueueState:
     """The state of a function on all servers together."""
     states = [states[function] for states in found.values() if function in states]
     return QueueState(*(sum(column) for column in zip(*states, strict=True))) if states else _NONE

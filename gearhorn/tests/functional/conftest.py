@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """One daemon for all tests of the contract, each with a topic of its own."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """Several daemons that share a store, each of which can be asked for by itself.
 
 Each has function names of its own, while the store and the matchmaking topic are the same: so

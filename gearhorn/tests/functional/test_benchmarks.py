@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """``python -m benchmarks``: what it prints, writes and refuses, not how fast anything is."""
 
 from __future__ import annotations

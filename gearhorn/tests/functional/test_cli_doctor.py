@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """Each finding of doctor, provoked."""
 
 from __future__ import annotations
@@ -14,15 +16,15 @@ from typing import Any
 
 import pytest
 
-from gearhorn.cmd.cli.checks import findings
+from gearhorn.cmd.cli.checks import check
 from gearhorn.cmd.cli.facts import Facts
 from gearhorn.messages import DaemonRow
 from gearhorn.tests.cli import Result, gearhorn
 from gearhorn.tests.conftest import NewDaemon, NewPeer, Start
 from gearhorn.tests.peer import Peer
 from gearhorn.tests.servers import Gearmand, Process, Redis, free_port
+from gearhorn.wire.address import Address
 from gearhorn.wire.admin import QueueState
-from gearhorn.wire.servers import Server
 
 
 class GearServer(Process):
@@ -290,7 +292,7 @@ def test_a_function_that_a_daemon_left(
 
 
 def test_a_daemon_that_starts_meanwhile() -> None:
-    server = Server("127.0.0.1", 4730)
+    server = Address("127.0.0.1", 4730)
     status: Any = SimpleNamespace(
         worker_id="one",
         store_fault=None,
@@ -305,9 +307,9 @@ def test_a_daemon_that_starts_meanwhile() -> None:
     )
     facts.first = {server: before}
     facts.second = {server: before | {"m_two": QueueState(0, 0, 1)}}
-    assert not [found for found in findings(facts) if found.check.startswith("daemon")]
+    assert not [found for found in check(facts) if found.check.name.startswith("daemon")]
     facts.first = facts.second
-    assert [found.subject for found in findings(facts) if found.check == "daemon-unknown"] == [
+    assert [found.subject for found in check(facts) if found.check.name == "daemon-unknown"] == [
         "two"
     ]
 

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """The programs of the documentation, as processes, and what signals do to them."""
 
 from __future__ import annotations

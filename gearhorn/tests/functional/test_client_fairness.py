@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """A busy topic does not starve a quiet one of the same subscriber.
 
 Of one connection's functions gearmand serves the last registered first, unless it

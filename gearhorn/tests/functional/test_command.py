@@ -1,14 +1,5 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """``gearhorn-fanout`` as an operator meets it: options, exit codes, signals, pid file."""
 
 from __future__ import annotations
@@ -31,7 +22,7 @@ MESSAGE = {"topic": "memos", "client_id": "bob"}
 def run(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
     """The command, to its end."""
     return subprocess.run(
-        [sys.executable, "-m", "gearhorn.cmd.fanout", *map(str, arguments)],
+        [sys.executable, "-m", "gearhorn.cmd.serve", *map(str, arguments)],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

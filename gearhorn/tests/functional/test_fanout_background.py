@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """Fan-outs in the background: done when every copy is queued."""
 
 from __future__ import annotations

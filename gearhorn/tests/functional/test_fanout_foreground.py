@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """Fan-outs in the foreground: done when every receiver has answered."""
 
 from __future__ import annotations

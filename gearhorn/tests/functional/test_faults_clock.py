@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """Steps of the wall clock: no decision of a daemon rests on it, but for SQLite's expiry."""
 
 from __future__ import annotations

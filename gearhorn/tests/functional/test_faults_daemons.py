@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """Daemons that die, are stopped or miss a notice in the middle of their work."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """Job servers that are late, vanish without a word, or are none: the others serve on."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """Receivers that crash or freeze harm their own messages only."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """Thousands of topics, and one topic with a hundred thousand subscribers."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """Stores that fail over, take no changes, are swapped, locked or full, under running daemons."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """The stock ``gearman`` tool as publisher and as subscribers."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """What hostile clients, receivers and job servers can do to the daemon: nothing."""
 
 from __future__ import annotations
@@ -17,13 +19,13 @@ from typing import Any
 
 import pytest
 
-from gearhorn.placement import Share, divide
+from gearhorn.daemon.placement import Share, divide
 from gearhorn.tests import peer as wire
 from gearhorn.tests.conftest import NewDaemon, NewPeer, _show_log
 from gearhorn.tests.functional.conftest import NewTopic, Service, Topic
 from gearhorn.tests.peer import Packet, Peer
 from gearhorn.tests.servers import Daemon, Gearmand, Redis, eventually, free_port
-from gearhorn.wire.servers import Server
+from gearhorn.wire.address import Address
 
 MEGABYTE = 1 << 20
 FUNCTIONS = [
@@ -521,7 +523,7 @@ class Besieged:
 
     def own_client_id(self, topic: Topic) -> str:
         """A subscriber whose queue is on the healthy server while both are there."""
-        servers = [Server.parse(self.hostile.address), Server.parse(self.gearmand.address)]
+        servers = [Address.parse(self.hostile.address), Address.parse(self.gearmand.address)]
         for number in range(1000):
             queue = topic.queue(f"c{number}").encode()
             if servers[1] in divide(Share([queue], [""], None), sorted(servers, key=str)):

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """The client library beside other clients and workers: libgearman's and Python's."""
 
 from __future__ import annotations

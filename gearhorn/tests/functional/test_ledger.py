@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """The ledger and the soak in their short forms, and what the checker finds.
 
 ``tools/run-ledger`` and ``tools/run-soak`` are the long forms.

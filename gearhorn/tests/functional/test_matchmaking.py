@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """A registration that has been answered holds in every daemon, whatever happens to them."""
 
 from __future__ import annotations

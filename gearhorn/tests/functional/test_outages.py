@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """The store away, full or replaced: jobs wait, and nothing is answered that is not so."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """The session that the README shows, as it is shown."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """Every refusal as a client sees it, and that the daemon goes on."""
 
 from __future__ import annotations

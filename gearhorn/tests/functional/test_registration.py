@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """Registering subscribers and removing them."""
 
 from __future__ import annotations

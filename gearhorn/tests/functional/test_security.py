@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """Who is refused and how that is said, what nobody is shown, and what the daemon may do."""
 
 from __future__ import annotations

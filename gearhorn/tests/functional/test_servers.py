@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """The servers and the peer that the other tests stand on do what they say."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """Job servers that go and come back, one or all, in the middle of fan-outs."""
 
 from __future__ import annotations

@@ -1,14 +1,5 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """What every store must do, asked of each kind of store."""
 
 from __future__ import annotations
@@ -23,7 +14,7 @@ import pytest_asyncio
 
 from gearhorn import errors
 from gearhorn.store import open_store
-from gearhorn.store.base import Change, Store, SubscriberRow, TopicRow
+from gearhorn.store.base import Change, Store, SubscriberExpiry, TopicSize
 from gearhorn.tests.servers import Redis
 
 MATCHMAKING = "__matchmaking"
@@ -506,7 +497,7 @@ async def test_topics_come_in_pages_in_the_order_of_their_bytes(
     for topic in reversed(topics):
         await store.add(topic, "alice", None)
     await store.add("aa", "bob", None)
-    rows: list[TopicRow] = []
+    rows: list[TopicSize] = []
     after = ""
     while page := await store.topics(after, 4):
         assert len(page) <= 4
@@ -535,7 +526,7 @@ async def test_subscribers_come_in_pages_in_the_order_of_their_bytes(
     names = ["A", "Z", "a", "a b", "aa", "z", "ä", "\uffee", "\U0001f4ef"]
     for name in reversed(names):
         await store.add("memos", name, 60 if name == "aa" else None)
-    rows: list[SubscriberRow] = []
+    rows: list[SubscriberExpiry] = []
     after = ""
     while page := await store.subscribers("memos", after, 4):
         assert len(page) <= 4

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """Subscriptions that end by themselves, and what daemons tidy for each other."""
 
 from __future__ import annotations

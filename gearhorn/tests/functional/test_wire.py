@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """Daemons and their job servers: several, other kinds, over TLS, lost and found."""
 
 from __future__ import annotations

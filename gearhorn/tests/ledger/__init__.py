@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """The ledger: all that was asked, answered and received under faults, and what it proves.
 
 ``python -m gearhorn.tests.ledger`` runs it (``tools/run-ledger`` installs what it needs first).

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """The command line of the ledger; ``tools/run-ledger`` installs what it needs first."""
 
 from __future__ import annotations

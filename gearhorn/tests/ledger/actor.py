@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """What the programs of the ledger have in common: how they are told what to do, and started."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """What a record proves: what was lost, duplicated or unexpected."""
 
 from __future__ import annotations

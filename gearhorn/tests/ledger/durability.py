@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """What gearmand itself loses, of what it has acknowledged to a bare client, when it is killed.
 
 The daemons can promise no more than this.

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """Who was certainly subscribed when, and who certainly was not.
 
 Certain is what was answered. A request that was not answered may be done at any later time, so it

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """The samples of a soak as a picture; the only module that needs matplotlib."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """Publishes to each topic, one message after the other, and writes down how it went."""
 
 from __future__ import annotations

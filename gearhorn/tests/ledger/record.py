@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """What is written down during a run.
 
 Each process appends to a file of its own, one line an entry, in one ``write`` that a SIGKILL

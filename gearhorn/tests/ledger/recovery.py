@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """Whether everything works again after a fault."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """Registers subscribers and removes them, and writes down how it went.
 
 On bare sockets, so that it knows of each single request whether it was answered. One that was not

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """A run: rounds of faults, each with the recovery from it and a calm after it."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """The processes of a run, and the network between them.
 
 .. code-block:: none

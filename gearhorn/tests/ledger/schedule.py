@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """Which fault comes when: drawn from a seed, and the same for the same seed."""
 
 from __future__ import annotations

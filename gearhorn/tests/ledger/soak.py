@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """A soak: steady traffic for long, all connections reset now and then, and what is used up.
 
 ``python -m gearhorn.tests.ledger.soak``; ``tools/run-soak`` installs what it needs first. What was

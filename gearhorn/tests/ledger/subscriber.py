@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """Receives in its queues, and writes down what came before it answers."""
 
 from __future__ import annotations

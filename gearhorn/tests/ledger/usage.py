@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """What processes and the store use up, as it is sampled in a soak."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """What must hold for any bytes, and hostile bytes to try it with.
 
 ``tools/fuzz`` runs the same checks for long: by Hypothesis with more examples, and guided by
@@ -41,7 +43,7 @@ _CLASSES: dict[str, type[messages.Request]] = {
     "query": messages.Query,
 }
 FUNCTIONS = tuple(_CLASSES)
-_decoders = {name: messages.RequestDecoder(cls) for name, cls in _CLASSES.items()}
+_decoders: dict[str, Any] = {name: messages.RequestDecoder(cls) for name, cls in _CLASSES.items()}
 
 
 def check_request(function: str, data: bytes) -> bool:
@@ -190,7 +192,7 @@ def requests() -> st.SearchStrategy[bytes]:
 
 # Packets.
 
-Packets = list[tuple[int, bytes]]
+Packets = list[framing.Packet]
 
 
 def read_plainly(stream: bytes, max_bytes: int, magic: bytes) -> tuple[Packets, bool]:
@@ -204,9 +206,9 @@ def read_plainly(stream: bytes, max_bytes: int, magic: bytes) -> tuple[Packets, 
         if len(body) < size:
             break
         if size > max(max_bytes, framing.OVERSIZE_HEAD_BYTES):
-            packets.append((packet_type | framing.OVERSIZE, body[: framing.OVERSIZE_HEAD_BYTES]))
+            packets.append((packet_type, body[: framing.OVERSIZE_HEAD_BYTES], False))
         else:
-            packets.append((packet_type, body))
+            packets.append((packet_type, body, True))
         stream = rest
     return packets, False
 

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """The matchmaking protocol as a small machine, of which every state is looked at.
 
 Two daemons share a store and one topic. A takes a registration: it changes the set, reads who

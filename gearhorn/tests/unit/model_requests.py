@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """The requests of the wire contract once more, plainly: what is taken, and as what.
 
 It shares nothing with the package: the standard library's ``json`` reads, and each rule stands

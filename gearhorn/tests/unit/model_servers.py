@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """Job servers that do what a test tells them, in a time that a test tells.
 
 No socket is opened and no second passes: the connections of the package end in

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """The command line by itself: help, documentation, output."""
 
 from __future__ import annotations
@@ -10,11 +12,11 @@ import pytest
 from click.testing import CliRunner
 
 from gearhorn.client.answers import refusal
-from gearhorn.cmd.cli import checks, exits, gearhorn, output, queue_checks
+from gearhorn.cmd.cli import checks, exits, findings, gearhorn, output
 from gearhorn.cmd.cli.facts import Facts
 from gearhorn.cmd.cli.session import FUNCTIONS
-from gearhorn.daemon import FunctionNames
-from gearhorn.wire.servers import Server
+from gearhorn.messages import FunctionNames
+from gearhorn.wire.address import Address
 
 PAGE = (Path(__file__).parents[3] / "doc/source/cli.rst").read_text(encoding="utf-8")
 
@@ -78,10 +80,7 @@ def test_every_exit_code_is_documented() -> None:
 
 
 def test_every_check_of_doctor_is_documented() -> None:
-    found = set()
-    for module in (checks, queue_checks):
-        source = Path(str(module.__file__)).read_text(encoding="utf-8")
-        found |= set(re.findall(r'Finding\(\s*"\w+"[^,]*,\s+"([a-z-]+)"', source))
+    found = {check.name for check in vars(findings).values() if isinstance(check, findings.Check)}
     documented = set(re.findall(r"^``([a-z-]+)`` +(?:error|warning|note)", PAGE, re.MULTILINE))
     assert found == documented
 
@@ -120,12 +119,12 @@ def test_functions_are_called_as_the_daemon_calls_them() -> None:
 
 
 def test_an_old_job_server_is_noted() -> None:
-    facts = Facts(interval=1, functions={}, versions={Server("jobs1", 4730): "1.1.9"})
-    assert "server-version" in {finding.check for finding in checks.findings(facts)}
+    facts = Facts(interval=1, functions={}, versions={Address("jobs1", 4730): "1.1.9"})
+    assert "server-version" in {finding.check.name for finding in checks.check(facts)}
 
     for version in ("1.1.20", "1.1.21+ds", "1.2", "unheard of"):
-        facts = Facts(interval=1, functions={}, versions={Server("jobs1", 4730): version})
-        assert {finding.check for finding in checks.findings(facts)} == {"server-options"}
+        facts = Facts(interval=1, functions={}, versions={Address("jobs1", 4730): version})
+        assert {finding.check.name for finding in checks.check(facts)} == {"server-options"}
 
 
 @pytest.mark.parametrize(

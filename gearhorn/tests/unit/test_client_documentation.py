@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """The page of the client library says what the code does."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """The pieces that subscribers are made of."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """What the client library refuses before anything is sent, and how it reads answers."""
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import pytest
 import gearhorn
 from gearhorn import AsyncPublisher, AsyncSubscriber, Publisher, Subscriber, errors, messages
 from gearhorn.client.answers import fan_out_report, subscription
-from gearhorn.client.caller import Answer
+from gearhorn.wire.answer import Answer
 
 decode = messages.RequestDecoder(messages.FanOut)
 

@@ -1,14 +1,5 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """The options, and what is refused of them."""
 
 from __future__ import annotations
@@ -22,10 +13,12 @@ from typing import Any
 import pytest
 from oslo_config import cfg, types
 
-from gearhorn import config, errors
-from gearhorn.daemon import DaemonSettings
-from gearhorn.options import GROUPS
-from gearhorn.wire.servers import Server
+from gearhorn import errors
+from gearhorn.daemon.leases import Leases
+from gearhorn.daemon.settings import DaemonSettings
+from gearhorn.service import config
+from gearhorn.service.options import GROUPS
+from gearhorn.wire.address import Address
 
 _ROOT = Path(__file__).parents[3]
 _OPTIONS = [
@@ -80,7 +73,7 @@ def test_the_sample_is_a_configuration_and_names_nothing_of_a_machine(tmp_path: 
 
 def test_the_defaults_are_those_of_the_daemon(tmp_path: Path) -> None:
     assert _settings(tmp_path, "") == DaemonSettings(
-        servers=(Server("127.0.0.1", 4730),), store_url="redis://127.0.0.1:6379/0"
+        servers=(Address("127.0.0.1", 4730),), store_url="redis://127.0.0.1:6379/0"
     )
 
 
@@ -113,7 +106,7 @@ max_cached_topics = 9
 drain_timeout = 0
 """,
     )
-    assert settings.servers == (Server("one", 4730), Server("::1", 5000))
+    assert settings.servers == (Address("one", 4730), Address("::1", 5000))
     assert settings.worker_name == "here"
     assert settings.wire.liveness_interval == 3
     assert settings.functions.fanout == "send"
@@ -125,7 +118,7 @@ drain_timeout = 0
     )
     assert (settings.fanout_timeout, settings.order, settings.max_in_flight) == (4, "topic", 6)
     assert (settings.max_message_bytes, settings.generate_unique) == (7000, False)
-    assert (settings.matchmaking_topic, settings.cache_ttl, settings.daemon_ttl) == ("mm", 1, 8)
+    assert (settings.matchmaking_topic, settings.leases) == ("mm", Leases(1, 8))
     assert (settings.max_cached_topics, settings.drain_timeout) == (9, 0)
 
 
@@ -173,7 +166,7 @@ def test_what_cannot_work_is_refused_by_name(tmp_path: Path, text: str, message:
 
 
 def test_a_list_that_just_may_be_cached_is_accepted(tmp_path: Path) -> None:
-    assert _settings(tmp_path, "[matchmaking]\ndaemon_ttl = 16.6").daemon_ttl == 16.6
+    assert _settings(tmp_path, "[matchmaking]\ndaemon_ttl = 16.6").leases.daemon_ttl == 16.6
 
 
 def test_config_is_another_name_of_config_file(tmp_path: Path) -> None:

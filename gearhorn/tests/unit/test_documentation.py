@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """The documentation and the README say what the code does."""
 
 from __future__ import annotations
@@ -7,15 +9,20 @@ import configparser
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 import gearhorn
-from gearhorn import config, daemon, errors, matchmaking, messages, options, standalone
-from gearhorn.cmd import fanout as command
-from gearhorn.subscribers import GROUP_COPIES
-from gearhorn.wire import framing, grabber, submitter
+from gearhorn import errors, messages
+from gearhorn.cmd import serve as command
+from gearhorn.daemon import workers
+from gearhorn.daemon.leases import Leases
+from gearhorn.daemon.recipients import GROUP_COPIES
+from gearhorn.daemon.settings import DaemonSettings
+from gearhorn.service import config, options, standalone
+from gearhorn.wire import block, framing, grabber
 
 PACKAGE = Path(gearhorn.__file__).parent
 ROOT = PACKAGE.parent
@@ -76,8 +83,8 @@ def test_every_reason_and_no_other_stands_on_the_protocol_page() -> None:
 
 
 def test_every_function_stands_on_the_protocol_page() -> None:
-    own = messages.queue_name(daemon.DaemonSettings.matchmaking_topic, "<worker id>")
-    names = [*vars(daemon.FunctionNames()).values(), own]
+    own = messages.queue_name(messages.MATCHMAKING_TOPIC, "<worker id>")
+    names = [*vars(messages.FunctionNames()).values(), own]
     assert sorted(first_column(section(PROTOCOL, "Functions"))) == sorted(names)
 
 
@@ -128,8 +135,8 @@ def test_the_examples_of_reports_on_the_protocol_page_are_reports() -> None:
         f"above 0 and at most {messages.MAX_SECONDS} (ten years)",
         f"at most {messages.MAX_LISTED_FAILURES} of them",
         f"1 to {messages.MAX_PAGE} (the default)",
-        f"A request may have {daemon.SMALL_MESSAGE_BYTES >> 10} KiB",
-        f"{daemon.DaemonSettings.max_message_bytes >> 20} MiB unless configured otherwise",
+        f"A request may have {workers.SMALL_MESSAGE_BYTES >> 10} KiB",
+        f"{DaemonSettings.max_message_bytes >> 20} MiB unless configured otherwise",
     ],
 )
 def test_the_limits_on_the_protocol_page_are_those_of_the_code(text: str) -> None:
@@ -147,7 +154,7 @@ def test_the_packets_on_the_protocol_page_are_packets() -> None:
         data = b"".join(
             bytes.fromhex(line[4:].partition("   ")[0]) for line in example.splitlines()
         )
-        ((_, body),) = framing.PacketReader(1 << 20, data[:4]).feed(data)
+        ((_, body, _),) = framing.PacketReader(1 << 20, data[:4]).feed(data)
         shown = "".join(line.rpartition("   ")[2] for line in example.splitlines())
         assert shown == re.sub(r"[^ -~]", ".", data.decode("latin-1"))
         assert len(data) == framing.HEADER_BYTES + len(body)
@@ -175,38 +182,38 @@ def test_every_option_that_is_named_exists(page: str) -> None:
 def test_the_configuration_that_is_shown_can_be_read(text: str) -> None:
     blocks = re.findall(r"^\.\. code-block:: ini\n\n((?:    .*\n|\n)+)", text, re.MULTILINE)
     assert blocks
-    for block in blocks:
+    for shown_text in blocks:
         parser = configparser.ConfigParser()
-        parser.read_string(re.sub(r"^    ", "", block, flags=re.MULTILINE))
+        parser.read_string(re.sub(r"^    ", "", shown_text, flags=re.MULTILINE))
         shown = {f"[{group}] {name}" for group in parser.sections() for name in parser[group]}
         assert shown <= known_options()
 
 
 def test_the_configuration_page_is_generated_from_all_options() -> None:
     assert "\n.. show-options:: gearhorn\n" in PAGES["configuration"]
-    assert "gearhorn = gearhorn.config:list_opts" in (ROOT / "setup.cfg").read_text("utf-8")
+    assert "gearhorn = gearhorn.service.config:list_opts" in (ROOT / "setup.cfg").read_text("utf-8")
     assert [group for group, _ in config.list_opts()] == list(options.GROUPS)
 
 
 @pytest.mark.parametrize(
     ("page", "text"),
     [
-        ("promises", f"``cache_ttl`` ({daemon.DaemonSettings.cache_ttl:g} seconds)"),
-        ("promises", f"``daemon_ttl`` ({daemon.DaemonSettings.daemon_ttl:g} seconds)"),
+        ("promises", f"``cache_ttl`` ({Leases.cache_ttl:g} seconds)"),
+        ("promises", f"``daemon_ttl`` ({Leases.daemon_ttl:g} seconds)"),
         (
             "promises",
-            f"{daemon.DaemonSettings.cache_ttl * matchmaking.LEASE_MARGIN:g} seconds, and never",
+            f"{Leases().longest_list:g} seconds, and never",
         ),
-        ("operation", f"``[service] drain_timeout`` ({daemon.DaemonSettings.drain_timeout:g})"),
+        ("operation", f"``[service] drain_timeout`` ({DaemonSettings.drain_timeout:g})"),
         (
             "operation",
-            f"about {['no', 'one', 'two', 'three', 'four'][daemon.WINDOW_MESSAGES]} times",
+            f"about {['no', 'one', 'two', 'three', 'four'][workers.WINDOW_MESSAGES]} times",
         ),
         ("operation", f"shared by up to {GROUP_COPIES} copies"),
-        ("architecture", f"up to {submitter.BLOCK_MAX:,} copies"),
-        ("architecture", f"takes {submitter.BLOCK_AIM_S * 1000:g} ms"),
-        ("architecture", f"holds {submitter.BLOCK_MAX_FOREGROUND} at the most"),
-        ("architecture", f"down to {submitter.BLOCK_MIN}."),
+        ("architecture", f"up to {block.MOST:,} copies"),
+        ("architecture", f"takes {block.AIM_S * 1000:g} ms"),
+        ("architecture", f"holds {block.MOST_FOREGROUND} at the most"),
+        ("architecture", f"down to {block.LEAST}."),
         ("architecture", f"up to {grabber.MAX_GRABS} as jobs come"),
     ],
 )
@@ -296,16 +303,17 @@ def test_every_module_stands_on_the_architecture_page_and_is_there() -> None:
     assert sorted(documented) == sorted(present - {"gearhorn/__init__.py"})
 
 
-def test_every_module_of_the_adapter_stands_on_the_architecture_page() -> None:
-    row = words(between(ARCHITECTURE, "modules")).partition("``gearhorn/wire/``")[2]
-    row = row.partition("``gearhorn/store/``")[0]
-    for path in (PACKAGE / "wire").glob("*.py"):
+@pytest.mark.parametrize("package", ["messages", "wire", "daemon", "service"])
+def test_every_module_of_a_package_stands_on_the_architecture_page(package: str) -> None:
+    row = words(between(ARCHITECTURE, "modules")).partition(f"``gearhorn/{package}/``")[2]
+    row = row.partition("``gearhorn/")[0]
+    for path in (PACKAGE / package).glob("*.py"):
         assert path.stem == "__init__" or f"``{path.stem}``" in row
 
 
 # The README.
 
-DECODERS = {
+DECODERS: dict[str, messages.RequestDecoder[Any]] = {
     "register_fanout_subscriber": messages.RequestDecoder(messages.Register),
     "subscribe_fanout": messages.RequestDecoder(messages.Register),
     "unregister_fanout_subscriber": messages.RequestDecoder(messages.Unregister),
@@ -355,7 +363,7 @@ def test_the_standalone_mode_says_what_the_quick_start_shows(
     directory = Path("/home/you/.local/state/gearhorn")
     port = config.load(["--standalone"]).standalone.port
     settings = standalone.standalone_settings(
-        daemon.DaemonSettings(servers=(), store_url=""), port, directory
+        DaemonSettings(servers=(), store_url=""), port, directory
     )
     program = standalone.find_program(port, directory)
     greeting = standalone.greeting(program, settings, directory)

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """Every test that the documentation names as evidence is there, and every promise has some."""
 
 from __future__ import annotations

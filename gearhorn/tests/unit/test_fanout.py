@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """The uniques of copies, and how fan-outs without a server wait."""
 
 from __future__ import annotations
@@ -13,20 +15,20 @@ from typing import Any
 import pytest
 
 from gearhorn import messages
-from gearhorn.fanout import FanOuts
-from gearhorn.subscribers import MemberList
-from gearhorn.wire.batch import Batch, Copy, Routes
-from gearhorn.wire.servers import Server
+from gearhorn.daemon.fanout import FanOuts
+from gearhorn.daemon.recipients import Recipients
+from gearhorn.wire.address import Address
+from gearhorn.wire.batch import AwaitedCopies, Batch, Copy
 
 
 class Lists:
     """A topic whose list is always at hand."""
 
     def __init__(self, subscribers: int) -> None:
-        self._members = MemberList("t", [f"c{n}" for n in range(subscribers)], 0.0)
+        self._recipients = Recipients.of("t", [f"c{n}" for n in range(subscribers)], 0.0)
 
-    def cached(self, topic: str) -> MemberList | None:
-        return self._members
+    def cached(self, topic: str) -> Recipients | None:
+        return self._recipients
 
 
 class ReadLists(Lists):
@@ -34,27 +36,26 @@ class ReadLists(Lists):
 
     read = False
 
-    def cached(self, topic: str) -> MemberList | None:
-        return self._members if self.read else None
+    def cached(self, topic: str) -> Recipients | None:
+        return self._recipients if self.read else None
 
-    async def fetch(self, topic: str) -> tuple[MemberList, bool]:
+    async def fetch(self, topic: str) -> tuple[Recipients, bool]:
         self.read = True
-        return self._members, True
+        return self._recipients, True
 
 
 class Link:
     def __init__(self, token: bytes) -> None:
         self.token = token
-        self.server = Server("one.example", 4730)
+        self.server = Address("one.example", 4730)
 
 
 class Outbox:
     """Keeps the batches instead of sending them."""
 
     def __init__(self) -> None:
-        self.servers: dict[Server, Link] = {}
+        self.servers: dict[Address, Link] = {}
         self.batches: list[Batch] = []
-        self.on_servers_changed: Callable[[], None] = lambda: None
 
     def connect(self, token: bytes = b"cafe") -> None:
         link = Link(token)
@@ -74,12 +75,18 @@ class Job:
         self.unique = unique
         self.handle = handle
         self.connection = Link(b"")
-        self.connection.server = Server(host, 4730)
+        self.connection.server = Address(host, 4730)
         self.function = b"fanout"
         self.oversize = False
-        self.on_abandoned: Any = None
+        self._on_abandoned: Any = None
         self.answers: list[tuple[str, Any]] = []
         self.answered = asyncio.Event()
+
+    def hold(self, on_abandoned: Callable[[], object]) -> None:
+        self._on_abandoned = on_abandoned
+
+    def let_go(self) -> None:
+        self._on_abandoned = None
 
     def complete(self, data: bytes) -> None:
         self.answers.append(("complete", json.loads(data)))
@@ -215,7 +222,7 @@ def test_a_fan_out_waits_for_a_job_server(caplog: pytest.LogCaptureFixture) -> N
     assert caplog.text.count("no job server is connected") == 1
 
     outbox.connect()
-    outbox.on_servers_changed()
+    takes.servers_changed()
     assert [len(batch.queues) for batch in outbox.batches] == [3, 3]
     assert "fan-outs go on" in caplog.text
     assert not any(job.answers for job in jobs)
@@ -228,7 +235,7 @@ def test_a_fan_out_waits_for_a_job_server(caplog: pytest.LogCaptureFixture) -> N
     first.listener.batch_lost(first)
     assert not outbox.batches
     outbox.connect()
-    outbox.on_servers_changed()
+    takes.servers_changed()
     (rest,) = outbox.batches
     assert list(rest.keys) == ["c1", "c2"]
     rest.listener.batch_created(rest)
@@ -240,16 +247,16 @@ def test_a_fan_out_waits_for_a_job_server(caplog: pytest.LogCaptureFixture) -> N
 async def test_others_have_their_turns_while_a_long_list_is_divided_among_servers() -> None:
     outbox = Outbox()
     outbox.connect()
-    outbox.servers[Server("two.example", 4730)] = Link(b"beef")
+    outbox.servers[Address("two.example", 4730)] = Link(b"beef")
     fanouts: Any = fan_outs(outbox, 0)
-    fanouts._subscribers = ReadLists(10_000)
+    fanouts._lists = ReadLists(10_000)
     job: Any = Job(request())
     fanouts.take(job)
     turns = 0
     while not outbox.batches:
         await asyncio.sleep(0)
         turns += 1
-    assert turns > 10
+    assert turns >= 10
     assert sum(len(batch.queues) for batch in outbox.batches) == 10_000
 
 
@@ -263,15 +270,15 @@ async def test_nothing_holds_the_payload_of_a_fan_out_whose_time_was_up() -> Non
         fanouts.take(job)
         batch = outbox.batches.pop()
         payload = batch.payload
-        routes = Routes()
-        copy = Copy(batch, batch.keys[0], b"H:1", routes)
-        routes.add(copy)
+        awaited = AwaitedCopies()
+        copy = Copy(batch, batch.keys[0], b"H:1", awaited)
+        awaited.add(copy)
         batch.listener.copy_created(copy)
         batch.written = 1
         batch.listener.batch_written(batch)
         await asyncio.wait_for(job.answered.wait(), 10)
         del batch, copy
-        job.on_abandoned = None
+        job.let_go()
         assert sys.getrefcount(payload) == 2
     finally:
         gc.enable()

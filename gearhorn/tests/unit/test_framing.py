@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """Cutting a stream of bytes into packets, however it comes."""
 
 from __future__ import annotations
@@ -15,14 +17,14 @@ from gearhorn.wire import framing
 HEAD = framing.OVERSIZE_HEAD_BYTES
 LIMIT = HEAD + 1000
 
-Packets = Sequence[tuple[int, bytes]]
+Sent = Sequence[tuple[int, bytes]]
 
 
 def response(packet_type: int, body: bytes) -> bytes:
     return struct.pack(">4sII", b"\0RES", packet_type, len(body)) + body
 
 
-def read(chunks: Iterable[bytes], max_bytes: int = LIMIT) -> Packets:
+def read(chunks: Iterable[bytes], max_bytes: int = LIMIT) -> Sequence[framing.Packet]:
     reader = framing.PacketReader(max_bytes)
     return [packet for chunk in chunks for packet in reader.feed(chunk)]
 
@@ -34,10 +36,10 @@ def cut(stream: bytes, sizes: Iterable[int]) -> Iterable[bytes]:
     yield stream
 
 
-def as_read(packet_type: int, body: bytes) -> tuple[int, bytes]:
+def as_read(packet_type: int, body: bytes) -> framing.Packet:
     if len(body) > LIMIT:
-        return packet_type | framing.OVERSIZE, body[:HEAD]
-    return packet_type, body
+        return packet_type, body[:HEAD], False
+    return packet_type, body, True
 
 
 # Few long ones: sizes that matter are those about the limits.
@@ -56,7 +58,7 @@ packets = st.lists(
 
 @settings(deadline=None, database=None, max_examples=150)
 @given(packets, st.lists(st.integers(0, 9000), max_size=20))
-def test_packets_are_the_same_however_the_stream_is_cut(sent: Packets, sizes: list[int]) -> None:
+def test_packets_are_the_same_however_the_stream_is_cut(sent: Sent, sizes: list[int]) -> None:
     stream = b"".join(response(*packet) for packet in sent)
 
     assert read(cut(stream, sizes)) == [as_read(*packet) for packet in sent]
@@ -66,9 +68,10 @@ def test_a_stream_may_be_cut_at_every_byte() -> None:
     sent = [(8, b"H:a:1"), (10, b""), (13, b"H:a:1\0\0REQ\0RES")]
     stream = b"".join(response(*packet) for packet in sent)
 
+    expected = [as_read(*packet) for packet in sent]
     for position in range(len(stream) + 1):
-        assert read([stream[:position], stream[position:]]) == sent
-    assert read(stream[i : i + 1] for i in range(len(stream))) == sent
+        assert read([stream[:position], stream[position:]]) == expected
+    assert read(stream[i : i + 1] for i in range(len(stream))) == expected
 
 
 def test_a_packet_that_is_too_large_is_passed_over_but_for_its_head() -> None:
@@ -77,17 +80,17 @@ def test_a_packet_that_is_too_large_is_passed_over_but_for_its_head() -> None:
 
     for size in (len(stream), 1000, 12, HEAD + 12, HEAD + 13):
         pieces = [stream[i : i + size] for i in range(0, len(stream), size)]
-        assert read(pieces) == [(31 | framing.OVERSIZE, body[:HEAD]), (10, b"")]
+        assert read(pieces) == [(31, body[:HEAD], False), (10, b"", True)]
 
 
 def test_a_limit_below_the_head_leaves_the_head_whole() -> None:
-    assert read([response(31, b"x" * HEAD)], max_bytes=1) == [(31, b"x" * HEAD)]
+    assert read([response(31, b"x" * HEAD)], max_bytes=1) == [(31, b"x" * HEAD, True)]
 
 
 @pytest.mark.parametrize("garbage", [b"HTTP/1.1 400 ", b"\0REQ\0\0\0\1\0\0\0\0", b"ERR unknown_"])
 def test_what_is_no_packet_is_an_error(garbage: bytes) -> None:
     reader = framing.PacketReader(LIMIT)
-    assert reader.feed(response(10, b"")) == [(10, b"")]
+    assert reader.feed(response(10, b"")) == [(10, b"", True)]
     with pytest.raises(errors.FramingError, match="expected a Gearman packet"):
         reader.feed(garbage)
 
@@ -104,6 +107,6 @@ def test_any_bytes_give_packets_or_an_error(stream: bytes) -> None:
 def test_a_side_that_takes_requests_reads_what_pack_makes() -> None:
     reader = framing.PacketReader(LIMIT, framing.REQUEST)
     request = framing.pack(7, b"queue", b"unique", b"payload")
-    assert reader.feed(request) == [(7, b"queue\0unique\0payload")]
+    assert reader.feed(request) == [(7, b"queue\0unique\0payload", True)]
     assert request.startswith(framing.header(7, len(b"queue\0unique\0payload")))
     assert framing.pack(4) == b"\0REQ" + struct.pack(">II", 4, 0)

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """The worker on the loop, against a job server that does what each test tells it."""
 
 from __future__ import annotations
@@ -5,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 
@@ -14,12 +17,13 @@ from gearhorn.tests import peer as wire
 from gearhorn.tests.fake import Conversation, FakeServer, fake_server
 from gearhorn.tests.servers import free_port
 from gearhorn.wire import fair_grabber
-from gearhorn.wire.client import Connection
+from gearhorn.wire.address import Address
+from gearhorn.wire.connection import Connection, ConnectionSettings
 from gearhorn.wire.fair_grabber import FairGrabber
 from gearhorn.wire.grabber import MAX_GRABS, Grabber, Job
-from gearhorn.wire.servers import Server, Settings, Watch
+from gearhorn.wire.watch import Watch
 
-FAST = Settings(
+FAST = ConnectionSettings(
     connect_timeout=5.0, liveness_interval=30.0, liveness_timeout=30.0, reconnect_max=0.05
 )
 
@@ -27,7 +31,9 @@ FAST = Settings(
 class Worker(Grabber):
     """Does ``work`` by keeping the jobs."""
 
-    def __init__(self, settings: Settings, window: int, window_bytes: int, max_bytes: int) -> None:
+    def __init__(
+        self, settings: ConnectionSettings, window: int, window_bytes: int, max_bytes: int
+    ) -> None:
         super().__init__("worker-1", settings, max_bytes, Watch(), window, window_bytes)
         self.jobs: asyncio.Queue[Job] = asyncio.Queue()
         self.add_function("other", self.jobs.put_nowait)
@@ -58,8 +64,8 @@ async def new_worker(server: FakeServer) -> AsyncIterator[NewWorker]:
     async with AsyncExitStack() as stack:
 
         def start(
-            *servers: Server,
-            settings: Settings = FAST,
+            *servers: Address,
+            settings: ConnectionSettings = FAST,
             window: int = 1000,
             window_bytes: int = 1 << 30,
             max_bytes: int = 1 << 20,
@@ -89,8 +95,8 @@ async def test_a_packet_is_sent_at_once(server: FakeServer, new_worker: NewWorke
     await server.accept()
     await worker.connected()
     (connection,) = worker.connections.values()
-    assert connection.transport is not None
-    raw = connection.transport.get_extra_info("socket")
+    assert connection._transport is not None
+    raw = connection._transport.get_extra_info("socket")
     assert raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     assert raw.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
 
@@ -233,9 +239,9 @@ async def test_an_answered_job_holds_nobody(server: FakeServer, new_worker: NewW
     there.assign(b"H:1", b"work", b"x")
     job = await worker.job()
     # As a fan-out does, which holds the job: only the garbage collector would find the circle.
-    job.on_abandoned = lambda: job
+    job.hold(lambda: job)
     job.complete(b"")
-    assert job.on_abandoned is None
+    assert job._on_abandoned is None
 
 
 async def test_an_oversize_job_is_handed_on_to_be_refused(
@@ -306,7 +312,7 @@ async def test_a_late_answer_never_goes_out_on_a_newer_connection(
     there.assign(b"H:1", b"work", b"old")
     old = await worker.job()
     abandoned = asyncio.Event()
-    old.on_abandoned = abandoned.set
+    old.hold(abandoned.set)
     (old_connection,) = worker.connections.values()
     there.close()
     await asyncio.wait_for(abandoned.wait(), 10)
@@ -370,10 +376,10 @@ async def test_a_server_that_cannot_be_reached_holds_up_no_other(
     server: FakeServer, new_worker: NewWorker, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    nobody = Server("127.0.0.1", free_port())
+    nobody = Address("127.0.0.1", free_port())
     async with fake_server() as mute:
         mute.mute = True
-        worker = new_worker(nobody, mute.address, Server("not a host name", 1), server.address)
+        worker = new_worker(nobody, mute.address, Address("not a host name", 1), server.address)
         there = await asked(server)
         there.assign(b"H:1", b"work")
         await worker.job()
@@ -420,7 +426,7 @@ async def test_closing_ends_a_connection_made_in_the_same_moment(server: FakeSer
 
 async def test_a_server_that_comes_later_is_found(new_worker: NewWorker) -> None:
     port = free_port()
-    worker = new_worker(Server("127.0.0.1", port))
+    worker = new_worker(Address("127.0.0.1", port))
     later = FakeServer()
     await later.start(port)
     try:
@@ -435,7 +441,7 @@ async def test_a_server_that_accepts_and_never_answers_is_given_up_and_tried_aga
     server: FakeServer, new_worker: NewWorker
 ) -> None:
     server.mute = True
-    settings = Settings(connect_timeout=0.1, reconnect_max=0.05)
+    settings = ConnectionSettings(connect_timeout=0.1, reconnect_max=0.05)
     worker = new_worker(settings=settings)
     for _ in range(2):
         await (await server.accept()).expect_closed()
@@ -450,13 +456,13 @@ async def test_a_server_that_accepts_and_never_answers_is_given_up_and_tried_aga
 async def test_a_server_that_falls_silent_counts_as_lost(
     server: FakeServer, new_worker: NewWorker
 ) -> None:
-    settings = Settings(liveness_interval=0.05, liveness_timeout=0.5, reconnect_max=0.05)
+    settings = ConnectionSettings(liveness_interval=0.05, liveness_timeout=0.5, reconnect_max=0.05)
     worker = new_worker(settings=settings)
     there = await asked(server)
     there.assign(b"H:1", b"work")
     job = await worker.job()
     abandoned = asyncio.Event()
-    job.on_abandoned = abandoned.set
+    job.hold(abandoned.set)
     there.mute = True
     await asyncio.wait_for(abandoned.wait(), 10)
     await there.expect_closed()
@@ -473,7 +479,7 @@ async def test_a_server_that_closes_at_once_is_not_besieged(
 ) -> None:
     server.refuse = True
     begun = asyncio.get_running_loop().time()
-    new_worker(settings=Settings(reconnect_max=10.0))
+    new_worker(settings=ConnectionSettings(reconnect_max=10.0))
     while server.accepted < 5:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     # At the soonest after 0, 0.05, 0.15, 0.35 and 0.75 seconds.
@@ -522,5 +528,4 @@ async def test_nothing_of_gears_threads_is_left(server: FakeServer, new_worker: 
     worker = new_worker()
     await server.accept()
     await worker.connected()
-    assert not worker.poll_thread.is_alive()
-    assert not worker.connect_thread.is_alive()
+    assert not any("Gearman" in thread.name for thread in threading.enumerate())

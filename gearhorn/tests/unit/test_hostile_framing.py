@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """Any bytes as a stream of packets, however it comes and whatever its headers claim."""
 
 from __future__ import annotations
@@ -98,10 +100,10 @@ def test_a_large_packet_in_small_pieces_takes_no_more_than_its_size(piece: int) 
         for _ in range(size // piece - 1):
             assert reader.feed(bytes((7,)) * piece) == []
         _, peak = tracemalloc.get_traced_memory()
-        ((packet_type, body),) = reader.feed(b"x" * piece)
+        ((packet_type, body, whole),) = reader.feed(b"x" * piece)
     finally:
         tracemalloc.stop()
-    assert (packet_type, len(body)) == (31, size)
+    assert (packet_type, len(body), whole) == (31, size, True)
     assert peak < 4 * size
 
 
@@ -111,7 +113,7 @@ def test_a_body_of_nothing_and_of_64_megabytes(size: int) -> None:
     stream = header(13, size) + body
     reader = framing.PacketReader(64 * MEGABYTE)
     pieces = [stream[i : i + (256 << 10)] for i in range(0, len(stream), 256 << 10)]
-    assert [packet for piece in pieces for packet in reader.feed(piece)] == [(13, body)]
+    assert [packet for piece in pieces for packet in reader.feed(piece)] == [(13, body, True)]
 
 
 def test_garbage_is_named_only_in_part() -> None:

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """The loop against a plain model, with packets, losses, lists and time in any order.
 
 The real fan-outs, deliveries, submitter, grabber, cache and connections run on a loop whose time
@@ -28,17 +30,19 @@ from hypothesis.stateful import (
 )
 
 from gearhorn import clock, errors
-from gearhorn.fanout import FanOuts, Order
-from gearhorn.refusals import guarded
+from gearhorn.daemon.fanout import FanOuts, Order
+from gearhorn.daemon.list_cache import ListCache
+from gearhorn.daemon.refusals import guarded
 from gearhorn.store.base import Members, Store
 from gearhorn.store.patience import Patience
-from gearhorn.subscribers import Subscribers
 from gearhorn.tests import peer as wire
 from gearhorn.tests.unit import model_fuzz as fuzz
 from gearhorn.tests.unit.model_servers import FakeServer, FakeTransport, Submission, VirtualLoop
+from gearhorn.wire.address import Address
+from gearhorn.wire.connection import ConnectionSettings
 from gearhorn.wire.grabber import Grabber
-from gearhorn.wire.servers import Server, Settings, Watch
 from gearhorn.wire.submitter import Submitter
+from gearhorn.wire.watch import Watch
 
 WINDOW = 8
 CACHE_TTL = 10.0
@@ -151,11 +155,13 @@ class LoopMachine(RuleBasedStateMachine):
         self.loop.settle()
 
     async def start(self) -> None:
-        settings = Settings(liveness_interval=8.0, liveness_timeout=4.0, reconnect_max=2.0)
+        settings = ConnectionSettings(
+            liveness_interval=8.0, liveness_timeout=4.0, reconnect_max=2.0
+        )
         watch = Watch()
         self.submitter = Submitter("client", settings, 1 << 20, watch)
         self.grabber = Grabber("worker", settings, 1 << 20, watch, WINDOW, 1 << 20)
-        self.subscribers = Subscribers(
+        self.lists = ListCache(
             cast(Store, self.store),
             Patience(),
             worker_id="worker",
@@ -163,17 +169,18 @@ class LoopMachine(RuleBasedStateMachine):
             cache_ttl=CACHE_TTL,
             max_topics=10,
         )
-        self.subscribers.keep_until = math.inf
+        self.lists.keep_until(math.inf)
         self.fanouts = FanOuts(
-            self.subscribers,
+            self.lists,
             self.submitter,
             order=self.order,
             timeout=TIMEOUT,
             generate_unique=True,
             max_message_bytes=1 << 20,
         )
+        self.submitter.on_servers_changed = self.fanouts.servers_changed
         self.grabber.add_function("fanout", guarded(self.fanouts.take))
-        addresses = [Server("played", server.port) for server in self.servers]
+        addresses = [Address("played", server.port) for server in self.servers]
         self.submitter.connect(addresses)
         self.grabber.connect(addresses)
 
@@ -490,13 +497,14 @@ class LoopMachine(RuleBasedStateMachine):
         """A notice comes."""
         played = self.store.topics[topic]
         played.oldest = played.newest
-        self.subscribers.drop(topic)
+        self.lists.drop(topic)
 
     @rule()
     def drop_all(self) -> None:
         for played in self.store.topics.values():
             played.oldest = played.newest
-        self.subscribers.drop_all()
+        self.lists.keep_none()
+        self.lists.keep_until(math.inf)
 
     @precondition(lambda self: self.store.reads)
     @rule(which=pick, later=pick, known=st.booleans(), fails=st.booleans())
@@ -523,11 +531,11 @@ class LoopMachine(RuleBasedStateMachine):
         self.loop.settle()
         self.assign_plainly(which, read.topic)
 
-    @precondition(lambda self: self.subscribers._lists)
+    @precondition(lambda self: self.lists._lists)
     @rule(which=pick, size=st.sampled_from([0, 2]))
     def outlive_list(self, which: int, size: int) -> None:
         """A list changes, no notice comes, and time passes."""
-        topics = list(self.subscribers._lists)
+        topics = list(self.lists._lists)
         topic = topics[which % len(topics)]
         self.change_subscribers(topic, size, False)
         self.loop.advance(CACHE_TTL)
@@ -568,14 +576,15 @@ class LoopMachine(RuleBasedStateMachine):
         assert not self.errors, self.errors
         grabber = self.grabber
         grabs = grabber._grabs.values()
-        assert grabber._held == sum(len(g.held) for g in grabs)
-        assert grabber._outstanding == sum(g.outstanding for g in grabs)
-        assert grabber._held_bytes == sum(len(job.data) for g in grabs for job in g.held)
-        assert grabber._held + grabber._outstanding <= WINDOW
+        window = grabber._window
+        assert window.held == sum(len(g.held) for g in grabs)
+        assert window.asked == sum(g.outstanding for g in grabs)
+        assert window._bytes == sum(len(job.data) for g in grabs for job in g.held)
+        assert window.held + window.asked <= WINDOW
         assert all(g.outstanding >= 0 for g in grabs)
-        assert grabber._held == sum(map(self.is_held, self.jobs))
+        assert grabber.held == sum(map(self.is_held, self.jobs))
         for outbox in self.submitter._outboxes.values():
-            assert outbox.unanswered >= 0
+            assert outbox.block is None or outbox.block.unanswered >= 0
 
     def everything_ends(self) -> None:
         """Servers and the store do what they should; then nothing may be left."""
@@ -610,16 +619,14 @@ class LoopMachine(RuleBasedStateMachine):
         assert not self.fanouts._foreground
         assert not self.fanouts._stuck_deliveries
         assert not self.fanouts._tasks._running
-        assert not self.subscribers._reads
-        assert self.fanouts._surroundings.room.free == 4 << 20
-        assert not self.grabber._held
+        assert not self.lists._reads
+        assert self.fanouts._context.room.free == 4 << 20
+        assert not self.grabber.held
         for outbox in self.submitter._outboxes.values():
             assert not outbox.lanes
-            assert not outbox.parts
-            assert outbox.batch is None
-            assert not outbox.unanswered
-            assert not outbox.routes.by_handle
-            assert not outbox.routes._twins
+            assert outbox.block is None
+            assert not outbox.awaited.by_handle
+            assert not outbox.awaited._twins
         assert not self.errors, self.errors
 
     def teardown(self) -> None:

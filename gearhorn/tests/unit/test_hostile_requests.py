@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """Any bytes as a request: taken exactly where the contract takes them, and as the same."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """When a list may be kept and used, and when a change may be answered, by a clock of the test's."""
 
 from __future__ import annotations
@@ -11,12 +13,13 @@ from typing import Any
 import pytest
 
 from gearhorn import clock, errors
-from gearhorn.matchmaking import LEASE_MARGIN, Matchmaking
-from gearhorn.registry import Registry
-from gearhorn.store.base import Change, Daemon, Members
+from gearhorn.daemon.leases import MARGIN, Leases
+from gearhorn.daemon.list_cache import ListCache
+from gearhorn.daemon.matchmaking import Matchmaking
+from gearhorn.daemon.registry import Registry
+from gearhorn.daemon.upkeep import Upkeep
+from gearhorn.store.base import Change, DaemonEntry, Members
 from gearhorn.store.patience import Patience
-from gearhorn.subscribers import Subscribers
-from gearhorn.upkeep import Upkeep
 
 CACHE_TTL = 10.0
 DAEMON_TTL = 60.0
@@ -64,7 +67,7 @@ class FakeStore:
         self.run_changed_at = float("-inf")
         self.known = True
         self.entry = True
-        self.entries: dict[str, Daemon] = {}
+        self.entries: dict[str, DaemonEntry] = {}
         self.members_of: dict[str, Sequence[str]] = {}
         self.confirmed: list[Change] = []
         self.added: list[tuple[str, str]] = []
@@ -79,7 +82,7 @@ class FakeStore:
             await self.gate.wait()
         return found
 
-    async def daemons(self) -> dict[str, Daemon]:
+    async def daemons(self) -> dict[str, DaemonEntry]:
         return dict(self.entries)
 
     async def confirm(self, change: Change) -> None:
@@ -109,7 +112,7 @@ class World:
         self.store = FakeStore()
         store: Any = self.store
         patience = Patience()
-        self.subscribers = Subscribers(
+        self.lists = ListCache(
             store,
             patience,
             worker_id="me",
@@ -121,13 +124,13 @@ class World:
         self.matchmaking = Matchmaking(
             store,
             patience,
-            self.subscribers,
+            self.lists,
             submitter,
             worker_id="me",
             topic="__matchmaking",
-            cache_ttl=CACHE_TTL,
-            daemon_ttl=DAEMON_TTL,
+            leases=Leases(CACHE_TTL, DAEMON_TTL),
         )
+        self.lists.on_unknown = self.matchmaking.renew_soon
         self.registry = Registry(
             store,
             patience,
@@ -150,30 +153,30 @@ async def test_a_list_is_used_for_as_long_as_its_lease_and_no_longer(
 ) -> None:
     world.store.members_of["t"] = ["bob"]
     world.store.gate = asyncio.Event()
-    reading = asyncio.ensure_future(world.subscribers.fetch("t"))
+    reading = asyncio.ensure_future(world.lists.fetch("t"))
     await settle()
     # From when it was asked for, not from when it came.
     await time.put_on(4)
     world.store.gate.set()
     assert (await reading).kept
     await time.put_on(5.9)
-    assert world.subscribers.cached("t") is not None
+    assert world.lists.cached("t") is not None
     await time.put_on(0.1)
-    assert world.subscribers.cached("t") is None
+    assert world.lists.cached("t") is None
 
 
 async def test_a_notice_while_a_list_is_read_keeps_it_from_being_kept(world: World) -> None:
     world.store.gate = asyncio.Event()
-    reading = asyncio.ensure_future(world.subscribers.fetch("t"))
-    other = asyncio.ensure_future(world.subscribers.fetch("other"))
+    reading = asyncio.ensure_future(world.lists.fetch("t"))
+    other = asyncio.ensure_future(world.lists.fetch("other"))
     await settle()
-    world.subscribers.drop("t")
+    world.lists.drop("t")
     world.store.gate.set()
     assert not (await reading).kept
     assert (await other).kept
-    assert world.subscribers.cached("t") is None
+    assert world.lists.cached("t") is None
     # What is asked for from now on is kept.
-    assert (await world.subscribers.fetch("t")).kept
+    assert (await world.lists.fetch("t")).kept
 
 
 async def test_a_notice_before_a_second_attempt_does_not_count(
@@ -186,27 +189,27 @@ async def test_a_notice_before_a_second_attempt_does_not_count(
         nonlocal attempts
         attempts += 1
         if attempts == 1:
-            world.subscribers.drop(topic)
+            world.lists.drop(topic)
             raise errors.StoreAway("away")
         return await read(topic, reader)
 
     monkeypatch.setattr(world.store, "members", members)
-    assert (await world.subscribers.fetch("t")).kept
+    assert (await world.lists.fetch("t")).kept
 
 
 async def test_nothing_is_kept_that_outlives_the_daemons_entry(world: World, time: Clock) -> None:
     # Others remove the entry after DAEMON_TTL, on clocks that may run faster.
-    await time.put_on(DAEMON_TTL / LEASE_MARGIN - CACHE_TTL - 0.01)
-    assert (await world.subscribers.fetch("t")).kept
+    await time.put_on(DAEMON_TTL / MARGIN - CACHE_TTL - 0.01)
+    assert (await world.lists.fetch("t")).kept
     await time.put_on(0.02)
-    assert not (await world.subscribers.fetch("t")).kept
+    assert not (await world.lists.fetch("t")).kept
 
 
 async def test_nothing_is_kept_where_the_store_does_not_know_the_reader(world: World) -> None:
     asked = asyncio.Event()
-    world.subscribers.on_unknown = asked.set
+    world.lists.on_unknown = asked.set
     world.store.known = False
-    assert not (await world.subscribers.fetch("t")).kept
+    assert not (await world.lists.fetch("t")).kept
     assert asked.is_set()
 
 
@@ -215,19 +218,19 @@ async def test_a_daemon_whose_entry_is_gone_drops_all_and_joins_again(
 ) -> None:
     world.matchmaking.start()
     try:
-        await world.subscribers.fetch("t")
+        await world.lists.fetch("t")
         world.store.gate = asyncio.Event()
-        reading = asyncio.ensure_future(world.subscribers.fetch("other"))
+        reading = asyncio.ensure_future(world.lists.fetch("other"))
         await settle()
         world.store.entry = False
-        world.subscribers.on_unknown()
+        world.lists.on_unknown()
         await settle()
-        assert world.subscribers.cached("t") is None
+        assert world.lists.cached("t") is None
         world.store.gate.set()
         assert not (await reading).kept
         assert world.store.joined == 2
         assert "joining again" in caplog.text
-        assert (await world.subscribers.fetch("t")).kept
+        assert (await world.lists.fetch("t")).kept
     finally:
         await world.matchmaking.close()
 
@@ -248,7 +251,7 @@ async def test_renewing_goes_on_after_an_unexpected_error(
     world.matchmaking.start()
     try:
         for _ in range(2):
-            world.subscribers.on_unknown()
+            world.lists.on_unknown()
             await settle()
     finally:
         await world.matchmaking.close()
@@ -257,13 +260,13 @@ async def test_renewing_goes_on_after_an_unexpected_error(
 
 
 async def test_the_cache_is_bounded(world: World) -> None:
-    await world.subscribers.fetch("a")
-    await world.subscribers.fetch("b")
+    await world.lists.fetch("a")
+    await world.lists.fetch("b")
     # Used last, and so kept the longest.
-    assert world.subscribers.cached("a") is not None
-    await world.subscribers.fetch("c")
-    assert world.subscribers.kept == 2
-    assert world.subscribers.cached("b") is None
+    assert world.lists.cached("a") is not None
+    await world.lists.fetch("c")
+    assert world.lists.kept == 2
+    assert world.lists.cached("b") is None
 
 
 async def confirmed_after(world: World, time: Clock, change: Change) -> float:
@@ -278,7 +281,7 @@ async def confirmed_after(world: World, time: Clock, change: Change) -> float:
 
 
 async def test_a_daemon_alone_waits_for_nobody(world: World, time: Clock) -> None:
-    world.store.entries = {"me": Daemon(1, 0)}
+    world.store.entries = {"me": DaemonEntry(1, 0)}
     assert await confirmed_after(world, time, Change("t", 1)) == 0
     assert world.store.confirmed == [Change("t", 1)]
 
@@ -286,11 +289,11 @@ async def test_a_daemon_alone_waits_for_nobody(world: World, time: Clock) -> Non
 async def test_a_silent_daemon_is_waited_for_as_long_as_its_lists_last(
     world: World, time: Clock
 ) -> None:
-    world.store.entries = {"me": Daemon(1, 0), "other": Daemon(2, 0)}
+    world.store.entries = {"me": DaemonEntry(1, 0), "other": DaemonEntry(2, 0)}
     # Without a server nobody can be told; the wait in the loop's time is not ours.
     confirming = asyncio.ensure_future(world.matchmaking.confirm(Change("t", 1)))
     await settle()
-    await time.put_on(CACHE_TTL * LEASE_MARGIN - 0.1)
+    await time.put_on(CACHE_TTL * MARGIN - 0.1)
     assert not confirming.done()
     confirming.cancel()
     await world.matchmaking.close()
@@ -300,10 +303,10 @@ async def test_a_silent_daemon_is_waited_for_as_long_as_its_lists_last(
 async def test_nothing_is_answered_early_after_the_store_was_restarted(
     world: World, time: Clock, since: float
 ) -> None:
-    world.store.entries = {"me": Daemon(1, 0)}
+    world.store.entries = {"me": DaemonEntry(1, 0)}
     world.store.run_changed_at = time.now()
     await time.put_on(since)
-    assert await confirmed_after(world, time, Change("t", 1)) >= CACHE_TTL * LEASE_MARGIN
+    assert await confirmed_after(world, time, Change("t", 1)) >= CACHE_TTL * MARGIN
     await time.put_on(CACHE_TTL)
     assert await confirmed_after(world, time, Change("t", 2)) == 0
 
@@ -334,10 +337,10 @@ async def test_changes_that_come_while_one_is_confirmed_share_the_next_round(
     first = asyncio.ensure_future(world.matchmaking.confirm(Change("t", 1)))
     await settle()
     rest = [asyncio.ensure_future(world.matchmaking.confirm(Change("t", n))) for n in (2, 4, 3)]
-    await time.put_on(CACHE_TTL * LEASE_MARGIN)
+    await time.put_on(CACHE_TTL * MARGIN)
     assert first.done()
     assert not any(task.done() for task in rest)
-    await time.put_on(CACHE_TTL * LEASE_MARGIN)
+    await time.put_on(CACHE_TTL * MARGIN)
     assert all(task.done() for task in rest)
     assert world.store.confirmed == [Change("t", 1), Change("t", 4)]
 
@@ -347,12 +350,16 @@ async def test_an_entry_is_removed_only_after_it_was_seen_unchanged_for_long(
 ) -> None:
     gone: list[str] = []
     world.matchmaking.on_removed = gone.append
-    world.store.entries = {"me": Daemon(1, 0), "dead": Daemon(2, 999), "alive": Daemon(3, 0)}
+    world.store.entries = {
+        "me": DaemonEntry(1, 0),
+        "dead": DaemonEntry(2, 999),
+        "alive": DaemonEntry(3, 0),
+    }
     # However old the store says that it is: only the own clock counts.
     await world.matchmaking.reap_daemons()
     for renewal in range(4, 10):
         await time.put_on(DAEMON_TTL / 3)
-        world.store.entries["alive"] = Daemon(renewal, 0)
+        world.store.entries["alive"] = DaemonEntry(renewal, 0)
         await world.matchmaking.reap_daemons()
         assert gone == (["dead"] if renewal >= 6 else [])
     assert world.store.removed == [("dead", 2)]
@@ -378,13 +385,12 @@ async def test_upkeep_goes_on_after_an_unexpected_error(
 
     store: Any = world.store
     monkeypatch.setattr(world.store, "reap", reap, raising=False)
-    monkeypatch.setattr("gearhorn.upkeep.REAP_S", 0.001)
+    monkeypatch.setattr("gearhorn.daemon.upkeep.REAP_S", 0.001)
     upkeep = Upkeep(
         store,
         world.patience,
         world.matchmaking,
-        cache_ttl=CACHE_TTL,
-        daemon_ttl=DAEMON_TTL,
+        leases=Leases(CACHE_TTL, DAEMON_TTL),
         retire=retire,
     )
     caplog.set_level(logging.ERROR)
@@ -404,7 +410,9 @@ class Recorder:
     def __init__(self, data: bytes) -> None:
         self.data = data
         self.answers: list[str] = []
-        self.on_abandoned: Callable[[], object] | None = None
+
+    def hold(self, on_abandoned: Callable[[], object]) -> None:
+        self.on_abandoned = on_abandoned
 
     def complete(self, data: bytes) -> None:
         self.answers.append("complete")

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """What requests are taken, as what, and what their reports look like."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """No list is stale after an answer, in any order of steps; and each rule is needed for that."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """What redis-py and the loop raise comes out as an error of the store."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
 """The client on the loop, against a job server that does what each test tells it."""
 
 from __future__ import annotations
@@ -11,23 +13,17 @@ import pytest
 from gearhorn.tests import peer as wire
 from gearhorn.tests.fake import Conversation, FakeServer, fake_server
 from gearhorn.tests.peer import Packet
-from gearhorn.wire import framing, submitter
-from gearhorn.wire.batch import Batch, Copy
-from gearhorn.wire.client import Connection
-from gearhorn.wire.servers import Settings, Watch
-from gearhorn.wire.submitter import (
-    BLOCK_FIRST,
-    BLOCK_MAX,
-    BLOCK_MAX_FOREGROUND,
-    BLOCK_MIN,
-    Submitter,
-    _Outbox,
-)
+from gearhorn.wire import block
+from gearhorn.wire.batch import Batch, Copy, Listener
+from gearhorn.wire.block import BlockSize
+from gearhorn.wire.connection import Connection, ConnectionSettings
+from gearhorn.wire.submitter import Submitter
+from gearhorn.wire.watch import Watch
 
-FAST = Settings(reconnect_max=0.05)
+FAST = ConnectionSettings(reconnect_max=0.05)
 
 
-class Told:
+class Told(Listener):
     """A listener that keeps what it was told."""
 
     def __init__(self) -> None:
@@ -55,8 +51,9 @@ class Told:
     def copy_refused(self, batch: Batch, index: int) -> None:
         self.events.put_nowait(("refused", batch.keys[index]))
 
-    def copy_answered(self, copy: Copy, packet_type: int, data: bytes) -> None:
-        self.events.put_nowait(("answered", copy.key, packet_type, data))
+    def copy_answered(self, copy: Copy, packet_type: int, data: bytes, whole: bool) -> None:
+        what = "answered" if whole else "answered at length"
+        self.events.put_nowait((what, copy.key, packet_type, data))
 
     def copy_lost(self, copy: Copy) -> None:
         self.events.put_nowait(("copy lost", copy.key))
@@ -148,8 +145,8 @@ async def test_exceptions_are_asked_for(link: Link) -> None:
 
 
 async def test_a_packet_is_sent_at_once(link: Link) -> None:
-    assert link.connection.transport is not None
-    raw = link.connection.transport.get_extra_info("socket")
+    assert link.connection._transport is not None
+    raw = link.connection._transport.get_extra_info("socket")
     assert raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     assert raw.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
 
@@ -194,37 +191,37 @@ async def test_a_batch_is_created_when_every_copy_is_answered(link: Link) -> Non
 
 async def test_a_block_is_filled_from_many_batches(link: Link) -> None:
     told = Told()
-    link.submit(*(batch(told, 1, lane=f"t{n}") for n in range(BLOCK_FIRST + 5)))
-    assert len(await link.sent()) == BLOCK_FIRST
-    link.create(BLOCK_FIRST - 1)
+    link.submit(*(batch(told, 1, lane=f"t{n}") for n in range(block.FIRST + 5)))
+    assert len(await link.sent()) == block.FIRST
+    link.create(block.FIRST - 1)
     await link.there.settle()
     assert link.there.pending == 0
     link.create()
     assert len(await link.sent()) == 5
-    for _ in range(BLOCK_FIRST):
+    for _ in range(block.FIRST):
         await told.expect(("created",))
 
 
 async def test_the_next_block_is_sent_when_all_of_the_last_is_answered(link: Link) -> None:
     link.submit(batch(Told(), 100))
-    assert len(await link.sent()) == BLOCK_FIRST
-    link.create(BLOCK_FIRST - 1)
+    assert len(await link.sent()) == block.FIRST
+    link.create(block.FIRST - 1)
     await link.there.settle()
     assert link.there.pending == 0
     link.create()
-    assert len(await link.sent()) == 2 * BLOCK_FIRST
+    assert len(await link.sent()) == 2 * block.FIRST
 
 
 async def test_what_is_unanswered_is_never_more_than_the_size(
     link: Link, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(submitter, "BLOCK_AIM_S", 60.0)
+    monkeypatch.setattr(block, "AIM_S", 60.0)
     link.submit(batch(Told(), 3000))
     sent = answered = 0
     while sent < 3000:
         packets = await link.sent()
         sent += len(packets)
-        assert sent - answered <= BLOCK_MAX
+        assert sent - answered <= block.MOST
         link.create(len(packets))
         answered = sent
 
@@ -232,16 +229,16 @@ async def test_what_is_unanswered_is_never_more_than_the_size(
 async def test_a_block_of_foreground_copies_is_smaller(
     link: Link, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(submitter, "BLOCK_AIM_S", 60.0)
+    monkeypatch.setattr(block, "AIM_S", 60.0)
     link.submit(batch(Told(), 3000), batch(Told(), 300, foreground=True), batch(Told(), 3000))
     types: list[list[int]] = []
     while sum(map(len, types)) < 6300:
         types.append([packet.type for packet in await link.sent()])
         link.create(len(types[-1]))
     answered = [block.count(wire.SUBMIT_JOB) for block in types]
-    assert [count for count in answered if count] == [BLOCK_MAX_FOREGROUND, 100]
+    assert [count for count in answered if count] == [block.MOST_FOREGROUND, 100]
     # What is in the background goes with it as it would alone.
-    assert len(types[-2]) == BLOCK_MAX
+    assert len(types[-2]) == block.MOST
 
 
 async def test_lanes_take_turns_and_keep_their_order(link: Link) -> None:
@@ -252,10 +249,10 @@ async def test_lanes_take_turns_and_keep_their_order(link: Link) -> None:
     link.submit(many, behind, *others)
 
     first = queues_of(await link.sent())
-    assert len(first) == BLOCK_FIRST
+    assert len(first) == block.FIRST
     # At most half a block while others wait, and the rest of the block when none does.
-    assert first[: BLOCK_FIRST // 2] == [f"many_c{n}" for n in range(BLOCK_FIRST // 2)]
-    assert first[BLOCK_FIRST // 2 :][:6] == [f"other{n}_c{c}" for n in range(3) for c in (0, 1)]
+    assert first[: block.FIRST // 2] == [f"many_c{n}" for n in range(block.FIRST // 2)]
+    assert first[block.FIRST // 2 :][:6] == [f"other{n}_c{c}" for n in range(3) for c in (0, 1)]
     rest = [name for name in first if name.startswith("many")]
     while len(rest) < 101:
         link.create(len(first))
@@ -274,32 +271,32 @@ async def test_the_block_follows_the_server(link: Link, monkeypatch: pytest.Monk
         return found
 
     link.submit(batch(Told(), 100_000))
-    monkeypatch.setattr(submitter, "BLOCK_AIM_S", 60.0)
-    assert (await sizes(8))[-1] == BLOCK_MAX
-    monkeypatch.setattr(submitter, "BLOCK_AIM_S", -1.0)
-    assert (await sizes(12))[-1] == BLOCK_MIN
+    monkeypatch.setattr(block, "AIM_S", 60.0)
+    assert (await sizes(8))[-1] == block.MOST
+    monkeypatch.setattr(block, "AIM_S", -1.0)
+    assert (await sizes(12))[-1] == block.LEAST
 
 
 @pytest.mark.parametrize(
-    ("way_s", "copy_s", "block", "expected"),
+    ("way_s", "copy_s", "most", "expected"),
     [
-        (0.0001, 1e-6, BLOCK_MAX, BLOCK_MAX),
+        (0.0001, 1e-6, block.MOST, block.MOST),
         # A server far away.
-        (0.05, 1e-6, BLOCK_MAX, BLOCK_MAX),
-        (0.0001, 1e-5, BLOCK_MAX, 200),
+        (0.05, 1e-6, block.MOST, block.MOST),
+        (0.0001, 1e-5, block.MOST, 200),
         # A slow one, and foreground copies, of which a block never holds more.
-        (0.0001, 1e-4, BLOCK_MAX_FOREGROUND, 20),
+        (0.0001, 1e-4, block.MOST_FOREGROUND, 20),
     ],
 )
 def test_a_full_block_takes_two_milliseconds(
-    way_s: float, copy_s: float, block: int, expected: int
+    way_s: float, copy_s: float, most: int, expected: int
 ) -> None:
-    outbox = _Outbox()
-    Submitter._adapt(outbox, way_s)
+    size = BlockSize()
+    size.note(0, way_s)
     for _ in range(20):
-        outbox.full = min(block, outbox.size)
-        Submitter._adapt(outbox, way_s + outbox.full * copy_s)
-    assert outbox.size == pytest.approx(expected, rel=0.02)
+        copies = min(most, size.copies)
+        size.note(copies, way_s + copies * copy_s)
+    assert size.copies == pytest.approx(expected, rel=0.02)
 
 
 async def test_a_block_has_a_mebibyte_at_the_most(link: Link) -> None:
@@ -307,7 +304,7 @@ async def test_a_block_has_a_mebibyte_at_the_most(link: Link) -> None:
     assert queues_of(await link.sent()) == ["t_c0", "t_c1", "t_c2"]
     # One that alone is larger goes alone. What comes meanwhile waits as well.
     link.submit(
-        batch(Told(), 2, lane="u", payload=b"x" * 2_000_000), batch(Told(), BLOCK_MAX, lane="v")
+        batch(Told(), 2, lane="u", payload=b"x" * 2_000_000), batch(Told(), block.MOST, lane="v")
     )
     link.create(2)
     await link.there.settle()
@@ -329,17 +326,17 @@ async def test_a_block_has_a_mebibyte_at_the_most(link: Link) -> None:
 async def test_large_copies_leave_blocks_of_small_ones_large(
     link: Link, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(submitter, "BLOCK_AIM_S", 60.0)
+    monkeypatch.setattr(block, "AIM_S", 60.0)
     link.submit(batch(Told(), 3000))
-    while len(packets := await link.sent()) < BLOCK_MAX:
+    while len(packets := await link.sent()) < block.MOST:
         link.create(len(packets))
     link.submit(batch(Told(), 9, payload=b"x" * 300_000), batch(Told(), 3000))
-    sizes = [BLOCK_MAX]
+    sizes = [block.MOST]
     while sum(sizes) < 4000:
         link.create(sizes[-1])
         sizes.append(len(await link.sent()))
     assert 3 in sizes
-    assert BLOCK_MAX in sizes[1:]
+    assert block.MOST in sizes[1:]
 
 
 async def test_an_error_is_for_the_copy_that_it_answers(link: Link) -> None:
@@ -406,9 +403,8 @@ async def test_a_handle_ends_at_its_first_nul(link: Link) -> None:
 async def test_a_result_that_is_too_large_is_an_answer(link: Link) -> None:
     told = await foreground(link, "bob")
     link.there.send(wire.WORK_COMPLETE, b"H:1", b"x" * (2 << 20))
-    name, key, packet_type, data = await told.next()
-    assert (name, key) == ("answered", "bob")
-    assert packet_type == wire.WORK_COMPLETE | framing.OVERSIZE
+    what, key, packet_type, data = await told.next()
+    assert (what, key, packet_type) == ("answered at length", "bob", wire.WORK_COMPLETE)
     assert isinstance(data, bytes)
     assert set(data) == {ord("x")}
 
@@ -462,10 +458,10 @@ async def test_what_is_cancelled_is_written_no_further_and_told_nothing(link: Li
     cancelled, told = Told(), Told()
     given_up = batch(cancelled, 100, lane="t")
     link.submit(given_up, batch(told, 1, lane="t"))
-    assert len(await link.sent()) == BLOCK_FIRST
+    assert len(await link.sent()) == block.FIRST
     given_up.cancel()
     link.there.send(wire.ERROR, b"JOB_QUEUE_FULL", b"full")
-    link.create(BLOCK_FIRST - 1)
+    link.create(block.FIRST - 1)
     assert queues_of(await link.sent()) == ["t_c0"]
     link.create()
     await told.expect(("created",))

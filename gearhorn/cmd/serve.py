@@ -1,0 +1,173 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
+"""``gearhorn-fanout``: the daemon.
+
+Its exit codes, which --help lists too:
+
+====== ========================================================================
+code   when
+====== ========================================================================
+0      it was stopped by a signal and has drained
+1      an unexpected error; the log has the traceback
+2      the command line is wrong
+69     the job server of --standalone cannot be started, or its port is busy
+73     the pid file cannot be made, or a running process holds it
+78     the configuration is wrong, or the store refuses it
+128+n  a second signal of number n came while it drained
+====== ========================================================================
+"""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+
+from oslo_config import cfg
+
+from gearhorn import errors
+from gearhorn.daemon.settings import DaemonSettings
+from gearhorn.service import config, daemonize, logs, running, standalone
+
+LOG = logging.getLogger(__name__)
+
+# Of sysexits.h, as service managers know them.
+EX_UNAVAILABLE = 69
+EX_CANTCREAT = 73
+EX_CONFIG = 78
+
+_GARBAGE_THRESHOLD = 20_000
+"""After how many new objects Python looks for circles of them, instead of 700: fan-outs
+leave none, and looking took a fourteenth of the daemon's time."""
+
+_DESCRIPTION = "Fan-out for Gearman: one job in, a copy for every subscriber."
+
+_EPILOG = """\
+examples:
+  gearhorn-fanout --standalone
+      try it: with a job server and a store of its own; says what to type next
+  gearhorn-fanout --config /etc/gearhorn.conf
+      as a service, in the foreground, with the job servers and the store
+      that the file names
+  gearhorn-fanout --config-dir /etc/gearhorn.conf.d --debug --log-file fanout.log
+      with all files *.conf of a directory, and a detailed log
+
+Without --config the files gearhorn.conf and gearhorn-fanout.conf are looked
+for in ~/.gearhorn, ~, /etc/gearhorn and /etc; --standalone looks for none.
+
+SIGTERM and SIGINT let it finish the jobs in hand for [service] drain_timeout
+seconds and stop; a second one stops it at once.
+
+exit codes:
+  0      stopped by a signal and drained
+  1      unexpected error; the log has the traceback
+  2      wrong command line
+  69     the job server of --standalone cannot be started, or its port is busy
+  73     the pid file cannot be made, or a running process holds it
+  78     wrong configuration, or the store refuses it
+  128+n  second signal, of number n
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the daemon and return its exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        conf = config.load(arguments, description=_DESCRIPTION, epilog=_EPILOG)
+        return _run(conf)
+    except errors.ConfigurationError as error:
+        return _fail(error, EX_CONFIG)
+    except SystemExit as end:
+        # oslo.config ends so on a wrong value of an option that the command
+        # line has too, and has said why.
+        if end.code == 1:
+            return EX_CONFIG
+        raise
+    except KeyboardInterrupt:
+        # Before the loop took care of signals.
+        return 128 + signal.SIGINT
+
+
+def _run(conf: cfg.ConfigOpts) -> int:
+    settings = config.settings_of(conf)
+    who = daemonize.identity(conf.service.user, conf.service.group)
+    if conf.standalone_mode and conf.service.daemonize:
+        raise errors.ConfigurationError(
+            "[service] daemonize: --standalone runs in the foreground only"
+        )
+    with contextlib.ExitStack() as stack:
+        # In this order: root may be needed for the place of the pid file, and
+        # the log file is to be the user's. What fails is said on the terminal.
+        pid_file = None
+        if conf.service.pidfile:
+            pid_file = daemonize.PidFile(conf.service.pidfile)
+            try:
+                pid_file.take()
+            except daemonize.PidFileUnusable as error:
+                return _fail(error, EX_CANTCREAT)
+            stack.callback(pid_file.release)
+        daemonize.become(who)
+        logs.setup(conf)
+        if conf.service.daemonize:
+            if not logs.goes_elsewhere(conf):
+                _say("in the background nothing is logged without log_file or the like")
+            daemonize.detach(pid_file)
+        conf.log_opt_values(LOG, logging.DEBUG)
+        _tune_garbage_collection()
+        return _serve(conf, settings)
+
+
+def _tune_garbage_collection() -> None:
+    """Have Python look for garbage rarely, and not among what is there for good."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GARBAGE_THRESHOLD)
+
+
+def _serve(conf: cfg.ConfigOpts, settings: DaemonSettings) -> int:
+    try:
+        if conf.standalone_mode:
+            asyncio.run(_run_standalone(conf, settings))
+        else:
+            asyncio.run(running.run(settings))
+    except errors.ConfigurationError as error:
+        return _fail(error, EX_CONFIG, logged=logs.goes_elsewhere(conf))
+    except errors.StoreMisconfigured as error:
+        error = errors.StoreMisconfigured(f"[store] {error}")
+        return _fail(error, EX_CONFIG, logged=logs.goes_elsewhere(conf))
+    except standalone.JobServerFailed as error:
+        return _fail(error, EX_UNAVAILABLE, logged=logs.goes_elsewhere(conf))
+    except Exception:
+        LOG.critical("unexpected error; this is a bug of gearhorn", exc_info=True)
+        return 1
+    return 0
+
+
+async def _run_standalone(conf: cfg.ConfigOpts, settings: DaemonSettings) -> None:
+    port = conf.standalone.port
+    directory = standalone.state_directory(conf.standalone.directory)
+    settings = standalone.standalone_settings(settings, port, directory)
+    with standalone.held_directory(directory):
+        async with standalone.job_server(port, directory) as program:
+
+            def greet() -> None:
+                print(standalone.greeting(program, settings, directory), flush=True)
+
+            await running.run(settings, on_ready=greet)
+
+
+def _fail(error: errors.GearhornError, code: int, *, logged: bool = False) -> int:
+    _say(str(error))
+    if logged:
+        LOG.error("%s", error)
+    return code
+
+
+def _say(text: str) -> None:
+    print(f"{config.PROGRAM}: {text}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

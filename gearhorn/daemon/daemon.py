@@ -1,0 +1,242 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
+"""The daemon: all parts put together, started, drained and stopped."""
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+
+from gearhorn import clock, errors, messages
+from gearhorn.daemon.fanout import FanOuts
+from gearhorn.daemon.list_cache import ListCache
+from gearhorn.daemon.matchmaking import Matchmaking
+from gearhorn.daemon.queries import Queries
+from gearhorn.daemon.registry import Registry
+from gearhorn.daemon.retirement import retire
+from gearhorn.daemon.settings import DaemonSettings
+from gearhorn.daemon.upkeep import Upkeep
+from gearhorn.daemon.workers import Workers
+from gearhorn.store import open_store
+from gearhorn.store.patience import Patience
+from gearhorn.tasks import end
+from gearhorn.version import installed_version
+from gearhorn.wire.submitter import Submitter
+from gearhorn.wire.watch import Watch
+
+LOG = logging.getLogger(__name__)
+
+QUERY_STORE_TIMEOUTS = 2
+"""How many timeouts of the store a query waits, behind other calls of it."""
+
+
+def new_worker_id(name: str) -> str:
+    """A worker id that shows where the daemon runs and is used once."""
+    return f"{name}-{os.getpid()}-{os.urandom(4).hex()}"
+
+
+class Daemon:
+    """One daemon, from its start to its end.
+
+    :param on_ready: called once it serves.
+    :param on_stopping: called when it begins to stop.
+    """
+
+    def __init__(
+        self,
+        settings: DaemonSettings,
+        *,
+        on_ready: Callable[[], None] = lambda: None,
+        on_stopping: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.settings = settings
+        self.worker_id = new_worker_id(settings.worker_name)
+        self._on_ready = on_ready
+        self._on_stopping = on_stopping
+        self._created = clock.now()
+        self._stopping = asyncio.Event()
+        self._reach_job_servers()
+        self._reach_store()
+        self._take_requests()
+        self._connect_parts()
+
+    # How it is put together.
+
+    def _reach_job_servers(self) -> None:
+        watch = Watch()
+        settings = self.settings
+        self._submitter = Submitter(
+            self.worker_id, settings.wire, settings.max_message_bytes, watch
+        )
+        self._workers = Workers(self.worker_id, settings, watch)
+
+    def _reach_store(self) -> None:
+        """The store, what is kept of it here, and what keeps that true."""
+        settings = self.settings
+        self._patience = Patience()
+        self._store = open_store(
+            settings.store_url,
+            key_prefix=settings.key_prefix,
+            matchmaking_topic=settings.matchmaking_topic,
+            timeout=settings.store_timeout,
+        )
+        self._lists = ListCache(
+            self._store,
+            self._patience,
+            worker_id=self.worker_id,
+            uncached_topic=settings.matchmaking_topic,
+            cache_ttl=settings.leases.cache_ttl,
+            max_topics=settings.max_cached_topics,
+        )
+        self._matchmaking = Matchmaking(
+            self._store,
+            self._patience,
+            self._lists,
+            self._submitter,
+            worker_id=self.worker_id,
+            topic=settings.matchmaking_topic,
+            leases=settings.leases,
+        )
+        self._upkeep = Upkeep(
+            self._store,
+            self._patience,
+            self._matchmaking,
+            leases=settings.leases,
+            retire=self._retire,
+        )
+
+    def _take_requests(self) -> None:
+        """What does the work of each function."""
+        settings = self.settings
+        self._fanouts = FanOuts(
+            self._lists,
+            self._submitter,
+            order=settings.order,
+            timeout=settings.fanout_timeout,
+            generate_unique=settings.generate_unique,
+            max_message_bytes=settings.max_message_bytes,
+        )
+        self._registry = Registry(
+            self._store,
+            self._patience,
+            self._matchmaking,
+            matchmaking_topic=settings.matchmaking_topic,
+            own_functions=vars(settings.functions).values(),
+        )
+        self._queries = Queries(
+            self._store,
+            timeout=QUERY_STORE_TIMEOUTS * settings.store_timeout,
+            status=self._status,
+        )
+
+    def _connect_parts(self) -> None:
+        """Who is told what by whom: all of it, as none of the parts knows the others' own."""
+        self._workers.serve(
+            fanout=self._fanouts.take,
+            query=self._queries.take,
+            register=self._registry.register,
+            unregister=self._registry.unregister,
+            notice=self._matchmaking.take,
+        )
+        self._submitter.on_servers_changed = self._fanouts.servers_changed
+        self._lists.on_unknown = self._matchmaking.renew_soon
+        self._matchmaking.on_removed = self._upkeep.daemon_removed
+
+    # How it runs.
+
+    def stop(self) -> None:
+        """Have :meth:`run` drain and return."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Serve until :meth:`stop`, then drain.
+
+        :raises StoreMisconfigured: the store cannot be used as configured.
+        """
+        LOG.info(
+            "gearhorn %s: job servers %s, store %s://",
+            installed_version(),
+            ", ".join(map(str, self.settings.servers)),
+            self.settings.store_url.partition(":")[0],
+        )
+        starting = asyncio.ensure_future(self._start())
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                starting.result()
+                LOG.info("daemon %s is ready", self.worker_id)
+                self._on_ready()
+                await stopping
+            self._on_stopping()
+        finally:
+            await end((starting, stopping))
+            await self._stop()
+
+    async def _start(self) -> None:
+        await self._open_store()
+        # In this order: notices can be taken, the entry stands, and only then
+        # are lists kept and jobs taken.
+        self._submitter.connect(self.settings.servers)
+        await self._workers.take_notices()
+        if self.settings.alone:
+            await self._matchmaking.remove_all()
+        await self._matchmaking.join()
+        self._matchmaking.start()
+        self._upkeep.start()
+        await self._workers.take_all()
+
+    async def _open_store(self) -> None:
+        async def attempt() -> errors.StoreMisconfigured | None:
+            # Waiting would not help; an operator at the console is told.
+            try:
+                await self._store.open()
+            except errors.StoreMisconfigured as error:
+                return error
+            return None
+
+        error = await self._patience.call(attempt)
+        if error is not None:
+            raise error
+
+    async def _stop(self) -> None:
+        LOG.info("daemon %s is stopping", self.worker_id)
+        await self._workers.drain()
+        await self._workers.fanouts.close()
+        await self._fanouts.close()
+        await self._registry.close()
+        await self._queries.close()
+        await self._workers.requests.close()
+        await self._upkeep.close()
+        await self._matchmaking.close()
+        await self._matchmaking.leave()
+        await self._workers.notices.close()
+        connected = tuple(self._submitter.servers)
+        await self._submitter.close()
+        own_function = self._workers.notice_function(self.worker_id)
+        await retire(own_function, connected, self.settings.wire)
+        await self._store.close()
+        LOG.info("daemon %s has stopped", self.worker_id)
+
+    async def _retire(self, worker_id: str) -> bool:
+        function = self._workers.notice_function(worker_id)
+        return await retire(function, self.settings.servers, self.settings.wire)
+
+    def _status(self, fault: errors.StoreError | None) -> messages.StatusRow:
+        settings = self.settings
+        # The store may answer what is read while it refuses changes.
+        fault = fault or self._patience.fault
+        return messages.StatusRow(
+            worker_id=self.worker_id,
+            version=installed_version(),
+            uptime=round(clock.now() - self._created, 3),
+            store_fault=None if fault is None else fault.code,
+            servers={str(s): s in self._submitter.servers for s in settings.servers},
+            fanouts=self._workers.fanouts.held,
+            requests=self._workers.requests.held,
+            cached_topics=self._lists.kept,
+            functions=vars(settings.functions),
+            matchmaking_topic=settings.matchmaking_topic,
+            cache_ttl=settings.leases.cache_ttl,
+            daemon_ttl=settings.leases.daemon_ttl,
+        )

@@ -1,0 +1,306 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
+"""The copies of one fan-out, from its list of subscribers to its report."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from msgspec import UNSET
+
+from gearhorn import messages
+from gearhorn.daemon.gathering import Results, Room
+from gearhorn.daemon.placement import Share, divide
+from gearhorn.daemon.recipients import Recipients
+from gearhorn.wire import framing
+from gearhorn.wire.address import Address
+from gearhorn.wire.batch import Batch, Copy, Listener
+from gearhorn.wire.grabber import Job
+from gearhorn.wire.submitter import Submitter
+
+
+@dataclass(frozen=True)
+class Context:
+    """What all deliveries of a daemon share."""
+
+    submitter: Submitter
+    timeout: float
+    """How long a foreground delivery waits for receivers, in seconds, where
+    the request does not say."""
+    max_gathered_bytes: int
+    """How many bytes of results a report carries at the most."""
+    room: Room
+    on_stuck: Callable[["Delivery"], None]
+    """Called when no job server is connected; :meth:`Delivery.resume` is due
+    when one is."""
+    on_end: Callable[["Delivery"], None]
+
+
+class Delivery(Listener):
+    """What both kinds of delivery share: placing copies and ending.
+
+    :param token: what the generated uniques of its copies begin with; empty
+        for copies without a unique.
+    """
+
+    foreground: bool
+
+    def __init__(
+        self,
+        context: Context,
+        job: Job,
+        request: messages.FanOut,
+        payload: bytes,
+        recipients: Recipients,
+        token: bytes,
+    ) -> None:
+        self.job = job
+        self.topic = request.topic
+        self._context = context
+        self._request = request
+        self._payload = payload
+        self._recipients = recipients
+        self._token = token
+        self._batches: set[Batch] = set()
+        self._unplaced: list[Share] = []
+        self._failed: dict[str, str] = {}
+        self._failed_count = 0
+        job.hold(self.abandon)
+
+    def start(self) -> None:
+        """Hand the copies to the submitter."""
+        recipients = self._recipients
+        servers = self._context.submitter.servers
+        if not len(recipients):
+            self._end()
+        elif not servers:
+            self._wait_for_server(recipients.whole)
+        else:
+            for server, share in recipients.shares(tuple(servers)).items():
+                self._submit(server, share)
+
+    def resume(self) -> None:
+        """Submit what no server was there for."""
+        unplaced, self._unplaced = self._unplaced, []
+        for share in unplaced:
+            self._place(share)
+
+    def abandon(self) -> None:
+        """Stop without an answer: the job is no longer this daemon's."""
+        self._cancel()
+        self._context.on_end(self)
+
+    def _place(self, share: Share) -> None:
+        servers = self._context.submitter.servers
+        if not servers:
+            self._wait_for_server(share)
+            return
+        for server, part in divide(share, tuple(servers)).items():
+            self._submit(server, part)
+
+    def _wait_for_server(self, share: Share) -> None:
+        self._unplaced.append(share)
+        self._context.on_stuck(self)
+
+    def _submit(self, server: Address, share: Share) -> None:
+        submitter = self._context.submitter
+        connection = submitter.servers[server]
+        uniques = self._uniques(connection.token)
+        batch = Batch(
+            self,
+            self.topic,
+            priority=self._request.priority or "normal",
+            foreground=self.foreground,
+            queues=share.queues,
+            keys=share.client_ids,
+            uniques=uniques,
+            groups=share.groups if len(uniques) > 1 else None,
+            payload=self._payload,
+            longest_queue=self._recipients.longest_queue,
+        )
+        self._batches.add(batch)
+        submitter.submit(connection, batch)
+
+    def _uniques(self, connection_token: bytes) -> Sequence[bytes]:
+        """The unique of each group of copies."""
+        raise NotImplementedError
+
+    def _generated_uniques(self) -> Sequence[bytes]:
+        if not self._token:
+            return (b"",)
+        return [b"%s-%x" % (self._token, group) for group in range(self._recipients.group_count)]
+
+    # What the submitter tells.
+
+    def batch_created(self, batch: Batch) -> None:
+        self._batches.remove(batch)
+
+    def batch_lost(self, batch: Batch) -> None:
+        # What was not queued on this server is submitted to the next.
+        self._batches.remove(batch)
+        share = Share(batch.queues, batch.keys, batch.groups)
+        self._place(share.after(batch.created))
+
+    def copy_refused(self, batch: Batch, index: int) -> None:
+        self._fail(batch.keys[index], messages.NOT_QUEUED)
+
+    # Ending.
+
+    def _fail(self, client_id: str, reason: str) -> None:
+        self._failed_count += 1
+        if self._failed_count <= messages.MAX_LISTED_FAILURES:
+            self._failed[client_id] = reason
+
+    def _cancel(self) -> None:
+        for batch in self._batches:
+            batch.cancel()
+        self._batches.clear()
+        self._unplaced.clear()
+
+    def _end(self) -> None:
+        self._cancel()
+        report = self._report()
+        if self._failed_count and not messages.truth(self._request.always_report):
+            self.job.fail(report)
+        else:
+            self.job.complete(report)
+        self._context.on_end(self)
+
+    def _report(self) -> bytes:
+        raise NotImplementedError
+
+
+class BackgroundDelivery(Delivery):
+    """Ends when every copy is safely queued."""
+
+    foreground = False
+
+    def _uniques(self, connection_token: bytes) -> Sequence[bytes]:
+        if self._request.unique is not None:
+            return (self._request.unique.encode(),)
+        return self._generated_uniques()
+
+    def batch_created(self, batch: Batch) -> None:
+        super().batch_created(batch)
+        if not self._batches and not self._unplaced:
+            self._end()
+
+    def _report(self) -> bytes:
+        if not self._failed_count:
+            return self._recipients.queued_report()
+        total = len(self._recipients)
+        return messages.FanOutReport(
+            topic=self.topic,
+            subscribers=total,
+            queued=total - self._failed_count,
+            failed=self._failed,
+            failed_count=self._failed_count,
+        ).encode()
+
+
+class ForegroundDelivery(Delivery):
+    """Ends when every receiver has answered, or the time is up."""
+
+    foreground = True
+
+    def __init__(
+        self,
+        context: Context,
+        job: Job,
+        request: messages.FanOut,
+        payload: bytes,
+        recipients: Recipients,
+        token: bytes,
+    ) -> None:
+        super().__init__(context, job, request, payload, recipients, token)
+        self._open: dict[str, Copy | None] = dict.fromkeys(recipients.whole.client_ids)
+        """Whose answer is missing, and the copy once it is queued."""
+        self._deadline: asyncio.TimerHandle | None = None
+        self._results = Results(context.max_gathered_bytes, context.room)
+        self._gather = messages.truth(request.gather)
+
+    def progress(self) -> None:
+        """Tell the publisher how many receivers have answered."""
+        total = len(self._recipients)
+        self.job.progress(total - len(self._open), total)
+
+    def _uniques(self, connection_token: bytes) -> Sequence[bytes]:
+        # gearmand joins a submission to a queued job of the same unique even
+        # if that job's client is gone and its answer will never come. So no
+        # foreground copy shares one with a background copy, or with one that
+        # was sent on another connection.
+        if self._request.unique is not None:
+            uniques: Sequence[bytes] = (self._request.unique.encode(),)
+        else:
+            uniques = self._generated_uniques()
+        return [unique and b"%s-%s" % (unique, connection_token) for unique in uniques]
+
+    def batch_written(self, batch: Batch) -> None:
+        # The time of the receivers runs once all copies are on their way.
+        if (
+            self._deadline is None
+            and not self._unplaced
+            and all(batch.written == len(batch.queues) for batch in self._batches)
+        ):
+            self._deadline = asyncio.get_running_loop().call_later(
+                self._request.timeout or self._context.timeout, self._time_is_up
+            )
+
+    def copy_refused(self, batch: Batch, index: int) -> None:
+        super().copy_refused(batch, index)
+        self._close(batch.keys[index])
+
+    def copy_created(self, copy: Copy) -> None:
+        self._open[copy.key] = copy
+
+    def copy_answered(self, copy: Copy, packet_type: int, data: bytes, whole: bool) -> None:
+        key = copy.key
+        if packet_type == framing.WORK_COMPLETE:
+            if self._gather and not self._results.close(key, data, whole):
+                self._fail(key, messages.RESULT_TOO_LARGE)
+        elif packet_type == framing.WORK_DATA:
+            if self._gather:
+                self._results.add(key, data, whole)
+            return
+        elif packet_type == framing.WORK_FAIL:
+            self._fail(key, messages.RECEIVER_FAILED)
+        elif packet_type == framing.WORK_EXCEPTION:
+            self._fail(key, messages.RECEIVER_EXCEPTION)
+        self._close(key)
+
+    def copy_lost(self, copy: Copy) -> None:
+        self._fail(copy.key, messages.SERVER_LOST)
+        self._close(copy.key)
+
+    def _close(self, key: str) -> None:
+        del self._open[key]
+        if not self._open:
+            self._end()
+
+    def _time_is_up(self) -> None:
+        for key in self._open:
+            self._fail(key, messages.TIMEOUT)
+        self._end()
+
+    def _cancel(self) -> None:
+        super()._cancel()
+        if self._deadline is not None:
+            self._deadline.cancel()
+        for copy in self._open.values():
+            if copy is not None:
+                copy.forget()
+        # The copies know this delivery: without it they would hold each other,
+        # and the payload, until Python looks for such circles.
+        self._open.clear()
+        self._results.give_back()
+
+    def _report(self) -> bytes:
+        total = len(self._recipients)
+        return messages.FanOutReport(
+            topic=self.topic,
+            subscribers=total,
+            delivered=total - self._failed_count,
+            failed=self._failed,
+            failed_count=self._failed_count or UNSET,
+            results=self._results.complete if self._gather else UNSET,
+        ).encode()

@@ -1,0 +1,280 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
+"""The daemons' entries, and telling every daemon of a change.
+
+The live daemons are the subscribers of the matchmaking topic. A change of a
+topic's set may be answered once every one of them has confirmed that it
+dropped the topic's list, or once every list that was read before the change
+is too old to be used, whichever comes first: see :meth:`Matchmaking.confirm`.
+What a daemon must do so that this holds stands at ``Matchmaking._keep``.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
+import async_timeout
+
+from gearhorn import clock, errors, messages
+from gearhorn.daemon.leases import Leases
+from gearhorn.daemon.list_cache import ListCache
+from gearhorn.daemon.notices import Notices
+from gearhorn.daemon.refusals import decoded
+from gearhorn.store.base import Change, DaemonEntry, Store
+from gearhorn.store.patience import Patience
+from gearhorn.tasks import end
+from gearhorn.wire.grabber import Job
+from gearhorn.wire.submitter import Submitter
+
+LOG = logging.getLogger(__name__)
+
+_decode = messages.RequestDecoder(messages.Notice)
+
+
+class _Round:
+    """A confirmation that has not begun, and all that wait for it."""
+
+    def __init__(self, change: Change) -> None:
+        self.change = change
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+
+class Matchmaking:
+    """This daemon among the others.
+
+    :param topic: the matchmaking topic.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        patience: Patience,
+        lists: ListCache,
+        submitter: Submitter,
+        *,
+        worker_id: str,
+        topic: str,
+        leases: Leases,
+    ) -> None:
+        self._store = store
+        self._patience = patience
+        self._lists = lists
+        self._submitter = submitter
+        self._worker_id = worker_id
+        self._topic = topic
+        self._leases = leases
+        self._renewal_due = asyncio.Event()
+        self._keeper: asyncio.Task[None] | None = None
+        self._next_rounds: dict[str, _Round] = {}
+        self._rounds: dict[str, asyncio.Task[None]] = {}
+        self._seen: dict[str, tuple[int, float]] = {}
+        """The renewal number of each entry, and when it was first seen."""
+        self.on_removed: Callable[[str], None] = lambda worker_id: None
+        """Called with the worker id of an entry that this daemon removed."""
+
+    def take(self, job: Job) -> None:
+        """Take a notice: drop the list that it names."""
+        notice = decoded(job, _decode)
+        if notice is not None:
+            self._lists.drop(notice.topic)
+            job.complete(notice.encode())
+
+    # The entry of this daemon.
+
+    async def join(self) -> None:
+        """Make the entry. The function that takes notices must be registered
+        before, and lists are kept only after."""
+        await self._patience.call(self._claim, self._store.join)
+
+    def start(self) -> None:
+        """Keep the entry from now on."""
+        self._keeper = asyncio.get_running_loop().create_task(self._keep())
+
+    def renew_soon(self) -> None:
+        """Renew the entry now: the store does not know it, perhaps."""
+        self._renewal_due.set()
+
+    async def _keep(self) -> None:
+        """Renew the entry for ever; if it is gone, drop all and join again.
+
+        Others remove an entry after seeing the same renewal number for
+        ``daemon_ttl``, so until that long after a renewal was asked for, the
+        entry stands; no list is kept that could be used later than that.
+        """
+        loop = asyncio.get_running_loop()
+        while True:
+            timer = loop.call_later(self._leases.renewal_interval, self._renewal_due.set)
+            await self._renewal_due.wait()
+            timer.cancel()
+            self._renewal_due.clear()
+            try:
+                await self._renew()
+            except Exception:
+                # Once more in a while; until it works, nothing is kept.
+                LOG.exception("unexpected error while the entry was renewed")
+
+    async def _renew(self) -> None:
+        if await self._patience.call(self._claim, self._store.renew):
+            return
+        LOG.warning(
+            "the entry of this daemon, %s, is gone from the store: "
+            "dropping all cached lists and joining again",
+            self._worker_id,
+        )
+        self._lists.keep_none()
+        await self.join()
+
+    async def _claim(self, operation: Callable[[str], Awaitable[bool | None]]) -> bool:
+        """Join or renew: once, timed from before the store is asked."""
+        before = clock.now()
+        if await operation(self._worker_id) is False:
+            return False
+        self._lists.keep_until(before + self._leases.certain_entry)
+        return True
+
+    async def close(self) -> None:
+        """Stop confirming and renewing; whoever waits is not answered."""
+        tasks = list(self._rounds.values())
+        if self._keeper is not None:
+            tasks.append(self._keeper)
+        await end(tasks)
+
+    async def leave(self) -> None:
+        """Remove the entry, if it was made. No list may be used after that."""
+        if self._keeper is None:
+            return
+        self._lists.keep_none()
+        try:
+            await self._store.leave(self._worker_id)
+            return
+        except errors.StoreError as error:
+            fault = error
+        # Out of the handler: oslo.log would add the exception once more.
+        LOG.warning("could not leave, another daemon will remove the entry: %s", fault)
+
+    # Other daemons.
+
+    async def confirm(self, change: Change) -> None:
+        """Return once every live daemon honours ``change``.
+
+        Changes of a topic that arrive while one is being confirmed are
+        confirmed together, by the round after it.
+        """
+        waiting = self._next_rounds.get(change.topic)
+        if waiting is None:
+            waiting = self._next_rounds[change.topic] = _Round(change)
+        else:
+            waiting.change = max(waiting.change, change)
+        if change.topic not in self._rounds:
+            self._rounds[change.topic] = asyncio.get_running_loop().create_task(
+                self._confirm_rounds(change.topic)
+            )
+        await asyncio.shield(waiting.done)
+
+    async def _confirm_rounds(self, topic: str) -> None:
+        try:
+            while topic in self._next_rounds:
+                this = self._next_rounds.pop(topic)
+                try:
+                    await self._confirm(this.change)
+                except asyncio.CancelledError:
+                    this.done.cancel()
+                    raise
+                except Exception as error:
+                    this.done.set_exception(error)
+                else:
+                    this.done.set_result(None)
+        finally:
+            del self._rounds[topic]
+
+    async def _confirm(self, change: Change) -> None:
+        stored = clock.now()
+        self._lists.drop(change.topic)
+        daemons = await self._patience.call(self._store.daemons)
+        others = [worker_id for worker_id in daemons if worker_id != self._worker_id]
+        all_told = await self._tell(others, change.topic, stored + self._leases.longest_list)
+        # A store that was restarted or failed over may have lost entries, and
+        # lists that were read before can still be in use where nobody asks.
+        certain = self._store.run_changed_at + self._leases.longest_list < stored
+        if not (all_told and certain):
+            await clock.sleep_until(stored + self._leases.longest_list)
+        await self._patience.call(self._store.confirm, change)
+
+    async def _tell(self, worker_ids: Sequence[str], topic: str, deadline: float) -> bool:
+        """Send notices; whether all were confirmed before ``deadline``."""
+        if not worker_ids:
+            return True
+        if clock.now() >= deadline:
+            # The store was away for so long that nobody's word is needed.
+            return False
+        notices = Notices(topic, worker_ids)
+        notices.send(self._submitter, self._topic)
+        try:
+            async with async_timeout.timeout(deadline - clock.now()):
+                await notices.confirmed.wait()
+            return True
+        except asyncio.TimeoutError:
+            # Said below, out of the handler: oslo.log would add the exception.
+            pass
+        finally:
+            notices.forget()
+        LOG.warning(
+            "no word from %s about a change of topic %r: answering it now "
+            "that lists read before it are too old to be used",
+            ", ".join(sorted(notices.silent)),
+            topic,
+        )
+        return False
+
+    async def remove_by_hand(self, worker_id: str) -> bool:
+        """Remove an entry as an operator asks for it; whether there was one.
+
+        The daemon may be alive and have lists in use, so until these are too
+        old it is still told of changes: the entry is barred and stands.
+        """
+        renewal = await self._patience.call(self._store.bar, worker_id)
+        if renewal is None:
+            return False
+        await clock.sleep_until(clock.now() + self._leases.longest_list)
+        removed = await self._patience.call(self._store.remove_daemon, worker_id, renewal)
+        if removed:
+            LOG.info("daemon %s was removed by hand", worker_id)
+            self.on_removed(worker_id)
+        return removed
+
+    async def remove_all(self) -> None:
+        """Remove every entry: their daemons are known to be dead."""
+        for worker_id, daemon in (await self._patience.call(self._store.daemons)).items():
+            await self._patience.call(self._store.remove_daemon, worker_id, daemon.renewal)
+            LOG.info("daemon %s was killed: removed its entry", worker_id)
+            self.on_removed(worker_id)
+
+    def is_known(self, worker_id: str) -> bool:
+        """Whether a daemon had an entry when they were last looked through."""
+        return worker_id in self._seen
+
+    async def reap_daemons(self) -> None:
+        """Look through the entries; remove what ``daemon_ttl`` did not renew."""
+        daemons = await self._patience.call(self._store.daemons)
+        now = clock.now()
+        self._seen = {
+            worker_id: self._first_seen(worker_id, daemon, now)
+            for worker_id, daemon in daemons.items()
+        }
+        for worker_id, (renewal, since) in list(self._seen.items()):
+            if worker_id == self._worker_id or now - since < self._leases.daemon_ttl:
+                continue
+            if await self._patience.call(self._store.remove_daemon, worker_id, renewal):
+                LOG.warning(
+                    "daemon %s has not renewed its entry for %g seconds: removed it",
+                    worker_id,
+                    self._leases.daemon_ttl,
+                )
+                del self._seen[worker_id]
+                self.on_removed(worker_id)
+
+    def _first_seen(self, worker_id: str, daemon: DaemonEntry, now: float) -> tuple[int, float]:
+        known = self._seen.get(worker_id)
+        if known is not None and known[0] == daemon.renewal:
+            return known
+        return daemon.renewal, now

@@ -1,0 +1,69 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
+"""Which job server a queue belongs to.
+
+The highest by rendezvous hash of the queue's name among the servers that are
+connected: so all daemons that see the same servers, under the same names,
+send a queue's copies to the same one, where they stay in order and coalesce;
+and when a server goes, only its own queues move.
+"""
+
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from typing import NamedTuple
+
+from gearhorn.tasks import Steps, at_once
+from gearhorn.wire.address import Address
+
+_PIECE = 1_000
+"""How many queues are given out at a time: about two milliseconds of work."""
+
+
+class Share(NamedTuple):
+    """The queues of one server, and what belongs to each."""
+
+    queues: Sequence[bytes]
+    client_ids: Sequence[str]
+    groups: Sequence[int] | None
+    """Which group of copies each is in; ``None`` where there is one."""
+
+    def after(self, count: int) -> "Share":
+        """What is left without the first ``count`` queues."""
+        rest = slice(count, None)
+        groups = None if self.groups is None else self.groups[rest]
+        return Share(self.queues[rest], self.client_ids[rest], groups)
+
+
+def divide(share: Share, servers: Sequence[Address]) -> Mapping[Address, Share]:
+    """Give each queue of ``share`` to its server."""
+    return at_once(divide_in_steps(share, servers))
+
+
+def divide_in_steps(share: Share, servers: Sequence[Address]) -> Steps[Mapping[Address, Share]]:
+    """As :func:`divide`, piece by piece."""
+    if len(servers) == 1:
+        return {servers[0]: share}
+    seeds = [(server, blake2b(str(server).encode(), digest_size=8)) for server in servers]
+    dealt: dict[Address, tuple[list[bytes], list[str], list[int]]] = {}
+    groups = [0] * len(share.queues) if share.groups is None else share.groups
+    for start in range(0, len(share.queues), _PIECE):
+        if start:
+            yield
+        for index, queue in enumerate(share.queues[start : start + _PIECE], start):
+            best = b""
+            winner = servers[0]
+            for server, seed in seeds:
+                score = seed.copy()
+                score.update(queue)
+                digest = score.digest()
+                if digest > best:
+                    best = digest
+                    winner = server
+            its_queues, its_client_ids, its_groups = dealt.setdefault(winner, ([], [], []))
+            its_queues.append(queue)
+            its_client_ids.append(share.client_ids[index])
+            its_groups.append(groups[index])
+    return {
+        server: Share(its_queues, its_client_ids, None if share.groups is None else its_groups)
+        for server, (its_queues, its_client_ids, its_groups) in dealt.items()
+    }

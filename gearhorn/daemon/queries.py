@@ -1,0 +1,127 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
+"""Answering what operators ask: topics, subscribers, daemons, and how it is.
+
+So they need no access to the store. A query does not wait for a store that is
+away, as a registration does: it is answered with what is wrong.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+
+import async_timeout
+
+from gearhorn import errors, messages
+from gearhorn.daemon.refusals import decoded, fail_unexpectedly, refuse
+from gearhorn.messages import DaemonRow, Page, Query, StatusRow, SubscriberRow, TopicRow
+from gearhorn.store.base import Store
+from gearhorn.tasks import Tasks
+from gearhorn.wire.grabber import Job
+
+_decode = messages.RequestDecoder(Query)
+
+
+class Queries:
+    """Takes jobs of the function that queries.
+
+    :param timeout: how long the store may take for an answer, in seconds.
+    :param status: tells how this daemon is, given what is wrong with the
+        store, if anything is.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        timeout: float,
+        status: Callable[[errors.StoreError | None], StatusRow],
+    ) -> None:
+        self._store = store
+        self._timeout = timeout
+        self._status_row = status
+        self._tasks = Tasks()
+        self._pages: dict[str, Callable[[Query, str, int], Awaitable[Page[object]]]] = {
+            messages.TOPICS: self._topics,
+            messages.SUBSCRIBERS: self._subscribers,
+            messages.DAEMONS: self._daemons,
+            messages.STATUS: self._status,
+        }
+
+    def take(self, job: Job) -> None:
+        """Take a query."""
+        query = decoded(job, _decode)
+        if query is not None:
+            job.hold(self._tasks.start(self._answer(job, query)).cancel)
+
+    async def _answer(self, job: Job, query: Query) -> None:
+        page = self._pages[query.query]
+        try:
+            report = await page(query, query.after or "", query.limit or messages.MAX_PAGE)
+        except errors.StoreError as error:
+            refuse(job, error)
+        except Exception as error:
+            fail_unexpectedly(job, error)
+        else:
+            job.complete(report.encode())
+
+    async def _in_time(self, answer: Awaitable[messages.Row]) -> messages.Row:
+        """What the store answers, also where other calls wait for it already."""
+        try:
+            async with async_timeout.timeout(self._timeout):
+                return await answer
+        except asyncio.TimeoutError:
+            raise errors.StoreAway(f"the store took more than {self._timeout:g} seconds") from None
+
+    # Each asks for a row more than the page takes, to know whether it is the last.
+
+    async def _topics(self, query: Query, after: str, limit: int) -> Page[object]:
+        found = await self._in_time(self._store.topics(after, limit + 1))
+        rows = (TopicRow(topic=row.topic, subscribers=row.subscribers) for row in found)
+        return _page(query, rows, limit, lambda row: row.topic)
+
+    async def _subscribers(self, query: Query, after: str, limit: int) -> Page[object]:
+        topic = query.topic
+        assert topic is not None, "which the class of the request sees to"
+        found = await self._in_time(self._store.subscribers(topic, after, limit + 1))
+        rows = (
+            SubscriberRow(
+                client_id=row.client_id,
+                queue=messages.queue_name(topic, row.client_id),
+                expires_in=row.expires_in,
+            )
+            for row in found
+        )
+        return _page(query, rows, limit, lambda row: row.client_id)
+
+    async def _daemons(self, query: Query, after: str, limit: int) -> Page[object]:
+        found = await self._in_time(self._store.daemons())
+        rows = (
+            DaemonRow(worker_id=worker_id, age=daemon.age, barred=daemon.renewal < 0)
+            for worker_id, daemon in sorted(found.items())
+            if worker_id > after
+        )
+        return _page(query, rows, limit, lambda row: row.worker_id)
+
+    async def _status(self, query: Query, after: str, limit: int) -> Page[object]:
+        fault: errors.StoreError | None = None
+        try:
+            await self._in_time(self._store.daemons())
+        except errors.StoreError as error:
+            fault = error
+        return Page(query=query.query, rows=[self._status_row(fault)])
+
+    async def close(self) -> None:
+        """Stop what is under way; its jobs are not answered."""
+        await self._tasks.cancel()
+
+
+def _page(
+    query: Query,
+    found: Iterable[messages.Row],
+    limit: int,
+    key: Callable[[messages.Row], str],
+) -> Page[object]:
+    rows = list(found)
+    more = len(rows) > limit
+    rows = rows[:limit]
+    return Page(query=query.query, rows=rows, next=key(rows[-1]) if more else None)

@@ -1,0 +1,131 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
+"""Registering and removing subscribers.
+
+Each request is a task of its own: it changes the store, has every daemon
+confirm that it knows, and only then answers.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Collection
+from typing import ParamSpec, TypeVar
+
+from gearhorn import errors, messages
+from gearhorn.daemon.matchmaking import Matchmaking
+from gearhorn.daemon.refusals import decoded, fail_unexpectedly, refuse
+from gearhorn.store.base import Change, Store
+from gearhorn.store.patience import Patience
+from gearhorn.tasks import Tasks
+from gearhorn.wire.grabber import Job
+
+LOG = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+R = TypeVar("R", bound=messages.Request)
+
+_decode_register = messages.RequestDecoder(messages.Register)
+_decode_unregister = messages.RequestDecoder(messages.Unregister)
+
+
+class Registry:
+    """Takes jobs of the functions that register and unregister.
+
+    :param matchmaking_topic: the topic of the daemons themselves.
+    :param own_functions: functions that no queue may be named as.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        patience: Patience,
+        matchmaking: Matchmaking,
+        *,
+        matchmaking_topic: str,
+        own_functions: Collection[str],
+    ) -> None:
+        self._store = store
+        self._patience = patience
+        self._matchmaking = matchmaking
+        self._matchmaking_topic = matchmaking_topic
+        self._own_functions = frozenset(own_functions)
+        self._own_prefix = messages.queue_name(matchmaking_topic, "").lower()
+        self._tasks = Tasks()
+
+    def register(self, job: Job) -> None:
+        """Take a registration."""
+        self._take(job, _decode_register, self._register)
+
+    def unregister(self, job: Job) -> None:
+        """Take a removal."""
+        self._take(job, _decode_unregister, self._unregister)
+
+    def _take(
+        self,
+        job: Job,
+        decode: messages.RequestDecoder[R],
+        act: Callable[[R], Awaitable[messages.Subscription]],
+    ) -> None:
+        request = decoded(job, decode)
+        if request is not None:
+            job.hold(self._tasks.start(self._answer(job, act, request)).cancel)
+
+    async def _answer(
+        self, job: Job, act: Callable[[R], Awaitable[messages.Subscription]], request: R
+    ) -> None:
+        try:
+            report = await act(request)
+        except errors.RequestError as error:
+            refuse(job, error)
+        except Exception as error:
+            fail_unexpectedly(job, error)
+        else:
+            job.complete(report.encode())
+
+    async def _register(self, request: messages.Register) -> messages.Subscription:
+        queue = messages.queue_name(request.topic, request.client_id)
+        if request.topic == self._matchmaking_topic:
+            raise errors.ReservedTopic(
+                f"{request.topic} is the daemons' own topic; they add themselves"
+            )
+        # gearmand's "drop function", with which the function of a dead daemon
+        # is removed, compares names without case.
+        if queue in self._own_functions or queue.lower().startswith(self._own_prefix):
+            raise errors.ReservedQueue(
+                f"the queue {queue} is a function of the daemon; use another topic or client_id"
+            )
+        await self._change(self._store.add, request.topic, request.client_id, request.ttl)
+        return messages.Subscription(topic=request.topic, client_id=request.client_id, queue=queue)
+
+    async def _unregister(self, request: messages.Unregister) -> messages.Subscription:
+        if request.topic == self._matchmaking_topic:
+            await self._matchmaking.remove_by_hand(request.client_id)
+        else:
+            await self._change(self._store.remove, request.topic, request.client_id)
+        return messages.Subscription(
+            topic=request.topic,
+            client_id=request.client_id,
+            queue=messages.queue_name(request.topic, request.client_id),
+        )
+
+    async def _change(
+        self,
+        operation: Callable[P, Awaitable[Collection[Change]]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> None:
+        """Change the store, and return once every daemon honours it.
+
+        A store that was restarted or failed over meanwhile may have lost the
+        change, so it is made again: that is harmless where it is there.
+        """
+        while True:
+            run = self._store.run_changed_at
+            changes = await self._patience.call(operation, *args, **kwargs)
+            await asyncio.gather(*map(self._matchmaking.confirm, changes))
+            if self._store.run_changed_at == run:
+                return
+
+    async def close(self) -> None:
+        """Stop what is under way; its jobs are not answered."""
+        await self._tasks.cancel()

@@ -1,0 +1,39 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
+"""All that a daemon is told."""
+
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from gearhorn import messages
+from gearhorn.daemon.fanout import Order
+from gearhorn.daemon.leases import Leases
+from gearhorn.messages import FunctionNames
+from gearhorn.wire.address import Address
+from gearhorn.wire.connection import ConnectionSettings
+
+
+@dataclass(frozen=True)
+class DaemonSettings:
+    """Plain values. Times are in seconds."""
+
+    servers: Sequence[Address]
+    store_url: str
+    worker_name: str = field(default_factory=socket.gethostname)
+    """What the daemon's worker id begins with."""
+    wire: ConnectionSettings = field(default_factory=ConnectionSettings)
+    functions: FunctionNames = field(default_factory=FunctionNames)
+    key_prefix: str = "gearhorn:"
+    store_timeout: float = 5.0
+    fanout_timeout: float = messages.FANOUT_TIMEOUT_S
+    order: Order = "receiver"
+    max_in_flight: int = 1000
+    max_message_bytes: int = messages.MAX_MESSAGE_BYTES
+    generate_unique: bool = True
+    matchmaking_topic: str = messages.MATCHMAKING_TOPIC
+    leases: Leases = field(default_factory=Leases)
+    max_cached_topics: int = 10_000
+    drain_timeout: float = messages.DRAIN_TIMEOUT_S
+    alone: bool = False
+    """No other daemon shares the store: whoever has an entry is dead."""

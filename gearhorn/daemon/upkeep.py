@@ -1,0 +1,119 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
+"""What a daemon does now and then for all: expiry, and what the dead left."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+
+from gearhorn import clock
+from gearhorn.daemon.leases import Leases
+from gearhorn.daemon.matchmaking import Matchmaking
+from gearhorn.store.base import Change, Store
+from gearhorn.store.patience import Patience
+from gearhorn.tasks import Tasks
+
+LOG = logging.getLogger(__name__)
+
+REAP_S = 1.0
+"""How often subscriptions are looked at that have expired, in seconds."""
+REAP_MOST = 1000
+"""How many are reaped in one step of the store."""
+RETIRE_ATTEMPTS = 20
+
+
+class Upkeep:
+    """Keeps the store and the job servers clean.
+
+    :param retire: removes a departed daemon's function from all job servers;
+        false where it has to be tried again.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        patience: Patience,
+        matchmaking: Matchmaking,
+        *,
+        leases: Leases,
+        retire: Callable[[str], Awaitable[bool]],
+    ) -> None:
+        self._store = store
+        self._patience = patience
+        self._matchmaking = matchmaking
+        self._leases = leases
+        self._retire = retire
+        self._to_retire: dict[str, int] = {}
+        """Daemons whose function may still be there, and attempts left."""
+        self._unconfirmed: set[Change] = set()
+        """Changes that were unconfirmed when that was last looked at."""
+        self._vouched: float | None = None
+        self._tasks = Tasks()
+
+    def start(self) -> None:
+        """Begin."""
+        for interval, work in (
+            (REAP_S, self._reap_subscriptions),
+            (REAP_S, self._vouch),
+            (self._leases.forgotten_change, self._confirm_forgotten),
+            (self._leases.renewal_interval, self._reap_daemons),
+        ):
+            self._tasks.start(self._repeat(interval, work))
+
+    async def close(self) -> None:
+        """End."""
+        await self._tasks.cancel()
+
+    async def _repeat(self, interval: float, work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await asyncio.sleep(interval)
+            try:
+                await work()
+            except Exception:
+                # Nobody else would do it the next time.
+                LOG.exception("unexpected error in the upkeep")
+
+    def daemon_removed(self, worker_id: str) -> None:
+        """A daemon's entry was removed: its function is to go as well."""
+        self._to_retire[worker_id] = RETIRE_ATTEMPTS
+
+    async def _reap_subscriptions(self) -> None:
+        changes = await self._patience.call(self._store.reap, REAP_MOST)
+        if changes:
+            LOG.info(
+                "subscriptions expired in %d topics: %s",
+                len(changes),
+                ", ".join(repr(change.topic) for change in changes[:10]),
+            )
+            await self._confirm(changes)
+
+    async def _confirm_forgotten(self) -> None:
+        """Confirm changes whose daemon died before it could."""
+        changes = set(await self._patience.call(self._store.unconfirmed, REAP_MOST))
+        before, self._unconfirmed = self._unconfirmed, changes
+        await self._confirm(changes & before)
+
+    async def _vouch(self) -> None:
+        """Spare daemons that start later the wait for lists from before."""
+        changed_at = self._store.run_changed_at
+        if changed_at != self._vouched and changed_at + self._leases.longest_list < clock.now():
+            await self._patience.call(self._store.vouch)
+            self._vouched = changed_at
+
+    async def _confirm(self, changes: Iterable[Change]) -> None:
+        await asyncio.gather(*map(self._matchmaking.confirm, changes))
+
+    async def _reap_daemons(self) -> None:
+        await self._matchmaking.reap_daemons()
+        for worker_id in list(self._to_retire):
+            await self._try_to_retire(worker_id)
+
+    async def _try_to_retire(self, worker_id: str) -> None:
+        self._to_retire[worker_id] -= 1
+        if (
+            # It was only frozen, and has joined again.
+            self._matchmaking.is_known(worker_id)
+            or await self._retire(worker_id)
+            or not self._to_retire[worker_id]
+        ):
+            del self._to_retire[worker_id]

@@ -1,0 +1,115 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
+"""The daemon's workers: three, so that one kind of work can never stop another."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+import async_timeout
+
+from gearhorn import messages
+from gearhorn.daemon.refusals import guarded
+from gearhorn.daemon.settings import DaemonSettings
+from gearhorn.wire.grabber import Grabber, Job
+from gearhorn.wire.watch import Watch
+
+LOG = logging.getLogger(__name__)
+
+SMALL_WINDOW = 1000
+"""How many registrations, and how many notices, are in hand at the most."""
+SMALL_MESSAGE_BYTES = 64 * 1024
+"""The largest registration, removal, query or notice."""
+WINDOW_MESSAGES = 4
+"""How many messages of the largest size the fan-outs in hand may hold."""
+
+Take = Callable[[Job], None]
+
+
+class Workers:
+    """Grabs jobs of all the daemon's functions.
+
+    :param worker_id: what servers show the workers as.
+    """
+
+    def __init__(self, worker_id: str, settings: DaemonSettings, watch: Watch) -> None:
+        self._settings = settings
+        self.fanouts = Grabber(
+            worker_id,
+            settings.wire,
+            settings.max_message_bytes,
+            watch,
+            settings.max_in_flight,
+            WINDOW_MESSAGES * settings.max_message_bytes,
+        )
+        self.requests, self.notices = (
+            Grabber(
+                worker_id,
+                settings.wire,
+                SMALL_MESSAGE_BYTES,
+                watch,
+                SMALL_WINDOW,
+                SMALL_WINDOW * SMALL_MESSAGE_BYTES,
+            )
+            for _ in range(2)
+        )
+        self._worker_id = worker_id
+
+    def serve(
+        self, *, fanout: Take, query: Take, register: Take, unregister: Take, notice: Take
+    ) -> None:
+        """Say who takes the jobs of each function, before anything connects."""
+        functions = self._settings.functions
+        # Of one connection's functions the last registered is served first: a
+        # flood of questions does not hold up what changes something.
+        for worker, take, names in (
+            (self.fanouts, fanout, (functions.fanout,)),
+            (self.requests, query, (functions.query,)),
+            (self.requests, register, (functions.register, functions.subscribe)),
+            (self.requests, unregister, (functions.unregister, functions.unsubscribe)),
+            (self.notices, notice, (self.notice_function(self._worker_id),)),
+        ):
+            for name in names:
+                worker.add_function(name, guarded(take))
+
+    def notice_function(self, worker_id: str) -> str:
+        """The function in which a daemon takes notices."""
+        return messages.queue_name(self._settings.matchmaking_topic, worker_id)
+
+    async def take_notices(self) -> None:
+        """Return once notices can be taken on one server."""
+        self.notices.connect(self._settings.servers)
+        await self.notices.connected()
+
+    async def take_all(self) -> None:
+        """Return once all else can be taken on one server."""
+        self.requests.connect(self._settings.servers)
+        self.fanouts.connect(self._settings.servers)
+        await self.requests.connected()
+        await self.fanouts.connected()
+
+    async def drain(self) -> None:
+        """Take no more jobs but notices, and wait for those in hand while there is time."""
+        timeout = self._settings.drain_timeout
+        drained = (self.fanouts, self.requests)
+        for worker in drained:
+            worker.stop_grabbing()
+        if held := sum(worker.held for worker in drained):
+            LOG.info(
+                "waiting up to %g seconds for %d jobs in hand; a second signal ends it at once",
+                timeout,
+                held,
+            )
+        idle = asyncio.gather(*(worker.idle.wait() for worker in drained))
+        try:
+            async with async_timeout.timeout(timeout):
+                await idle
+            return
+        except asyncio.TimeoutError:
+            # Said below, out of the handler: oslo.log would add the exception.
+            pass
+        LOG.warning(
+            "%d jobs were not finished in %g seconds: handing them back",
+            sum(worker.held for worker in drained),
+            timeout,
+        )

@@ -1,0 +1,264 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
+"""Reading the configuration, and what the daemon is told of it."""
+
+import argparse
+import math
+import re
+import socket
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from oslo_config import cfg
+from oslo_log import log
+
+from gearhorn import errors, messages
+from gearhorn.daemon.leases import Leases
+from gearhorn.daemon.settings import DaemonSettings
+from gearhorn.messages import FunctionNames
+from gearhorn.service.options import COMMAND_LINE, GROUPS
+from gearhorn.store import open_store
+from gearhorn.version import installed_version
+from gearhorn.wire.address import Address, parse_addresses
+from gearhorn.wire.connection import ConnectionSettings
+from gearhorn.wire.tls import tls_context
+
+PROJECT = "gearhorn"
+PROGRAM = "gearhorn-fanout"
+
+_LONGEST_TAIL = f"-{2**22}-{'0' * 8}"
+"""What the daemon adds to its name: the process id and a random part."""
+
+
+def list_opts() -> list[tuple[cfg.OptGroup, list[cfg.Opt]]]:
+    """The options, for oslo.config's generator and documentation."""
+    return [(group, list(options)) for group, options in GROUPS.items()]
+
+
+class _Parser(cfg.ConfigOpts):
+    """Keeps the line breaks of the text that --help ends with."""
+
+    def _pre_setup(self, *args: Any, **kwargs: Any) -> Any:
+        result = super()._pre_setup(*args, **kwargs)
+        assert self._oparser is not None
+        self._oparser.formatter_class = argparse.RawDescriptionHelpFormatter
+        return result
+
+
+def load(
+    arguments: Sequence[str], *, description: str | None = None, epilog: str | None = None
+) -> cfg.ConfigOpts:
+    """Read the command line and the configuration files that it names.
+
+    Where it names none, the usual places are searched: ``~/.gearhorn``,
+    ``~``, ``/etc/gearhorn`` and ``/etc``, for ``gearhorn.conf`` and
+    ``gearhorn-fanout.conf``. Not for ``--standalone``, which is to start
+    anywhere.
+
+    :raises ConfigurationError: a file cannot be read or makes no sense.
+    :raises SystemExit: the command line is wrong, or has been answered.
+    """
+    conf = _Parser()
+    log.register_options(conf)
+    conf.register_cli_opts(COMMAND_LINE)
+    for group, options in GROUPS.items():
+        conf.register_group(group)
+        conf.register_opts(options, group)
+    arguments = [_long_form(argument) for argument in arguments]
+    # None means the usual places.
+    searched: list[str] | None = [] if "--standalone" in arguments else None
+    try:
+        conf(
+            arguments,
+            project=PROJECT,
+            prog=PROGRAM,
+            version=f"{PROGRAM} {installed_version()}",
+            description=description,
+            epilog=epilog,
+            default_config_files=searched,
+            default_config_dirs=searched,
+        )
+        _check_names(conf)
+    except (cfg.Error, OSError, UnicodeDecodeError) as error:
+        raise errors.ConfigurationError(_sentence(error)) from None
+    _check_values(conf)
+    return conf
+
+
+def _long_form(argument: str) -> str:
+    # oslo.config has no aliases for its own options.
+    name, equals, value = argument.partition("=")
+    return f"--config-file{equals}{value}" if name == "--config" else argument
+
+
+def _sentence(error: BaseException) -> str:
+    """What went wrong on one line, without oslo.config's own terms."""
+    text = " ".join(str(error).split())
+    found = re.fullmatch(r".*LocationInfo\(.*detail='(.*)'\) is not valid: (.*)", text)
+    return f"{found[2]}, in {found[1]}" if found else text
+
+
+def _check_default(
+    options: Iterable[str], known: Mapping[str, Collection[str]], path: Path
+) -> None:
+    for name in options:
+        for group, names in known.items():
+            if name in names:
+                raise errors.ConfigurationError(
+                    f"[DEFAULT] {name}: this option belongs in [{group}], in {path}"
+                )
+
+
+def _check_names(conf: cfg.ConfigOpts) -> None:
+    """Refuse what oslo.config ignores: a group or an option that does not exist.
+
+    In [DEFAULT] there are oslo.log's options, and names that values refer to
+    by $; only what belongs in another group is refused there.
+    """
+    known = {group.name: {option.dest for option in options} for group, options in GROUPS.items()}
+    paths = [Path(name) for name in conf.config_file or ()]
+    for directory in conf.config_dirs:
+        paths += sorted(Path(directory).expanduser().glob("*.conf"))
+    for path in paths:
+        sections: dict[str, dict[str, Any]] = {}
+        cfg.ConfigParser(str(path), sections).parse()
+        for title, options in sections.items():
+            group = title.lower()
+            if group == "default":
+                _check_default(options, known, path)
+                continue
+            if group not in known:
+                raise errors.ConfigurationError(f"[{title}]: there is no such group, in {path}")
+            for name in options:
+                if name not in known[group]:
+                    raise errors.ConfigurationError(
+                        f"[{title}] {name}: there is no such option, in {path}"
+                    )
+
+
+def _check_values(conf: cfg.ConfigOpts) -> None:
+    """Read each value once, as oslo.config checks them no earlier."""
+    for group, options in GROUPS.items():
+        for option in options:
+            name = f"[{group.name}] {option.name}"
+            try:
+                value = conf[group.name][option.dest]
+            except (cfg.Error, ValueError) as error:
+                reason = "write a dollar sign as $$" if option.secret else _sentence(error)
+                raise errors.ConfigurationError(f"{name}: {reason}") from None
+            if isinstance(value, float) and not math.isfinite(value):
+                raise errors.ConfigurationError(f"{name}: {value} is no number of seconds")
+
+
+def settings_of(conf: cfg.ConfigOpts) -> DaemonSettings:
+    """What the daemon is told.
+
+    :raises ConfigurationError: an option does not go with another.
+    """
+    return DaemonSettings(
+        servers=_servers(conf),
+        store_url=_store_url(conf),
+        worker_name=_worker_name(conf),
+        wire=ConnectionSettings(
+            tls=_tls(conf),
+            connect_timeout=conf.gearman.connect_timeout,
+            liveness_interval=conf.gearman.liveness_interval,
+            liveness_timeout=conf.gearman.liveness_timeout,
+            reconnect_max=conf.gearman.reconnect_max,
+        ),
+        functions=_functions(conf),
+        key_prefix=conf.store.key_prefix,
+        store_timeout=conf.store.timeout,
+        fanout_timeout=conf.fanout.timeout,
+        order=conf.fanout.order,
+        max_in_flight=conf.fanout.max_in_flight,
+        max_message_bytes=conf.fanout.max_message_bytes,
+        generate_unique=conf.fanout.generate_unique,
+        matchmaking_topic=conf.matchmaking.topic,
+        leases=_leases(conf),
+        max_cached_topics=conf.matchmaking.max_cached_topics,
+        drain_timeout=conf.service.drain_timeout,
+    )
+
+
+def _leases(conf: cfg.ConfigOpts) -> Leases:
+    try:
+        return Leases(conf.matchmaking.cache_ttl, conf.matchmaking.daemon_ttl)
+    except errors.ConfigurationError as error:
+        raise errors.ConfigurationError(f"[matchmaking] daemon_ttl: {error}") from None
+
+
+def _servers(conf: cfg.ConfigOpts) -> Sequence[Address]:
+    try:
+        return parse_addresses(conf.gearman.servers)
+    except errors.InvalidServer as error:
+        raise errors.ConfigurationError(f"[gearman] servers: {error}") from None
+
+
+def _store_url(conf: cfg.ConfigOpts) -> str:
+    url: str = conf.store.url
+    try:
+        # Made without connecting, so that an error in it is told before detaching.
+        open_store(
+            url,
+            key_prefix=conf.store.key_prefix,
+            matchmaking_topic=conf.matchmaking.topic,
+            timeout=conf.store.timeout,
+        )
+    except errors.StoreMisconfigured as error:
+        raise errors.ConfigurationError(f"[store] url: {error}") from None
+    return url
+
+
+def _tls(conf: cfg.ConfigOpts) -> Any:
+    paths = (conf.gearman.tls_ca, conf.gearman.tls_cert, conf.gearman.tls_key)
+    try:
+        return tls_context(*paths)
+    except errors.ConfigurationError as error:
+        raise errors.ConfigurationError(f"[gearman] tls_ca, tls_cert, tls_key: {error}") from None
+
+
+def _worker_name(conf: cfg.ConfigOpts) -> str:
+    name: str = conf.gearman.worker_id or socket.gethostname()
+    try:
+        messages.check_topic(conf.matchmaking.topic)
+        messages.check_subscription(conf.matchmaking.topic, name + _LONGEST_TAIL)
+    except errors.InvalidTopic as error:
+        raise errors.ConfigurationError(f"[matchmaking] topic: {error}") from None
+    except errors.RequestError as error:
+        raise errors.ConfigurationError(f"[gearman] worker_id: {error}") from None
+    _check_no_space("[gearman] worker_id", name)
+    _check_no_space("[matchmaking] topic", conf.matchmaking.topic)
+    return name
+
+
+def _check_no_space(option: str, name: str) -> None:
+    # Space separates what gearmand answers in text.
+    if len(name.split()) != 1:
+        raise errors.ConfigurationError(f"{option}: {name!r} holds white space")
+
+
+def _functions(conf: cfg.ConfigOpts) -> FunctionNames:
+    names = dict(conf.functions.items())
+    prefix = messages.queue_name(conf.matchmaking.topic, "")
+    taken: dict[str, str] = {}
+    for option, name in names.items():
+        title = f"[functions] {option}"
+        try:
+            # One rule for all names.
+            messages.check_topic(name)
+        except errors.RequestError as error:
+            reason = str(error).replace("topic", "the name", 1)
+            raise errors.ConfigurationError(f"{title}: {reason}") from None
+        _check_no_space(title, name)
+        if name.lower().startswith(prefix.lower()):
+            raise errors.ConfigurationError(
+                f"{title}: {name!r} begins with {prefix!r}, as the daemons' own functions do"
+            )
+        if name in taken:
+            raise errors.ConfigurationError(
+                f"{title}: {name!r} is the name of [functions] {taken[name]} already"
+            )
+        taken[name] = option
+    return FunctionNames(**names)

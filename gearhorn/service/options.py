@@ -1,0 +1,266 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
+"""Everything that can be configured.
+
+The defaults are those of :class:`~gearhorn.daemon.DaemonSettings`, and are
+not written twice. :mod:`gearhorn.service.config` reads the values.
+"""
+
+from collections.abc import Sequence
+
+from oslo_config import cfg
+
+from gearhorn import messages
+from gearhorn.daemon.leases import Leases
+from gearhorn.daemon.settings import DaemonSettings
+from gearhorn.messages import FunctionNames
+from gearhorn.wire.address import DEFAULT_PORT
+from gearhorn.wire.connection import ConnectionSettings
+
+_DAY = 86400.0
+
+GEARMAN = (
+    cfg.ListOpt(
+        "servers",
+        default=[f"127.0.0.1:{DEFAULT_PORT}"],
+        help="The job servers, as host:port or host, an IPv6 address in brackets. Jobs are taken "
+        "from all of them; each queue lives on one. All daemons need the same list.",
+    ),
+    cfg.StrOpt(
+        "worker_id",
+        sample_default="<the host name>",
+        help="What the worker id of this daemon begins with; the process id and a random part "
+        "are added. No white space and no control characters.",
+    ),
+    cfg.StrOpt(
+        "tls_ca",
+        help="The file of the authority that signed the certificates of the job servers. Turns "
+        "TLS on; certificates and the names in them are verified.",
+    ),
+    cfg.StrOpt(
+        "tls_cert",
+        help="The file of the certificate that the job servers are shown, if they ask for one.",
+    ),
+    cfg.StrOpt("tls_key", help="The file of its key, if that is not in tls_cert."),
+    cfg.FloatOpt(
+        "connect_timeout",
+        default=ConnectionSettings.connect_timeout,
+        min=0.1,
+        max=_DAY,
+        help="Seconds that connecting to a job server may take.",
+    ),
+    cfg.FloatOpt(
+        "liveness_interval",
+        default=ConnectionSettings.liveness_interval,
+        min=0.1,
+        max=_DAY,
+        help="After so many seconds without a byte from a job server it is asked for an echo.",
+    ),
+    cfg.FloatOpt(
+        "liveness_timeout",
+        default=ConnectionSettings.liveness_timeout,
+        min=0.1,
+        max=_DAY,
+        help="A job server that has not answered so many seconds later counts as lost.",
+    ),
+    cfg.FloatOpt(
+        "reconnect_max",
+        default=ConnectionSettings.reconnect_max,
+        min=0.1,
+        max=_DAY,
+        help="The longest pause in seconds between two attempts to connect to a job server.",
+    ),
+)
+
+FUNCTIONS = (
+    cfg.StrOpt(
+        "register",
+        default=FunctionNames.register,
+        help="The function that registers a subscriber.",
+    ),
+    cfg.StrOpt(
+        "subscribe",
+        default=FunctionNames.subscribe,
+        help="The other name of the function that registers a subscriber.",
+    ),
+    cfg.StrOpt(
+        "unregister",
+        default=FunctionNames.unregister,
+        help="The function that removes a subscriber.",
+    ),
+    cfg.StrOpt(
+        "unsubscribe",
+        default=FunctionNames.unsubscribe,
+        help="The other name of the function that removes a subscriber.",
+    ),
+    cfg.StrOpt(
+        "fanout",
+        default=FunctionNames.fanout,
+        help="The function that sends a message to all subscribers of its topic.",
+    ),
+    cfg.StrOpt(
+        "query",
+        default=FunctionNames.query,
+        help="The function that tells operators of topics, subscribers and daemons.",
+    ),
+)
+
+STORE = (
+    cfg.StrOpt(
+        "url",
+        default="redis://127.0.0.1:6379/0",
+        secret=True,
+        help="Where the subscriptions are kept: redis://, rediss://, unix://, redis+sentinel://, "
+        "rediss+sentinel:// or, for the daemons of one machine, sqlite:// and an absolute path. "
+        "May hold a password; write a dollar sign as $$.",
+    ),
+    cfg.StrOpt(
+        "key_prefix",
+        default=DaemonSettings.key_prefix,
+        help="What every key in Redis begins with. SQLite needs none.",
+    ),
+    cfg.FloatOpt(
+        "timeout",
+        default=DaemonSettings.store_timeout,
+        min=0.1,
+        max=_DAY,
+        help="Seconds that connecting to the store, and each answer, may take.",
+    ),
+)
+
+FANOUT = (
+    cfg.FloatOpt(
+        "timeout",
+        default=DaemonSettings.fanout_timeout,
+        min=0.001,
+        max=messages.MAX_SECONDS,
+        help="Seconds that a foreground fan-out waits for its receivers where the request does "
+        "not say.",
+    ),
+    cfg.StrOpt(
+        "order",
+        default=DaemonSettings.order,
+        choices=[
+            ("receiver", "each receiver sees messages in order; fan-outs run side by side"),
+            ("topic", "the next message of a topic starts when the previous one has ended"),
+        ],
+        help="What is kept in order.",
+    ),
+    cfg.IntOpt(
+        "max_in_flight",
+        default=DaemonSettings.max_in_flight,
+        min=1,
+        max=1_000_000,
+        help="How many fan-outs are in hand at the most; further ones wait on the job servers.",
+    ),
+    cfg.IntOpt(
+        "max_message_bytes",
+        default=DaemonSettings.max_message_bytes,
+        min=256,
+        max=1 << 30,
+        help="The largest request of a fan-out in bytes; larger ones are refused.",
+    ),
+    cfg.BoolOpt(
+        "generate_unique",
+        default=DaemonSettings.generate_unique,
+        help="Give background copies a unique where the request has none. Persistent queues of "
+        "gearmand keep one job per function of those without.",
+    ),
+)
+
+MATCHMAKING = (
+    cfg.StrOpt(
+        "topic",
+        default=DaemonSettings.matchmaking_topic,
+        help="The topic whose subscribers are the daemons. All daemons need the same.",
+    ),
+    cfg.FloatOpt(
+        "cache_ttl",
+        default=Leases.cache_ttl,
+        min=0.01,
+        max=_DAY,
+        help="For how many seconds a list of subscribers may be used. A registration waits this "
+        "long, and a tenth, for a daemon that does not answer. All daemons need the same.",
+    ),
+    cfg.FloatOpt(
+        "daemon_ttl",
+        default=Leases.daemon_ttl,
+        min=0.1,
+        max=_DAY,
+        help="After so many seconds without a sign of life a daemon's entry is removed. More "
+        "than 1.65 times cache_ttl. All daemons need the same.",
+    ),
+    cfg.IntOpt(
+        "max_cached_topics",
+        default=DaemonSettings.max_cached_topics,
+        min=1,
+        max=100_000_000,
+        help="Of how many topics the lists of subscribers are kept in memory.",
+    ),
+)
+
+SERVICE = (
+    cfg.BoolOpt(
+        "daemonize",
+        default=False,
+        help="Detach from the terminal and run in the background. Not for systemd and containers.",
+    ),
+    cfg.StrOpt(
+        "pidfile",
+        help="The file that holds the process id while the daemon runs, and keeps a second "
+        "one from starting.",
+    ),
+    cfg.StrOpt(
+        "user",
+        help="The user, by name or number, that the daemon becomes when it is started as root.",
+    ),
+    cfg.StrOpt(
+        "group",
+        sample_default="<the group of the user>",
+        help="The group, by name or number, that the daemon becomes when it is started as root.",
+    ),
+    cfg.FloatOpt(
+        "drain_timeout",
+        default=DaemonSettings.drain_timeout,
+        min=0,
+        max=_DAY,
+        help="Seconds that the jobs in hand get to end in when the daemon is stopped. The stop "
+        "timeout of the service manager must be longer.",
+    ),
+)
+
+STANDALONE = (
+    cfg.PortOpt(
+        "port",
+        default=DEFAULT_PORT,
+        min=1,
+        help="The port on 127.0.0.1 of the job server that --standalone starts.",
+    ),
+    cfg.StrOpt(
+        "directory",
+        sample_default="~/.local/state/gearhorn",
+        help="Where --standalone keeps its store. The default honours XDG_STATE_HOME.",
+    ),
+)
+
+GROUPS: dict[cfg.OptGroup, Sequence[cfg.Opt]] = {
+    cfg.OptGroup("gearman", help="The job servers."): GEARMAN,
+    cfg.OptGroup("functions", help="What the daemon's functions are called."): FUNCTIONS,
+    cfg.OptGroup("store", help="Where the subscriptions are kept."): STORE,
+    cfg.OptGroup("fanout", help="How messages are sent."): FANOUT,
+    cfg.OptGroup("matchmaking", help="How daemons know of each other."): MATCHMAKING,
+    cfg.OptGroup("service", help="How the daemon runs."): SERVICE,
+    cfg.OptGroup("standalone", help="What --standalone starts."): STANDALONE,
+}
+
+COMMAND_LINE = (
+    cfg.BoolOpt(
+        "standalone",
+        # The name without it is that of the group.
+        dest="standalone_mode",
+        default=False,
+        help="Start a job server and use a store of its own, so that nothing else need run.",
+    ),
+    # For --help; it is read as --config-file before the command line is parsed.
+    cfg.StrOpt("config", metavar="PATH", help="The same as --config-file."),
+)

@@ -1,0 +1,7 @@
+-- Make a daemon's entry, or make it anew.
+-- KEYS, ARGV: those of daemons
+-- include daemons
+renew()
+redis.call('ZADD', topics, 0, matchmaking)
+redis.call('SADD', set, worker_id)
+return 1

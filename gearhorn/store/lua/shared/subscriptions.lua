@@ -1,0 +1,50 @@
+-- KEYS: identity, counter, topics, claims, expiry, unconfirmed
+-- ARGV: the identity, the name of a topic's set up to the topic
+-- include identity
+-- include clock
+local counter, topics, claims = KEYS[2], KEYS[3], KEYS[4]
+local expiry, unconfirmed = KEYS[5], KEYS[6]
+local set_of = ARGV[2]
+
+local function give_version(topic)
+  redis.call('HSET', unconfirmed, topic, redis.call('INCR', counter))
+end
+
+local function split(member)
+  local nul = string.find(member, '\0', 1, true)
+  return string.sub(member, 1, nul - 1), string.sub(member, nul + 1)
+end
+
+local function expired(member)
+  local at = redis.call('ZSCORE', expiry, member)
+  return at and tonumber(at) <= now
+end
+
+local function discard(topic, client_id)
+  local set = set_of .. topic
+  local member = topic .. '\0' .. client_id
+  local queue = topic .. '_' .. client_id
+  if redis.call('SISMEMBER', set, client_id) == 1 then
+    give_version(topic)
+    if redis.call('SCARD', set) == 1 then
+      redis.call('ZREM', topics, topic)
+    end
+  end
+  if redis.call('HGET', claims, queue) == member then
+    redis.call('HDEL', claims, queue)
+  end
+  redis.call('ZREM', expiry, member)
+  redis.call('SREM', set, client_id)
+end
+
+local function unconfirmed_of(changed)
+  local found = {}
+  for _, topic in ipairs(changed) do
+    local version = redis.call('HGET', unconfirmed, topic)
+    if version then
+      found[#found + 1] = topic
+      found[#found + 1] = version
+    end
+  end
+  return found
+end

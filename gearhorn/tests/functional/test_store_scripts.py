@@ -1,0 +1,66 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
+"""Each Lua script by itself, as Redis runs it."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import AsyncIterator
+
+import pytest
+from redis.asyncio import Redis as Client
+
+from gearhorn.store import redis, redis_scripts
+from gearhorn.tests.servers import Redis
+
+FILES = {path.name.removesuffix(".lua"): path for path in redis_scripts._FILES.iterdir()}
+SCRIPTS = sorted(FILES.keys() - {"shared"})
+SHARED = sorted(path.name.removesuffix(".lua") for path in FILES["shared"].iterdir())
+
+
+@pytest.fixture
+async def client(redis_server: Redis) -> AsyncIterator[Client]:
+    client = Client.from_url(redis_server.url)
+    yield client
+    await client.aclose()
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_says_what_it_does_and_takes(name: str) -> None:
+    head = re.match(r"(?:--.*\n)+", FILES[name].read_text("utf-8"))
+    assert head is not None
+    what, *rest = head[0].splitlines()
+    assert what.endswith(".")
+    assert any(line.startswith(("-- KEYS:", "-- KEYS, ARGV:")) for line in rest)
+    assert any(line.startswith(("-- ARGV:", "-- KEYS, ARGV:")) for line in rest)
+
+
+def test_every_script_is_run_by_the_store() -> None:
+    source = inspect.getsource(redis)
+    assert [name for name in SCRIPTS if f'"{name}"' not in source] == []
+
+
+def test_what_is_included_is_there_and_nothing_else_is() -> None:
+    included = set()
+    for text in (
+        path.read_text("utf-8")
+        for path in (*FILES["shared"].iterdir(), *(FILES[name] for name in SCRIPTS))
+    ):
+        included |= set(re.findall(r"-- include (\w+)", text))
+    assert sorted(included) == SHARED
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+async def test_redis_reads_it(name: str, client: Client) -> None:
+    text = redis_scripts.script(name)
+    assert "-- include" not in text
+    assert len(await client.script_load(text)) == 40
+
+
+@pytest.mark.parametrize("name", sorted({*SCRIPTS} - {"open"}))
+async def test_it_does_nothing_in_another_store(name: str, client: Client, key_prefix: str) -> None:
+    keys = [f"{key_prefix}{number}" for number in range(7)]
+    await client.set(keys[0], "another")
+    assert await client.eval(redis_scripts.script(name), 7, *keys, "mine", "", "", "1") is None
+    assert await client.keys(f"{key_prefix}*") == [keys[0].encode()]

@@ -1,0 +1,197 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
+"""One connection to a job server, as an asyncio protocol."""
+
+import asyncio
+import os
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+from gearhorn import errors
+from gearhorn.wire import framing
+from gearhorn.wire.address import Address
+
+# gear.Server leaves ECHO_REQ unanswered, so a question that it knows goes with
+# it: the state of a job that there is not.
+_PROBE = framing.pack(framing.ECHO_REQ, b"gearhorn") + framing.pack(framing.GET_STATUS, b"gearhorn")
+_CONGESTED_BYTES = 1 << 20
+_UNLESS_ACCEPTED = "; over TLS: does it want a certificate, or another one than tls_cert?"
+
+
+@dataclass(frozen=True)
+class ConnectionSettings:
+    """How connections are made and watched. All times are in seconds."""
+
+    tls: ssl.SSLContext | None = None
+    connect_timeout: float = 10.0
+    liveness_interval: float = 10.0
+    """A server that sends no byte for this long is asked for an echo."""
+    liveness_timeout: float = 10.0
+    """A server that then sends none for this long counts as lost."""
+    reconnect_max: float = 10.0
+    """The longest pause between two attempts to connect."""
+
+
+class Owner(Protocol):
+    """Acts on what a connection brings."""
+
+    def packets_received(self, connection: "Connection", packets: Sequence[framing.Packet]) -> None:
+        """Act on packets, in order; all of one read of the socket."""
+
+    def writable(self, connection: "Connection") -> None:
+        """The server reads again what it is sent."""
+
+
+class Connection(asyncio.Protocol):
+    """One connection to a job server, from its handshake to its end.
+
+    A new attempt is a new object, so that an answer that comes late can never
+    go out on a newer socket, where its handle is another job's.
+
+    :param greeting: makes what is sent first.
+    :param max_bytes: the largest data of a job or answer that is taken whole.
+    """
+
+    def __init__(
+        self,
+        owner: Owner,
+        server: Address,
+        settings: ConnectionSettings,
+        greeting: Callable[[], bytes],
+        max_bytes: int,
+    ) -> None:
+        self.server = server
+        self.loop = asyncio.get_running_loop()
+        self.ready = self.loop.create_future()
+        """Done once the server has answered the first probe."""
+        self.lost: asyncio.Future[str] = self.loop.create_future()
+        """Why the connection ended."""
+        self.connected = False
+        self.token = os.urandom(4).hex().encode()
+        """Marks uniques that must not outlive this connection."""
+        self.congested = False
+        """The server does not read what it is sent: more is not to be caused."""
+        self.complained = False
+        """The server has sent an ERROR that answers no submission."""
+        self._owner = owner
+        self._settings = settings
+        self._greeting = greeting
+        self._transport: asyncio.Transport | None = None
+        self._reader = framing.PacketReader(max_bytes + framing.OVERSIZE_HEAD_BYTES)
+        self._out: list[bytes] = []
+        self._heard = True
+        self._asked = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # No instance of it on uvloop, whose transports only have its methods.
+        self._transport = transport = cast(asyncio.Transport, transport)
+        self.connected = True
+        transport.set_write_buffer_limits(high=_CONGESTED_BYTES)
+        raw = transport.get_extra_info("socket")
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self.write(self._greeting())
+        # Whatever was sent before the probe has been read by the server when
+        # its answer comes: functions are registered, options are set.
+        self.write(_PROBE)
+        self._watch_liveness()
+
+    def data_received(self, data: bytes) -> None:
+        self._heard = True
+        try:
+            packets = self._reader.feed(data)
+            self._owner.packets_received(self, packets)
+        except errors.FramingError as error:
+            self.abort(str(error))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.connected = False
+        if self._timer is not None:
+            self._timer.cancel()
+        reason = str(exc) if exc else "the server closed the connection"
+        if not self.ready.done():
+            # With TLS 1.3 the server's word about it is often lost in the reset.
+            if self._settings.tls is not None and not isinstance(exc, ssl.SSLError):
+                reason += _UNLESS_ACCEPTED
+            self.ready.set_exception(ConnectionError(reason))
+            self.ready.exception()
+        if not self.lost.done():
+            self.lost.set_result(reason)
+
+    def pause_writing(self) -> None:
+        self.congested = True
+
+    def resume_writing(self) -> None:
+        self.congested = False
+        self._owner.writable(self)
+
+    # What the rest of the adapter calls.
+
+    async def connect(self) -> None:
+        """Return once the server has answered the greeting.
+
+        :raises OSError: it cannot be reached, or closed the connection.
+        """
+        tls = self._settings.tls
+        await self.loop.create_connection(
+            lambda: self,
+            self.server.host,
+            self.server.port,
+            ssl=tls,
+            server_hostname=self.server.host if tls else None,
+        )
+        await self.ready
+
+    def write(self, data: bytes) -> None:
+        """Send ``data`` with all else that this turn of the loop sends."""
+        if not self._out:
+            self.loop.call_soon(self.flush)
+        self._out.append(data)
+
+    def flush(self) -> None:
+        """Send what waits to be sent, in one write."""
+        if self._out and self._transport is not None:
+            data = b"".join(self._out)
+            self._out.clear()
+            self._transport.write(data)
+
+    def close(self) -> None:
+        """Send what waits and close."""
+        self.flush()
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self, reason: str) -> None:
+        """Give the connection up at once."""
+        if not self.lost.done():
+            self.lost.set_result(reason)
+        if self._transport is not None:
+            self._transport.abort()
+
+    def give_up(self) -> None:
+        """Abort, unless the connection is closing in good order."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.abort()
+
+    def probed(self) -> None:
+        """The answer to a probe came."""
+        if not self.ready.done():
+            self.ready.set_result(None)
+
+    def _watch_liveness(self) -> None:
+        if self._heard:
+            self._heard = self._asked = False
+            delay = self._settings.liveness_interval
+        elif not self._asked:
+            self._asked = True
+            self.write(_PROBE)
+            delay = self._settings.liveness_timeout
+        else:
+            self.abort(f"no answer for {self._settings.liveness_timeout:g} seconds")
+            return
+        self._timer = self.loop.call_later(delay, self._watch_liveness)

@@ -1,0 +1,153 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
+"""One connection to each job server, kept up."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Sequence
+
+import async_timeout
+
+from gearhorn.tasks import end
+from gearhorn.wire import framing
+from gearhorn.wire.address import Address
+from gearhorn.wire.connection import Connection, ConnectionSettings
+from gearhorn.wire.watch import Watch
+
+LOG = logging.getLogger(__name__)
+
+_BACKOFF_FIRST_S = 0.1
+_CLOSE_TIMEOUT_S = 1.0
+_SHOWN_BYTES = 1000
+"""How much of an ERROR is for people."""
+_SOUND_AFTER_S = 5.0
+"""A connection that lived this long was sound: the next backoff starts anew."""
+
+
+class Pool:
+    """Connects to job servers, and again whenever a connection is lost.
+
+    :param name: what its tasks are called.
+    :param greeting: makes what each new connection begins with.
+    :param max_bytes: the largest data of a job or answer that is taken whole.
+    :param watch: the log of servers that come and go, shared by all pools of
+        a process.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        greeting: Callable[[], bytes],
+        settings: ConnectionSettings,
+        max_bytes: int,
+        watch: Watch,
+    ) -> None:
+        self.settings = settings
+        self.max_bytes = max_bytes
+        self.connections: dict[Address, Connection] = {}
+        """The connections that have passed their handshake."""
+        self.on_servers_changed: Callable[[], None] = lambda: None
+        """Called after :attr:`connections` has changed."""
+        self._name = name
+        self._greeting = greeting
+        self._watch = watch
+        self._connected = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def connect(self, servers: Sequence[Address]) -> None:
+        """Keep a connection to each of ``servers`` from now on."""
+        for server in servers:
+            self._tasks.append(
+                asyncio.get_running_loop().create_task(
+                    self._keep_connected(server), name=f"{self._name!r} to {server}"
+                )
+            )
+
+    async def connected(self) -> None:
+        """Return once there is a connection that has passed its handshake."""
+        await self._connected.wait()
+
+    async def close(self) -> None:
+        """Close all connections, after what waits to be sent is sent."""
+        closing = [c.lost for c in self.connections.values()]
+        await end(self._tasks)
+        self._tasks.clear()
+        if closing:
+            await asyncio.wait(closing, timeout=_CLOSE_TIMEOUT_S)
+
+    async def _keep_connected(self, server: Address) -> None:
+        attempt = 0
+        while True:
+            started = asyncio.get_running_loop().time()
+            reason: object
+            try:
+                reason = await self._serve_connection(server)
+            except (OSError, asyncio.TimeoutError, UnicodeError) as error:
+                # UnicodeError: a name that cannot be a host name.
+                reason = str(error) or "no answer in time"
+            lived = asyncio.get_running_loop().time() - started
+            if lived > _SOUND_AFTER_S:
+                attempt = 0
+            self._watch.down(server, self, reason)
+            ceiling = min(self.settings.reconnect_max, _BACKOFF_FIRST_S * 2**attempt)
+            attempt = min(attempt + 1, 30)
+            await asyncio.sleep(random.uniform(ceiling / 2, ceiling))
+
+    async def _serve_connection(self, server: Address) -> str:
+        """Connect, and return why the connection ended."""
+        connection = Connection(self, server, self.settings, self._greeting, self.max_bytes)
+        try:
+            async with async_timeout.timeout(self.settings.connect_timeout):
+                await connection.connect()
+            self.connections[server] = connection
+            self._connected.set()
+            self._watch.up(server, self)
+            self.connection_ready(connection)
+            self.on_servers_changed()
+            reason = await asyncio.shield(connection.lost)
+            connection.abort(reason)
+            return reason
+        except asyncio.CancelledError:
+            connection.close()
+            raise
+        finally:
+            connection.give_up()
+            if self.connections.get(server) is connection:
+                del self.connections[server]
+                self.connection_gone(connection)
+                self.on_servers_changed()
+
+    # What the worker and the client do with their connections.
+
+    def connection_ready(self, connection: Connection) -> None:
+        """A connection has passed its handshake."""
+        raise NotImplementedError
+
+    def connection_gone(self, connection: Connection) -> None:
+        """A connection that was ready is lost or closed."""
+        raise NotImplementedError
+
+    def packets_received(self, connection: Connection, packets: Sequence[framing.Packet]) -> None:
+        """Act on packets, in order; all of one read of the socket."""
+        raise NotImplementedError
+
+    def writable(self, connection: Connection) -> None:
+        """The server reads again what it is sent."""
+
+    def other_packet(self, connection: Connection, packet_type: int, body: bytes) -> None:
+        """Act on a packet that the hot path does not know."""
+        if packet_type in (framing.ECHO_RES, framing.STATUS_RES):
+            connection.probed()
+        elif packet_type == framing.ERROR:
+            self.error_received(connection, body)
+        elif not framing.is_known(packet_type):
+            connection.abort(f"unknown packet type {packet_type}")
+
+    def error_received(self, connection: Connection, body: bytes) -> None:
+        """An ERROR that answers no submission."""
+        # Once for each connection: a server could send any number of them.
+        if not connection.complained:
+            connection.complained = True
+            text = body[:_SHOWN_BYTES].replace(b"\0", b" ").decode("utf-8", "replace")
+            LOG.warning("job server %s answered ERROR: %s", connection.server, text)
