@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The version of the package."""
 
+import functools
 import importlib.metadata
 
 
+@functools.cache
 def installed_version() -> str:
     """The version as installed, or that the source tree is used as it is."""
     try:

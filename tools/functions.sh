@@ -54,6 +54,31 @@ prepare_venv() {
         die "git is missing, and tells the version: install the system package git."
     echo "Installing into $venv (only when something has changed) ..." >&2
     "$python" -m venv --clear "$venv" &&
-        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$@" &&
+        "$venv/bin/python" -m pip install --quiet --no-compile --disable-pip-version-check "$@" &&
         printf '%s\n' "$installed" >"$venv/installed"
+}
+
+# install_packages PACKAGE...
+install_packages() {
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+        die "install these system packages first: $*"
+    fi
+    echo "Installing system packages: $*" >&2
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends "$@"
+}
+
+# prepare_tests PYTHON: install what the tests need in Python, and set venv to where.
+prepare_tests() {
+    venv=.venv-tests-$("$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+    prepare_venv "$venv" "$1" --editable . -r test-requirements.txt
+}
+
+# Install the system packages that the tests need; venv is one of prepare_tests.
+prepare_servers() {
+    local missing
+    if ! missing=$("$venv/bin/bindep" --brief test); then
+        # Unquoted: a name for each word.
+        install_packages $missing
+    fi
 }

@@ -168,7 +168,6 @@ class Daemon:
                 LOG.info("daemon %s is ready", self.worker_id)
                 self._on_ready()
                 await stopping
-            self._on_stopping()
         finally:
             await end((starting, stopping))
             await self._stop()
@@ -201,6 +200,8 @@ class Daemon:
 
     async def _stop(self) -> None:
         LOG.info("daemon %s is stopping", self.worker_id)
+        self._workers.stop_grabbing()
+        self._on_stopping()
         await self._workers.drain()
         await self._workers.fanouts.close()
         await self._fanouts.close()

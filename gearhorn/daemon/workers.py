@@ -88,12 +88,15 @@ class Workers:
         await self.requests.connected()
         await self.fanouts.connected()
 
+    def stop_grabbing(self) -> None:
+        """Take no more jobs but notices."""
+        self.fanouts.stop_grabbing()
+        self.requests.stop_grabbing()
+
     async def drain(self) -> None:
-        """Take no more jobs but notices, and wait for those in hand while there is time."""
+        """Wait for the jobs in hand, while there is time."""
         timeout = self._settings.drain_timeout
         drained = (self.fanouts, self.requests)
-        for worker in drained:
-            worker.stop_grabbing()
         if held := sum(worker.held for worker in drained):
             LOG.info(
                 "waiting up to %g seconds for %d jobs in hand; a second signal ends it at once",

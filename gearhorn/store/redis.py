@@ -230,7 +230,7 @@ class RedisStore(Store):
         """Run a script, by its hash where the server has it already."""
         run = self._scripts.get(name)
         if run is None:
-            run = self._redis.register_script(redis_scripts.script(name))
+            run = self._redis.register_script(redis_scripts.SCRIPTS[name])
             self._scripts[name] = run
         async with self._talking():
             return await run(keys=keys, args=arguments)

@@ -20,7 +20,6 @@ The sets of other topics than the one asked for have names that are known only
 in the script, which is why these do not run on a Redis Cluster.
 """
 
-import functools
 import importlib.resources
 import re
 
@@ -34,12 +33,16 @@ _FILES = importlib.resources.files("gearhorn.store").joinpath("lua")
 _include = re.compile(r"^-- include (\w+)\n", re.MULTILINE)
 
 
-@functools.cache
-def script(name: str) -> str:
-    """The text of ``lua/NAME.lua``, with what it includes."""
-    return _read(f"{name}.lua")
-
-
 def _read(path: str) -> str:
+    """The text of a script, with what it includes."""
     text = _FILES.joinpath(path).read_text("utf-8")
     return _include.sub(lambda match: _read(f"shared/{match[1]}.lua"), text)
+
+
+# At once: the user that the daemon becomes may not reach the files.
+SCRIPTS = {
+    file.name.removesuffix(".lua"): _read(file.name)
+    for file in _FILES.iterdir()
+    if file.name.endswith(".lua")
+}
+"""The text of each script, by its name."""

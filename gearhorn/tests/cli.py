@@ -9,6 +9,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 
+from gearhorn.tests import forkserver
+
 COMMAND = (sys.executable, "-m", "gearhorn.cmd.cli")
 
 Result = subprocess.CompletedProcess[str]
@@ -19,13 +21,10 @@ def gearhorn(
     servers: Sequence[str], *arguments: str, stdin: str | bytes | None = None, **environment: str
 ) -> Result:
     """``gearhorn`` with these job servers; its output is text."""
-    done = subprocess.run(
-        [*COMMAND, *arguments],
-        env={**os.environ, "GEARHORN_SERVERS": " ".join(servers), **environment},
-        input=stdin.encode() if isinstance(stdin, str) else stdin,
-        stdin=subprocess.DEVNULL if stdin is None else None,
-        capture_output=True,
-        timeout=60,
-        check=False,
+    done = forkserver.run(
+        "gearhorn",
+        arguments,
+        environment={**os.environ, "GEARHORN_SERVERS": " ".join(servers), **environment},
+        stdin=stdin.encode() if isinstance(stdin, str) else stdin,
     )
     return Result(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())

@@ -8,14 +8,20 @@ The logs of the processes are attached to the report of a test that fails.
 from __future__ import annotations
 
 import contextlib
+import signal
 import uuid
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
 import pytest
 
+from gearhorn.tests.daemons import Daemon
 from gearhorn.tests.peer import Peer
-from gearhorn.tests.servers import Daemon, Gearmand, Process, Redis
+from gearhorn.tests.processes import Process
+from gearhorn.tests.servers import Gearmand, Redis
+
+# A shell has its background jobs ignore it, and what they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _LOG_LIMIT = 20_000
 

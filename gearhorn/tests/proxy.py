@@ -17,7 +17,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 from gearhorn.tests.listening import close_server
-from gearhorn.tests.servers import free_port
+from gearhorn.tests.processes import free_port
 
 _CHUNK = 65536
 

@@ -15,8 +15,9 @@ import pytest
 
 from gearhorn.tests.cli import Run, gearhorn
 from gearhorn.tests.conftest import _show_log
+from gearhorn.tests.daemons import Daemon
 from gearhorn.tests.peer import Outcome, Peer
-from gearhorn.tests.servers import Daemon, Gearmand, Redis
+from gearhorn.tests.servers import Gearmand, Redis
 
 
 class Topic:

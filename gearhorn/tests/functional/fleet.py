@@ -20,8 +20,10 @@ import pytest
 
 from gearhorn.store.redis import RedisStore
 from gearhorn.tests.conftest import NewDaemon, NewPeer
+from gearhorn.tests.daemons import Daemon
 from gearhorn.tests.peer import Outcome, Peer
-from gearhorn.tests.servers import Daemon, Gearmand, Redis, eventually
+from gearhorn.tests.processes import eventually
+from gearhorn.tests.servers import Gearmand, Redis
 
 T = TypeVar("T")
 

@@ -18,9 +18,13 @@ import gearhorn
 
 ROOT = Path(gearhorn.__file__).parent.parent
 
-pytestmark = pytest.mark.skipif(
-    not (ROOT / "benchmarks").is_dir(), reason="the benchmarks are not installed with the package"
-)
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.skipif(
+        not (ROOT / "benchmarks").is_dir(),
+        reason="the benchmarks are not installed with the package",
+    ),
+]
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

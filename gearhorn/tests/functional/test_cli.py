@@ -10,7 +10,8 @@ from typing import Any
 from gearhorn.tests.cli import Run, gearhorn
 from gearhorn.tests.conftest import NewDaemon
 from gearhorn.tests.functional.conftest import Service, Topic
-from gearhorn.tests.servers import Gearmand, free_port
+from gearhorn.tests.processes import free_port
+from gearhorn.tests.servers import Gearmand
 
 
 def test_registering_looking_and_removing(run: Run, topic: Topic) -> None:

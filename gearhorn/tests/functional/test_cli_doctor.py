@@ -22,7 +22,8 @@ from gearhorn.messages import DaemonRow
 from gearhorn.tests.cli import Result, gearhorn
 from gearhorn.tests.conftest import NewDaemon, NewPeer, Start
 from gearhorn.tests.peer import Peer
-from gearhorn.tests.servers import Gearmand, Process, Redis, free_port
+from gearhorn.tests.processes import Process, free_port
+from gearhorn.tests.servers import Gearmand, Redis
 from gearhorn.wire.address import Address
 from gearhorn.wire.admin import QueueState
 
@@ -164,6 +165,7 @@ def test_one_job_server_away(daemon: NewDaemon, gearmand: Gearmand) -> None:
     assert away in found.findings["daemon-servers"][0]["text"]
 
 
+@pytest.mark.slow
 def test_what_is_no_job_server(daemon: NewDaemon, gearmand: Gearmand, redis_server: Redis) -> None:
     daemon()
 

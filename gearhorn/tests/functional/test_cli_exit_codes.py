@@ -15,7 +15,8 @@ from gearhorn.tests.cli import Run, gearhorn
 from gearhorn.tests.conftest import NewDaemon, NewPeer, Start
 from gearhorn.tests.functional.conftest import Service, Topic
 from gearhorn.tests.peer import Peer
-from gearhorn.tests.servers import Gearmand, Redis, Stunnel, free_port
+from gearhorn.tests.processes import free_port
+from gearhorn.tests.servers import Gearmand, Redis, Stunnel
 
 
 def test_usage_errors_end_with_2(run: Run, topic: Topic) -> None:

@@ -15,7 +15,8 @@ import pytest
 
 from gearhorn.tests.cli import COMMAND, Run, gearhorn
 from gearhorn.tests.functional.conftest import Service, Topic
-from gearhorn.tests.servers import Gearmand, eventually, free_port
+from gearhorn.tests.processes import eventually, free_port
+from gearhorn.tests.servers import Gearmand
 
 
 class Listen(Protocol):
@@ -103,6 +104,7 @@ def test_it_registers_and_unregisters_at_the_end(topic: Topic, listen: Listen) -
     assert topic.publish().report["subscribers"] == 0
 
 
+@pytest.mark.slow
 def test_a_subscription_with_a_ttl_is_renewed_and_ends_by_itself(
     topic: Topic, listen: Listen
 ) -> None:

@@ -11,8 +11,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from gearhorn.tests.conftest import NewDaemon
 from gearhorn.tests.servers import Gearmand
+
+pytestmark = pytest.mark.once
 
 PAGE = Path(__file__).parents[3] / "doc/source/cli.rst"
 

@@ -8,7 +8,7 @@ import json
 
 from gearhorn.tests.cli import Run, gearhorn
 from gearhorn.tests.functional.conftest import Service, Topic
-from gearhorn.tests.servers import eventually, free_port
+from gearhorn.tests.processes import eventually, free_port
 
 
 def test_purging_what_nobody_reads(run: Run, topic: Topic) -> None:

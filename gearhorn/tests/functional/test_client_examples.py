@@ -16,7 +16,7 @@ import pytest
 
 from gearhorn.tests.conftest import Start
 from gearhorn.tests.functional.conftest import Topic
-from gearhorn.tests.servers import Process, eventually
+from gearhorn.tests.processes import Process, eventually
 
 EXAMPLES = Path(__file__).parents[3] / "doc/examples"
 
@@ -65,6 +65,7 @@ def subscribers(topic: Topic) -> int:
     return report
 
 
+@pytest.mark.slow
 def test_a_memo_is_published_and_read(topic: Topic, example: NewExample) -> None:
     reader = example("subscribe.py", "bob")
     eventually(lambda: subscribers(topic) == 1)

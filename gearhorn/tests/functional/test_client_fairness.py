@@ -19,7 +19,8 @@ from gearhorn import Message, Subscriber
 from gearhorn.tests.conftest import NewPeer, Start
 from gearhorn.tests.functional.test_client_subscriber import running
 from gearhorn.tests.peer import SUBMIT_JOB_BG, Peer
-from gearhorn.tests.servers import Gearmand, eventually
+from gearhorn.tests.processes import eventually
+from gearhorn.tests.servers import Gearmand
 
 BUSY = 2000
 HANDLER_S = 0.001
@@ -69,6 +70,7 @@ def test_a_quiet_topic_is_served_beside_a_busy_one(
     assert set(handled.values()) == {1}
 
 
+@pytest.mark.slow
 def test_busy_topics_share(server: Gearmand, peer: NewPeer) -> None:
     topics = ["one", "two", "three", "four"]
     queue(peer(server), topics, 1000)

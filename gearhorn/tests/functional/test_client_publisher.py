@@ -14,7 +14,8 @@ from gearhorn import AsyncPublisher, Publisher, errors, tls_context
 from gearhorn.tests.conftest import NewDaemon, NewPeer, Start
 from gearhorn.tests.functional.conftest import Topic
 from gearhorn.tests.peer import Peer
-from gearhorn.tests.servers import Gearmand, Stunnel, eventually, free_port
+from gearhorn.tests.processes import eventually, free_port
+from gearhorn.tests.servers import Gearmand, Stunnel
 
 
 @pytest.fixture

@@ -18,7 +18,8 @@ from gearhorn import AsyncPublisher, AsyncSubscriber, Message, Subscriber, error
 from gearhorn.tests.conftest import NewDaemon, NewPeer, Start
 from gearhorn.tests.functional.conftest import Topic
 from gearhorn.tests.peer import Peer
-from gearhorn.tests.servers import Gearmand, eventually
+from gearhorn.tests.processes import eventually
+from gearhorn.tests.servers import Gearmand
 
 
 @contextlib.contextmanager

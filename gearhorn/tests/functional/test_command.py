@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -13,21 +14,26 @@ from typing import Any
 
 import pytest
 
+from gearhorn.tests import forkserver
 from gearhorn.tests.conftest import NewDaemon, NewPeer, Start
-from gearhorn.tests.servers import Gearmand, Redis, eventually
+from gearhorn.tests.processes import eventually
+from gearhorn.tests.servers import Gearmand, Redis
 
 MESSAGE = {"topic": "memos", "client_id": "bob"}
 
 
-def run(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+def run(
+    *arguments: str | Path, cwd: Path | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """The command, to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "gearhorn.cmd.serve", *map(str, arguments)],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        **options,
+    done = forkserver.run(
+        "gearhorn-fanout",
+        [*map(str, arguments)],
+        environment={**os.environ, **environment},
+        cwd=cwd,
+    )
+    return subprocess.CompletedProcess(
+        done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
     )
 
 
@@ -48,10 +54,14 @@ def refused(result: subprocess.CompletedProcess[str], code: int) -> str:
 
 
 def test_version() -> None:
-    result = run("--version")
-    assert result.returncode == 0
-    assert result.stdout.startswith("gearhorn-fanout ")
-    assert result.stderr == ""
+    # Executed, as all others are forked.
+    command = [sys.executable, "-m", "gearhorn.cmd.serve", "--version"]
+    executed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    forked = run("--version")
+    for result in (executed, forked):
+        assert result.returncode == 0
+        assert result.stdout.startswith("gearhorn-fanout ")
+        assert result.stderr == ""
 
 
 def test_help_shows_how_to_call_it_and_what_its_exit_codes_mean() -> None:

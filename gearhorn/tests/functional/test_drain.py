@@ -18,7 +18,7 @@ from gearhorn.tests.functional.fleet import (
     fleet,
 )
 from gearhorn.tests.peer import Job, Peer
-from gearhorn.tests.servers import eventually
+from gearhorn.tests.processes import eventually
 
 __all__ = ["fleet"]
 

@@ -13,8 +13,9 @@ import pytest
 
 from gearhorn.tests.conftest import NewPeer, Start
 from gearhorn.tests.functional.fleet import NOBODY_GOES_BY_TIME, SHORT, Fleet, Member, fleet
+from gearhorn.tests.processes import eventually
 from gearhorn.tests.proxy import Proxy
-from gearhorn.tests.servers import Gearmand, Redis, eventually
+from gearhorn.tests.servers import Gearmand, Redis
 
 __all__ = ["fleet"]
 

@@ -19,10 +19,12 @@ from typing import Any
 import pytest
 
 from gearhorn.tests.conftest import NewDaemon, NewPeer, Start
+from gearhorn.tests.daemons import Daemon
 from gearhorn.tests.functional.conftest import NewTopic
 from gearhorn.tests.functional.fleet import SHORT, Fleet, fleet
+from gearhorn.tests.processes import Process, eventually
 from gearhorn.tests.proxy import Proxy
-from gearhorn.tests.servers import Daemon, Gearmand, Process, Redis, Stunnel, eventually
+from gearhorn.tests.servers import Gearmand, Redis, Stunnel
 
 __all__ = ["fleet"]
 

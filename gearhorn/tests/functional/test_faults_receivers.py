@@ -10,7 +10,8 @@ from pathlib import Path
 
 from gearhorn.tests.conftest import NewDaemon, Start
 from gearhorn.tests.functional.conftest import NewTopic, Topic
-from gearhorn.tests.servers import Gearmand, Process, eventually
+from gearhorn.tests.processes import Process, eventually
+from gearhorn.tests.servers import Gearmand
 
 _RECEIVE = """
 import sys

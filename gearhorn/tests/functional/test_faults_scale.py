@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+import pytest
 import redis as redis_client
 
 from gearhorn.messages import queue_name
@@ -19,6 +20,7 @@ TOPICS = 2000
 SUBSCRIBERS = 100_000
 
 
+@pytest.mark.slow
 def test_thousands_of_topics(fleet: Fleet, gearmand: Gearmand) -> None:
     small = {**NOBODY_GOES_BY_TIME, "matchmaking.max_cached_topics": 100}
     one, other = fleet.add("one", **small), fleet.add("other", **small)
@@ -55,6 +57,7 @@ def fill(redis: Redis, key_prefix: str, topic: str, names: Sequence[str]) -> Non
             pipe.execute()
 
 
+@pytest.mark.slow
 def test_one_topic_with_a_hundred_thousand_subscribers(fleet: Fleet, gearmand: Gearmand) -> None:
     one = fleet.add("one", **NOBODY_GOES_BY_TIME)
     names = [f"c{number}" for number in range(SUBSCRIBERS)]

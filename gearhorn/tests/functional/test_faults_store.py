@@ -18,8 +18,9 @@ import pytest
 
 from gearhorn.tests.conftest import Start
 from gearhorn.tests.functional.fleet import SHORT, Fleet, Member, fleet
+from gearhorn.tests.processes import eventually
 from gearhorn.tests.proxy import Proxy
-from gearhorn.tests.servers import Redis, Sentinel, eventually
+from gearhorn.tests.servers import Redis, Sentinel
 
 __all__ = ["fleet"]
 
@@ -61,6 +62,7 @@ def has_copied(fleet: Fleet, replica: Redis, client_id: str) -> None:
 # Redis.
 
 
+@pytest.mark.slow
 def test_a_failover_through_sentinel(fleet: Fleet, start: Start, redis: Redis) -> None:
     replica = replica_of(start, redis)
     sentinel = start(Sentinel(redis))

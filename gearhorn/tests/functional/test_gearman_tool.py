@@ -13,7 +13,7 @@ import pytest
 
 from gearhorn.tests.conftest import Start
 from gearhorn.tests.functional.conftest import Topic
-from gearhorn.tests.servers import MissingProgramError, Process, eventually
+from gearhorn.tests.processes import MissingProgramError, Process, eventually
 
 
 def tool() -> str:

@@ -22,9 +22,11 @@ import pytest
 from gearhorn.daemon.placement import Share, divide
 from gearhorn.tests import peer as wire
 from gearhorn.tests.conftest import NewDaemon, NewPeer, _show_log
+from gearhorn.tests.daemons import Daemon
 from gearhorn.tests.functional.conftest import NewTopic, Service, Topic
 from gearhorn.tests.peer import Packet, Peer
-from gearhorn.tests.servers import Daemon, Gearmand, Redis, eventually, free_port
+from gearhorn.tests.processes import eventually, free_port
+from gearhorn.tests.servers import Gearmand, Redis
 from gearhorn.wire.address import Address
 
 MEGABYTE = 1 << 20
@@ -148,6 +150,7 @@ def test_64_megabytes_are_refused_where_a_request_is_small(topic: Topic, service
     assert_serves(topic)
 
 
+@pytest.mark.slow
 def test_64_megabytes_above_the_limit(
     gearmand: Gearmand, daemon: NewDaemon, new_topic: NewTopic
 ) -> None:
@@ -166,6 +169,7 @@ def test_64_megabytes_above_the_limit(
     assert_serves(topic)
 
 
+@pytest.mark.slow
 def test_64_megabytes_below_the_limit(
     gearmand: Gearmand, daemon: NewDaemon, new_topic: NewTopic
 ) -> None:
@@ -225,6 +229,7 @@ def test_parts_of_nothing_without_end_take_no_memory(topic: Topic, service: Serv
 
 
 @pytest.mark.parametrize("byte", [b"x", b"\xff"])
+@pytest.mark.slow
 def test_a_result_of_64_megabytes_is_gathered_or_refused(
     gearmand: Gearmand, daemon: NewDaemon, new_topic: NewTopic, byte: bytes
 ) -> None:
@@ -544,6 +549,7 @@ def besieged(_besieged: Besieged, request: pytest.FixtureRequest) -> Besieged:
 
 
 @pytest.mark.parametrize("behaviour", BEHAVIOURS)
+@pytest.mark.slow
 def test_a_hostile_job_server_harms_no_other(
     besieged: Besieged,
     new_topic: NewTopic,

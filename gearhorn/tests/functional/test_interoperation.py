@@ -18,7 +18,7 @@ from gearhorn.tests.functional.conftest import Topic
 from gearhorn.tests.functional.test_client_subscriber import running, subscribers
 from gearhorn.tests.functional.test_gearman_tool import ToolWorker
 from gearhorn.tests.functional.test_gearman_tool import gearman as gearman_tool
-from gearhorn.tests.servers import eventually
+from gearhorn.tests.processes import eventually
 
 MEMO = "please go home early today.\n\tŻółw, ¡adiós!\n"
 

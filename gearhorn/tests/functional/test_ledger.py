@@ -21,6 +21,8 @@ from gearhorn.tests.ledger.scene import DAEMON_OPTIONS, Scene
 from gearhorn.tests.ledger.schedule import Schedule
 from gearhorn.tests.ledger.soak import Soak, growths
 
+pytestmark = pytest.mark.once
+
 SEED = 3
 # A server that does not get the processor for so long is not taken for dead, which would be a
 # fault that nobody wrote down.

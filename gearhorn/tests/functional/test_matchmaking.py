@@ -20,11 +20,13 @@ from gearhorn.tests.functional.fleet import (
     Member,
     fleet,
 )
-from gearhorn.tests.servers import Redis, eventually
+from gearhorn.tests.processes import eventually
+from gearhorn.tests.servers import Redis
 
 __all__ = ["fleet"]
 
 
+@pytest.mark.slow
 def test_a_registration_holds_for_the_next_fan_out_of_another_daemon(fleet: Fleet) -> None:
     one = fleet.add("one", **NOBODY_GOES_BY_TIME)
     other = fleet.add("other", **NOBODY_GOES_BY_TIME)

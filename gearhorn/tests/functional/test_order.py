@@ -8,7 +8,8 @@ from typing import Any
 
 from gearhorn.tests.conftest import NewDaemon
 from gearhorn.tests.functional.conftest import NewTopic, Topic
-from gearhorn.tests.servers import Gearmand, eventually
+from gearhorn.tests.processes import eventually
+from gearhorn.tests.servers import Gearmand
 
 BY_TOPIC: dict[str, Any] = {"fanout.order": "topic"}
 TWO_PLACES: dict[str, Any] = {"fanout.max_in_flight": 2}

@@ -13,8 +13,9 @@ import pytest
 
 from gearhorn.tests.conftest import Start
 from gearhorn.tests.functional.fleet import SHORT, Fleet, Member, fleet
+from gearhorn.tests.processes import eventually
 from gearhorn.tests.proxy import Proxy
-from gearhorn.tests.servers import Redis, eventually
+from gearhorn.tests.servers import Redis
 
 __all__ = ["fleet"]
 

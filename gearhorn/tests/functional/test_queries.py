@@ -12,7 +12,8 @@ import pytest
 from gearhorn.tests.conftest import NewDaemon, NewPeer, Start
 from gearhorn.tests.functional.conftest import Topic
 from gearhorn.tests.peer import Outcome, Peer
-from gearhorn.tests.servers import Gearmand, Redis, eventually
+from gearhorn.tests.processes import eventually
+from gearhorn.tests.servers import Gearmand, Redis
 
 
 def ask(client: Peer, query: str, **keys: Any) -> Outcome:

@@ -18,6 +18,8 @@ import pytest
 from gearhorn.tests.conftest import NewDaemon
 from gearhorn.tests.servers import Gearmand
 
+pytestmark = pytest.mark.once
+
 README = Path(__file__).parents[3] / "README.rst"
 
 _CONSOLE = re.compile(r"^\.\. code-block:: console\n\n((?:    .*\n|\n)+)", re.MULTILINE)

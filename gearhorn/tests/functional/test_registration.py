@@ -11,7 +11,7 @@ import pytest
 from gearhorn.tests import peer as wire
 from gearhorn.tests.functional.conftest import Topic
 from gearhorn.tests.peer import Outcome
-from gearhorn.tests.servers import eventually
+from gearhorn.tests.processes import eventually
 
 
 def ask(topic: Topic, function: str, client_id: str, **keys: Any) -> Outcome:

@@ -25,19 +25,12 @@ import trustme
 import gearhorn
 from gearhorn.tests.cli import gearhorn as command_line
 from gearhorn.tests.conftest import NewDaemon, NewPeer, Start
+from gearhorn.tests.daemons import Daemon
 from gearhorn.tests.functional.conftest import NewTopic
 from gearhorn.tests.functional.test_standalone import Standalone
 from gearhorn.tests.peer import Peer
-from gearhorn.tests.servers import (
-    Daemon,
-    Gearmand,
-    Redis,
-    Sentinel,
-    Server,
-    Stunnel,
-    eventually,
-    free_port,
-)
+from gearhorn.tests.processes import Server, eventually, free_port
+from gearhorn.tests.servers import Gearmand, Redis, Sentinel, Stunnel
 
 ROOT = Path(gearhorn.__file__).parent.parent
 QUICK: dict[str, Any] = {"gearman.reconnect_max": 0.2, "store.timeout": 1}
@@ -395,6 +388,8 @@ def test_it_serves_without_any_capability(
         pytest.skip("setpriv of util-linux is missing")
 
     class Confined(Daemon):
+        forked = False
+
         def command(self) -> Sequence[str]:
             # For root, whose user this stays, none is left. Nobody may not reach the interpreter.
             confine = ("--no-new-privs", "--bounding-set=-all", "--inh-caps=-all")

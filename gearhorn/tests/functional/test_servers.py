@@ -11,15 +11,8 @@ import pytest
 from gearhorn.tests import peer as wire
 from gearhorn.tests.conftest import NewPeer, Start
 from gearhorn.tests.peer import Peer
-from gearhorn.tests.servers import (
-    Gearmand,
-    MissingProgramError,
-    Process,
-    Redis,
-    Sentinel,
-    Stunnel,
-    eventually,
-)
+from gearhorn.tests.processes import MissingProgramError, Process, eventually
+from gearhorn.tests.servers import Gearmand, Redis, Sentinel, Stunnel
 
 
 def test_a_foreground_job_brings_its_client_all_that_the_worker_sends(peer: NewPeer) -> None:
@@ -143,6 +136,7 @@ def test_redis_is_started_with_its_directives(start: Start) -> None:
         server.ask("PING")
 
 
+@pytest.mark.slow
 def test_sentinel_fails_over_to_a_replica(start: Start) -> None:
     master = start(Redis())
     replica = start(Redis(replicaof=f"127.0.0.1 {master.port}"))

@@ -14,8 +14,10 @@ from typing import Any, Protocol
 import pytest
 
 from gearhorn.tests.conftest import NewDaemon, NewPeer
+from gearhorn.tests.daemons import Daemon
 from gearhorn.tests.functional.test_command import MESSAGE, refused, run, write
-from gearhorn.tests.servers import Daemon, Gearmand, Redis, eventually, free_port
+from gearhorn.tests.processes import eventually, free_port
+from gearhorn.tests.servers import Gearmand, Redis
 
 
 class WithPidFile(Protocol):

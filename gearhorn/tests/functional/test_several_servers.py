@@ -12,8 +12,9 @@ import pytest
 from gearhorn.tests.conftest import NewPeer, Start
 from gearhorn.tests.functional.fleet import SHORT, Fleet, Member, fleet
 from gearhorn.tests.peer import Peer
+from gearhorn.tests.processes import eventually
 from gearhorn.tests.proxy import Proxy
-from gearhorn.tests.servers import Gearmand, eventually
+from gearhorn.tests.servers import Gearmand
 
 __all__ = ["fleet"]
 

@@ -11,7 +11,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,16 +18,15 @@ from typing import Any
 import pytest
 
 from gearhorn.tests.conftest import Start
+from gearhorn.tests.daemons import FanoutCommand
 from gearhorn.tests.peer import Admin, Peer
-from gearhorn.tests.servers import Server, eventually
+from gearhorn.tests.processes import Server, eventually
 
 MEMO = "please go home early today."
 
 
-class Standalone(Server):
+class Standalone(FanoutCommand, Server):
     """The daemon with a job server of its own, ready when it says what to type."""
-
-    program = "gearhorn-fanout"
 
     def __init__(
         self, tmp_path: Path, *, gearmand: bool, tool: bool = True, **options: object
@@ -42,11 +40,8 @@ class Standalone(Server):
         lines = [f"{name} = {value}\n" for name, value in options.items()]
         self._config.write_text(f"[standalone]\nport = {self.port}\n{''.join(lines)}")
 
-    def command(self) -> Sequence[str]:
-        return [
-            *(sys.executable, "-m", "gearhorn.cmd.serve"),
-            *("--standalone", "--config", str(self._config)),
-        ]
+    def command_line(self) -> Sequence[str]:
+        return ["--standalone", "--config", str(self._config)]
 
     def environment(self) -> Mapping[str, str]:
         # Elsewhere no gearmand is found.

@@ -19,7 +19,8 @@ from gearhorn.store import redis as redis_module
 from gearhorn.store.base import Change, Store
 from gearhorn.store.redis import RedisStore
 from gearhorn.tests.conftest import Start
-from gearhorn.tests.servers import Redis, Sentinel, Stunnel, eventually
+from gearhorn.tests.processes import eventually
+from gearhorn.tests.servers import Redis, Sentinel, Stunnel
 
 T = TypeVar("T")
 
@@ -415,6 +416,7 @@ async def test_a_name_that_is_no_text_is_a_fault_of_configuration(
         assert await store.members("other", "one")
 
 
+@pytest.mark.slow
 async def test_a_replica_takes_no_changes_but_is_read(start: Start) -> None:
     master = start(Redis())
     replica = start(Redis(replicaof=f"{master.host} {master.port}"))
@@ -523,6 +525,7 @@ async def test_tls_verifies_the_certificate_and_its_name(
             await store.daemons()
 
 
+@pytest.mark.slow
 async def test_a_failover_is_followed_and_noticed(start: Start) -> None:
     master = start(Redis())
     replica = start(Redis(replicaof=f"{master.host} {master.port}"))

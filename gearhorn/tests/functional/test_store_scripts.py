@@ -15,7 +15,7 @@ from gearhorn.store import redis, redis_scripts
 from gearhorn.tests.servers import Redis
 
 FILES = {path.name.removesuffix(".lua"): path for path in redis_scripts._FILES.iterdir()}
-SCRIPTS = sorted(FILES.keys() - {"shared"})
+SCRIPTS = sorted(redis_scripts.SCRIPTS)
 SHARED = sorted(path.name.removesuffix(".lua") for path in FILES["shared"].iterdir())
 
 
@@ -36,6 +36,10 @@ def test_a_script_says_what_it_does_and_takes(name: str) -> None:
     assert any(line.startswith(("-- ARGV:", "-- KEYS, ARGV:")) for line in rest)
 
 
+def test_every_file_is_read() -> None:
+    assert sorted(FILES) == sorted([*SCRIPTS, "shared"])
+
+
 def test_every_script_is_run_by_the_store() -> None:
     source = inspect.getsource(redis)
     assert [name for name in SCRIPTS if f'"{name}"' not in source] == []
@@ -53,7 +57,7 @@ def test_what_is_included_is_there_and_nothing_else_is() -> None:
 
 @pytest.mark.parametrize("name", SCRIPTS)
 async def test_redis_reads_it(name: str, client: Client) -> None:
-    text = redis_scripts.script(name)
+    text = redis_scripts.SCRIPTS[name]
     assert "-- include" not in text
     assert len(await client.script_load(text)) == 40
 
@@ -62,5 +66,5 @@ async def test_redis_reads_it(name: str, client: Client) -> None:
 async def test_it_does_nothing_in_another_store(name: str, client: Client, key_prefix: str) -> None:
     keys = [f"{key_prefix}{number}" for number in range(7)]
     await client.set(keys[0], "another")
-    assert await client.eval(redis_scripts.script(name), 7, *keys, "mine", "", "", "1") is None
+    assert await client.eval(redis_scripts.SCRIPTS[name], 7, *keys, "mine", "", "", "1") is None
     assert await client.keys(f"{key_prefix}*") == [keys[0].encode()]

@@ -9,7 +9,7 @@ import time
 
 from gearhorn.tests.functional.fleet import NOBODY_GOES_BY_TIME, SHORT, Fleet, fleet
 from gearhorn.tests.peer import Outcome
-from gearhorn.tests.servers import eventually
+from gearhorn.tests.processes import eventually
 
 __all__ = ["fleet"]
 

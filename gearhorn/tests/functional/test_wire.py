@@ -17,7 +17,8 @@ from gearhorn.tests.conftest import NewDaemon, NewPeer, Start
 from gearhorn.tests.fake import Conversation, FakeServer, fake_server
 from gearhorn.tests.functional.conftest import NewTopic
 from gearhorn.tests.peer import Admin, Peer
-from gearhorn.tests.servers import Gearmand, Server, Stunnel, eventually, free_port
+from gearhorn.tests.processes import Server, eventually, free_port
+from gearhorn.tests.servers import Gearmand, Stunnel
 
 FAST: dict[str, Any] = {"gearman.reconnect_max": 0.2, "gearman.connect_timeout": 2}
 SHORT_LEASES: dict[str, Any] = {"matchmaking.cache_ttl": 0.2}

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
-from gearhorn.tests.servers import Process
+from gearhorn.tests.processes import Process
 
 SomePart = TypeVar("SomePart", bound="Part")
 

@@ -19,10 +19,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from gearhorn.tests.daemons import Daemon
 from gearhorn.tests.ledger.actor import Actor, PublisherPart, RegistrarPart, SubscriberPart
 from gearhorn.tests.ledger.schedule import Fault
+from gearhorn.tests.processes import Process
 from gearhorn.tests.proxy import Proxy
-from gearhorn.tests.servers import Daemon, Gearmand, Process, Redis
+from gearhorn.tests.servers import Gearmand, Redis
 
 KEY_PREFIX = "ledger:"
 DAEMON_OPTIONS: Mapping[str, object] = {

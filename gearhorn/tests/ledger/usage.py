@@ -12,7 +12,7 @@ from typing import NamedTuple, cast
 
 import redis
 
-from gearhorn.tests.servers import Process
+from gearhorn.tests.processes import Process
 
 
 class Usage(NamedTuple):

@@ -15,6 +15,8 @@ import pytest
 import gearhorn
 from gearhorn import AsyncPublisher, AsyncSubscriber, Publisher, Subscriber, errors
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(gearhorn.__file__).parents[1]
 PAGE = (ROOT / "doc" / "source" / "client.rst").read_text("utf-8")
 SIGNATURES = [Publisher, Publisher.publish, Publisher.publish_many, Subscriber]

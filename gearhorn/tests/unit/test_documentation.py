@@ -24,6 +24,8 @@ from gearhorn.daemon.settings import DaemonSettings
 from gearhorn.service import config, options, standalone
 from gearhorn.wire import block, framing, grabber
 
+pytestmark = pytest.mark.once
+
 PACKAGE = Path(gearhorn.__file__).parent
 ROOT = PACKAGE.parent
 PAGES = {path.stem: path.read_text("utf-8") for path in (ROOT / "doc" / "source").glob("*.rst")}

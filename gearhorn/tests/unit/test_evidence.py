@@ -12,6 +12,8 @@ import pytest
 
 import gearhorn
 
+pytestmark = pytest.mark.once
+
 PACKAGE = Path(gearhorn.__file__).parent
 DOCUMENTATION = PACKAGE.parent / "doc" / "source"
 PAGES = {

@@ -15,7 +15,7 @@ import pytest
 
 from gearhorn.tests import peer as wire
 from gearhorn.tests.fake import Conversation, FakeServer, fake_server
-from gearhorn.tests.servers import free_port
+from gearhorn.tests.processes import free_port
 from gearhorn.wire import fair_grabber
 from gearhorn.wire.address import Address
 from gearhorn.wire.connection import Connection, ConnectionSettings

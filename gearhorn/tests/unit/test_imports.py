@@ -12,6 +12,8 @@ import pytest
 
 import gearhorn
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(gearhorn.__file__).parent
 
 # From the bottom to the top: each part imports from lines above its own only.

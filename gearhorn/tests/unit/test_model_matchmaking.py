@@ -8,6 +8,8 @@ import pytest
 
 from gearhorn.tests.unit import model_matchmaking as model
 
+pytestmark = pytest.mark.once
+
 
 def test_no_stale_list_is_used_after_an_answer() -> None:
     explored = model.explore()
