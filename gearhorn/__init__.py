@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from gearhorn.client.subscriber import Subscriber
     from gearhorn.errors import GearhornError
     from gearhorn.messages import FanOutReport
-    from gearhorn.wire.tls import tls_context
+    from gearhorn.net.tls import tls_context
 
 # Loaded when first asked for: the daemon needs none of it, and who needs an
 # error class needs no sockets.
@@ -43,7 +43,7 @@ _PLACES = {
     "Message": "gearhorn.client.message",
     "Publisher": "gearhorn.client.publisher",
     "Subscriber": "gearhorn.client.subscriber",
-    "tls_context": "gearhorn.wire.tls",
+    "tls_context": "gearhorn.net.tls",
 }
 
 __all__ = [

@@ -193,6 +193,12 @@ class ServerLost(WireError):
     code = "server_lost"
 
 
+class UnsupportedServer(WireError):
+    """A job server lacks a part of the protocol that gearhorn needs."""
+
+    code = "unsupported_server"
+
+
 class InvalidServer(WireError):
     """A job server's address is not host:port."""
 
@@ -254,6 +260,18 @@ class Closed(ClientError):
     """The publisher or subscriber was closed before."""
 
     code = "closed"
+
+
+class WrongThread(ClientError):
+    """A call that waits was made in the thread that would have to do what it waits for."""
+
+    code = "wrong_thread"
+
+
+class WrongLoop(ClientError):
+    """An object of one event loop was used in another one while the first still runs."""
+
+    code = "wrong_loop"
 
 
 class InvalidResult(ClientError):

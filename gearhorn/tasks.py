@@ -4,21 +4,28 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Generator, Iterable
+from collections.abc import Callable, Coroutine, Generator, Iterable
 from typing import Any, TypeVar
 
 LOG = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+OnFailed = Callable[[BaseException], object]
+
 _AGAIN_S = 0.2
 
 
 class Tasks:
-    """Holds tasks while they run, since the event loop does not."""
+    """Holds tasks while they run, since the event loop does not.
 
-    def __init__(self) -> None:
+    :param on_failed: called with the error by which a task of :meth:`keep` has
+        ended: there is no going on without it.
+    """
+
+    def __init__(self, on_failed: OnFailed = lambda error: None) -> None:
         self._running: set[asyncio.Task[None]] = set()
+        self._on_failed = on_failed
 
     def start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run ``coroutine``; what it raises is logged."""
@@ -27,10 +34,26 @@ class Tasks:
         task.add_done_callback(self._done)
         return task
 
+    def keep(self, coroutine: Coroutine[Any, Any, None], what: str) -> asyncio.Task[None]:
+        """Run ``coroutine`` until it is cancelled; it must not end before.
+
+        :param what: what it does, for the log.
+        """
+        task = self.start(coroutine)
+        task.add_done_callback(lambda done: self._lost(done, what))
+        return task
+
     def _done(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
         if not task.cancelled() and task.exception() is not None:
             LOG.error("unexpected error", exc_info=task.exception())
+
+    def _lost(self, task: asyncio.Task[None], what: str) -> None:
+        if task.cancelled():
+            return
+        error = task.exception() or RuntimeError(f"{what} has ended")
+        LOG.critical("%s is no longer kept up: %s", what, error)
+        self._on_failed(error)
 
     async def cancel(self) -> None:
         """Cancel all, and wait until they have ended."""

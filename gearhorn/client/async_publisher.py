@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, overload
 
 from gearhorn import errors, messages
+from gearhorn.client import forks
 from gearhorn.client.answers import fan_out_report
 from gearhorn.client.caller import Call, Caller, OnProgress
 from gearhorn.client.parameters import (
@@ -92,10 +93,11 @@ class Preparation:
 
 
 class AsyncPublisher:
-    """Publishes to topics, on the event loop that uses it first.
+    """Publishes to topics, on one event loop at a time.
 
-    It connects at its first use. Close it with :meth:`close`, or use it as an
-    asynchronous context manager.
+    It connects at its first use: on a loop, in a process that was forked, and on
+    another loop once the first has ended. Close it with :meth:`close`, or use it
+    as an asynchronous context manager.
 
     :param servers: the job servers' addresses, ``host:port`` each: a list, or
         one string with commas. A topic goes to one of those connected; what
@@ -131,7 +133,15 @@ class AsyncPublisher:
         self._function = function
         self._max_report_bytes = _ESCAPED * max_message_bytes
         self._caller: Caller | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
+        forks.tell(self)
+
+    def forked(self) -> None:
+        """Leave the connections to the parent; the child makes its own."""
+        if self._caller is not None:
+            forks.leave(self._caller)
+            self._caller = None
 
     async def __aenter__(self) -> "AsyncPublisher":
         return self
@@ -147,7 +157,7 @@ class AsyncPublisher:
     async def close(self) -> None:
         """Close the connections. What is still being published is given up."""
         self._closed = True
-        if self._caller is not None:
+        if self._caller is not None and self._loop is asyncio.get_running_loop():
             await self._caller.close()
 
     async def publish(
@@ -259,7 +269,16 @@ class AsyncPublisher:
     def _open(self) -> Caller:
         if self._closed:
             raise errors.Closed("the publisher is closed")
+        loop = asyncio.get_running_loop()
+        if self._caller is not None and self._loop is not loop:
+            # What the former loop had open ended with it.
+            if self._loop is not None and self._loop.is_running():
+                raise errors.WrongLoop(
+                    "this publisher is in use on another event loop: make one for each loop"
+                )
+            self._caller = None
         if self._caller is None:
+            self._loop = loop
             name = f"gearhorn-publisher-{os.getpid()}"
             self._caller = Caller(
                 name, self._settings, self._max_report_bytes, Watch(), self._connect_timeout

@@ -3,17 +3,16 @@
 """The subscriber for asyncio programs."""
 
 import asyncio
+import contextlib
 import inspect
-import signal
-import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager
 
 from gearhorn.client.message import Message, encode_result, log_failure
 from gearhorn.client.reception import Reception
-from gearhorn.client.signals import STOP_SIGNALS
+from gearhorn.client.signals import stop_on_signals
 from gearhorn.client.subscriber_base import SubscriberBase
 from gearhorn.wire.grabber import Job
 
@@ -52,7 +51,7 @@ class AsyncSubscriber(SubscriberBase):
             asyncio.ensure_future(self._handle(reception)) for _ in range(self._options.concurrency)
         ]
         try:
-            with self._signals():
+            with self._stop_on_signals():
                 await self._stop_asked.wait()
                 await self._settle(reception)
                 await reception.drain()
@@ -61,7 +60,7 @@ class AsyncSubscriber(SubscriberBase):
                 worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
             await reception.close()
-        reception.raise_refusal()
+        reception.raise_failure()
 
     async def __aiter__(self) -> AsyncIterator[Message]:
         """Receive messages until :meth:`stop` or a signal.
@@ -74,7 +73,7 @@ class AsyncSubscriber(SubscriberBase):
         reception.count_kept = lambda: reception.held - len(self._jobs)
         stopping = asyncio.ensure_future(self._settle_when_asked(reception))
         try:
-            with self._signals():
+            with self._stop_on_signals():
                 while True:
                     job = self._jobs.popleft() if self._jobs else await self._next(reception)
                     if job is None:
@@ -88,19 +87,28 @@ class AsyncSubscriber(SubscriberBase):
         finally:
             stopping.cancel()
             await reception.close()
-        reception.raise_refusal()
+        reception.raise_failure()
 
     def stop(self) -> None:
         """Have it stop; handlers may ask for it, other threads not."""
         self._stop_asked.set()
+
+    def _stop_on_signals(self) -> AbstractContextManager[None]:
+        loop = asyncio.get_running_loop()
+
+        def stop() -> None:
+            # The loop may be another thread's, and may end meanwhile.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(self.stop)
+
+        return stop_on_signals(stop)
 
     def _in_loop(self, callback: Callable[[], object]) -> None:
         callback()
 
     def _start(self) -> Reception:
         reception = self._new_reception(self._take, threaded=False)
-        reception.refused.add_done_callback(lambda refused: self.stop())
-        reception.start()
+        reception.ended_by.add_done_callback(lambda error: self.stop())
         return reception
 
     def _take(self, jobs: list[Job]) -> None:
@@ -148,29 +156,3 @@ class AsyncSubscriber(SubscriberBase):
             if loop.time() > turn_ends:
                 await asyncio.sleep(0)
                 turn_ends = loop.time() + _TURN_S
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Stop at the first signal; a second does what it did before."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        loop = asyncio.get_running_loop()
-        former = {number: signal.getsignal(number) for number in STOP_SIGNALS}
-
-        def restore() -> None:
-            for number, handler in former.items():
-                loop.remove_signal_handler(number)
-                signal.signal(number, handler)
-            former.clear()
-
-        def on_signal() -> None:
-            restore()
-            self.stop()
-
-        for number in STOP_SIGNALS:
-            loop.add_signal_handler(number, on_signal)
-        try:
-            yield
-        finally:
-            restore()

@@ -111,9 +111,9 @@ class Call(Listener):
         """No job server was there for as long as one may be away."""
         self._done(errors.NoServer("no job server can be reached"))
 
-    def closed(self) -> None:
-        """Its caller was closed."""
-        self._done(errors.Closed("closed before the answer came"))
+    def ended(self, error: errors.ClientError) -> None:
+        """There will be no answer, for a reason that has nothing to do with this request."""
+        self._done(error)
 
     def _time_is_up(self) -> None:
         if self._server is None:
@@ -185,7 +185,9 @@ class Caller(Submitter):
         self._waiting: dict[Call, asyncio.TimerHandle] = {}
         self._unique_prefix = os.urandom(9).hex()
         self._unique_numbers = itertools.count()
+        self._failure: errors.ClientError | None = None
         self.on_servers_changed = self._resume
+        self.on_failed = self._give_up
 
     def start(
         self,
@@ -205,7 +207,10 @@ class Caller(Submitter):
         """
         call = Call(self, function.encode(), data, lane, timeout, on_done, on_progress)
         self._open.add(call)
-        call.submit()
+        if self._failure is None:
+            call.submit()
+        else:
+            call.ended(self._failure)
         return call
 
     async def call(
@@ -238,9 +243,16 @@ class Caller(Submitter):
 
     async def close(self) -> None:
         """Close all connections; requests that are still open fail."""
-        for call in tuple(self._open):
-            call.closed()
+        self._end_all(errors.Closed("closed before the answer came"))
         await super().close()
+
+    def _give_up(self, error: BaseException) -> None:
+        self._failure = errors.ClientError(f"unexpected error, see the log: {error!r}")
+        self._end_all(self._failure)
+
+    def _end_all(self, error: errors.ClientError) -> None:
+        for call in tuple(self._open):
+            call.ended(error)
 
     def new_unique(self) -> bytes:
         """A unique that no job has had."""

@@ -36,6 +36,12 @@ class Inbox(Generic[T]):
             with self._condition:
                 self._condition.notify(len(self._items))
 
+    def forked(self) -> None:
+        """Hand out nothing in a process that was forked: it is the parent's."""
+        self._items = deque()
+        self._condition = threading.Condition()
+        self._closed = True
+
     def close(self) -> None:
         """Let :meth:`get` return ``None`` once all has been handed out."""
         with self._condition:

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""An event loop in a thread of its own, for those who have none."""
+"""An event loop in a thread of its own, for programs that have none."""
 
 import asyncio
 import threading
@@ -8,12 +8,15 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from gearhorn import errors
+from gearhorn.client import forks, log_thread
 
 T = TypeVar("T")
 
 
 class LoopThread:
     """Runs an event loop from its first use until it is stopped.
+
+    A process that was forked gets another one at its first use.
 
     :param name: what the thread is called.
     """
@@ -23,17 +26,31 @@ class LoopThread:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._stopped = False
+        forks.tell(self)
+
+    def forked(self) -> None:
+        """Forget the parent's thread, which this process has not."""
+        self._lock = threading.Lock()
+        if not self._stopped:
+            self._loop = self._thread = None
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run ``coroutine`` in the loop and wait for what it returns.
 
         :raises Closed: the loop has been stopped.
+        :raises WrongThread: the loop itself would wait, for ever.
         """
         try:
-            future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
-        except RuntimeError:
+            self.check_thread()
+            with self._lock:
+                # Whatever is handed over before the end is run before it.
+                if self._stopped:
+                    raise errors.Closed("it was closed before")
+                future = asyncio.run_coroutine_threadsafe(coroutine, self._started())
+        except errors.GearhornError:
             coroutine.close()
-            raise errors.Closed("it was closed before") from None
+            raise
         try:
             return future.result()
         except BaseException:
@@ -41,47 +58,80 @@ class LoopThread:
             future.cancel()
             raise
 
-    def call_soon(self, callback: Callable[[], object]) -> None:
-        """Call ``callback`` in the loop, unless that has been stopped.
+    def check_thread(self) -> None:
+        """Refuse to wait for the loop in its own thread.
+
+        :raises WrongThread: with what to do instead.
+        """
+        if threading.current_thread() is self._thread:
+            raise errors.WrongThread(
+                f"this was called in the thread of the {self._name} itself, which would wait for "
+                "itself: do it in another thread, or with an object of its own"
+            )
+
+    def call_soon(self, callback: Callable[[], object]) -> bool:
+        """Call ``callback`` in the loop; false if that has been stopped.
 
         Any thread may ask for it, and a signal handler.
         """
+        # Without the lock, which the thread that a signal interrupts may hold.
+        loop = self._loop
+        if loop is None:
+            loop = self.loop
         try:
-            self.loop.call_soon_threadsafe(callback)
+            loop.call_soon_threadsafe(callback)
         except RuntimeError:
-            pass
+            return False
+        return True
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
         """The loop, which runs."""
-        loop = self._loop
-        return self._start() if loop is None else loop
+        with self._lock:
+            return self._started()
 
     def stop(self, last: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run ``last``, then end the loop and the thread, if they were started."""
-        with self._lock:
-            if self._loop is None or self._thread is None or not self._thread.is_alive():
-                return
-            self.run(last())
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
+        """Run ``last``, then end the loop and the thread, if they were started.
 
-    def _start(self) -> asyncio.AbstractEventLoop:
+        :raises WrongThread: the loop itself would wait for its end.
+        """
+        self.check_thread()
         with self._lock:
-            if self._loop is None:
-                loop = asyncio.new_event_loop()
-                # A program that forgets to close is not kept from ending.
-                self._thread = threading.Thread(
-                    target=self._serve, args=(loop,), name=self._name, daemon=True
-                )
-                self._thread.start()
-                self._loop = loop
-            return self._loop
+            if self._stopped:
+                return
+            self._stopped = True
+            loop, thread = self._loop, self._thread
+            if loop is None or thread is None or not thread.is_alive():
+                return
+            ending = asyncio.run_coroutine_threadsafe(last(), loop)
+        try:
+            ending.result()
+        finally:
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            log_thread.flush()
+
+    def _started(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            loop = asyncio.new_event_loop()
+            # A program that forgets to close is not kept from ending.
+            self._thread = threading.Thread(
+                target=self._serve, args=(loop,), name=self._name, daemon=True
+            )
+            log_thread.log_elsewhere(self._thread)
+            self._thread.start()
+            self._loop = loop
+        return self._loop
 
     @staticmethod
     def _serve(loop: asyncio.AbstractEventLoop) -> None:
         asyncio.set_event_loop(loop)
         try:
             loop.run_forever()
+            # Whoever still waits for something is told that it was given up.
+            left = asyncio.all_tasks(loop)
+            for task in left:
+                task.cancel()
+            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         finally:
             loop.close()

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The publisher for programs with threads: the asynchronous one, in a thread of its own."""
 
+import os
 import ssl
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -10,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from gearhorn import errors, messages
+from gearhorn.client import forks
 from gearhorn.client.async_publisher import (
     AsyncPublisher,
     Outcome,
@@ -58,7 +60,17 @@ class Publisher:
         )
         self._thread = LoopThread("gearhorn publisher")
         self._handed: deque[tuple[Publication, Future[Outcome]]] = deque()
+        self._woken = False
+        """The loop will look at what was handed over."""
         self._closed = False
+        self._process = os.getpid()
+        forks.tell(self)
+
+    def forked(self) -> None:
+        """Forget what other threads of the parent have handed over."""
+        self._handed = deque()
+        self._woken = False
+        self._process = os.getpid()
 
     def __enter__(self) -> "Publisher":
         return self
@@ -72,10 +84,13 @@ class Publisher:
         self.close()
 
     def close(self) -> None:
-        """Close the connections and end the thread."""
-        if not self._closed:
-            self._closed = True
-            self._thread.stop(self._publisher.close)
+        """Close the connections and end the thread.
+
+        :raises WrongThread: it is called in that thread, as by ``on_progress``.
+        """
+        self._thread.check_thread()
+        self._closed = True
+        self._thread.stop(self._publisher.close)
 
     def publish(
         self,
@@ -92,7 +107,10 @@ class Publisher:
         """Send a copy of ``payload`` to every subscriber of ``topic``.
 
         As :meth:`AsyncPublisher.publish`. ``on_progress`` is called in the
-        publisher's own thread: let it be brief.
+        publisher's own thread: let it be brief, and let it publish by another
+        publisher only.
+
+        :raises WrongThread: it is called in the publisher's own thread.
         """
         self._check_open()
         return self._thread.run(
@@ -143,10 +161,20 @@ class Publisher:
 
         As :meth:`AsyncPublisher.publish_many`. Each message is sent as it
         comes, however slowly they come.
+
+        :raises WrongThread: it is called in the publisher's own thread.
         """
         check_count(window, "window")
         options = PublishOptions(background, timeout, priority, gather)
+        self._thread.check_thread()
+        process = self._process
         pending: deque[Future[Outcome]] = deque()
+
+        def next_outcome() -> Outcome:
+            if process != self._process:
+                raise errors.Closed("the process was forked: these reports are the parent's")
+            return value_of(pending.popleft().result(), return_exceptions)
+
         for message in many:
             future: Future[Outcome] = Future()
             pending.append(future)
@@ -158,9 +186,9 @@ class Publisher:
             else:
                 self._hand_over(publication, future)
             while pending and (len(pending) >= window or pending[0].done()):
-                yield value_of(pending.popleft().result(), return_exceptions)
+                yield next_outcome()
         while pending:
-            yield value_of(pending.popleft().result(), return_exceptions)
+            yield next_outcome()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -170,16 +198,34 @@ class Publisher:
         """Give a fan-out to the loop; of many, only the first wakes it."""
         self._check_open()
         self._handed.append((publication, future))
-        if len(self._handed) == 1:
-            self._thread.call_soon(self._take_over)
+        if not self._woken:
+            self._woken = True
+            if not self._thread.call_soon(self._take_over):
+                self._refuse_handed()
         if self._closed:
-            # By another thread meanwhile; the loop may have ended.
-            self._take_over()
+            # By another thread meanwhile, whose loop may not look again.
+            self._refuse_handed()
 
     def _take_over(self) -> None:
-        while self._handed:
-            publication, future = self._handed.popleft()
+        # First, so that whoever hands over more from here on wakes the loop again.
+        self._woken = False
+        while (item := self._next_handed()) is not None:
+            publication, future = item
             if self._closed:
                 future.set_result(errors.Closed("the publisher is closed"))
-            else:
+                continue
+            try:
                 self._publisher.start(publication, future.set_result)
+            except errors.ClientError as error:
+                future.set_result(error)
+
+    def _refuse_handed(self) -> None:
+        while (item := self._next_handed()) is not None:
+            item[1].set_result(errors.Closed("the publisher is closed"))
+
+    def _next_handed(self) -> "tuple[Publication, Future[Outcome]] | None":
+        # Two threads may both see that there is one.
+        try:
+            return self._handed.popleft()
+        except IndexError:
+            return None

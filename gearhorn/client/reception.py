@@ -18,7 +18,8 @@ from collections.abc import Callable
 
 import async_timeout
 
-from gearhorn import messages
+from gearhorn import errors, messages
+from gearhorn.client import forks
 from gearhorn.client.binding import Binding, Handler
 from gearhorn.client.caller import Caller
 from gearhorn.client.message import Message
@@ -111,11 +112,27 @@ class Reception:
             unregister_function=options.unregister_function,
             on_registered=self._registered,
         )
-        self.refused = self._subscriptions.refused
+        self.ended_by: asyncio.Future[BaseException] = self._subscriptions.ended_by
+        """Why it cannot go on: a registration was refused, or something has failed."""
+        for part in (self._grabber, self._caller, self._subscriptions):
+            part.on_failed = self._fail
+        self._is_foreign = False
+        """This process was forked, and has nothing but a copy of it."""
+        forks.tell(self)
         self._removed: set[bytes] = set()
         self.pace = Pace()
         self.count_kept: Callable[[], int] = lambda: 0
         """Counts the messages that the user keeps beside those being handled."""
+
+    def forked(self) -> None:
+        """Leave the connections, and the messages that came on them, to the parent."""
+        self._is_foreign = True
+        forks.leave(self._grabber)
+        forks.leave(self._caller)
+
+    def _fail(self, error: BaseException) -> None:
+        if not self.ended_by.done():
+            self.ended_by.set_result(error)
 
     def start(self) -> None:
         """Connect, and serve and register what is there."""
@@ -182,10 +199,10 @@ class Reception:
         """How many messages have been fetched and not been answered."""
         return self._grabber.held
 
-    def raise_refusal(self) -> None:
-        """Raise the error of a registration that was refused, if one was."""
-        if self.refused.done():
-            raise self.refused.result()
+    def raise_failure(self) -> None:
+        """Raise the error by which it ended, if one did."""
+        if self.ended_by.done():
+            raise self.ended_by.result()
 
     def message(self, job: Job) -> tuple[Message, Handler] | None:
         """The message that ``job`` brings, and its handler.
@@ -200,7 +217,12 @@ class Reception:
         ), binding.handler or _unhandled
 
     def answer(self, job: Job, data: bytes | None) -> None:
-        """Send the result of a job, or its failure, in one go with others."""
+        """Send the result of a job, or its failure, in one go with others.
+
+        :raises Closed: this process was forked from that which received it.
+        """
+        if self._is_foreign:
+            raise errors.Closed("the message is the parent's, which alone can answer it")
         self._answers.append((job, data))
         if not self._looks:
             self.wake()

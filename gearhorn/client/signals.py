@@ -1,7 +1,8 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""Stopping on signals."""
+"""Stopping subscribers at signals, all of a process together."""
 
+import asyncio
 import contextlib
 import signal
 import threading
@@ -9,32 +10,100 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
+from gearhorn.client import forks
+
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+_LoopHandler = tuple[asyncio.AbstractEventLoop, Callable[..., object], tuple[Any, ...]]
+
+
+class _Signals:
+    """Has the signals while a subscriber runs in the main thread.
+
+    The first stops every subscriber that runs in the process, in any thread and
+    loop; the next does what it did before. What the program had set is put back
+    when the last subscriber of the main thread has ended.
+    """
+
+    def __init__(self) -> None:
+        self._stops: dict[int, Callable[[], object]] = {}
+        self._next = 0
+        self._users = 0
+        self._former: dict[signal.Signals, Any] = {}
+        self._of_loop: dict[signal.Signals, _LoopHandler] = {}
+        forks.tell(self)
+
+    def forked(self) -> None:
+        """Leave the signals to the child: its program is another."""
+        self._stops.clear()
+        self._users = 0
+        # The loop is the parent's, and is not to be told.
+        self._of_loop.clear()
+        self._put_back()
+
+    def add(self, stop: Callable[[], object]) -> int:
+        """Call ``stop`` at the first signal, if one comes."""
+        self._next += 1
+        self._stops[self._next] = stop
+        if _is_main_thread():
+            self._users += 1
+            if self._users == 1:
+                self._take()
+        return self._next
+
+    def remove(self, number: int) -> None:
+        """A subscriber has ended."""
+        self._stops.pop(number, None)
+        # None are left in a process that was forked meanwhile.
+        if _is_main_thread() and self._users:
+            self._users -= 1
+            if not self._users:
+                self._put_back()
+
+    def _take(self) -> None:
+        loop = asyncio._get_running_loop()
+        for number in STOP_SIGNALS:
+            handle = getattr(loop, "_signal_handlers", {}).get(number)
+            if loop is not None and handle is not None:
+                # asyncio tells nobody what was set in it, and would call it beside ours.
+                self._of_loop[number] = loop, handle._callback, handle._args
+                loop.remove_signal_handler(number)
+            self._former[number] = signal.signal(number, self._on_signal)
+
+    def _put_back(self) -> None:
+        for number, former in self._former.items():
+            # Not over what the program has set meanwhile.
+            if signal.getsignal(number) != self._on_signal:
+                continue
+            signal.signal(number, former)
+            if number in self._of_loop:
+                loop, callback, arguments = self._of_loop[number]
+                if not loop.is_closed():
+                    loop.add_signal_handler(number, callback, *arguments)
+        self._former.clear()
+        self._of_loop.clear()
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._put_back()
+        for stop in tuple(self._stops.values()):
+            stop()
+
+
+_signals = _Signals()
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 @contextlib.contextmanager
 def stop_on_signals(stop: Callable[[], object]) -> Iterator[None]:
-    """Call ``stop`` at the first signal; a second does what it did before.
+    """Call ``stop`` at SIGTERM and SIGINT, while a subscriber runs in the main thread.
 
-    Only in the main thread, as others cannot take signals.
+    :param stop: is called in a signal handler, and so must only leave word.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    former: dict[signal.Signals, Any] = {}
-
-    def restore() -> None:
-        for number, handler in former.items():
-            signal.signal(number, handler)
-        former.clear()
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        restore()
-        stop()
-
-    for number in STOP_SIGNALS:
-        former[number] = signal.signal(number, on_signal)
+    number = _signals.add(stop)
     try:
         yield
     finally:
-        restore()
+        _signals.remove(number)

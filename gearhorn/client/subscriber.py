@@ -28,6 +28,10 @@ class Subscriber(SubscriberBase):
     :meth:`Message.ack` or :meth:`Message.fail`.
     """
 
+    def forked(self) -> None:
+        super().forked()
+        self._inbox.forked()
+
     def _set_up(self) -> None:
         self._thread = LoopThread("gearhorn subscriber")
         self._inbox: Inbox[Job] = Inbox(self._on_empty)
@@ -43,6 +47,8 @@ class Subscriber(SubscriberBase):
 
         :raises RequestError: a registration was refused; the class says why.
         :raises ConfigurationError: a topic has no handler.
+        :raises Closed: it has run before, perhaps in the process that this was
+            forked from.
         """
         self._check_handlers(expected=True)
         reception = self._start()
@@ -60,7 +66,7 @@ class Subscriber(SubscriberBase):
                 self._thread.run(reception.drain())
         finally:
             self._close(reception)
-        reception.raise_refusal()
+        reception.raise_failure()
 
     def __iter__(self) -> Iterator[Message]:
         """Receive messages until :meth:`stop` or a signal.
@@ -82,12 +88,12 @@ class Subscriber(SubscriberBase):
                         reception.pace.note(time.perf_counter() - handed_out)
         finally:
             self._close(reception)
-        reception.raise_refusal()
+        reception.raise_failure()
 
     def stop(self) -> None:
         """Have it stop; any thread, handler and signal handler may ask for it."""
         self._stop_asked = True
-        if self._reception is not None:
+        if self._reception is not None and not self._is_foreign:
             self._thread.call_soon(self._stop)
 
     def _check_handler(self, handler: Handler) -> None:
@@ -103,8 +109,7 @@ class Subscriber(SubscriberBase):
 
     async def _open(self) -> Reception:
         reception = self._new_reception(self._inbox.put, threaded=True)
-        reception.refused.add_done_callback(lambda refused: self._stop())
-        reception.start()
+        reception.ended_by.add_done_callback(lambda error: self._stop())
         if self._stop_asked:
             self._stop()
         return reception

@@ -3,10 +3,12 @@
 """What subscribers for threads and for asyncio share: options, topics, handlers."""
 
 import ssl
+import threading
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from gearhorn import errors, messages
+from gearhorn.client import forks
 from gearhorn.client.binding import Binding, Handler
 from gearhorn.client.parameters import SubscribeOptions, servers_of
 from gearhorn.client.reception import Reception
@@ -80,16 +82,28 @@ class SubscriberBase:
         )
         self._bindings: dict[bytes, Binding] = {}
         self._reception: Reception | None = None
+        self._changing = threading.Lock()
+        """Held while it is started, or told what to receive, by different threads."""
+        self._is_foreign = False
+        """This process was forked, and what it received is the parent's."""
         self._set_up()
+        forks.tell(self)
+
+    def forked(self) -> None:
+        """Let the parent go on alone."""
+        self._changing = threading.Lock()
+        self._is_foreign = self._reception is not None
 
     def _set_up(self) -> None:
         """Make what the kind of subscriber needs."""
         raise NotImplementedError
 
     def _new_reception(self, take: Callable[[list[Job]], None], *, threaded: bool) -> Reception:
-        if self._reception is not None:
-            raise errors.Closed("a subscriber serves once: make another")
-        self._reception = Reception(self._options, self._bindings, take, threaded=threaded)
+        with self._changing:
+            if self._reception is not None:
+                raise errors.Closed("a subscriber serves once: make another")
+            self._reception = Reception(self._options, self._bindings, take, threaded=threaded)
+            self._reception.start()
         return self._reception
 
     def on(self, topic: str, *, client_id: str | None = None) -> Callable[[H], H]:
@@ -107,13 +121,14 @@ class SubscriberBase:
         if not self._options.register and binding.queue.startswith(_DAEMONS):
             # A daemon refuses it where it is asked to register it.
             raise errors.ReservedQueue(f"the queue {binding.queue} is one of the daemons' own")
-        known = self._bindings.setdefault(binding.queue.encode(), binding)
+        with self._changing:
+            known = self._bindings.setdefault(binding.queue.encode(), binding)
+            reception = self._reception
         if (known.topic, known.client_id) != (binding.topic, binding.client_id):
             raise errors.QueueTaken(
                 f"the queue {binding.queue} is that of topic {known.topic!r} "
                 f"and client_id {known.client_id!r}"
             )
-        reception = self._reception
         if reception is not None:
             self._in_loop(lambda: reception.add(known))
 
@@ -132,14 +147,15 @@ class SubscriberBase:
         :raises RequestError: topic or client_id cannot be what they should.
         """
         queue = self._binding(topic, client_id).queue.encode()
-        binding = self._bindings.get(queue)
-        reception = self._reception
-        if binding is None:
-            return
-        if reception is None:
-            del self._bindings[queue]
-        else:
-            self._in_loop(lambda: reception.remove(binding))
+        with self._changing:
+            binding = self._bindings.get(queue)
+            reception = self._reception
+            if binding is None:
+                return
+            if reception is None:
+                del self._bindings[queue]
+                return
+        self._in_loop(lambda: reception.remove(binding))
 
     def _binding(self, topic: str, client_id: str | None) -> Binding:
         chosen = self._client_id if client_id is None else client_id

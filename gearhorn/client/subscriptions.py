@@ -11,7 +11,7 @@ import async_timeout
 from gearhorn import errors, messages
 from gearhorn.client.answers import subscription
 from gearhorn.client.caller import Caller
-from gearhorn.tasks import Tasks
+from gearhorn.tasks import OnFailed, Tasks
 from gearhorn.wire.address import Address
 
 LOG = logging.getLogger(__name__)
@@ -60,14 +60,16 @@ class Subscriptions:
         self._at_once = asyncio.Semaphore(AT_ONCE)
         self._connected: set[Address] = set()
         self._seen: set[Address] = set()
-        self._tasks = Tasks()
+        self._tasks = Tasks(lambda error: self.on_failed(error))
         loop = asyncio.get_running_loop()
-        self.refused: asyncio.Future[errors.GearhornError] = loop.create_future()
+        self.ended_by: asyncio.Future[BaseException] = loop.create_future()
         """Why the first registration that a daemon refused was refused."""
+        self.on_failed: OnFailed = lambda error: None
+        """Called with an unexpected error: nothing will be renewed any more."""
 
     def start(self) -> None:
         """Register and renew from now on."""
-        self._tasks.start(self._keep())
+        self._tasks.keep(self._keep(), "the registration")
 
     def add(self, topic: str, client_id: str) -> None:
         """Have a subscription registered."""
@@ -143,8 +145,8 @@ class Subscriptions:
             LOG.error("the registration of %s for %s was refused: %s", client_id, topic, error)
             self._wanted.pop(key, None)
             self._registered.discard(key)
-            if not self.refused.done():
-                self.refused.set_result(error)
+            if not self.ended_by.done():
+                self.ended_by.set_result(error)
             return True
         if key not in self._wanted:
             # It was removed meanwhile, and that may have been done before this.

@@ -21,6 +21,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -58,7 +59,8 @@ Without --config the files gearhorn.conf and gearhorn-fanout.conf are looked
 for in ~/.gearhorn, ~, /etc/gearhorn and /etc; --standalone looks for none.
 
 SIGTERM and SIGINT let it finish the jobs in hand for [service] drain_timeout
-seconds and stop; a second one stops it at once.
+seconds and stop; a second one stops it at once. SIGHUP has it open its log files
+anew and read the log levels again; from a terminal that is closed it stops it.
 
 exit codes:
   0      stopped by a signal and drained
@@ -74,9 +76,10 @@ exit codes:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the daemon and return its exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    running.pass_over_hangups()
     try:
         conf = config.load(arguments, description=_DESCRIPTION, epilog=_EPILOG)
-        return _run(conf)
+        return _run(conf, _Reload(arguments, conf))
     except errors.ConfigurationError as error:
         return _fail(error, EX_CONFIG)
     except SystemExit as end:
@@ -90,7 +93,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 128 + signal.SIGINT
 
 
-def _run(conf: cfg.ConfigOpts) -> int:
+class _Reload:
+    """Reads the log options again, for SIGHUP."""
+
+    def __init__(self, arguments: Sequence[str], conf: cfg.ConfigOpts) -> None:
+        self._arguments = arguments
+        self._conf = conf
+        # Paths were relative to it; detaching goes elsewhere.
+        self._directory = os.getcwd()
+
+    def __call__(self) -> None:
+        elsewhere = os.getcwd()
+        try:
+            os.chdir(self._directory)
+            fresh = config.load(self._arguments)
+            logs.set_up_again(self._conf, fresh)
+        except (errors.ConfigurationError, OSError) as error:
+            LOG.error("SIGHUP: nothing is changed, as the configuration is wrong: %s", error)
+        except SystemExit:
+            # oslo.config has said on stderr what is wrong.
+            LOG.error("SIGHUP: nothing is changed, as the configuration is wrong")
+        else:
+            self._conf = fresh
+            LOG.info("SIGHUP: log files are opened anew, and log levels as configured now")
+        finally:
+            os.chdir(elsewhere)
+
+
+def _run(conf: cfg.ConfigOpts, reload: _Reload) -> int:
     settings = config.settings_of(conf)
     who = daemonize.identity(conf.service.user, conf.service.group)
     if conf.standalone_mode and conf.service.daemonize:
@@ -116,7 +146,7 @@ def _run(conf: cfg.ConfigOpts) -> int:
             daemonize.detach(pid_file)
         conf.log_opt_values(LOG, logging.DEBUG)
         _tune_garbage_collection()
-        return _serve(conf, settings)
+        return _serve(conf, settings, reload)
 
 
 def _tune_garbage_collection() -> None:
@@ -126,12 +156,12 @@ def _tune_garbage_collection() -> None:
     gc.set_threshold(_GARBAGE_THRESHOLD)
 
 
-def _serve(conf: cfg.ConfigOpts, settings: DaemonSettings) -> int:
+def _serve(conf: cfg.ConfigOpts, settings: DaemonSettings, reload: _Reload) -> int:
     try:
         if conf.standalone_mode:
-            asyncio.run(_run_standalone(conf, settings))
+            asyncio.run(_run_standalone(conf, settings, reload))
         else:
-            asyncio.run(running.run(settings))
+            asyncio.run(running.run(settings, on_reload=reload))
     except errors.ConfigurationError as error:
         return _fail(error, EX_CONFIG, logged=logs.goes_elsewhere(conf))
     except errors.StoreMisconfigured as error:
@@ -145,7 +175,7 @@ def _serve(conf: cfg.ConfigOpts, settings: DaemonSettings) -> int:
     return 0
 
 
-async def _run_standalone(conf: cfg.ConfigOpts, settings: DaemonSettings) -> None:
+async def _run_standalone(conf: cfg.ConfigOpts, settings: DaemonSettings, reload: _Reload) -> None:
     port = conf.standalone.port
     directory = standalone.state_directory(conf.standalone.directory)
     settings = standalone.standalone_settings(settings, port, directory)
@@ -155,7 +185,7 @@ async def _run_standalone(conf: cfg.ConfigOpts, settings: DaemonSettings) -> Non
             def greet() -> None:
                 print(standalone.greeting(program, settings, directory), flush=True)
 
-            await running.run(settings, on_ready=greet)
+            await running.run(settings, on_ready=greet, on_reload=reload)
 
 
 def _fail(error: errors.GearhornError, code: int, *, logged: bool = False) -> int:

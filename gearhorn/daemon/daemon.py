@@ -55,6 +55,7 @@ class Daemon:
         self._on_stopping = on_stopping
         self._created = clock.now()
         self._stopping = asyncio.Event()
+        self._failure: BaseException | None = None
         self._reach_job_servers()
         self._reach_store()
         self._take_requests()
@@ -141,6 +142,8 @@ class Daemon:
         self._submitter.on_servers_changed = self._fanouts.servers_changed
         self._lists.on_unknown = self._matchmaking.renew_soon
         self._matchmaking.on_removed = self._upkeep.daemon_removed
+        for part in (*self._workers.all, self._submitter, self._matchmaking, self._upkeep):
+            part.on_failed = self._failed
 
     # How it runs.
 
@@ -152,6 +155,7 @@ class Daemon:
         """Serve until :meth:`stop`, then drain.
 
         :raises StoreMisconfigured: the store cannot be used as configured.
+        :raises Exception: a part that it cannot do without has failed.
         """
         LOG.info(
             "gearhorn %s: job servers %s, store %s://",
@@ -171,6 +175,13 @@ class Daemon:
         finally:
             await end((starting, stopping))
             await self._stop()
+        if self._failure is not None:
+            raise self._failure
+
+    def _failed(self, error: BaseException) -> None:
+        """Stop: half of a daemon would keep jobs waiting that another could do."""
+        self._failure = self._failure or error
+        self.stop()
 
     async def _start(self) -> None:
         await self._open_store()

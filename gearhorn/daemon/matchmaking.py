@@ -22,7 +22,7 @@ from gearhorn.daemon.notices import Notices
 from gearhorn.daemon.refusals import decoded
 from gearhorn.store.base import Change, DaemonEntry, Store
 from gearhorn.store.patience import Patience
-from gearhorn.tasks import end
+from gearhorn.tasks import OnFailed, Tasks, end
 from gearhorn.wire.grabber import Job
 from gearhorn.wire.submitter import Submitter
 
@@ -64,11 +64,14 @@ class Matchmaking:
         self._topic = topic
         self._leases = leases
         self._renewal_due = asyncio.Event()
-        self._keeper: asyncio.Task[None] | None = None
+        self._tasks = Tasks(lambda error: self.on_failed(error))
+        self._joined = False
         self._next_rounds: dict[str, _Round] = {}
         self._rounds: dict[str, asyncio.Task[None]] = {}
         self._seen: dict[str, tuple[int, float]] = {}
         """The renewal number of each entry, and when it was first seen."""
+        self.on_failed: OnFailed = lambda error: None
+        """Called with an unexpected error: the entry will not be renewed again."""
         self.on_removed: Callable[[str], None] = lambda worker_id: None
         """Called with the worker id of an entry that this daemon removed."""
 
@@ -88,7 +91,8 @@ class Matchmaking:
 
     def start(self) -> None:
         """Keep the entry from now on."""
-        self._keeper = asyncio.get_running_loop().create_task(self._keep())
+        self._joined = True
+        self._tasks.keep(self._keep(), "the entry of this daemon")
 
     def renew_soon(self) -> None:
         """Renew the entry now: the store does not know it, perhaps."""
@@ -134,14 +138,12 @@ class Matchmaking:
 
     async def close(self) -> None:
         """Stop confirming and renewing; whoever waits is not answered."""
-        tasks = list(self._rounds.values())
-        if self._keeper is not None:
-            tasks.append(self._keeper)
-        await end(tasks)
+        await end(self._rounds.values())
+        await self._tasks.cancel()
 
     async def leave(self) -> None:
         """Remove the entry, if it was made. No list may be used after that."""
-        if self._keeper is None:
+        if not self._joined:
             return
         self._lists.keep_none()
         try:

@@ -11,7 +11,7 @@ from gearhorn.daemon.leases import Leases
 from gearhorn.daemon.matchmaking import Matchmaking
 from gearhorn.store.base import Change, Store
 from gearhorn.store.patience import Patience
-from gearhorn.tasks import Tasks
+from gearhorn.tasks import OnFailed, Tasks
 
 LOG = logging.getLogger(__name__)
 
@@ -48,7 +48,9 @@ class Upkeep:
         self._unconfirmed: set[Change] = set()
         """Changes that were unconfirmed when that was last looked at."""
         self._vouched: float | None = None
-        self._tasks = Tasks()
+        self.on_failed: OnFailed = lambda error: None
+        """Called with an unexpected error: something will not be done again."""
+        self._tasks = Tasks(lambda error: self.on_failed(error))
 
     def start(self) -> None:
         """Begin."""
@@ -58,7 +60,7 @@ class Upkeep:
             (self._leases.forgotten_change, self._confirm_forgotten),
             (self._leases.renewal_interval, self._reap_daemons),
         ):
-            self._tasks.start(self._repeat(interval, work))
+            self._tasks.keep(self._repeat(interval, work), f"the upkeep {work.__name__}")
 
     async def close(self) -> None:
         """End."""

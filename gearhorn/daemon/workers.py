@@ -53,6 +53,7 @@ class Workers:
             )
             for _ in range(2)
         )
+        self.all = (self.fanouts, self.requests, self.notices)
         self._worker_id = worker_id
 
     def serve(

@@ -4,6 +4,7 @@
 
 import argparse
 import math
+import os
 import re
 import socket
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -17,12 +18,12 @@ from gearhorn import errors, messages
 from gearhorn.daemon.leases import Leases
 from gearhorn.daemon.settings import DaemonSettings
 from gearhorn.messages import FunctionNames
+from gearhorn.net.tls import tls_context
 from gearhorn.service.options import COMMAND_LINE, GROUPS
 from gearhorn.store import open_store
 from gearhorn.version import installed_version
 from gearhorn.wire.address import Address, parse_addresses
 from gearhorn.wire.connection import ConnectionSettings
-from gearhorn.wire.tls import tls_context
 
 PROJECT = "gearhorn"
 PROGRAM = "gearhorn-fanout"
@@ -119,7 +120,7 @@ def _check_names(conf: cfg.ConfigOpts) -> None:
     known = {group.name: {option.dest for option in options} for group, options in GROUPS.items()}
     paths = [Path(name) for name in conf.config_file or ()]
     for directory in conf.config_dirs:
-        paths += sorted(Path(directory).expanduser().glob("*.conf"))
+        paths += sorted(Path(os.path.expanduser(directory)).glob("*.conf"))
     for path in paths:
         sections: dict[str, dict[str, Any]] = {}
         cfg.ConfigParser(str(path), sections).parse()

@@ -20,8 +20,8 @@ from gearhorn import errors
 
 _UMASK = 0o027
 # Those that a terminal sends. By default python-daemon would also take SIGTERM,
-# which is the event loop's.
-_IGNORED_SIGNALS = (signal.SIGHUP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
+# which is the event loop's, as SIGHUP is.
+_IGNORED_SIGNALS = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 
 
 class PidFileUnusable(errors.GearhornError):
@@ -33,8 +33,7 @@ class PidFileUnusable(errors.GearhornError):
 class PidFile:
     """The file that names this process, held by a lock while it lives.
 
-    A file in its place is replaced if it is a pid file of a process that is
-    gone. A symbolic link is never followed: who may write in the directory
+    A file in its place is replaced if it is a pid file that no process holds. A symbolic link is never followed: who may write in the directory
     could otherwise have root overwrite any file.
     """
 
@@ -105,10 +104,11 @@ class PidFile:
             content = os.read(fd, 64).strip() if stat.S_ISREG(os.fstat(fd).st_mode) else b"?"
             if content and not content.isdigit():
                 raise PidFileUnusable(f"{self.path} is there already and is no pid file")
-            process_id = int(content or 0)
-            if not _lock(fd) or _lives(process_id):
+            # The lock alone decides: after a crash another program may have the number.
+            if not _lock(fd):
                 raise PidFileUnusable(
-                    f"the pid file {self.path} is held by the running process {process_id}"
+                    f"the pid file {self.path} is held by the running process "
+                    f"{content.decode() or 'that has just made it'}"
                 )
             if _is_at(fd, self.path):
                 os.unlink(self.path)
@@ -134,19 +134,6 @@ def _is_at(fd: int, path: str) -> bool:
         return os.path.samestat(os.fstat(fd), os.lstat(path))
     except FileNotFoundError:
         return False
-
-
-def _lives(process_id: int) -> bool:
-    # In a container one's own number is often that of the last start.
-    if process_id in (0, os.getpid()):
-        return False
-    try:
-        os.kill(process_id, 0)
-    except PermissionError:
-        return True
-    except (ProcessLookupError, OverflowError):
-        return False
-    return True
 
 
 class Identity(NamedTuple):
@@ -209,6 +196,8 @@ def detach(pid_file: PidFile | None) -> None:
         signal_map=dict.fromkeys(_IGNORED_SIGNALS),
     )
     context.open()
+    # Whoever was started under nohup has no terminal any more that could be closed.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     if pid_file is not None:
         pid_file.write()
 

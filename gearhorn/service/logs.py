@@ -3,6 +3,7 @@
 """Where log lines go."""
 
 import logging
+from collections.abc import Iterator
 
 from oslo_config import cfg
 from oslo_log import log
@@ -43,3 +44,34 @@ def setup(conf: cfg.ConfigOpts) -> None:
         for name in _QUIET:
             if name not in configured:
                 logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def set_up_again(former: cfg.ConfigOpts, conf: cfg.ConfigOpts) -> None:
+    """Open log files anew, and set levels as the options say now.
+
+    :param former: the options as they were.
+    :raises ConfigurationError: it cannot be done as they say; nothing has changed.
+    """
+    before = [(one, one.handlers[:], one.level, one.propagate) for one in _loggers()]
+    for pair in former.default_log_levels:
+        logging.getLogger(pair.partition("=")[0]).setLevel(logging.NOTSET)
+    try:
+        setup(conf)
+    except errors.ConfigurationError:
+        for logger, handlers, level, propagate in before:
+            logger.handlers[:] = handlers
+            logger.setLevel(level)
+            logger.propagate = propagate
+        raise
+    used = {handler for logger in _loggers() for handler in logger.handlers}
+    for handler in {handler for _, handlers, _, _ in before for handler in handlers}:
+        # oslo.log leaves handlers of a file that has not changed: they open theirs again.
+        if handler not in used or isinstance(handler, logging.FileHandler):
+            handler.close()
+
+
+def _loggers() -> Iterator[logging.Logger]:
+    yield logging.getLogger()
+    for logger in logging.Logger.manager.loggerDict.values():
+        if isinstance(logger, logging.Logger):
+            yield logger

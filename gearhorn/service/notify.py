@@ -3,7 +3,8 @@
 """Telling the service manager how the daemon is.
 
 The protocol of sd_notify(3): a datagram to the socket that ``NOTIFY_SOCKET``
-names. Without that variable nothing is sent.
+names. Without that variable nothing is sent. A manager that does not read holds
+up nothing: what it has to know is sent again until it is taken.
 """
 
 import asyncio
@@ -13,37 +14,65 @@ import socket
 
 LOG = logging.getLogger(__name__)
 
+AGAIN_S = 1.0
+"""How often a state that was not taken is sent again, in seconds."""
 
-def _send(state: str) -> None:
-    address = os.environ.get("NOTIFY_SOCKET")
-    if not address:
-        return
-    if address.startswith("@"):
-        address = "\0" + address[1:]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+
+class Notifier:
+    """Sends states to the service manager of this process, if it has one."""
+
+    def __init__(self) -> None:
+        self._address = os.environ.get("NOTIFY_SOCKET", "")
+        if self._address.startswith("@"):
+            self._address = "\0" + self._address[1:]
+        self._untaken: list[str] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._complained = False
+
+    def ready(self, status: str) -> None:
+        """The daemon serves."""
+        self._tell(f"READY=1\nSTATUS={status}")
+
+    def stopping(self) -> None:
+        """The daemon has begun to stop."""
+        self._tell("STOPPING=1")
+
+    def start_watchdog(self) -> None:
+        """From now on tell the watchdog, if there is one, that the loop turns."""
+        microseconds = os.environ.get("WATCHDOG_USEC", "")
+        if microseconds.isdigit() and int(microseconds):
+            self._pat(int(microseconds) / 1e6 / 2)
+
+    def _pat(self, interval_s: float) -> None:
+        # One that is not taken is not missed: the next says the same.
+        self._send("WATCHDOG=1")
+        asyncio.get_running_loop().call_later(interval_s, self._pat, interval_s)
+
+    def _tell(self, state: str) -> None:
+        self._untaken.append(state)
+        if self._timer is None:
+            self._send_untaken()
+
+    def _send_untaken(self) -> None:
+        self._timer = None
+        while self._untaken and self._send(self._untaken[0]):
+            del self._untaken[0]
+        if self._untaken:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(AGAIN_S, self._send_untaken)
+
+    def _send(self, state: str) -> bool:
+        """Send a state; false if it was not taken."""
+        if not self._address:
+            return True
         try:
-            sender.sendto(state.encode(), address)
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+                sender.setblocking(False)
+                sender.sendto(state.encode(), self._address)
         except OSError as error:
-            LOG.warning("could not tell the service manager %r: %s", state, error)
-
-
-def ready(status: str) -> None:
-    """The daemon serves."""
-    _send(f"READY=1\nSTATUS={status}")
-
-
-def stopping() -> None:
-    """The daemon has begun to stop."""
-    _send("STOPPING=1")
-
-
-def start_watchdog(loop: asyncio.AbstractEventLoop) -> None:
-    """From now on tell the watchdog, if there is one, that ``loop`` turns."""
-    microseconds = os.environ.get("WATCHDOG_USEC", "")
-    if microseconds.isdigit() and int(microseconds):
-        _pat(loop, int(microseconds) / 1e6 / 2)
-
-
-def _pat(loop: asyncio.AbstractEventLoop, interval_s: float) -> None:
-    _send("WATCHDOG=1")
-    loop.call_later(interval_s, _pat, loop, interval_s)
+            if not self._complained:
+                self._complained = True
+                LOG.warning("could not tell the service manager %r: %s", state, error)
+            return False
+        self._complained = False
+        return True

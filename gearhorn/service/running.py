@@ -7,11 +7,12 @@ import logging
 import os
 import signal
 from collections.abc import Callable
+from types import FrameType
 
 from gearhorn import clock
 from gearhorn.daemon.daemon import Daemon
 from gearhorn.daemon.settings import DaemonSettings
-from gearhorn.service import notify
+from gearhorn.service.notify import Notifier
 
 LOG = logging.getLogger(__name__)
 
@@ -19,40 +20,80 @@ SECOND_SIGNAL_S = 0.2
 """A signal within this many seconds of the first counts as the same."""
 
 
-async def run(settings: DaemonSettings, on_ready: Callable[[], None] = lambda: None) -> None:
+async def run(
+    settings: DaemonSettings,
+    *,
+    on_ready: Callable[[], None] = lambda: None,
+    on_reload: Callable[[], None] = lambda: None,
+) -> None:
     """Run a daemon until a signal comes, and let it drain.
 
     :param on_ready: called once it serves.
+    :param on_reload: called at SIGHUP, where that does not come from a terminal.
     :raises StoreMisconfigured: the store cannot be used as configured.
     """
 
     def ready() -> None:
-        notify.ready(f"serving as {daemon.worker_id}")
+        notifier.ready(f"serving as {daemon.worker_id}")
         on_ready()
 
-    daemon = Daemon(settings, on_ready=ready, on_stopping=notify.stopping)
-    notify.start_watchdog(asyncio.get_running_loop())
-    _Signals(daemon.stop).catch()
+    notifier = Notifier()
+    daemon = Daemon(settings, on_ready=ready, on_stopping=notifier.stopping)
+    notifier.start_watchdog()
+    _Signals(daemon.stop, on_reload).catch()
     await daemon.run()
+
+
+def has_terminal() -> bool:
+    """Return true if SIGHUP says that the terminal was closed.
+
+    Else it comes from logrotate or the like, and asks for a reload. A service
+    manager's word goes before that of a terminal that it may have given.
+    """
+    if os.environ.get("NOTIFY_SOCKET"):
+        return False
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
+def pass_over_hangups() -> None:
+    """Have no SIGHUP end this process before it can act on one."""
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL and not has_terminal():
+        signal.signal(signal.SIGHUP, _pass_over)
+
+
+def _pass_over(number: int, frame: FrameType | None) -> None:
+    LOG.debug("SIGHUP came too early to act on it")
 
 
 class _Signals:
     """Stops at the first signal, and exits at once at the second.
 
     :param stop: called at the first.
+    :param reload: called at SIGHUP, unless it means that the terminal is gone.
     """
 
-    def __init__(self, stop: Callable[[], None]) -> None:
+    def __init__(self, stop: Callable[[], None], reload: Callable[[], None]) -> None:
         self._stop = stop
+        self._reload = reload
         self._first_at: float | None = None
 
     def catch(self) -> None:
-        """Take the signals that end a service."""
+        """Take the signals that a service gets."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            # One that is detached from its terminal, or runs under nohup, ignores SIGHUP.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            # One that a shell runs in the background ignores SIGINT.
             if signal.getsignal(number) is not signal.SIG_IGN:
                 loop.add_signal_handler(number, self._signalled, number)
+        # And one that runs under nohup SIGHUP.
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            if has_terminal():
+                loop.add_signal_handler(signal.SIGHUP, self._signalled, signal.SIGHUP)
+            else:
+                loop.add_signal_handler(signal.SIGHUP, self._reload)
 
     def _signalled(self, number: int) -> None:
         now = clock.now()

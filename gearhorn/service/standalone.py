@@ -13,7 +13,9 @@ import shlex
 import shutil
 import signal
 import socket
+import stat
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -86,13 +88,45 @@ def _program_directories() -> Iterator[str]:
 
 
 def state_directory(configured: str | None) -> Path:
-    """Where the store is kept."""
-    if configured:
-        return Path(configured).expanduser().absolute()
-    home = os.environ.get("XDG_STATE_HOME", "")
-    # The standard has relative ones ignored.
-    base = Path(home) if os.path.isabs(home) else Path.home() / ".local" / "state"
+    """Return where the store is kept.
+
+    Without a home, as a container's user may be, it is a directory of the user's
+    own among the temporary ones.
+
+    :raises ConfigurationError: the path that is configured names a home that there
+        is not, or there is no such directory.
+    """
+    try:
+        if configured:
+            return Path(configured).expanduser().absolute()
+        home = os.environ.get("XDG_STATE_HOME", "")
+        # The standard has relative ones ignored.
+        base = Path(home) if os.path.isabs(home) else Path.home() / ".local" / "state"
+    except RuntimeError:
+        if configured:
+            raise errors.ConfigurationError(
+                f"[standalone] directory: {configured} names a home directory that there is not"
+            ) from None
+        return _temporary_directory()
     return base / "gearhorn"
+
+
+def _temporary_directory() -> Path:
+    """Make one that others cannot have made, to read or to lead elsewhere what is kept there."""
+    directory = Path(tempfile.gettempdir()) / f"gearhorn-{os.getuid()}"
+    try:
+        directory.mkdir(mode=0o700, exist_ok=True)
+        status = directory.lstat()
+    except OSError as error:
+        reason = error.strerror
+    else:
+        if stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid():
+            return directory
+        reason = "it is somebody else's"
+    raise errors.ConfigurationError(
+        f"[standalone] directory: there is no home directory, and {directory} cannot be used "
+        f"instead: {reason}"
+    )
 
 
 def standalone_settings(settings: DaemonSettings, port: int, directory: Path) -> DaemonSettings:

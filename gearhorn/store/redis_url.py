@@ -36,6 +36,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from gearhorn import errors
+from gearhorn.net.tls import TLSFiles
+from gearhorn.store.redis_connection import Reached, ReachedMaster
 
 SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")
 
@@ -86,9 +88,9 @@ class Connections:
             if not service:
                 raise _wrong("lacks the name of the service")
             self._sentinel = _sentinel(parts, options, common)
-            if parts.scheme.startswith("rediss"):
-                options["ssl"] = True
-            self.pool = _make_sentinel_pool(service, self._sentinel, **common, **own, **options)
+            self.pool = _make_sentinel_pool(
+                service, self._sentinel, connection_class=ReachedMaster, **common, **own, **options
+            )
         else:
             kind = _place(parts, options)
             self.pool = connections.ConnectionPool(
@@ -117,7 +119,7 @@ class Connections:
             pass
         for client in self._sentinel.sentinels if self._sentinel else ():
             try:
-                await client.aclose()
+                await client.connection_pool.disconnect()
             except (RedisError, OSError):
                 pass
 
@@ -161,20 +163,31 @@ def _options(parts: SplitResult) -> dict[str, Any]:
     if "db" in options:
         options["db"] = _number(options["db"], "database")
     if parts.scheme.startswith("rediss"):
-        _check_tls(options)
+        options["tls_files"] = _tls_files(options)
     return options
 
 
-def _check_tls(options: dict[str, Any]) -> None:
+def _tls_files(options: dict[str, Any]) -> TLSFiles:
+    """What the options of TLS say; takes them out."""
+    said = {name: options.pop(name) for name in _TLS_OPTIONS if name in options}
     for name in _FILES:
         # Said here, as it would else look like a server that is away.
-        if name in options and not os.access(options[name], os.R_OK):
-            raise _wrong(f"names a file for {name} that cannot be read: {options[name]}")
-    requirement = options.setdefault("ssl_cert_reqs", "required")
+        if name in said and not os.access(said[name], os.R_OK):
+            raise _wrong(f"names a file for {name} that cannot be read: {said[name]}")
+    requirement = said.get("ssl_cert_reqs", "required")
     if requirement not in ("required", "none"):
         raise _wrong("has an ssl_cert_reqs other than required and none")
-    check = str(options.get("ssl_check_hostname", True)).lower()
-    options["ssl_check_hostname"] = requirement == "required" and check not in _FALSE
+    ca, cert, key = (said.get(name) for name in _FILES)
+    try:
+        return TLSFiles(
+            ca,
+            cert,
+            key,
+            verify=requirement == "required",
+            check_name=str(said.get("ssl_check_hostname", True)).lower() not in _FALSE,
+        )
+    except errors.ConfigurationError as error:
+        raise _wrong(f"names files for TLS that cannot be used: {error}") from None
 
 
 def _number(text: str, what: str) -> int:
@@ -195,9 +208,7 @@ def _place(parts: SplitResult, options: dict[str, Any]) -> type[connections.Abst
     database = parts.path.strip("/")
     if database:
         options.setdefault("db", _number(database, "database"))
-    if parts.scheme == "rediss":
-        return connections.SSLConnection
-    return connections.Connection
+    return Reached
 
 
 def _host_and_port(netloc: str, default_port: int) -> tuple[str, int]:
@@ -220,15 +231,15 @@ def _sentinel(
         for name in _SENTINEL_OPTIONS
         if name in options
     }
-    if parts.scheme.startswith("rediss"):
-        own["ssl"] = True
-        own.update((n, options[n]) for n in _TLS_OPTIONS if n in options)
+    if "tls_files" in options:
+        own["tls_files"] = options["tls_files"]
     hosts = parts.netloc.rpartition("@")[2].split(",")
     # Another Sentinel is asked at once instead.
     options = {"retry": Retry(NoBackoff(), 0), **common, **own}
     asker: sentinel.Sentinel = _make_sentinel([], sentinel_kwargs=options)
     for host, port in (_host_and_port(text, _SENTINEL_PORT) for text in hosts):
-        asker.sentinels.append(_SentinelClient(host=host, port=port, **options))
+        pool = connections.ConnectionPool(connection_class=Reached, host=host, port=port, **options)
+        asker.sentinels.append(_SentinelClient(connection_pool=pool))
     return asker
 
 

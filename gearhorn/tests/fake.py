@@ -37,6 +37,7 @@ class Conversation:
         self.functions: list[bytes] = []
         self.options: list[bytes] = []
         self.probes = 0
+        self.greeted = False
 
     async def serve(self) -> None:
         try:
@@ -58,6 +59,11 @@ class Conversation:
             self.options.append(body)
         elif packet_type == wire.ECHO_REQ:
             self.probes += 1
+        elif packet_type == wire.GRAB_JOB_UNIQ and not self.greeted:
+            # Each connection begins with one, to see whether it is supported.
+            self.greeted = True
+            if not self.mute:
+                self.greet()
         elif packet_type != GET_STATUS:
             return packet_type == wire.SET_CLIENT_ID
         if packet_type in _ANSWERED and not self.mute:
@@ -66,6 +72,9 @@ class Conversation:
             else:
                 self.send(wire.ECHO_RES if packet_type == wire.ECHO_REQ else wire.OPTION_RES, body)
         return True
+
+    def greet(self) -> None:
+        self.send(wire.NO_JOB)
 
     def send(self, packet_type: int, *args: bytes) -> None:
         body = b"\0".join(args)

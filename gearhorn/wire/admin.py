@@ -10,6 +10,8 @@ from typing import NamedTuple, TypeVar
 import async_timeout
 
 from gearhorn import errors
+from gearhorn.net import tls
+from gearhorn.net.connecting import open_socket
 from gearhorn.wire import framing
 from gearhorn.wire.address import Address
 from gearhorn.wire.answer import Answer, AnswerParts
@@ -41,6 +43,26 @@ async def version(server: Address, settings: ConnectionSettings) -> str:
     """
     line = await _in_time(_ask_line(server, settings, b"version"), server, settings)
     return line.removeprefix("OK").strip()
+
+
+async def gives_jobs(server: Address, settings: ConnectionSettings) -> bool:
+    """Return true if the server knows GRAB_JOB_UNIQ, without which gearhorn cannot use it.
+
+    :raises ServerLost: the server is away or did not answer in time.
+    """
+    return await _in_time(_gives_jobs(server, settings), server, settings)
+
+
+async def _gives_jobs(server: Address, settings: ConnectionSettings) -> bool:
+    # Without a function there is no job for it. gear.Server answers no ECHO_REQ.
+    question = framing.pack(framing.GRAB_JOB_UNIQ) + framing.pack(framing.GET_STATUS, b"gearhorn")
+    packets = framing.PacketReader(framing.OVERSIZE_HEAD_BYTES)
+    async with _connected(server, settings) as (reader, writer):
+        writer.write(question)
+        while data := await reader.read(65536):
+            for packet_type, _, _ in packets.feed(data):
+                return packet_type == framing.NO_JOB
+    raise EOFError("it closed the connection")
 
 
 async def queues(server: Address, settings: ConnectionSettings) -> Mapping[str, QueueState]:
@@ -128,17 +150,25 @@ async def drop_function(server: Address, settings: ConnectionSettings, function:
 async def _connected(
     server: Address, settings: ConnectionSettings
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    connecting = asyncio.open_connection(
-        server.host,
-        server.port,
-        ssl=settings.tls,
-        server_hostname=server.host if settings.tls else None,
-    )
-    reader, writer = await _in_time(connecting, server, settings)
+    reader, writer = await _in_time(_connect(server, settings), server, settings)
     try:
         yield reader, writer
     finally:
         writer.close()
+
+
+async def _connect(
+    server: Address, settings: ConnectionSettings
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    connected = await open_socket(server.host, server.port)
+    context = tls.for_connection(settings.tls)
+    try:
+        return await asyncio.open_connection(
+            sock=connected, ssl=context, server_hostname=server.host if context else None
+        )
+    except BaseException:
+        connected.close()
+        raise
 
 
 async def _in_time(

@@ -11,12 +11,16 @@ from dataclasses import dataclass
 from typing import Protocol, cast
 
 from gearhorn import errors
+from gearhorn.net import tls
+from gearhorn.net.connecting import open_socket
 from gearhorn.wire import framing
 from gearhorn.wire.address import Address
 
 # gear.Server leaves ECHO_REQ unanswered, so a question that it knows goes with
 # it: the state of a job that there is not.
 _PROBE = framing.pack(framing.ECHO_REQ, b"gearhorn") + framing.pack(framing.GET_STATUS, b"gearhorn")
+# Without functions there is no job for it. A server that does not know it would never give one.
+_ASK_SUPPORT = framing.pack(framing.GRAB_JOB_UNIQ)
 _CONGESTED_BYTES = 1 << 20
 _UNLESS_ACCEPTED = "; over TLS: does it want a certificate, or another one than tls_cert?"
 
@@ -74,6 +78,8 @@ class Connection(asyncio.Protocol):
         """Marks uniques that must not outlive this connection."""
         self.congested = False
         """The server does not read what it is sent: more is not to be caused."""
+        self._gives_jobs: bool | None = None
+        """Whether the server knows GRAB_JOB_UNIQ; ``None`` until it has answered one."""
         self.complained = False
         """The server has sent an ERROR that answers no submission."""
         self._owner = owner
@@ -95,7 +101,7 @@ class Connection(asyncio.Protocol):
         transport.set_write_buffer_limits(high=_CONGESTED_BYTES)
         raw = transport.get_extra_info("socket")
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        self.write(self._greeting())
+        self.write(_ASK_SUPPORT + self._greeting())
         # Whatever was sent before the probe has been read by the server when
         # its answer comes: functions are registered, options are set.
         self.write(_PROBE)
@@ -136,15 +142,20 @@ class Connection(asyncio.Protocol):
         """Return once the server has answered the greeting.
 
         :raises OSError: it cannot be reached, or closed the connection.
+        :raises UnsupportedServer: it lacks what gearhorn needs.
         """
-        tls = self._settings.tls
-        await self.loop.create_connection(
-            lambda: self,
-            self.server.host,
-            self.server.port,
-            ssl=tls,
-            server_hostname=self.server.host if tls else None,
-        )
+        connected = await open_socket(self.server.host, self.server.port)
+        context = tls.for_connection(self._settings.tls)
+        try:
+            await self.loop.create_connection(
+                lambda: self,
+                sock=connected,
+                ssl=context,
+                server_hostname=self.server.host if context else None,
+            )
+        except BaseException:
+            connected.close()
+            raise
         await self.ready
 
     def write(self, data: bytes) -> None:
@@ -178,10 +189,44 @@ class Connection(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.abort()
 
+    def close_file(self) -> None:
+        """Close the socket without a word to the loop: in a process that was forked."""
+        if self._transport is None:
+            return
+        raw = self._transport.get_extra_info("socket")
+        # The socket itself, where asyncio has it, is not to close the same number again.
+        inner = getattr(raw, "_sock", None)
+        fd = raw.fileno() if inner is None else inner.detach()
+        if fd >= 0:
+            os.close(fd)
+
     def probed(self) -> None:
         """The answer to a probe came."""
-        if not self.ready.done():
+        if self.ready.done():
+            return
+        if self._gives_jobs:
             self.ready.set_result(None)
+        else:
+            self._refuse("it does not answer GRAB_JOB_UNIQ")
+
+    @property
+    def is_asked_for_support(self) -> bool:
+        """True until the server has answered the first packet that it was sent."""
+        return self._gives_jobs is None
+
+    def support_answered(self, packet_type: int, body: bytes) -> None:
+        """Take that answer: NO_JOB, or an ERROR from a server that gearhorn cannot use."""
+        self._gives_jobs = packet_type == framing.NO_JOB
+        if not self._gives_jobs:
+            self._refuse(f"it answers GRAB_JOB_UNIQ with {framing.error_text(body)}")
+
+    def _refuse(self, reason: str) -> None:
+        if not self.ready.done():
+            self.ready.set_exception(
+                errors.UnsupportedServer(f"{reason}; use gearmand 1.1.20 or later")
+            )
+            self.ready.exception()
+        self.abort(reason)
 
     def _watch_liveness(self) -> None:
         if self._heard:

@@ -20,6 +20,8 @@ REQUEST: Final = constants.REQ
 RESPONSE: Final = constants.RES
 
 _header = struct.Struct(">4sII")
+_SHOWN_BYTES = 1000
+"""How much of an ERROR is for people."""
 
 OVERSIZE_HEAD_BYTES: Final = 16 * 1024
 """How much is kept of a packet that is too large: enough for its arguments."""
@@ -61,6 +63,11 @@ SUBMIT_TYPES: Final = {
     (True, "low"): constants.SUBMIT_JOB_LOW_BG,
 }
 """The packet that submits a job, by (background, priority)."""
+
+
+def error_text(body: bytes) -> str:
+    """The code and text of an ERROR packet, for people."""
+    return body[:_SHOWN_BYTES].replace(b"\0", b" ").decode("utf-8", "replace")
 
 
 def is_known(packet_type: int) -> bool:

@@ -138,7 +138,7 @@ class Grabber(Pool):
         window_bytes: int,
     ) -> None:
         self._worker = adapter.Worker(client_id)
-        super().__init__(client_id, self._worker.greeting, settings, max_bytes, watch)
+        super().__init__(self._worker.greeting, settings, max_bytes, watch)
         self.max_grabs = MAX_GRABS
         self._handlers: dict[bytes, Callable[[Job], None]] = {}
         self._grabs: dict[Connection, _Grabs] = {}

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 
 import async_timeout
 
-from gearhorn.tasks import end
+from gearhorn import errors
+from gearhorn.tasks import OnFailed, Tasks
 from gearhorn.wire import framing
 from gearhorn.wire.address import Address
 from gearhorn.wire.connection import Connection, ConnectionSettings
@@ -19,8 +20,8 @@ LOG = logging.getLogger(__name__)
 
 _BACKOFF_FIRST_S = 0.1
 _CLOSE_TIMEOUT_S = 1.0
-_SHOWN_BYTES = 1000
-"""How much of an ERROR is for people."""
+_UNSUPPORTED_ATTEMPT = 30
+"""As if it had failed so often: another server may listen there one day."""
 _SOUND_AFTER_S = 5.0
 """A connection that lived this long was sound: the next backoff starts anew."""
 
@@ -28,7 +29,6 @@ _SOUND_AFTER_S = 5.0
 class Pool:
     """Connects to job servers, and again whenever a connection is lost.
 
-    :param name: what its tasks are called.
     :param greeting: makes what each new connection begins with.
     :param max_bytes: the largest data of a job or answer that is taken whole.
     :param watch: the log of servers that come and go, shared by all pools of
@@ -37,7 +37,6 @@ class Pool:
 
     def __init__(
         self,
-        name: str,
         greeting: Callable[[], bytes],
         settings: ConnectionSettings,
         max_bytes: int,
@@ -49,20 +48,19 @@ class Pool:
         """The connections that have passed their handshake."""
         self.on_servers_changed: Callable[[], None] = lambda: None
         """Called after :attr:`connections` has changed."""
-        self._name = name
         self._greeting = greeting
         self._watch = watch
         self._connected = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._made: set[Connection] = set()
+        """All connections, those too that have not passed their handshake."""
+        self.on_failed: OnFailed = lambda error: None
+        """Called with an unexpected error: a server will not be connected to again."""
+        self._tasks = Tasks(lambda error: self.on_failed(error))
 
     def connect(self, servers: Sequence[Address]) -> None:
         """Keep a connection to each of ``servers`` from now on."""
         for server in servers:
-            self._tasks.append(
-                asyncio.get_running_loop().create_task(
-                    self._keep_connected(server), name=f"{self._name!r} to {server}"
-                )
-            )
+            self._tasks.keep(self._keep_connected(server), f"the connection to {server}")
 
     async def connected(self) -> None:
         """Return once there is a connection that has passed its handshake."""
@@ -71,32 +69,42 @@ class Pool:
     async def close(self) -> None:
         """Close all connections, after what waits to be sent is sent."""
         closing = [c.lost for c in self.connections.values()]
-        await end(self._tasks)
-        self._tasks.clear()
+        await self._tasks.cancel()
         if closing:
             await asyncio.wait(closing, timeout=_CLOSE_TIMEOUT_S)
+
+    def close_files(self) -> None:
+        """Close all sockets without a word to the loop: in a process that was forked.
+
+        They are the parent's too, where nothing changes.
+        """
+        for connection in self._made:
+            connection.close_file()
 
     async def _keep_connected(self, server: Address) -> None:
         attempt = 0
         while True:
             started = asyncio.get_running_loop().time()
-            reason: object
             try:
                 reason = await self._serve_connection(server)
             except (OSError, asyncio.TimeoutError, UnicodeError) as error:
                 # UnicodeError: a name that cannot be a host name.
                 reason = str(error) or "no answer in time"
+            except errors.UnsupportedServer as error:
+                reason = f"not supported: {error}"
+                attempt = _UNSUPPORTED_ATTEMPT
             lived = asyncio.get_running_loop().time() - started
             if lived > _SOUND_AFTER_S:
                 attempt = 0
             self._watch.down(server, self, reason)
             ceiling = min(self.settings.reconnect_max, _BACKOFF_FIRST_S * 2**attempt)
-            attempt = min(attempt + 1, 30)
+            attempt = min(attempt + 1, _UNSUPPORTED_ATTEMPT)
             await asyncio.sleep(random.uniform(ceiling / 2, ceiling))
 
     async def _serve_connection(self, server: Address) -> str:
         """Connect, and return why the connection ended."""
         connection = Connection(self, server, self.settings, self._greeting, self.max_bytes)
+        self._made.add(connection)
         try:
             async with async_timeout.timeout(self.settings.connect_timeout):
                 await connection.connect()
@@ -112,6 +120,7 @@ class Pool:
             connection.close()
             raise
         finally:
+            self._made.discard(connection)
             connection.give_up()
             if self.connections.get(server) is connection:
                 del self.connections[server]
@@ -139,6 +148,8 @@ class Pool:
         """Act on a packet that the hot path does not know."""
         if packet_type in (framing.ECHO_RES, framing.STATUS_RES):
             connection.probed()
+        elif connection.is_asked_for_support and packet_type in (framing.NO_JOB, framing.ERROR):
+            connection.support_answered(packet_type, body)
         elif packet_type == framing.ERROR:
             self.error_received(connection, body)
         elif not framing.is_known(packet_type):
@@ -149,5 +160,5 @@ class Pool:
         # Once for each connection: a server could send any number of them.
         if not connection.complained:
             connection.complained = True
-            text = body[:_SHOWN_BYTES].replace(b"\0", b" ").decode("utf-8", "replace")
+            text = framing.error_text(body)
             LOG.warning("job server %s answered ERROR: %s", connection.server, text)

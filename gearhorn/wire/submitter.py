@@ -46,14 +46,14 @@ class _Outbox:
 class Submitter(Pool):
     """Submits batches to the servers it is connected to.
 
-    :param client_id: what its tasks are called.
+    :param client_id: for gear's log; servers are not told.
     """
 
     def __init__(
         self, client_id: str, settings: ConnectionSettings, max_bytes: int, watch: Watch
     ) -> None:
         client = adapter.Client(client_id, _OPTIONS)
-        super().__init__(client_id, client.greeting, settings, max_bytes, watch)
+        super().__init__(client.greeting, settings, max_bytes, watch)
         self._outboxes: dict[Connection, _Outbox] = {}
 
     @property

@@ -8,33 +8,56 @@ from gearhorn.wire.address import Address
 
 LOG = logging.getLogger(__name__)
 
+MAX_REASONS = 10
+"""How many reasons of one absence are logged."""
+
+
+class _Absence:
+    """A server that cannot be reached."""
+
+    __slots__ = ("reasons", "who")
+
+    def __init__(self) -> None:
+        self.who: set[object] = set()
+        """Who has no connection to it."""
+        self.reasons: set[str] = set()
+        """What was logged."""
+
 
 class Watch:
-    """Logs once that a server is away, and once that it is back.
+    """Logs once that a server is away, each further reason once, and once that it is back.
 
     Several connections go to each server; they fail and return together.
     """
 
     def __init__(self) -> None:
-        self._away: dict[Address, set[object]] = {}
+        self._away: dict[Address, _Absence] = {}
         self._known: set[Address] = set()
 
     def up(self, server: Address, who: object) -> None:
         """``who`` has a connection to ``server``."""
-        away = self._away.get(server, set())
-        was_away = bool(away)
-        away.discard(who)
-        if not away and (was_away or server not in self._known):
-            self._known.add(server)
-            LOG.info("job server %s: connected", server)
+        absence = self._away.get(server)
+        if absence is not None:
+            absence.who.discard(who)
+            if absence.who:
+                return
+            del self._away[server]
+        elif server in self._known:
+            return
+        self._known.add(server)
+        LOG.info("job server %s: connected", server)
 
-    def down(self, server: Address, who: object, reason: object) -> None:
+    def down(self, server: Address, who: object, reason: str) -> None:
         """``who`` lost its connection to ``server`` or cannot make one."""
-        away = self._away.setdefault(server, set())
-        if not away:
+        absence = self._away.get(server)
+        if absence is None:
+            absence = self._away[server] = _Absence()
             LOG.warning(
                 "job server %s: away (%s); trying again. Check that gearmand listens there",
                 server,
                 reason,
             )
-        away.add(who)
+        elif reason not in absence.reasons and len(absence.reasons) < MAX_REASONS:
+            LOG.warning("job server %s: still away (%s)", server, reason)
+        absence.reasons.add(reason)
+        absence.who.add(who)

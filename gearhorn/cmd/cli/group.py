@@ -11,10 +11,10 @@ import click
 from gearhorn import errors
 from gearhorn.cmd.cli.exits import failure_of
 from gearhorn.cmd.cli.session import FUNCTIONS, Session
+from gearhorn.net.tls import tls_context
 from gearhorn.version import installed_version
 from gearhorn.wire.address import DEFAULT_PORT, parse_addresses
 from gearhorn.wire.connection import ConnectionSettings
-from gearhorn.wire.tls import tls_context
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 

@@ -166,7 +166,7 @@ def test_the_log_goes_to_a_file(daemon: NewDaemon, tmp_path: Path) -> None:
 # Signals.
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_lets_it_finish_and_ends_with_0(
     daemon: NewDaemon, peer: NewPeer, number: int
 ) -> None:

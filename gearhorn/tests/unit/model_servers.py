@@ -79,19 +79,29 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     async def create_connection(  # type: ignore[override]
         self, factory: Any, *args: Any, **kwargs: Any
     ) -> Any:
-        _, port = args
-        server = self.servers[port]
-        if not server.up:
-            raise ConnectionRefusedError("nobody listens")
+        server = kwargs["sock"].server
         protocol = factory()
         transport = FakeTransport(self, server, protocol)
         protocol.connection_made(transport)
         return transport, protocol
 
+    async def open_socket(self, host: str, port: int) -> Any:
+        """Stands for :func:`gearhorn.net.connecting.open_socket`."""
+        server = self.servers[port]
+        if not server.up:
+            raise ConnectionRefusedError("nobody listens")
+        return _Socket(server)
+
 
 class _Socket:
+    def __init__(self, server: FakeServer) -> None:
+        self.server = server
+
     def setsockopt(self, *args: Any) -> None:
         """Whatever is set is fine."""
+
+    def close(self) -> None:
+        """It is none."""
 
 
 class FakeTransport(asyncio.Transport):
@@ -106,6 +116,7 @@ class FakeTransport(asyncio.Transport):
         self.open = True
         self.grabs = 0
         self.has_grabbed = False
+        self.is_greeted = False
         self.submissions: deque[Submission] = deque()
         """Those that are not answered."""
         self.functions: set[bytes] = set()
@@ -114,7 +125,7 @@ class FakeTransport(asyncio.Transport):
     # What the package calls.
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return _Socket() if name == "socket" else default
+        return _Socket(self.server) if name == "socket" else default
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """Everything is read at once."""
@@ -162,6 +173,9 @@ class FakeTransport(asyncio.Transport):
             submission = Submission(self, queue, unique, payload, _SUBMITS[packet_type])
             self.submissions.append(submission)
             self.server.on_submitted(submission)
+        elif packet_type == wire.GRAB_JOB_UNIQ and not self.is_greeted:
+            self.is_greeted = True
+            self._loop.call_soon(self.send, wire.NO_JOB)
         elif packet_type == wire.GRAB_JOB_UNIQ:
             self.grabs += 1
             self.has_grabbed = True

@@ -38,6 +38,7 @@ from gearhorn.store.patience import Patience
 from gearhorn.tests import peer as wire
 from gearhorn.tests.unit import model_fuzz as fuzz
 from gearhorn.tests.unit.model_servers import FakeServer, FakeTransport, Submission, VirtualLoop
+from gearhorn.wire import connection as wire_connection
 from gearhorn.wire.address import Address
 from gearhorn.wire.connection import ConnectionSettings
 from gearhorn.wire.grabber import Grabber
@@ -135,6 +136,7 @@ class LoopMachine(RuleBasedStateMachine):
         self.loop.set_exception_handler(lambda _, context: self.errors.append(context))
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(clock, "now", self.loop.time)
+        self.patch.setattr(wire_connection, "open_socket", self.loop.open_socket)
         self.numbers = 0
         self.jobs: list[PlayedJob] = []
         self.store = PlayedStore()

@@ -19,7 +19,7 @@ ROOT = Path(gearhorn.__file__).parent
 # From the bottom to the top: each part imports from lines above its own only.
 LAYERS = (
     {"errors", "clock", "tasks", "version"},
-    {"messages"},
+    {"messages", "net"},
     {"wire", "store"},
     {"daemon", "client"},
     {"service"},
@@ -36,6 +36,7 @@ NEVER = (
 # Outside libraries that few modules keep to themselves.
 KEPT = {
     "gear": ("wire.adapter", "wire.framing", "wire.server"),
+    "aiohappyeyeballs": ("net.connecting",),
     "redis": ("store",),
     "sqlite3": ("store",),
     "oslo_config": ("service", "cmd"),

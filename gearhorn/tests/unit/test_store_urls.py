@@ -16,6 +16,7 @@ from redis.asyncio import connection as connections
 
 from gearhorn import errors, store
 from gearhorn.store.redis import RedisStore
+from gearhorn.store.redis_connection import Reached
 from gearhorn.store.redis_errors import translate
 from gearhorn.store.redis_url import SCHEMES, Connections
 from gearhorn.store.sqlite import SQLiteStore
@@ -98,9 +99,10 @@ def test_a_unix_socket() -> None:
 def test_tls_verifies_unless_told_otherwise(tmp_path: Path) -> None:
     def context(query: str) -> ssl.SSLContext:
         make: Any = pool(f"rediss://host?{query}").make_connection
-        connection = make()
-        assert isinstance(connection, connections.SSLConnection)
-        return connection.ssl_context.get()
+        arguments: dict[str, Any] = make()._connection_arguments()
+        assert arguments["server_hostname"] == "host"
+        context: ssl.SSLContext = arguments["ssl"]
+        return context
 
     assert context("").verify_mode == ssl.CERT_REQUIRED
     assert context("").check_hostname
@@ -138,9 +140,10 @@ def test_sentinels_over_tls() -> None:
     assert connections_._sentinel is not None
     (asked,) = connections_._sentinel.sentinels
     for some_pool in (connections_.pool, asked.connection_pool):
-        assert issubclass(some_pool.connection_class, connections.SSLConnection)
-        assert some_pool.connection_kwargs["ssl_cert_reqs"] == "required"
-        assert not some_pool.connection_kwargs["ssl_check_hostname"]
+        assert issubclass(some_pool.connection_class, Reached)
+        context = some_pool.connection_kwargs["tls_files"].context()
+        assert context.verify_mode == ssl.CERT_REQUIRED
+        assert not context.check_hostname
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,51 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
+"""What has to begin anew in a process that was forked.
+
+A fork copies one thread: the event loop's is not in the child, its locks stay as
+they were, and its sockets are shared with the parent. Whoever holds such things
+is told in the child, before any other of its code runs.
+"""
+
+import os
+import weakref
+from typing import Any, Protocol
+
+from gearhorn.wire.pool import Pool
+
+
+class Forked(Protocol):
+    """Has something that does not outlive a fork."""
+
+    def forked(self) -> None:
+        """Begin anew: this is the child."""
+
+
+_told: "weakref.WeakSet[Any]" = weakref.WeakSet()
+_left: list[object] = []
+
+
+def tell(holder: Forked) -> None:
+    """Call ``holder.forked()`` in each child that is forked from now on."""
+    _told.add(holder)
+
+
+def leave(pool: Pool) -> None:
+    """Close the sockets of the parent's ``pool`` in this process, and nothing else.
+
+    Its loop is left as it is: the loop's selector is shared with the parent, and
+    to tell it of anything would tell the parent's.
+    """
+    pool.close_files()
+    # Not to be finalized, which would complain of a loop that nobody has closed.
+    _left.append(pool)
+
+
+def _in_child() -> None:
+    for holder in tuple(_told):
+        holder.forked()
+
+
+# Where there is no fork there is nothing to do.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)

@@ -1,0 +1,84 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
+"""Hands log records of the library's own threads to one that may wait.
+
+A handler of the program's can take long, and can even publish what it is given.
+In the thread of an event loop it would hold up everything, or wait for itself
+for ever: so the loop's records are handled in another thread, in their order.
+"""
+
+import logging
+import os
+import queue
+import threading
+
+FLUSH_S = 1.0
+"""How long the handlers may take for what is left at the end."""
+
+_Item = tuple[logging.Logger, logging.LogRecord] | threading.Event
+
+
+class _LogThread:
+    def __init__(self) -> None:
+        self._records: queue.SimpleQueue[_Item] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._loops: set[threading.Thread] = set()
+
+    def add(self, loop: threading.Thread) -> None:
+        self._loops = {thread for thread in self._loops if thread.is_alive()} | {loop}
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="gearhorn log", daemon=True)
+            self._thread.start()
+        # A filter of a logger sees the records of that logger alone.
+        for name in ("gearhorn", *logging.root.manager.loggerDict):
+            if name.partition(".")[0] == "gearhorn":
+                logger = logging.getLogger(name)
+                if self not in logger.filters:
+                    logger.addFilter(self)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Take a record of a loop's thread away; let all others pass."""
+        if threading.current_thread() not in self._loops:
+            return True
+        self._records.put((logging.getLogger(record.name), record))
+        return False
+
+    def flush(self) -> None:
+        if self._thread is None or threading.current_thread() is self._thread:
+            return
+        done = threading.Event()
+        self._records.put(done)
+        done.wait(FLUSH_S)
+
+    def _work(self) -> None:
+        while True:
+            item = self._records.get()
+            if isinstance(item, threading.Event):
+                item.set()
+            else:
+                logger, record = item
+                logger.callHandlers(record)
+
+
+_log_thread = _LogThread()
+
+
+def log_elsewhere(loop: threading.Thread) -> None:
+    """Have what gearhorn logs in the thread ``loop`` handled in another."""
+    _log_thread.add(loop)
+
+
+def flush() -> None:
+    """Return once what was logged before has been handled, or a second has passed."""
+    _log_thread.flush()
+
+
+def _forked() -> None:
+    global _log_thread
+    former, _log_thread = _log_thread, _LogThread()
+    for name in ("gearhorn", *logging.root.manager.loggerDict):
+        logging.getLogger(name).removeFilter(former)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)

@@ -1,0 +1,45 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
+"""redis-py's connections, reached as job servers are: any address, files of TLS as they are now."""
+
+import socket
+from typing import Any
+
+import async_timeout
+from redis.asyncio import connection, sentinel
+
+from gearhorn.net.connecting import open_socket
+from gearhorn.net.tls import TLSFiles
+
+
+class Reached(connection.Connection):
+    """A connection by TCP, or by TLS if there are ``tls_files``.
+
+    redis-py itself would leave the name to asyncio, try one address, and read the
+    files once.
+    """
+
+    def __init__(self, *, tls_files: TLSFiles | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self._tls_files = tls_files
+        self._reached: socket.socket | None = None
+
+    async def _connect(self) -> None:
+        async with async_timeout.timeout(self.socket_connect_timeout):
+            self._reached = await open_socket(self.host, self.port)
+        try:
+            await super()._connect()  # type: ignore[no-untyped-call]
+        except BaseException:
+            self._reached.close()
+            raise
+
+    def _connection_arguments(self) -> dict[str, Any]:
+        arguments: dict[str, Any] = {"sock": self._reached}
+        if self._tls_files is not None:
+            arguments["ssl"] = self._tls_files.context()
+            arguments["server_hostname"] = self.host
+        return arguments
+
+
+class ReachedMaster(Reached, sentinel.SentinelManagedConnection):
+    """A connection to the master that the Sentinels name."""
