@@ -128,7 +128,8 @@ class Store(abc.ABC):
     async def remove(self, topic: str, client_id: str) -> Sequence[Change]:
         """Remove a subscriber, if it is there.
 
-        :returns: the unconfirmed change of the topic, if there is one.
+        :returns: the unconfirmed change of the topic, if there is one. It is to be
+            confirmed before the removal is answered.
         """
 
     @abc.abstractmethod
@@ -204,7 +205,7 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     async def topics(self, after: str, limit: int) -> Sequence[TopicSize]:
-        """Return a page of the topics that have subscribers, in the order of their UTF-8.
+        """Return a page of the topics with subscribers, in the order of their UTF-8 bytes.
 
         The daemons' own topic is among them.
 
@@ -214,7 +215,7 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     async def subscribers(self, topic: str, after: str, limit: int) -> Sequence[SubscriberExpiry]:
-        """Return a page of a topic's subscribers, in the order of their UTF-8.
+        """Return a page of a topic's subscribers, in the order of their UTF-8 bytes.
 
         :param after: the last client_id of the page before; ``""`` for the first
             page.
