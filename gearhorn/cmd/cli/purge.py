@@ -25,7 +25,7 @@ PURGE_S = 3600.0
 @format_option
 @pass_session
 def purge(session: Session, topic: str, client_id: str, yes: bool) -> None:
-    """Discard the messages that wait in the queue of CLIENT_ID for TOPIC.
+    """Discard the messages in the queue of CLIENT_ID for TOPIC.
 
     Use it on a queue that nobody will read any more. Messages that a worker
     holds are not touched. A publisher that still waits for one of the messages

@@ -15,7 +15,7 @@ from gearhorn.messages import DaemonRow
 @format_option
 @pass_session
 def topics(session: Session) -> None:
-    """Show the topics that have subscribers, and the number of these.
+    """Show the topics that have subscribers, and how many.
 
     The daemons subscribe to a topic of their own, which is shown as well.
 
