@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""The loading of many subscriptions into a store, when registering is not measured."""
+"""Bulk loading of subscriptions, for cases that do not measure registering."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ class InvalidPayload(RequestError):
 
 
 class BackgroundConflict(RequestError):
-    """A background fan-out has a timeout or asks for results, as only a foreground one may."""
+    """A background fan-out has a timeout or gathers results."""
 
     code = "background_conflict"
 

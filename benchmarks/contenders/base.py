@@ -79,7 +79,7 @@ class Receipts:
         return cls(path)
 
     def ready(self) -> None:
-        """Note that all client_ids have subscribed."""
+        """Record that all client_ids have subscribed."""
         self.add(0)
 
     def add(self, count: int = 1) -> None:

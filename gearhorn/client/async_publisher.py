@@ -51,7 +51,7 @@ class Publication(NamedTuple):
 
 
 class Preparation:
-    """The making and checking of requests; it sends nothing.
+    """A maker of checked requests, which sends nothing.
 
     :param timeout: seconds that receivers have to answer a message without a timeout
         of its own.

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""The way of messages from the event loop to the threads that handle them."""
+"""The inbox between the event loop and the threads that handle messages."""
 
 import threading
 from collections import deque

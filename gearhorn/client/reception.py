@@ -55,7 +55,7 @@ class Pace:
         self.seconds = AHEAD_S
 
     def note(self, seconds: float) -> None:
-        """Note that a message took ``seconds``. An update lost between threads is harmless."""
+        """Record that a message took ``seconds``. An update lost between threads is harmless."""
         self.seconds += (seconds - self.seconds) * _PACE_WEIGHT
 
     def ahead(self, concurrency: int) -> int:

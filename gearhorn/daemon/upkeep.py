@@ -74,7 +74,7 @@ class Upkeep:
                 LOG.exception("unexpected error in the upkeep")
 
     def daemon_removed(self, worker_id: str) -> None:
-        """Note that a daemon's entry was removed: its function is to go as well."""
+        """Record that a daemon's entry was removed: its function is to go as well."""
         self._to_retire[worker_id] = RETIRE_ATTEMPTS
 
     async def _reap_subscriptions(self) -> None:

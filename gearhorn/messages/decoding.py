@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""The reading of requests, with errors that name the wrong key."""
+"""The decoding of requests, with errors that name the wrong key."""
 
 from typing import Any, Generic, TypeVar
 

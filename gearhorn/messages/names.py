@@ -9,13 +9,13 @@ from typing import Literal
 from gearhorn import errors
 
 MAX_QUEUE_BYTES = 512
-"""The longest queue name: lines of gearmand's "status" stay readable.
+"""The longest queue name with which lines of gearmand's "status" stay readable.
 
 gearmand 1.1.20 closes the connection at names over 8 KiB.
 """
 
 MAX_UNIQUE_BYTES = 48
-"""The longest unique. gearmand cuts one at 64 bytes; the daemon adds a suffix."""
+"""The longest unique. gearmand cuts it at 64 bytes; the rest is for the daemon's suffix."""
 
 MAX_SECONDS = 10 * 365 * 86400
 """The longest ttl and timeout, in seconds."""

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""The reading of the configuration, and the daemon's settings from it."""
+"""The configuration, and the daemon's settings that are made from it."""
 
 import argparse
 import math

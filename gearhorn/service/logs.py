@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""The setting up of logging."""
+"""The set-up of logging."""
 
 import logging
 

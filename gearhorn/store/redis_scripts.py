@@ -15,8 +15,8 @@ memory, disk or replicas at the first write only.)
 Reads are scripts too. A transaction would do as well, but Redis refuses MULTI
 while it is out of memory, when fan-outs can go on.
 
-These scripts do not run on a Redis Cluster: they make the names of other topics'
-sets themselves.
+These scripts do not run on a Redis Cluster: they use sets of other topics, whose
+names are known only in the script.
 """
 
 import importlib.resources

@@ -189,7 +189,7 @@ class AwaitedCopies:
             del self.by_handle[copy.handle]
 
     def part(self, handle: bytes) -> Copy | None:
-        """Return the copy that a packet belongs to which is not the last of its answer."""
+        """Return the copy for a packet that is not the last of its answer."""
         twins = self._twins.get(handle)
         if twins is None:
             return self.by_handle.get(handle)
@@ -197,7 +197,7 @@ class AwaitedCopies:
         return twins[-1]
 
     def last(self, handle: bytes) -> Copy | None:
-        """Return the copy that the last packet of an answer belongs to, and forget it."""
+        """Return the copy for the last packet of an answer, and forget it."""
         if not self._twins or handle not in self._twins:
             return self.by_handle.pop(handle, None)
         twins = self._twins[handle]

@@ -33,7 +33,7 @@ class BlockSize:
         """The seconds of the quickest block: the way to the server and back."""
 
     def note(self, copies: int, took_s: float) -> None:
-        """Note that a block which counts as ``copies`` was answered in ``took_s`` seconds.
+        """Record that a block which counts as ``copies`` was answered in ``took_s`` seconds.
 
         A block that could have held more counts as none, since it tells nothing
         about a full one.
@@ -142,12 +142,12 @@ class Block:
         return data
 
     def sent(self, now: float) -> None:
-        """Note that the block was sent ``now``, on the loop's clock."""
+        """Record that the block was sent ``now``, on the loop's clock."""
         self.sent_at = now
         self._next_part()
 
     def count_answer(self) -> None:
-        """Note that the server has answered the next copy of :attr:`batch`.
+        """Record that the server has answered the next copy of :attr:`batch`.
 
         The listener is told once the server has answered all copies of the batch.
         """

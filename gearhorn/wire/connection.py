@@ -180,7 +180,7 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def probed(self) -> None:
-        """Note that the server has answered a probe."""
+        """Record that the server has answered a probe."""
         if not self.ready.done():
             self.ready.set_result(None)
 

@@ -4,9 +4,9 @@
 
 Of one connection's functions gearmand serves the last registered first, as long as
 that one has jobs. So after a connection has been busy for a while, functions are
-taken back (CANT_DO) and registered again, those with the fewest jobs last, which
-puts them first. Each busy function has its turn, and a quiet one waits no longer
-than that. NO_JOB says that every function is empty: nobody has been starved.
+taken back (CANT_DO) and registered again, those with the fewest jobs last, to be
+served first. Each busy function has its turn, and a quiet one waits no longer than
+that. NO_JOB says that every function is empty: nobody has been starved.
 
 CANT_DO requeues the jobs of its function that the connection holds, and those on
 their way to it. So functions are moved only when every grab has been answered, and

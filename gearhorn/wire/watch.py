@@ -20,7 +20,7 @@ class Watch:
         self._known: set[Address] = set()
 
     def up(self, server: Address, who: object) -> None:
-        """Note that ``who`` has a connection to ``server``."""
+        """Record that ``who`` has a connection to ``server``."""
         away = self._away.get(server, set())
         was_away = bool(away)
         away.discard(who)
@@ -29,7 +29,7 @@ class Watch:
             LOG.info("job server %s: connected", server)
 
     def down(self, server: Address, who: object, reason: object) -> None:
-        """Note that ``who`` lost its connection to ``server`` or cannot make one."""
+        """Record that ``who`` lost its connection to ``server`` or cannot make one."""
         away = self._away.setdefault(server, set())
         if not away:
             LOG.warning(
