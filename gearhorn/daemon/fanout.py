@@ -195,9 +195,9 @@ class FanOuts:
         """Return the beginning of the copies' uniques; empty for copies without.
 
         If a job with a unique is run a second time after a crash, the token is the
-        same again: a copy that is still queued is not queued twice. If it has none,
-        background copies still need uniques, as persistent queues keep only one job
-        without a unique for each function. They keep no foreground jobs.
+        same again: a copy that is still queued is not queued twice. If the job has no
+        unique, background copies still need some, as persistent queues keep only one
+        job without a unique for each function. They keep no foreground jobs.
         """
         if not job.unique:
             if not background:

@@ -88,8 +88,8 @@ class Registry:
             raise errors.ReservedTopic(
                 f"{request.topic} is the daemons' own topic; they add themselves"
             )
-        # Without case, as gearmand's "drop function" compares names so, and removes
-        # the function of a dead daemon.
+        # Compared without case, as gearmand's "drop function" does it, with which the
+        # function of a dead daemon is removed.
         if queue in self._own_functions or queue.lower().startswith(self._own_prefix):
             raise errors.ReservedQueue(
                 f"the queue {queue} is a function of the daemon; use another topic or client_id"
