@@ -192,6 +192,7 @@ class AsyncPublisher:
         :raises NotQueued: every connected job server refused the request.
         :raises BadAnswer: the answer is not one that a daemon gives.
         :raises Closed: the publisher is closed.
+        :raises GearhornError: the daemon failed unexpectedly; its log says why.
         """
         options = PublishOptions(background, timeout, priority, gather)
         publication = self.prepare(topic, payload, unique, options)
