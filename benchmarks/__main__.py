@@ -26,7 +26,7 @@ def main() -> int:
     if arguments.install_help:
         print(contenders.INSTALL_HELP)
         return 0
-    # Servers are ended by the blocks that started them, which a signal alone would not leave.
+    # Blocks end the servers that they started, and a signal alone would not leave them.
     signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(128 + signum))
     skipped = contenders.missing(arguments.contenders)
     for name, why in skipped.items():
@@ -49,7 +49,7 @@ def main() -> int:
             status = 2
             continue
         except Exception:
-            # What the other cases measure in an hour is not to be lost for it.
+            # The other cases, an hour of measuring, are not to be lost.
             print(f"{case.name}: {traceback.format_exc()}", file=sys.stderr)
             status = 2
             continue

@@ -23,20 +23,21 @@ _ALIGNMENTS = "<<><>><"
 
 
 def table(rows: Sequence[Row]) -> str:
-    """One line for each row: medians of all turns, with the lowest and the highest."""
+    """Return one line for each row: medians of all turns, with the lowest and the highest."""
     return _aligned([_HEADINGS, *[_cells(row) for row in rows]], _ALIGNMENTS)
 
 
 def processor_time(rows: Sequence[Row]) -> str:
-    """One line for each figure that knows it: µs of each program for one, and those in the kernel.
+    """Return one line for each figure with a spent time; empty if there is none.
 
-    At the end, how many processors were busy. Empty if no figure knows.
+    A line has the µs of each program for one, those of them in the kernel, and at the end the
+    number of processors that were busy.
     """
     spent: dict[tuple[str, str], Spent] = {}
     for row in rows:
         for name, figures in ((row.name, row.figures), (row.reference_name, row.references)):
             median = _median_spent(figures)
-            # What was measured together stands once.
+            # Figures that were measured together have one line.
             if median is not None and median not in spent.values():
                 spent[row.what, name] = median
     programs = list(dict.fromkeys(name for each in spent.values() for name in each.by_program))
@@ -68,7 +69,7 @@ def can_draw() -> bool:
 
 
 def draw(results: Mapping[Case, Sequence[Row]], place: pathlib.Path) -> None:
-    """One PNG for each case: a curve where its rows have a place on one, bars otherwise."""
+    """Draw a PNG for each case: curves if its rows have a place on one, else bars."""
     import matplotlib
 
     matplotlib.use("agg")
@@ -102,7 +103,7 @@ def _is_curve(rows: Sequence[Row]) -> bool:
 
 
 def _height(rows: Sequence[Row]) -> float:
-    """Inches."""
+    """Return the height of a plot, in inches."""
     return 4.0 if _is_curve(rows) else 0.7 + 0.2 * len(_bars(rows))
 
 
@@ -132,7 +133,7 @@ def _reference(row: Row) -> float | None:
 
 
 def _bars(rows: Sequence[Row]) -> list[tuple[str, float, bool]]:
-    """The label and the length of each bar, and whether it is gearhorn's."""
+    """Return the label and the length of each bar, and true for gearhorn's."""
     bars: dict[tuple[str, float, bool], None] = {}
     alike = len({row.what for row in rows}) == 1
     for row in rows:
@@ -187,7 +188,7 @@ def _aligned(lines: Sequence[Sequence[str]], alignments: str) -> str:
 
 
 def _median_spent(figures: Sequence[float]) -> Spent | None:
-    """The median of each program's time; None if a figure does not know it."""
+    """Return the median of each program's time; None if a figure has none."""
     spent = [figure.spent for figure in figures if isinstance(figure, Measured)]
     if not spent or len(spent) < len(figures):
         return None
@@ -202,7 +203,7 @@ def _median_spent(figures: Sequence[float]) -> Spent | None:
 
 
 def _microseconds(time: ProcessorTime) -> str:
-    # The kernel counts ticks, which may be more than it was.
+    # The kernel counts whole ticks, which may be more than the time was.
     kernel_s = min(time.kernel, time.whole)
     return f"{_number(1e6 * time.whole)} ({_number(1e6 * kernel_s)})"
 
@@ -240,7 +241,7 @@ def _as_dict(row: Row) -> dict[str, Any]:
 
 
 def _spent_as_dict(figures: Sequence[float]) -> dict[str, Any] | None:
-    """Seconds for one."""
+    """Return the seconds spent on one."""
     spent = _median_spent(figures)
     return None if spent is None else dataclasses.asdict(spent)
 

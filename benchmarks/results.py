@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What a case measured, and whether it is good enough."""
+"""The figures that a case measures, and their targets."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _Figure = TypeVar("_Figure", bound=float)
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """How much is measured."""
+    """The extent of a run."""
 
     repetitions: int
     quick: bool = False
-    """Smaller loads, for a run that shows that everything works."""
+    """True for smaller loads, to show that everything works."""
     contenders: frozenset[str] | None = None
-    """The names of those beside which gearhorn is measured; None for all."""
+    """The names of the contenders beside which gearhorn is measured; None for all."""
 
     def choose(self, full: int, quick: int) -> int:
         return quick if self.quick else full
@@ -34,7 +34,7 @@ class Plan:
 class Target:
     text: str
     is_met: Callable[[float, float], bool]
-    """Takes the figure and its ratio to the reference."""
+    """Called with the figure and its ratio to the reference."""
 
 
 def ratio_at_least(bound: float) -> Target:
@@ -55,19 +55,19 @@ def figure_at_most(bound: float) -> Target:
 
 @dataclasses.dataclass(frozen=True)
 class Spent:
-    """What one copy, delivery or whatever is counted took."""
+    """The time spent on one copy, delivery or whatever is counted."""
 
     by_program: Mapping[str, ProcessorTime]
     elapsed_s: float
 
     def processors(self, *programs: str) -> float:
-        """How many were busy with these programs; with all, if none is named."""
+        """Return the number of processors that these programs, or all, kept busy."""
         times = (self.by_program[name] for name in programs or self.by_program)
         return sum(time.whole for time in times) / self.elapsed_s
 
 
 class Measured(float):
-    """A figure that knows what it took."""
+    """A figure that knows the time spent on it."""
 
     spent: Spent
 
@@ -79,9 +79,9 @@ class Measured(float):
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A figure, perhaps beside a reference, each measured once or several times in one run.
+    """A figure, perhaps beside a reference, each measured once or more in one run.
 
-    Without a target it is stated only.
+    Without a target it is only stated.
     """
 
     what: str
@@ -92,9 +92,9 @@ class Row:
     name: str = OWN_NAME
     reference_name: str = "bare sockets"
     at: float | None = None
-    """Where the row stands on a curve of its case."""
+    """The place of the row on a curve of its case."""
     series: str = ""
-    """Which curve, where the case has several of the same name."""
+    """The curve of the row, if several in its case have the same name."""
 
     @property
     def figure(self) -> float:
@@ -106,7 +106,7 @@ class Row:
 
     @property
     def ratios(self) -> Sequence[float]:
-        """One for each turn."""
+        """The ratio to the reference in each turn."""
         if not self.references:
             return []
         return [
@@ -127,14 +127,14 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """`run` does what a plan says and returns what was measured."""
+    """A case to measure. `run` follows a plan and returns the rows."""
 
     name: str
     what: str
     repetitions: int
     run: Callable[[Plan], list[Row]]
     curve: str = ""
-    """What the rows are drawn over, where they have an `at`."""
+    """The label of the axis for `at`, if the rows have one."""
 
 
 def percentile_99(values: Sequence[float]) -> float:
@@ -146,7 +146,7 @@ def percentile_99(values: Sequence[float]) -> float:
 def alternate(
     repetitions: int, measured: Callable[[], _Figure], reference: Callable[[], _Figure]
 ) -> tuple[list[_Figure], list[_Figure]]:
-    """Measure both in turn, so that a machine that slows down slows both."""
+    """Measure both in turn: a machine that slows down slows both."""
     measured_figures, reference_figures = take_turns(repetitions, [measured, reference])
     return measured_figures, reference_figures
 
@@ -154,7 +154,7 @@ def alternate(
 def take_turns(
     repetitions: int, measurements: Iterable[Callable[[], _Figure]]
 ) -> Sequence[list[_Figure]]:
-    """Measure all in turn; the figures of each."""
+    """Measure all in turn, and return the figures of each."""
     turns = list(measurements)
     rounds = [[measure() for measure in turns] for _ in range(repetitions)]
     return [list(figures) for figures in zip(*rounds, strict=True)]

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What more daemons and more job servers bring, on this machine."""
+"""The gain from more daemons and more job servers, on this machine."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _run(plan: Plan) -> list[Row]:
 
 
 def _measure(fanouts: int, daemons: int, gearmands: int) -> Measured:
-    """Copies a second."""
+    """Return the copies a second."""
     job = workload.fanout_job(SUBMIT_JOB, background=True)
     share = fanouts // gearmands
     with contextlib.ExitStack() as stack:

@@ -42,7 +42,7 @@ def _by_daemon(fanouts: int) -> Measured:
 
 
 def _by_bare_sockets(fanouts: int) -> Measured:
-    """The same copies from a bare socket to the same receiver."""
+    """Send the same copies from a bare socket to the same receiver."""
     names = workload.queues(_SUBSCRIBERS)
     copies = [packet(SUBMIT_JOB, name, b"", workload.PAYLOAD) for name in names] * fanouts
     with (

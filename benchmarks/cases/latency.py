@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""How long one message takes to its last receipt, on a system that does nothing else."""
+"""The time of one message to its last receipt, on a system that does nothing else."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""Registrations: each is answered when every daemon has confirmed that it knows of the change."""
+"""Registrations: each is answered when every daemon has confirmed the change."""
 
 from __future__ import annotations
 

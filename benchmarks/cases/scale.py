@@ -27,7 +27,7 @@ _SUBSCRIBERS_A_TOPIC = 10
 _FEW_NAMES = 1_000
 _IN_FLIGHT = 200
 _BLOCK = 500
-# Of one fan-out to 1,000,000.
+# For one fan-out to 1,000,000.
 _ANSWER_LIMIT_S = 1_000.0
 
 
@@ -105,7 +105,7 @@ def _by_daemon(store: servers.Server, topics: Topics) -> _ByDaemon:
 
 
 def _by_bare_socket(topics: Topics) -> _Passes:
-    """The same copies ready-made, in blocks of 500, each answered before the next."""
+    """Send the same copies ready-made, in blocks of 500, each answered before the next."""
     with servers.gearmand() as port, Connection(port) as client:
 
         def pass_over() -> Measured:
@@ -120,9 +120,9 @@ def _by_bare_socket(topics: Topics) -> _Passes:
 
 
 def _table_of_functions(plan: Plan, size: int) -> Row:
-    """What the number of names alone costs gearmand, whoever submits.
+    """Measure the cost for gearmand of the number of names alone, whoever submits.
 
-    Without uniques, which stand in another table.
+    The copies have no uniques, which stand in another table.
     """
     many: list[Measured] = []
     few: list[Measured] = []

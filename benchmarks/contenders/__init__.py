@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What gearhorn is measured beside, each through its usual Python client."""
+"""The contenders beside which gearhorn is measured, each through its usual Python client."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ def names() -> list[str]:
 
 @functools.cache
 def missing(chosen: frozenset[str] | None) -> dict[str, str]:
-    """The names of those that cannot run, and why."""
+    """Return the names of the chosen peers that cannot run, and why."""
     found = {peer.name: peer.missing() for peer in _chosen(chosen)}
     return {name: why for name, why in found.items() if why is not None}
 
 
 def available(chosen: frozenset[str] | None) -> list[Contender]:
-    """The peers that were chosen and can run."""
+    """Return the chosen peers that can run."""
     absent: Collection[str] = missing(chosen)
     return [peer for peer in _chosen(chosen) if peer.name not in absent]
 

@@ -17,7 +17,7 @@ _SUBJECT = "benchmark"
 _STREAM = "BENCHMARK"
 _WINDOW_BYTES = 4 << 20
 _UNACKNOWLEDGED = 20_000
-# Else a receiver of many client_ids is cut off as slow, and messages are lost.
+# Without max_pending a receiver of many client_ids is cut off as slow, and messages are lost.
 _CONFIGURATION = """\
 listen: "127.0.0.1:{port}"
 max_payload: 8MB
@@ -81,7 +81,7 @@ class NatsCore(Contender):
                 if time.monotonic() > until:
                     return published
                 await client.publish(_SUBJECT, payload)
-                # flush() is a round trip: what was published has then been taken.
+                # flush() is a round trip, after which all messages have been taken.
                 if published % 100 == 99:
                     await client.flush()
             await client.flush()

@@ -14,11 +14,11 @@ T = TypeVar("T")
 
 
 class LoopThread:
-    """Runs an event loop from its first use until it is stopped.
+    """A thread that runs an event loop from its first use until it is stopped.
 
-    A process that was forked gets another one at its first use.
+    A process that was forked starts another one at its first use.
 
-    :param name: what the thread is called.
+    :param name: the name of the thread.
     """
 
     def __init__(self, name: str) -> None:
@@ -36,7 +36,7 @@ class LoopThread:
             self._loop = self._thread = None
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run ``coroutine`` in the loop and wait for what it returns.
+        """Run ``coroutine`` in the loop, wait for it, and return its result.
 
         :raises Closed: the loop has been stopped.
         :raises WrongThread: the loop itself would wait, for ever.
@@ -54,14 +54,14 @@ class LoopThread:
         try:
             return future.result()
         except BaseException:
-            # As Ctrl-C while waiting.
+            # KeyboardInterrupt, for one, may come while waiting.
             future.cancel()
             raise
 
     def check_thread(self) -> None:
         """Refuse to wait for the loop in its own thread.
 
-        :raises WrongThread: with what to do instead.
+        :raises WrongThread: the caller is in that thread.
         """
         if threading.current_thread() is self._thread:
             raise errors.WrongThread(
@@ -70,9 +70,9 @@ class LoopThread:
             )
 
     def call_soon(self, callback: Callable[[], object]) -> bool:
-        """Call ``callback`` in the loop; false if that has been stopped.
+        """Call ``callback`` in the loop, and return false if that has been stopped.
 
-        Any thread may ask for it, and a signal handler.
+        Any thread or signal handler may call this.
         """
         # Without the lock, which the thread that a signal interrupts may hold.
         loop = self._loop
@@ -86,7 +86,7 @@ class LoopThread:
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
-        """The loop, which runs."""
+        """The running loop. It is started if need be."""
         with self._lock:
             return self._started()
 

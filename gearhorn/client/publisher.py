@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""The publisher for programs with threads: the asynchronous one, in a thread of its own."""
+"""The publisher for programs with threads: the asynchronous one, run in a thread."""
 
 import os
 import ssl
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 
 
 class Publisher:
-    """Publishes to topics; any number of threads may use one.
+    """A publisher for programs with threads. Any number of threads may use it.
 
-    It starts a thread and connects at its first use, so that it can be made
-    before a process forks. Close it with :meth:`close`, or use it as a context
-    manager. The parameters are those of :class:`AsyncPublisher`.
+    It starts a thread and connects at its first use, so it can be made before a process
+    forks. Close it with :meth:`close`, or use it as a context manager. The parameters
+    are those of :class:`AsyncPublisher`.
     """
 
     def __init__(
@@ -86,7 +86,11 @@ class Publisher:
     def close(self) -> None:
         """Close the connections and end the thread.
 
-        :raises WrongThread: it is called in that thread, as by ``on_progress``.
+        Calls of :meth:`publish` that wait for their report raise
+        :class:`~gearhorn.errors.Closed`.
+
+        :raises WrongThread: it is called in the publisher's own thread, as by
+            ``on_progress``.
         """
         self._thread.check_thread()
         self._closed = True
@@ -106,9 +110,9 @@ class Publisher:
     ) -> messages.FanOutReport:
         """Send a copy of ``payload`` to every subscriber of ``topic``.
 
-        As :meth:`AsyncPublisher.publish`. ``on_progress`` is called in the
-        publisher's own thread: let it be brief, and let it publish by another
-        publisher only.
+        Parameters and errors are those of :meth:`AsyncPublisher.publish`.
+        ``on_progress`` is called in the publisher's own thread. It should be brief,
+        and may publish with another publisher only.
 
         :raises WrongThread: it is called in the publisher's own thread.
         """
@@ -159,8 +163,8 @@ class Publisher:
     ) -> Iterator[Outcome]:
         """Publish many messages and yield their reports, in order.
 
-        As :meth:`AsyncPublisher.publish_many`. Each message is sent as it
-        comes, however slowly they come.
+        Parameters and errors are those of :meth:`AsyncPublisher.publish_many`. Each
+        message is sent as soon as ``many`` yields it, however slowly that is.
 
         :raises WrongThread: it is called in the publisher's own thread.
         """
@@ -195,7 +199,7 @@ class Publisher:
             raise errors.Closed("the publisher is closed")
 
     def _hand_over(self, publication: Publication, future: "Future[Outcome]") -> None:
-        """Give a fan-out to the loop; of many, only the first wakes it."""
+        """Give a fan-out to the loop. Of many, only the first wakes the loop."""
         self._check_open()
         self._handed.append((publication, future))
         if not self._woken:
@@ -203,7 +207,7 @@ class Publisher:
             if not self._thread.call_soon(self._take_over):
                 self._refuse_handed()
         if self._closed:
-            # By another thread meanwhile, whose loop may not look again.
+            # Another thread closed it meanwhile, and the loop may have ended.
             self._refuse_handed()
 
     def _take_over(self) -> None:

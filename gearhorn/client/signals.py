@@ -100,7 +100,7 @@ def _is_main_thread() -> bool:
 def stop_on_signals(stop: Callable[[], object]) -> Iterator[None]:
     """Call ``stop`` at SIGTERM and SIGINT, while a subscriber runs in the main thread.
 
-    :param stop: is called in a signal handler, and so must only leave word.
+    :param stop: called in a signal handler, so it may do no more than leave word.
     """
     number = _signals.add(stop)
     try:

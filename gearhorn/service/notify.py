@@ -1,10 +1,10 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""Telling the service manager how the daemon is.
+"""Messages to the service manager about the state of the daemon.
 
-The protocol of sd_notify(3): a datagram to the socket that ``NOTIFY_SOCKET``
-names. Without that variable nothing is sent. A manager that does not read holds
-up nothing: what it has to know is sent again until it is taken.
+The protocol is that of sd_notify(3): a datagram to the socket that
+``NOTIFY_SOCKET`` names. Without that variable nothing is sent. A manager that does
+not read holds up nothing: a state that it has to know is sent again until it is taken.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""Running a daemon as a process: signals, and the service manager's word."""
+"""A daemon run as a process: signals, and messages to the service manager."""
 
 import asyncio
 import logging
@@ -28,8 +28,8 @@ async def run(
 ) -> None:
     """Run a daemon until a signal comes, and let it drain.
 
-    :param on_ready: called once it serves.
-    :param on_reload: called at SIGHUP, where that does not come from a terminal.
+    :param on_ready: called once the daemon serves.
+    :param on_reload: called at SIGHUP, unless a terminal may have sent that.
     :raises StoreMisconfigured: the store cannot be used as configured.
     """
 
@@ -70,10 +70,10 @@ def _pass_over(number: int, frame: FrameType | None) -> None:
 
 
 class _Signals:
-    """Stops at the first signal, and exits at once at the second.
+    """Handlers that stop at the first signal, and exit at once at the second.
 
-    :param stop: called at the first.
-    :param reload: called at SIGHUP, unless it means that the terminal is gone.
+    :param stop: called at the first signal.
+    :param reload: called at SIGHUP, unless that means that the terminal is gone.
     """
 
     def __init__(self, stop: Callable[[], None], reload: Callable[[], None]) -> None:
@@ -82,10 +82,10 @@ class _Signals:
         self._first_at: float | None = None
 
     def catch(self) -> None:
-        """Take the signals that a service gets."""
+        """Handle the signals that a service gets."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            # One that a shell runs in the background ignores SIGINT.
+            # A process that a shell runs in the background ignores SIGINT.
             if signal.getsignal(number) is not signal.SIG_IGN:
                 loop.add_signal_handler(number, self._signalled, number)
         # And one that runs under nohup SIGHUP.
@@ -101,7 +101,7 @@ class _Signals:
             self._first_at = now
             LOG.info("%s: draining", signal.Signals(number).name)
             self._stop()
-        # A process and its group are often signalled both, as by timeout(1).
+        # timeout(1), for one, signals the process and then its group.
         elif now - self._first_at > SECOND_SIGNAL_S:
             LOG.warning("second signal: exiting at once")
             logging.shutdown()

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""The log lines about job servers that come and go."""
+"""The log of job servers that come and go."""
 
 import logging
 
@@ -25,9 +25,9 @@ class _Absence:
 
 
 class Watch:
-    """Logs once that a server is away, each further reason once, and once that it is back.
+    """A log of servers that go away, with each new reason once, and that return.
 
-    Several connections go to each server; they fail and return together.
+    Several connections go to each server, and fail and return together.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Watch:
         self._known: set[Address] = set()
 
     def up(self, server: Address, who: object) -> None:
-        """``who`` has a connection to ``server``."""
+        """Record that ``who`` has a connection to ``server``."""
         absence = self._away.get(server)
         if absence is not None:
             absence.who.discard(who)
@@ -48,7 +48,7 @@ class Watch:
         LOG.info("job server %s: connected", server)
 
     def down(self, server: Address, who: object, reason: str) -> None:
-        """``who`` lost its connection to ``server`` or cannot make one."""
+        """Record that ``who`` lost its connection to ``server`` or cannot make one."""
         absence = self._away.get(server)
         if absence is None:
             absence = self._away[server] = _Absence()
