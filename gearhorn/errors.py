@@ -198,7 +198,7 @@ class ServerLost(WireError):
 
 
 class UnsupportedServer(WireError):
-    """A job server lacks a part of the protocol that gearhorn needs."""
+    """The job server lacks a part of the protocol that gearhorn needs."""
 
     code = "unsupported_server"
 
@@ -267,13 +267,13 @@ class Closed(ClientError):
 
 
 class WrongThread(ClientError):
-    """A call that waits was made in the thread that would have to do what it waits for."""
+    """A call that waits was made in the very thread that does the work."""
 
     code = "wrong_thread"
 
 
 class WrongLoop(ClientError):
-    """An object of one event loop was used in another one while the first still runs."""
+    """An object was used in a second event loop while its first still runs."""
 
     code = "wrong_loop"
 

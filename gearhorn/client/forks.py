@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What has to begin anew in a process that was forked.
+"""Objects that start anew in a process that was forked.
 
 A fork copies one thread: the event loop's is not in the child, its locks stay as
 they were, and its sockets are shared with the parent. Whoever holds such things
@@ -15,10 +15,10 @@ from gearhorn.wire.pool import Pool
 
 
 class Forked(Protocol):
-    """Has something that does not outlive a fork."""
+    """An object that holds something which does not outlive a fork."""
 
     def forked(self) -> None:
-        """Begin anew: this is the child."""
+        """Start anew. This is called in the child."""
 
 
 _told: "weakref.WeakSet[Any]" = weakref.WeakSet()
@@ -31,7 +31,7 @@ def tell(holder: Forked) -> None:
 
 
 def leave(pool: Pool) -> None:
-    """Close the sockets of the parent's ``pool`` in this process, and nothing else.
+    """Close this process's copies of the sockets of the parent's ``pool``.
 
     Its loop is left as it is: the loop's selector is shared with the parent, and
     to tell it of anything would tell the parent's.

@@ -37,7 +37,7 @@ class Inbox(Generic[T]):
                 self._condition.notify(len(self._items))
 
     def forked(self) -> None:
-        """Hand out nothing in a process that was forked: it is the parent's."""
+        """Hand out nothing more in a forked process: the messages are the parent's."""
         self._items = deque()
         self._condition = threading.Condition()
         self._closed = True

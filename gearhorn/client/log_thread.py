@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""Hands log records of the library's own threads to one that may wait.
+"""A thread that handles the log records of the library's event loops, and may wait.
 
 A handler of the program's can take long, and can even publish what it is given.
 In the thread of an event loop it would hold up everything, or wait for itself
@@ -13,7 +13,7 @@ import queue
 import threading
 
 FLUSH_S = 1.0
-"""How long the handlers may take for what is left at the end."""
+"""The time, in seconds, that handlers get for the records left at the end."""
 
 _Item = tuple[logging.Logger, logging.LogRecord] | threading.Event
 
@@ -37,7 +37,7 @@ class _LogThread:
                     logger.addFilter(self)
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Take a record of a loop's thread away; let all others pass."""
+        """Queue a record that a loop's thread made, and let all others pass."""
         if threading.current_thread() not in self._loops:
             return True
         self._records.put((logging.getLogger(record.name), record))
@@ -64,12 +64,12 @@ _log_thread = _LogThread()
 
 
 def log_elsewhere(loop: threading.Thread) -> None:
-    """Have what gearhorn logs in the thread ``loop`` handled in another."""
+    """Handle the records that gearhorn logs in the thread ``loop`` in another thread."""
     _log_thread.add(loop)
 
 
 def flush() -> None:
-    """Return once what was logged before has been handled, or a second has passed."""
+    """Wait until earlier records have been handled, for a second at most."""
     _log_thread.flush()
 
 

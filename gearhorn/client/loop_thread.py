@@ -30,7 +30,7 @@ class LoopThread:
         forks.tell(self)
 
     def forked(self) -> None:
-        """Forget the parent's thread, which this process has not."""
+        """Forget the thread, which only the parent has."""
         self._lock = threading.Lock()
         if not self._stopped:
             self._loop = self._thread = None

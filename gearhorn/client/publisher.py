@@ -61,7 +61,7 @@ class Publisher:
         self._thread = LoopThread("gearhorn publisher")
         self._handed: deque[tuple[Publication, Future[Outcome]]] = deque()
         self._woken = False
-        """The loop will look at what was handed over."""
+        """True once the loop has been asked to take over what was handed to it."""
         self._closed = False
         self._process = os.getpid()
         forks.tell(self)

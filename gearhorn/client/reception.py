@@ -113,11 +113,11 @@ class Reception:
             on_registered=self._registered,
         )
         self.ended_by: asyncio.Future[BaseException] = self._subscriptions.ended_by
-        """Why it cannot go on: a registration was refused, or something has failed."""
+        """Done with the error that ends reception: a refused registration or a failure."""
         for part in (self._grabber, self._caller, self._subscriptions):
             part.on_failed = self._fail
         self._is_foreign = False
-        """This process was forked, and has nothing but a copy of it."""
+        """True in a process that was forked and holds only a copy."""
         forks.tell(self)
         self._removed: set[bytes] = set()
         self.pace = Pace()

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""Stopping subscribers at signals, all of a process together."""
+"""Signals that stop all the subscribers of a process."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ _LoopHandler = tuple[asyncio.AbstractEventLoop, Callable[..., object], tuple[Any
 
 
 class _Signals:
-    """Has the signals while a subscriber runs in the main thread.
+    """The signal handlers while a subscriber runs in the main thread.
 
     The first stops every subscriber that runs in the process, in any thread and
     loop; the next does what it did before. What the program had set is put back
@@ -34,7 +34,7 @@ class _Signals:
         forks.tell(self)
 
     def forked(self) -> None:
-        """Leave the signals to the child: its program is another."""
+        """Restore the handlers in the child, which runs another program."""
         self._stops.clear()
         self._users = 0
         # The loop is the parent's, and is not to be told.
@@ -52,7 +52,7 @@ class _Signals:
         return self._next
 
     def remove(self, number: int) -> None:
-        """A subscriber has ended."""
+        """Stop calling ``stop``, as its subscriber has ended."""
         self._stops.pop(number, None)
         # None are left in a process that was forked meanwhile.
         if _is_main_thread() and self._users:

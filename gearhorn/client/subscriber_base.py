@@ -86,14 +86,14 @@ class SubscriberBase:
         self._bindings: dict[bytes, Binding] = {}
         self._reception: Reception | None = None
         self._changing = threading.Lock()
-        """Held while it is started, or told what to receive, by different threads."""
+        """Held while one thread starts it or changes what it receives."""
         self._is_foreign = False
-        """This process was forked, and what it received is the parent's."""
+        """True in a process that was forked from the one that received."""
         self._set_up()
         forks.tell(self)
 
     def forked(self) -> None:
-        """Let the parent go on alone."""
+        """Leave everything to the parent, which goes on alone."""
         self._changing = threading.Lock()
         self._is_foreign = self._reception is not None
 

@@ -94,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 class _Reload:
-    """Reads the log options again, for SIGHUP."""
+    """Reading the log options again, at SIGHUP."""
 
     def __init__(self, arguments: Sequence[str], conf: cfg.ConfigOpts) -> None:
         self._arguments = arguments

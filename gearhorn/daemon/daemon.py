@@ -179,7 +179,7 @@ class Daemon:
             raise self._failure
 
     def _failed(self, error: BaseException) -> None:
-        """Stop: half of a daemon would keep jobs waiting that another could do."""
+        """Stop, as half a daemon would keep jobs that another could do."""
         self._failure = self._failure or error
         self.stop()
 

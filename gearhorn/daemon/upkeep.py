@@ -49,7 +49,7 @@ class Upkeep:
         """The changes that were unconfirmed at the last look."""
         self._vouched: float | None = None
         self.on_failed: OnFailed = lambda error: None
-        """Called with an unexpected error: something will not be done again."""
+        """Called with an unexpected error that ends a task which must not end."""
         self._tasks = Tasks(lambda error: self.on_failed(error))
 
     def start(self) -> None:

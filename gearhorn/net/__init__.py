@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""How a host is reached: names, addresses, TLS. Shared by ``wire`` and ``store``.
+"""Connecting to hosts: names, addresses, TLS. Shared by ``wire`` and ``store``.
 
 ``resolver`` looks names up, ``connecting`` makes the connection to one of their
 addresses, and ``tls`` makes the context for a connection from files that may be

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""Connects to a host that may have several addresses."""
+"""TCP connections to hosts that may have several addresses."""
 
 import socket
 

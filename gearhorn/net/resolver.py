@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""Looks up names of hosts, each in a thread of its own."""
+"""Name lookups, each in a thread of its own."""
 
 import asyncio
 import encodings.idna  # noqa: F401 - at once, as a user may not reach it later
@@ -90,7 +90,7 @@ def _end(host: str, port: int) -> None:
 
 
 def _forget() -> None:
-    """In a process that was forked: none of the threads is there."""
+    """Forget the lookups in a process that was forked, which has none of the threads."""
     global _lock
     _lock = threading.Lock()
     _under_way.clear()

@@ -13,7 +13,7 @@ LOG = logging.getLogger(__name__)
 
 
 class TLSFiles:
-    """The files that TLS needs on this side of a connection.
+    """The files of this side of a TLS connection.
 
     :param ca: the file of the authority that signed the servers' certificates;
         ``None`` for those that the machine trusts.
@@ -67,7 +67,7 @@ class TLSFiles:
         return [path for path in (self._ca, self._cert, self._key) if path]
 
     def _look(self) -> list[object]:
-        """What would be another after a renewal, in place or by a new file."""
+        """Return a value that changes when a file is rewritten or replaced."""
         found: list[object] = []
         for path in self._paths():
             try:

@@ -47,7 +47,7 @@ def setup(conf: cfg.ConfigOpts) -> None:
 
 
 def set_up_again(former: cfg.ConfigOpts, conf: cfg.ConfigOpts) -> None:
-    """Open log files anew, and set levels as the options say now.
+    """Reopen the log files, and set the levels that the options now name.
 
     :param former: the options as they were.
     :raises ConfigurationError: it cannot be done as they say; nothing has changed.

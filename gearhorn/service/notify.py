@@ -15,11 +15,11 @@ import socket
 LOG = logging.getLogger(__name__)
 
 AGAIN_S = 1.0
-"""How often a state that was not taken is sent again, in seconds."""
+"""The time, in seconds, after which a state that was not taken is sent again."""
 
 
 class Notifier:
-    """Sends states to the service manager of this process, if it has one."""
+    """Messages to the service manager of this process, if it has one."""
 
     def __init__(self) -> None:
         self._address = os.environ.get("NOTIFY_SOCKET", "")
@@ -30,15 +30,15 @@ class Notifier:
         self._complained = False
 
     def ready(self, status: str) -> None:
-        """The daemon serves."""
+        """Say that the daemon serves."""
         self._tell(f"READY=1\nSTATUS={status}")
 
     def stopping(self) -> None:
-        """The daemon has begun to stop."""
+        """Say that the daemon has begun to stop."""
         self._tell("STOPPING=1")
 
     def start_watchdog(self) -> None:
-        """From now on tell the watchdog, if there is one, that the loop turns."""
+        """Tell the watchdog, if there is one, from now on that the loop turns."""
         microseconds = os.environ.get("WATCHDOG_USEC", "")
         if microseconds.isdigit() and int(microseconds):
             self._pat(int(microseconds) / 1e6 / 2)
@@ -62,7 +62,7 @@ class Notifier:
             self._timer = loop.call_later(AGAIN_S, self._send_untaken)
 
     def _send(self, state: str) -> bool:
-        """Send a state; false if it was not taken."""
+        """Send a state, and return false if it was not taken."""
         if not self._address:
             return True
         try:

@@ -60,7 +60,7 @@ def has_terminal() -> bool:
 
 
 def pass_over_hangups() -> None:
-    """Have no SIGHUP end this process before it can act on one."""
+    """Ignore SIGHUP until the process can act on it."""
     if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL and not has_terminal():
         signal.signal(signal.SIGHUP, _pass_over)
 

@@ -112,7 +112,7 @@ def state_directory(configured: str | None) -> Path:
 
 
 def _temporary_directory() -> Path:
-    """Make one that others cannot have made, to read or to lead elsewhere what is kept there."""
+    """Return a directory that no other user can read, or has made and can redirect."""
     directory = Path(tempfile.gettempdir()) / f"gearhorn-{os.getuid()}"
     try:
         directory.mkdir(mode=0o700, exist_ok=True)

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""redis-py's connections, reached as job servers are: any address, files of TLS as they are now."""
+"""Connections for redis-py that are made as those to job servers are."""
 
 import socket
 from typing import Any

@@ -168,7 +168,7 @@ def _options(parts: SplitResult) -> dict[str, Any]:
 
 
 def _tls_files(options: dict[str, Any]) -> TLSFiles:
-    """What the options of TLS say; takes them out."""
+    """Return the files that the TLS options name, and remove these options."""
     said = {name: options.pop(name) for name in _TLS_OPTIONS if name in options}
     for name in _FILES:
         # Otherwise it would look like a server that is away.

@@ -191,7 +191,7 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def close_file(self) -> None:
-        """Close the socket without a word to the loop: in a process that was forked."""
+        """Close the socket without telling the loop, in a process that was forked."""
         if self._transport is None:
             return
         raw = self._transport.get_extra_info("socket")
@@ -216,7 +216,7 @@ class Connection(asyncio.Protocol):
         return self._gives_jobs is None
 
     def support_answered(self, packet_type: int, body: bytes) -> None:
-        """Take that answer: NO_JOB, or an ERROR from a server that gearhorn cannot use."""
+        """Record that answer: NO_JOB, or an ERROR from a server that gearhorn cannot use."""
         self._gives_jobs = packet_type == framing.NO_JOB
         if not self._gives_jobs:
             self._refuse(f"it answers GRAB_JOB_UNIQ with {framing.error_text(body)}")

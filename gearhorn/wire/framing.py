@@ -21,7 +21,7 @@ RESPONSE: Final = constants.RES
 
 _header = struct.Struct(">4sII")
 _SHOWN_BYTES = 1000
-"""How much of an ERROR is for people."""
+"""The bytes of an ERROR that are shown to people."""
 
 OVERSIZE_HEAD_BYTES: Final = 16 * 1024
 """The bytes that are kept of a packet that is too large: enough for its arguments."""
@@ -66,7 +66,7 @@ SUBMIT_TYPES: Final = {
 
 
 def error_text(body: bytes) -> str:
-    """The code and text of an ERROR packet, for people."""
+    """Return the code and text of an ERROR packet, for people."""
     return body[:_SHOWN_BYTES].replace(b"\0", b" ").decode("utf-8", "replace")
 
 

@@ -52,9 +52,9 @@ class Pool:
         self._watch = watch
         self._connected = asyncio.Event()
         self._made: set[Connection] = set()
-        """All connections, those too that have not passed their handshake."""
+        """All connections, including those that have not passed their handshake."""
         self.on_failed: OnFailed = lambda error: None
-        """Called with an unexpected error: a server will not be connected to again."""
+        """Called with an unexpected error, after which a server is not connected to again."""
         self._tasks = Tasks(lambda error: self.on_failed(error))
 
     def connect(self, servers: Sequence[Address]) -> None:
@@ -74,7 +74,7 @@ class Pool:
             await asyncio.wait(closing, timeout=_CLOSE_TIMEOUT_S)
 
     def close_files(self) -> None:
-        """Close all sockets without a word to the loop: in a process that was forked.
+        """Close all sockets without telling the loop, in a process that was forked.
 
         They are the parent's too, where nothing changes.
         """

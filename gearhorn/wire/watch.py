@@ -9,19 +9,19 @@ from gearhorn.wire.address import Address
 LOG = logging.getLogger(__name__)
 
 MAX_REASONS = 10
-"""How many reasons of one absence are logged."""
+"""The number of reasons for one absence that are logged."""
 
 
 class _Absence:
-    """A server that cannot be reached."""
+    """The absence of a server."""
 
     __slots__ = ("reasons", "who")
 
     def __init__(self) -> None:
         self.who: set[object] = set()
-        """Who has no connection to it."""
+        """The pools without a connection to the server."""
         self.reasons: set[str] = set()
-        """What was logged."""
+        """The reasons that were logged."""
 
 
 class Watch:
