@@ -83,6 +83,7 @@ class Preparation:
             timeout=None if background and options.timeout is None else seconds,
             priority=options.priority,
             gather=options.gather,
+            progress=options.progress,
         )
         data = request.encode()
         if len(data) > self._max_message_bytes:
@@ -178,6 +179,7 @@ class AsyncPublisher:
         timeout: float | None = None,
         priority: messages.Priority | None = None,
         gather: bool = False,
+        progress: bool = True,
         on_progress: OnProgress | None = None,
     ) -> messages.FanOutReport:
         """Send a copy of ``payload`` to every subscriber of ``topic``.
@@ -191,7 +193,8 @@ class AsyncPublisher:
             publisher's unless given. It goes with a foreground message only.
         :param priority: the priority of the copies; normal unless given.
         :param gather: have the report carry the receivers' results.
-        :param on_progress: called about once a second as ``on_progress(done, total)``,
+        :param progress: have the daemon report progress once a second.
+        :param on_progress: called at each such report as ``on_progress(done, total)``,
             with the number of receivers that have answered and the number of all.
         :returns: the report. All copies are delivered, or, in the background, queued.
         :raises PartialFailure: some receivers failed; ``report`` names them.
@@ -204,7 +207,7 @@ class AsyncPublisher:
         :raises Closed: the publisher is closed.
         :raises GearhornError: the daemon failed unexpectedly; its log says why.
         """
-        options = PublishOptions(background, timeout, priority, gather)
+        options = PublishOptions(background, timeout, priority, gather, progress)
         publication = self.prepare(topic, payload, unique, options)
         answer = await self._open().call(
             self._function,
@@ -243,6 +246,7 @@ class AsyncPublisher:
         timeout: float | None = None,
         priority: messages.Priority | None = None,
         gather: bool = False,
+        progress: bool = True,
         window: int = 1000,
         return_exceptions: bool = False,
     ) -> AsyncIterator[Outcome]:
@@ -258,7 +262,7 @@ class AsyncPublisher:
             iteration.
         """
         check_count(window, "window")
-        options = PublishOptions(background, timeout, priority, gather)
+        options = PublishOptions(background, timeout, priority, gather, progress)
         loop = asyncio.get_running_loop()
         pending: deque[asyncio.Future[Outcome]] = deque()
         async for topic, payload, unique in _each(many):

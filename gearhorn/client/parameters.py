@@ -19,12 +19,14 @@ class PublishOptions:
     :param timeout: seconds that receivers have to answer.
     :param priority: the priority of the copies.
     :param gather: have the report carry the receivers' results.
+    :param progress: have the daemon tell once a second how many have answered.
     """
 
     background: bool = False
     timeout: float | None = None
     priority: messages.Priority | None = None
     gather: bool = False
+    progress: bool = True
 
 
 class PublishKeywords(TypedDict, total=False):
@@ -34,6 +36,7 @@ class PublishKeywords(TypedDict, total=False):
     timeout: float | None
     priority: messages.Priority | None
     gather: bool
+    progress: bool
 
 
 @dataclass(frozen=True)

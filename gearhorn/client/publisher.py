@@ -106,6 +106,7 @@ class Publisher:
         timeout: float | None = None,
         priority: messages.Priority | None = None,
         gather: bool = False,
+        progress: bool = True,
         on_progress: OnProgress | None = None,
     ) -> messages.FanOutReport:
         """Send a copy of ``payload`` to every subscriber of ``topic``.
@@ -126,6 +127,7 @@ class Publisher:
                 timeout=timeout,
                 priority=priority,
                 gather=gather,
+                progress=progress,
                 on_progress=on_progress,
             )
         )
@@ -158,6 +160,7 @@ class Publisher:
         timeout: float | None = None,
         priority: messages.Priority | None = None,
         gather: bool = False,
+        progress: bool = True,
         window: int = 1000,
         return_exceptions: bool = False,
     ) -> Iterator[Outcome]:
@@ -169,7 +172,7 @@ class Publisher:
         :raises WrongThread: it is called in the publisher's own thread.
         """
         check_count(window, "window")
-        options = PublishOptions(background, timeout, priority, gather)
+        options = PublishOptions(background, timeout, priority, gather, progress)
         self._thread.check_thread()
         process = self._process
         pending: deque[Future[Outcome]] = deque()

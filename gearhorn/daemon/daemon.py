@@ -12,6 +12,7 @@ from gearhorn.daemon.fanout import FanOuts
 from gearhorn.daemon.list_cache import ListCache
 from gearhorn.daemon.matchmaking import Matchmaking
 from gearhorn.daemon.queries import Queries
+from gearhorn.daemon.refusals import Refusals
 from gearhorn.daemon.registry import Registry
 from gearhorn.daemon.retirement import retire
 from gearhorn.daemon.settings import DaemonSettings
@@ -56,6 +57,7 @@ class Daemon:
         self._created = clock.now()
         self._stopping = asyncio.Event()
         self._failure: BaseException | None = None
+        self._refusals = Refusals()
         self._reach_job_servers()
         self._reach_store()
         self._take_requests()
@@ -69,7 +71,7 @@ class Daemon:
         self._submitter = Submitter(
             self.worker_id, settings.wire, settings.max_message_bytes, watch
         )
-        self._workers = Workers(self.worker_id, settings, watch)
+        self._workers = Workers(self.worker_id, settings, watch, self._refusals)
 
     def _reach_store(self) -> None:
         """Make the store, the cached lists, and the parts that keep those true."""
@@ -94,6 +96,7 @@ class Daemon:
             self._patience,
             self._lists,
             self._submitter,
+            self._refusals,
             worker_id=self.worker_id,
             topic=settings.matchmaking_topic,
             leases=settings.leases,
@@ -112,6 +115,7 @@ class Daemon:
         self._fanouts = FanOuts(
             self._lists,
             self._submitter,
+            self._refusals,
             order=settings.order,
             timeout=settings.fanout_timeout,
             generate_unique=settings.generate_unique,
@@ -121,11 +125,13 @@ class Daemon:
             self._store,
             self._patience,
             self._matchmaking,
+            self._refusals,
             matchmaking_topic=settings.matchmaking_topic,
             own_functions=vars(settings.functions).values(),
         )
         self._queries = Queries(
             self._store,
+            self._refusals,
             timeout=QUERY_STORE_TIMEOUTS * settings.store_timeout,
             status=self._status,
         )
@@ -228,6 +234,7 @@ class Daemon:
         own_function = self._workers.notice_function(self.worker_id)
         await retire(own_function, connected, self.settings.wire)
         await self._store.close()
+        self._refusals.close()
         LOG.info("daemon %s has stopped", self.worker_id)
 
     async def _retire(self, worker_id: str) -> bool:

@@ -34,6 +34,8 @@ class Context:
     """Called when no job server is connected; :meth:`Delivery.resume` is due
     when one is."""
     on_end: Callable[["Delivery"], None]
+    on_all_failed: Callable[[str, int, str], None]
+    """Called with the topic, the number of copies and the reason of the first."""
 
 
 class Delivery(Listener):
@@ -159,6 +161,10 @@ class Delivery(Listener):
 
     def _end(self) -> None:
         self._cancel()
+        if self._failed_count == len(self._recipients) > 0:
+            self._context.on_all_failed(
+                self.topic, self._failed_count, next(iter(self._failed.values()))
+            )
         report = self._report()
         if self._failed_count and not messages.truth(self._request.always_report):
             self.job.fail(report)

@@ -20,7 +20,7 @@ from gearhorn.daemon.delivery import BackgroundDelivery, Context, Delivery, Fore
 from gearhorn.daemon.gathering import Room
 from gearhorn.daemon.list_cache import ListCache
 from gearhorn.daemon.recipients import Recipients
-from gearhorn.daemon.refusals import decoded, fail_unexpectedly
+from gearhorn.daemon.refusals import Refusals
 from gearhorn.tasks import Tasks, in_turns
 from gearhorn.wire.grabber import Job
 from gearhorn.wire.submitter import Submitter
@@ -91,6 +91,7 @@ class FanOuts:
         self,
         lists: ListCache,
         submitter: Submitter,
+        refusals: Refusals,
         *,
         order: Order,
         timeout: float,
@@ -98,6 +99,7 @@ class FanOuts:
         max_message_bytes: int,
     ) -> None:
         self._lists = lists
+        self._refusals = refusals
         self._in_turn = order == "topic"
         self._generate_unique = generate_unique
         self._context = Context(
@@ -107,6 +109,7 @@ class FanOuts:
             room=Room(GATHERED_MESSAGES * max_message_bytes),
             on_stuck=self._stuck,
             on_end=self._ended,
+            on_all_failed=refusals.all_failed,
         )
         self._lanes: dict[str, _Lane] = {}
         self._tasks = Tasks()
@@ -119,7 +122,7 @@ class FanOuts:
 
     def take(self, job: Job) -> None:
         """Do the fan-out that ``job`` asks for, or refuse it."""
-        brought = decoded(job, _decode)
+        brought = self._refusals.decoded(job, _decode)
         if brought is None:
             return
         request, payload = brought
@@ -161,7 +164,7 @@ class FanOuts:
                 await in_turns(recipients.place_in_steps(servers))
         except Exception as error:
             while lane.waiting:
-                fail_unexpectedly(lane.waiting.popleft().job, error)
+                self._refusals.fail_unexpectedly(lane.waiting.popleft().job, error)
             raise
         finally:
             lane.reading = False
@@ -188,7 +191,8 @@ class FanOuts:
             )
         else:
             delivery = ForegroundDelivery(self._context, job, request, payload, recipients, token)
-            self._follow(delivery)
+            if request.wants_progress:
+                self._follow(delivery)
         delivery.start()
 
     def _token(self, job: Job, background: bool) -> bytes:

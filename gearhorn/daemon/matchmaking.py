@@ -19,7 +19,7 @@ from gearhorn import clock, errors, messages
 from gearhorn.daemon.leases import Leases
 from gearhorn.daemon.list_cache import ListCache
 from gearhorn.daemon.notices import Notices
-from gearhorn.daemon.refusals import decoded
+from gearhorn.daemon.refusals import Refusals
 from gearhorn.store.base import Change, DaemonEntry, Store
 from gearhorn.store.patience import Patience
 from gearhorn.tasks import OnFailed, Tasks, end
@@ -51,6 +51,7 @@ class Matchmaking:
         patience: Patience,
         lists: ListCache,
         submitter: Submitter,
+        refusals: Refusals,
         *,
         worker_id: str,
         topic: str,
@@ -60,6 +61,7 @@ class Matchmaking:
         self._patience = patience
         self._lists = lists
         self._submitter = submitter
+        self._refusals = refusals
         self._worker_id = worker_id
         self._topic = topic
         self._leases = leases
@@ -77,7 +79,7 @@ class Matchmaking:
 
     def take(self, job: Job) -> None:
         """Take a notice: drop the list that it names."""
-        notice = decoded(job, _decode)
+        notice = self._refusals.decoded(job, _decode)
         if notice is not None:
             self._lists.drop(notice.topic)
             job.complete(notice.encode())

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable
 import async_timeout
 
 from gearhorn import errors, messages
-from gearhorn.daemon.refusals import decoded, fail_unexpectedly, refuse
+from gearhorn.daemon.refusals import Refusals
 from gearhorn.messages import DaemonRow, Page, Query, StatusRow, SubscriberRow, TopicRow
 from gearhorn.store.base import Store
 from gearhorn.tasks import Tasks
@@ -32,11 +32,13 @@ class Queries:
     def __init__(
         self,
         store: Store,
+        refusals: Refusals,
         *,
         timeout: float,
         status: Callable[[errors.StoreError | None], StatusRow],
     ) -> None:
         self._store = store
+        self._refusals = refusals
         self._timeout = timeout
         self._status_row = status
         self._tasks = Tasks()
@@ -49,7 +51,7 @@ class Queries:
 
     def take(self, job: Job) -> None:
         """Take a query."""
-        query = decoded(job, _decode)
+        query = self._refusals.decoded(job, _decode)
         if query is not None:
             job.hold(self._tasks.start(self._answer(job, query)).cancel)
 
@@ -58,9 +60,9 @@ class Queries:
         try:
             report = await page(query, query.after or "", query.limit or messages.MAX_PAGE)
         except errors.StoreError as error:
-            refuse(job, error)
+            self._refusals.refuse(job, error)
         except Exception as error:
-            fail_unexpectedly(job, error)
+            self._refusals.fail_unexpectedly(job, error)
         else:
             job.complete(report.encode())
 

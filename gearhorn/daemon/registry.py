@@ -13,7 +13,7 @@ from typing import ParamSpec, TypeVar
 
 from gearhorn import errors, messages
 from gearhorn.daemon.matchmaking import Matchmaking
-from gearhorn.daemon.refusals import decoded, fail_unexpectedly, refuse
+from gearhorn.daemon.refusals import Refusals
 from gearhorn.store.base import Change, Store
 from gearhorn.store.patience import Patience
 from gearhorn.tasks import Tasks
@@ -40,6 +40,7 @@ class Registry:
         store: Store,
         patience: Patience,
         matchmaking: Matchmaking,
+        refusals: Refusals,
         *,
         matchmaking_topic: str,
         own_functions: Collection[str],
@@ -47,6 +48,7 @@ class Registry:
         self._store = store
         self._patience = patience
         self._matchmaking = matchmaking
+        self._refusals = refusals
         self._matchmaking_topic = matchmaking_topic
         self._own_functions = frozenset(own_functions)
         self._own_prefix = messages.queue_name(matchmaking_topic, "").lower()
@@ -66,7 +68,7 @@ class Registry:
         decode: messages.RequestDecoder[R],
         act: Callable[[R], Awaitable[messages.Subscription]],
     ) -> None:
-        request = decoded(job, decode)
+        request = self._refusals.decoded(job, decode)
         if request is not None:
             job.hold(self._tasks.start(self._answer(job, act, request)).cancel)
 
@@ -76,9 +78,9 @@ class Registry:
         try:
             report = await act(request)
         except errors.RequestError as error:
-            refuse(job, error)
+            self._refusals.refuse(job, error)
         except Exception as error:
-            fail_unexpectedly(job, error)
+            self._refusals.fail_unexpectedly(job, error)
         else:
             job.complete(report.encode())
 

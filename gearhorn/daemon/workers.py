@@ -9,7 +9,7 @@ from collections.abc import Callable
 import async_timeout
 
 from gearhorn import messages
-from gearhorn.daemon.refusals import guarded
+from gearhorn.daemon.refusals import Refusals
 from gearhorn.daemon.settings import DaemonSettings
 from gearhorn.wire.grabber import Grabber, Job
 from gearhorn.wire.watch import Watch
@@ -32,7 +32,10 @@ class Workers:
     :param worker_id: the name that servers show for the workers.
     """
 
-    def __init__(self, worker_id: str, settings: DaemonSettings, watch: Watch) -> None:
+    def __init__(
+        self, worker_id: str, settings: DaemonSettings, watch: Watch, refusals: Refusals
+    ) -> None:
+        self._refusals = refusals
         self._settings = settings
         self.fanouts = Grabber(
             worker_id,
@@ -71,7 +74,7 @@ class Workers:
             (self.notices, notice, (self.notice_function(self._worker_id),)),
         ):
             for name in names:
-                worker.add_function(name, guarded(take))
+                worker.add_function(name, self._refusals.guarded(take))
 
     def notice_function(self, worker_id: str) -> str:
         """Return the function in which a daemon takes notices."""

@@ -18,7 +18,7 @@ Invariants:
 Rejected: JSON schemas (slower by far, and their errors name no code); pydantic.
 """
 
-from gearhorn.messages.decoding import RequestDecoder, wants_report
+from gearhorn.messages.decoding import RequestDecoder, topic_in, wants_report
 from gearhorn.messages.defaults import (
     DRAIN_TIMEOUT_S,
     FANOUT_TIMEOUT_S,
@@ -127,6 +127,7 @@ __all__ = [
     "encode_value",
     "queue_name",
     "result_of",
+    "topic_in",
     "topics_of",
     "truth",
     "wants_report",

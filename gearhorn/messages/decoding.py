@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The decoding of requests, with errors that name the wrong key."""
 
+import codecs
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -15,7 +16,17 @@ from gearhorn.messages.values import NOT_GIVEN, truth
 _SHOWN_CHARACTERS = 100
 """The part of a key that an error shows: a key can be as long as a request."""
 
+_BYTE_ORDER_MARKS = (
+    (codecs.BOM_UTF8, "UTF-8"),
+    (codecs.BOM_UTF16_LE, "UTF-16"),
+    (codecs.BOM_UTF16_BE, "UTF-16"),
+)
+
 _decode_keys = msgspec.json.Decoder(dict[str, Raw]).decode
+
+
+class _OnlyTopic(msgspec.Struct):
+    topic: str
 
 
 R = TypeVar("R", bound=Request)
@@ -45,12 +56,14 @@ class RequestDecoder(Generic[R]):
             except msgspec.ValidationError:
                 return self._decode_slowly(data)
         except UnicodeDecodeError as error:
+            _refuse_byte_order_mark(data)
             raise errors.InvalidJSON(
                 f"the request is not UTF-8: {error.reason} at byte {error.start}"
             ) from None
         except RecursionError:
             raise errors.InvalidJSON("the request nests too deep") from None
         except msgspec.DecodeError as error:
+            _refuse_byte_order_mark(data)
             raise errors.InvalidJSON(f"the request is not JSON: {error}") from None
 
     def _decode_slowly(self, data: bytes) -> R:
@@ -85,6 +98,23 @@ def _type_name(kind: Any) -> str:
     """Return the name that a user knows for the type of a field, optional or not."""
     alternatives = getattr(kind, "__args__", (kind,))
     return next(name for t, name in TYPE_NAMES.items() if t in alternatives)
+
+
+def _refuse_byte_order_mark(data: bytes) -> None:
+    for mark, encoding in _BYTE_ORDER_MARKS:
+        if data.startswith(mark):
+            raise errors.InvalidJSON(
+                f"the request begins with the byte order mark (BOM) of {encoding}; "
+                "send UTF-8 without one"
+            ) from None
+
+
+def topic_in(data: bytes) -> str | None:
+    """Return the topic of a request that was refused, if it has one, shortened."""
+    try:
+        return msgspec.json.decode(data, type=_OnlyTopic).topic[:_SHOWN_CHARACTERS]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def wants_report(data: bytes) -> bool:

@@ -18,11 +18,16 @@ from gearhorn.messages.names import (
     check_type,
     check_unique,
 )
-from gearhorn.messages.values import NOT_GIVEN, RAW_TRUE, encode_payload, truth
+from gearhorn.messages.values import NOT_GIVEN, RAW_FALSE, RAW_TRUE, encode_payload, truth
 
 
 class Request(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
-    """The base of all requests."""
+    """The base of all requests.
+
+    ``always_report`` has reports of failure sent in WORK_COMPLETE too.
+    """
+
+    always_report: Raw = NOT_GIVEN
 
     def encode(self) -> bytes:
         """Return the request as JSON, without keys that have their default."""
@@ -69,7 +74,7 @@ class FanOut(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     ``payload`` is kept as it stands in the request, since a value that is not a
     string is sent byte for byte. Receivers get :meth:`payload_bytes`.
-    ``timeout`` is in seconds.
+    ``timeout`` is in seconds. Without ``progress`` no WORK_STATUS is sent.
     """
 
     topic: str
@@ -80,7 +85,7 @@ class FanOut(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
     priority: str | None = None
     gather: Raw = NOT_GIVEN
     encoding: str | None = None
-    always_report: Raw = NOT_GIVEN
+    progress: Raw = NOT_GIVEN
 
     def __post_init__(self) -> None:
         check_topic(self.topic)
@@ -115,6 +120,7 @@ class FanOut(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
         timeout: float | None = None,
         priority: str | None = None,
         gather: bool = False,
+        progress: bool = True,
     ) -> "FanOut":
         """Make a request whose receivers get ``payload``.
 
@@ -133,8 +139,15 @@ class FanOut(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
             timeout=timeout,
             priority=priority,
             gather=RAW_TRUE if gather else NOT_GIVEN,
+            progress=NOT_GIVEN if progress else RAW_FALSE,
             encoding=encoding,
         )
+
+    @property
+    def wants_progress(self) -> bool:
+        """True if WORK_STATUS is to tell of progress: unless ``progress`` is false."""
+        # In an optional key null is the same as leaving it out.
+        return bytes(self.progress) in (b"", b"null") or truth(self.progress)
 
     def payload_bytes(self) -> bytes:
         """Return the bytes that each receiver gets.

@@ -14,6 +14,8 @@ NOT_GIVEN = Raw()
 
 RAW_TRUE = Raw(b"true")
 
+RAW_FALSE = Raw(b"false")
+
 _INFINITY = float("inf")
 
 _FALSE = frozenset((b"", b"false", b"null", b'""'))

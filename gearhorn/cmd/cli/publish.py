@@ -57,6 +57,12 @@ RECEIVERS_S = 60.0
 )
 @click.option("--priority", type=click.Choice(messages.PRIORITIES), help="Of the copies.")
 @click.option("--gather", is_flag=True, help="Show what each receiver answered.")
+@click.option(
+    "--progress/--no-progress",
+    default=True,
+    show_default=True,
+    help="Have the daemon tell once a second how many receivers have answered.",
+)
 @format_option
 @pass_session
 def publish(
@@ -70,6 +76,7 @@ def publish(
     timeout: float | None,
     priority: messages.Priority | None,
     gather: bool,
+    progress: bool,
 ) -> None:
     """Send PAYLOAD to every subscriber of TOPIC.
 
@@ -92,6 +99,7 @@ def publish(
         "timeout": timeout,
         "priority": priority,
         "gather": gather,
+        "progress": progress,
     }
     with ExitStack() as stack:
         publisher = Publisher(

@@ -23,14 +23,23 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 
 KEYS = {
-    "register": ({"topic", "client_id"}, {"ttl"}),
-    "unregister": ({"topic", "client_id"}, set()),
-    "notice": ({"topic"}, set()),
+    "register": ({"topic", "client_id"}, {"ttl", "always_report"}),
+    "unregister": ({"topic", "client_id"}, {"always_report"}),
+    "notice": ({"topic"}, {"always_report"}),
     "fanout": (
         {"topic", "payload"},
-        {"unique", "background", "timeout", "priority", "gather", "encoding", "always_report"},
+        {
+            "unique",
+            "background",
+            "timeout",
+            "priority",
+            "gather",
+            "encoding",
+            "progress",
+            "always_report",
+        },
     ),
-    "query": ({"query"}, {"topic", "after", "limit"}),
+    "query": ({"query"}, {"topic", "after", "limit", "always_report"}),
 }
 """The required and the optional keys of each function."""
 
@@ -245,6 +254,7 @@ _CHECKS: dict[str, Any] = {
     "encoding": _one_of("base64"),
     "background": is_true,
     "gather": is_true,
+    "progress": is_true,
     "always_report": is_true,
     "query": _one_of("topics", "subscribers", "daemons", "status"),
     "after": _text,

@@ -17,6 +17,7 @@ import pytest
 from gearhorn import messages
 from gearhorn.daemon.fanout import FanOuts
 from gearhorn.daemon.recipients import Recipients
+from gearhorn.daemon.refusals import Refusals
 from gearhorn.wire.address import Address
 from gearhorn.wire.batch import AwaitedCopies, Batch, Copy
 
@@ -103,6 +104,7 @@ def fan_outs(outbox: Outbox, subscribers: int, generate_unique: bool = True) -> 
     return FanOuts(
         lists,
         submitter,
+        Refusals(),
         order="receiver",
         timeout=60.0,
         generate_unique=generate_unique,

@@ -32,7 +32,7 @@ from hypothesis.stateful import (
 from gearhorn import clock, errors
 from gearhorn.daemon.fanout import FanOuts, Order
 from gearhorn.daemon.list_cache import ListCache
-from gearhorn.daemon.refusals import guarded
+from gearhorn.daemon.refusals import Refusals
 from gearhorn.store.base import Members, Store
 from gearhorn.store.patience import Patience
 from gearhorn.tests import peer as wire
@@ -172,16 +172,18 @@ class LoopMachine(RuleBasedStateMachine):
             max_topics=10,
         )
         self.lists.keep_until(math.inf)
+        refusals = Refusals()
         self.fanouts = FanOuts(
             self.lists,
             self.submitter,
+            refusals,
             order=self.order,
             timeout=TIMEOUT,
             generate_unique=True,
             max_message_bytes=1 << 20,
         )
         self.submitter.on_servers_changed = self.fanouts.servers_changed
-        self.grabber.add_function("fanout", guarded(self.fanouts.take))
+        self.grabber.add_function("fanout", refusals.guarded(self.fanouts.take))
         addresses = [Address("played", server.port) for server in self.servers]
         self.submitter.connect(addresses)
         self.grabber.connect(addresses)

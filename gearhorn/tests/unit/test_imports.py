@@ -48,7 +48,7 @@ KEPT = {
 # What has no I/O, no clock and no threads, and all that it may import.
 PURE = {
     "errors.py": {"typing"},
-    "messages/decoding.py": {"msgspec", "typing"},
+    "messages/decoding.py": {"codecs", "msgspec", "typing"},
     "messages/defaults.py": {"dataclasses"},
     "messages/names.py": {"math", "re", "typing"},
     "messages/pages.py": {"collections", "msgspec", "typing"},

@@ -16,6 +16,7 @@ from gearhorn import clock, errors
 from gearhorn.daemon.leases import MARGIN, Leases
 from gearhorn.daemon.list_cache import ListCache
 from gearhorn.daemon.matchmaking import Matchmaking
+from gearhorn.daemon.refusals import Refusals
 from gearhorn.daemon.registry import Registry
 from gearhorn.daemon.upkeep import Upkeep
 from gearhorn.store.base import Change, DaemonEntry, Members
@@ -126,6 +127,7 @@ class World:
             patience,
             self.lists,
             submitter,
+            Refusals(),
             worker_id="me",
             topic="__matchmaking",
             leases=Leases(CACHE_TTL, DAEMON_TTL),
@@ -135,6 +137,7 @@ class World:
             store,
             patience,
             self.matchmaking,
+            Refusals(),
             matchmaking_topic="__matchmaking",
             own_functions=(),
         )
