@@ -12,6 +12,7 @@ code   when
 2      the command line is wrong
 69     the job server of --standalone cannot be started, or its port is busy
 73     the pid file cannot be made, or a running process holds it
+74     what --help or --version shows cannot be written
 78     the configuration is wrong, or the store refuses it
 128+n  a second signal of number n came while it drained
 ====== ========================================================================
@@ -20,6 +21,7 @@ code   when
 import asyncio
 import contextlib
 import gc
+import io
 import logging
 import os
 import signal
@@ -29,6 +31,7 @@ from collections.abc import Sequence
 from oslo_config import cfg
 
 from gearhorn import errors
+from gearhorn.cmd import streams
 from gearhorn.daemon.settings import DaemonSettings
 from gearhorn.service import config, daemonize, logs, running, standalone
 
@@ -37,6 +40,7 @@ LOG = logging.getLogger(__name__)
 # From sysexits.h: service managers know these.
 EX_UNAVAILABLE = 69
 EX_CANTCREAT = 73
+EX_IOERR = 74
 EX_CONFIG = 78
 
 _GARBAGE_THRESHOLD = 20_000
@@ -68,6 +72,7 @@ exit codes:
   2      wrong command line
   69     the job server of --standalone cannot be started, or its port is busy
   73     the pid file cannot be made, or a running process holds it
+  74     what --help or --version shows cannot be written
   78     wrong configuration, or the store refuses it
   128+n  second signal, of number n
 """
@@ -77,8 +82,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the daemon and return its exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     running.pass_over_hangups()
+    streams.escape_unencodable()
     try:
-        conf = config.load(arguments, description=_DESCRIPTION, epilog=_EPILOG)
+        conf = _load(arguments)
         return _run(conf, _Reload(arguments, conf))
     except errors.ConfigurationError as error:
         return _fail(error, EX_CONFIG)
@@ -91,6 +97,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         # It came before the loop handled signals.
         return 128 + signal.SIGINT
+
+
+def _load(arguments: Sequence[str]) -> cfg.ConfigOpts:
+    shown = io.StringIO()
+    try:
+        # argparse would pass over an error in writing --help.
+        with contextlib.redirect_stdout(shown):
+            return config.load(arguments, description=_DESCRIPTION, epilog=_EPILOG)
+    except SystemExit:
+        if not streams.write_out(config.PROGRAM, shown.getvalue()):
+            raise SystemExit(EX_IOERR) from None
+        raise
 
 
 class _Reload:
@@ -183,7 +201,8 @@ async def _run_standalone(conf: cfg.ConfigOpts, settings: DaemonSettings, reload
         async with standalone.job_server(port, directory) as program:
 
             def greet() -> None:
-                print(standalone.greeting(program, settings, directory), flush=True)
+                text = standalone.greeting(program, settings, directory)
+                streams.write_out(config.PROGRAM, f"{text}\n")
 
             await running.run(settings, on_ready=greet, on_reload=reload)
 
@@ -196,7 +215,7 @@ def _fail(error: errors.GearhornError, code: int, *, logged: bool = False) -> in
 
 
 def _say(text: str) -> None:
-    print(f"{config.PROGRAM}: {text}", file=sys.stderr)
+    streams.complain(f"{config.PROGRAM}: {text}")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 
 from gearhorn import clock, errors, messages
+from gearhorn.daemon.agreement import Agreement
 from gearhorn.daemon.fanout import FanOuts
 from gearhorn.daemon.list_cache import ListCache
 from gearhorn.daemon.matchmaking import Matchmaking
@@ -58,6 +59,7 @@ class Daemon:
         self._stopping = asyncio.Event()
         self._failure: BaseException | None = None
         self._refusals = Refusals()
+        self._agreement = Agreement(settings)
         self._reach_job_servers()
         self._reach_store()
         self._take_requests()
@@ -97,6 +99,7 @@ class Daemon:
             self._lists,
             self._submitter,
             self._refusals,
+            self._agreement,
             worker_id=self.worker_id,
             topic=settings.matchmaking_topic,
             leases=settings.leases,
@@ -132,6 +135,7 @@ class Daemon:
         self._queries = Queries(
             self._store,
             self._refusals,
+            self._agreement,
             timeout=QUERY_STORE_TIMEOUTS * settings.store_timeout,
             status=self._status,
         )

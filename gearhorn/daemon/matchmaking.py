@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import async_timeout
 
 from gearhorn import clock, errors, messages
+from gearhorn.daemon.agreement import Agreement
 from gearhorn.daemon.leases import Leases
 from gearhorn.daemon.list_cache import ListCache
 from gearhorn.daemon.notices import Notices
@@ -52,6 +53,7 @@ class Matchmaking:
         lists: ListCache,
         submitter: Submitter,
         refusals: Refusals,
+        agreement: Agreement,
         *,
         worker_id: str,
         topic: str,
@@ -62,6 +64,7 @@ class Matchmaking:
         self._lists = lists
         self._submitter = submitter
         self._refusals = refusals
+        self._agreement = agreement
         self._worker_id = worker_id
         self._topic = topic
         self._leases = leases
@@ -92,12 +95,21 @@ class Matchmaking:
         The function that takes notices must be registered before this. Lists are kept
         only after it.
         """
-        await self._patience.call(self._claim, self._store.join)
+        await self._patience.call(self._claim, self._join)
 
     def start(self) -> None:
         """Keep the entry from now on."""
         self._joined = True
         self._tasks.keep(self._keep(), "the entry of this daemon")
+
+    async def _join(self, worker_id: str) -> None:
+        await self._store.join(worker_id, self._agreement.text)
+
+    async def _daemons(self) -> dict[str, DaemonEntry]:
+        """Return all entries; whoever reads them compares the settings too."""
+        daemons = await self._patience.call(self._store.daemons)
+        self._agreement.check(daemons)
+        return daemons
 
     def renew_soon(self) -> None:
         """Renew the entry now, as the store may not know it."""
@@ -198,7 +210,7 @@ class Matchmaking:
     async def _confirm(self, change: Change) -> None:
         stored = clock.now()
         self._lists.drop(change.topic)
-        daemons = await self._patience.call(self._store.daemons)
+        daemons = await self._daemons()
         others = [worker_id for worker_id in daemons if worker_id != self._worker_id]
         all_told = await self._tell(others, change.topic, stored + self._leases.longest_list)
         # A store that was restarted or failed over may have lost entries. Daemons that
@@ -263,7 +275,7 @@ class Matchmaking:
 
     async def reap_daemons(self) -> None:
         """Look at all entries, and remove those not renewed for ``daemon_ttl``."""
-        daemons = await self._patience.call(self._store.daemons)
+        daemons = await self._daemons()
         now = clock.now()
         self._seen = {
             worker_id: self._first_seen(worker_id, daemon, now)

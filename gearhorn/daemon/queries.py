@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable
 import async_timeout
 
 from gearhorn import errors, messages
+from gearhorn.daemon.agreement import Agreement
 from gearhorn.daemon.refusals import Refusals
 from gearhorn.messages import DaemonRow, Page, Query, StatusRow, SubscriberRow, TopicRow
 from gearhorn.store.base import Store
@@ -33,12 +34,14 @@ class Queries:
         self,
         store: Store,
         refusals: Refusals,
+        agreement: Agreement,
         *,
         timeout: float,
         status: Callable[[errors.StoreError | None], StatusRow],
     ) -> None:
         self._store = store
         self._refusals = refusals
+        self._agreement = agreement
         self._timeout = timeout
         self._status_row = status
         self._tasks = Tasks()
@@ -101,7 +104,12 @@ class Queries:
     async def _daemons(self, query: Query, after: str, limit: int) -> Page[object]:
         found = await self._in_time(self._store.daemons())
         rows = (
-            DaemonRow(worker_id=worker_id, age=daemon.age, barred=daemon.renewal < 0)
+            DaemonRow(
+                worker_id=worker_id,
+                age=daemon.age,
+                barred=daemon.renewal < 0,
+                differs=list(self._agreement.differing(daemon)),
+            )
             for worker_id, daemon in sorted(found.items())
             if worker_id > after
         )

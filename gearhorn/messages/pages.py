@@ -84,11 +84,14 @@ class DaemonRow(Struct, frozen=True):
 
     ``age`` is the time since the last renewal, in seconds. A barred entry was
     removed by hand, and stands until no list that its daemon read can be in use.
+    ``differs`` has the options that all daemons need alike and that the daemon which
+    answers has otherwise; older releases do not tell.
     """
 
     worker_id: str
     age: float
     barred: bool
+    differs: Sequence[str] = ()
 
 
 class StatusRow(Struct, frozen=True, kw_only=True):

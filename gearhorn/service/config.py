@@ -94,7 +94,11 @@ def _long_form(argument: str) -> str:
 
 def _sentence(error: BaseException) -> str:
     """Return the error on one line, without oslo.config's own terms."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"a configuration file is not UTF-8: {error.reason} at byte {error.start}"
     text = " ".join(str(error).split())
+    if "\\ufeff" in text:
+        return f"{text}. It begins with a byte order mark (BOM): save it without one"
     found = re.fullmatch(r".*LocationInfo\(.*detail='(.*)'\) is not valid: (.*)", text)
     return f"{found[2]}, in {found[1]}" if found else text
 

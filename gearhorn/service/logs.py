@@ -2,14 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The set-up of logging."""
 
+import contextlib
 import logging
+import sys
 from collections.abc import Iterator
 
 from oslo_config import cfg
 from oslo_log import log
 
 from gearhorn import errors
-from gearhorn.service.config import PROJECT
+from gearhorn.service.config import PROGRAM, PROJECT
 
 # Below warnings these say nothing of use to an operator. An entry for one of them in
 # default_log_levels takes precedence.
@@ -39,11 +41,33 @@ def setup(conf: cfg.ConfigOpts) -> None:
         log.setup(conf, PROJECT)
     except (log.LogConfigError, OSError, TypeError, ValueError, RuntimeError) as error:
         raise errors.ConfigurationError(f"logging cannot be set up: {error}") from None
+    for handler in logging.getLogger().handlers:
+        _complain_once(handler)
     if not conf.log_config_append:
         configured = {pair.partition("=")[0] for pair in conf.default_log_levels}
         for name in _QUIET:
             if name not in configured:
                 logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _complain_once(handler: logging.Handler) -> None:
+    """Say once that a log cannot be written, as on a full disk, not with each line."""
+    complained = False
+
+    def handle_error(record: logging.LogRecord) -> None:
+        nonlocal complained
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            logging.Handler.handleError(handler, record)
+        elif not complained:
+            complained = True
+            with contextlib.suppress(OSError):
+                sys.stderr.write(
+                    f"{PROGRAM}: a log cannot be written, lines are lost: {error.strerror}\n"
+                )
+
+    # oslo.log makes the handlers.
+    handler.handleError = handle_error  # type: ignore[method-assign]
 
 
 def set_up_again(former: cfg.ConfigOpts, conf: cfg.ConfigOpts) -> None:

@@ -49,11 +49,13 @@ class DaemonEntry(NamedTuple):
 
     ``renewal`` is a new number after each renewal, from the same counter as
     versions, and negative once the entry is barred. ``age`` is for people: seconds
-    since the last renewal, by the store's clock.
+    since the last renewal, by the store's clock. ``settings`` are those with which it
+    joined, ``None`` if an older release made the entry.
     """
 
     renewal: int
     age: float
+    settings: str | None = None
 
 
 class TopicSize(NamedTuple):
@@ -165,8 +167,11 @@ class Store(abc.ABC):
     # Daemons.
 
     @abc.abstractmethod
-    async def join(self, worker_id: str) -> None:
-        """Make a daemon's entry, or make it anew if there is one."""
+    async def join(self, worker_id: str, settings: str) -> None:
+        """Make a daemon's entry, or make it anew if there is one.
+
+        :param settings: a text for the other daemons, which the store does not read.
+        """
 
     @abc.abstractmethod
     async def renew(self, worker_id: str) -> bool:

@@ -18,6 +18,7 @@ Every key begins with the key prefix:
 ``unconfirmed``     hash  topic -> version of its latest change
 ``daemons``         hash  worker id -> renewal number, negative once barred
 ``seen``            hash  worker id -> milliseconds of the server's clock
+``settings``        hash  worker id -> the settings that all daemons need alike
 ==================  ====  ===================================================
 
 Each call is a Lua script (:mod:`gearhorn.store.redis_scripts`), which also checks
@@ -95,7 +96,11 @@ class RedisStore(Store):
 
     async def open(self) -> None:
         keys = self._keys(("identity", "counter", "run"))
-        identity, made, run = await self._script("open", keys, secrets.token_hex(16))
+        # Connects, and so asks for the run.
+        async with self._talking():
+            await self._redis.ping()
+        token = secrets.token_hex(16)
+        identity, made, run = await self._script("open", keys, token, self._run or "")
         self._identity = identity
         if made or run == self._run:
             self.run_changed_at = -math.inf
@@ -154,8 +159,8 @@ class RedisStore(Store):
     async def confirm(self, change: Change) -> None:
         await self._subscriptions("confirm", change.topic, change.version)
 
-    async def join(self, worker_id: str) -> None:
-        await self._daemon("join", worker_id)
+    async def join(self, worker_id: str, settings: str) -> None:
+        await self._daemon("join", worker_id, settings)
 
     async def renew(self, worker_id: str) -> bool:
         return bool(await self._daemon("renew", worker_id))
@@ -164,11 +169,16 @@ class RedisStore(Store):
         await self._daemon("leave", worker_id)
 
     async def daemons(self) -> dict[str, DaemonEntry]:
-        keys = self._keys(("identity", "daemons", "seen"))
-        now, renewals, seen = await self._checked("entries", keys)
+        keys = self._keys(("identity", "daemons", "seen", "settings"))
+        now, renewals, seen, settings = await self._checked("entries", keys)
         seen_at = dict(_pairs(seen))
+        settings_of = dict(zip(settings[::2], settings[1::2], strict=True))
         return {
-            worker_id: DaemonEntry(renewal, max(0, now - seen_at.get(worker_id, 0)) / 1000)
+            worker_id: DaemonEntry(
+                renewal,
+                max(0, now - seen_at.get(worker_id, 0)) / 1000,
+                settings_of.get(worker_id),
+            )
             for worker_id, renewal in _pairs(renewals)
         }
 
@@ -213,7 +223,7 @@ class RedisStore(Store):
             keys = [*keys, self._set_of + set_of]
         return await self._checked(name, keys, self._set_of, *arguments)
 
-    async def _daemon(self, name: str, worker_id: str, *arguments: int) -> Any:
+    async def _daemon(self, name: str, worker_id: str, *arguments: str | int) -> Any:
         """Run a script on the entry of a daemon."""
         return await self._checked(
             name, self._daemon_keys, self._matchmaking, worker_id, *arguments

@@ -25,7 +25,7 @@ import re
 SUBSCRIPTION_KEYS = ("identity", "counter", "topics", "claims", "expiry", "unconfirmed")
 """The KEYS of ``shared/subscriptions.lua``."""
 
-DAEMON_KEYS = ("identity", "counter", "topics", "daemons", "seen")
+DAEMON_KEYS = ("identity", "counter", "topics", "daemons", "seen", "settings")
 """The KEYS of ``shared/daemons.lua``, before the set of the matchmaking topic."""
 
 _FILES = importlib.resources.files("gearhorn.store").joinpath("lua")

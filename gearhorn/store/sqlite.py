@@ -134,8 +134,13 @@ class SQLiteStore(Store):
     async def confirm(self, change: Change) -> None:
         await self._execute("DELETE FROM unconfirmed WHERE topic = ? AND version = ?", change)
 
-    async def join(self, worker_id: str) -> None:
+    async def join(self, worker_id: str, settings: str) -> None:
         def work(db: sqlite3.Connection) -> None:
+            # Older releases leave the settings of the daemons that they remove.
+            db.execute(
+                "DELETE FROM settings WHERE worker_id NOT IN (SELECT worker_id FROM daemons)"
+            )
+            db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (worker_id, settings))
             db.execute(
                 "INSERT OR REPLACE INTO daemons VALUES (?, ?, ?)",
                 (worker_id, _next_number(db), time.time()),
@@ -154,15 +159,22 @@ class SQLiteStore(Store):
         return await self._change(work)
 
     async def leave(self, worker_id: str) -> None:
-        await self._execute("DELETE FROM daemons WHERE worker_id = ?", (worker_id,))
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("DELETE FROM daemons WHERE worker_id = ?", (worker_id,))
+            db.execute("DELETE FROM settings WHERE worker_id = ?", (worker_id,))
+
+        await self._change(work)
 
     async def daemons(self) -> dict[str, DaemonEntry]:
         def work(db: sqlite3.Connection) -> dict[str, DaemonEntry]:
             now = time.time()
-            rows = db.execute("SELECT worker_id, renewal, seen_at FROM daemons")
+            rows = db.execute(
+                "SELECT worker_id, renewal, seen_at, settings.text"
+                " FROM daemons LEFT JOIN settings USING (worker_id)"
+            )
             return {
-                worker_id: DaemonEntry(renewal, max(0.0, now - seen_at))
-                for worker_id, renewal, seen_at in rows
+                worker_id: DaemonEntry(renewal, max(0.0, now - seen_at), settings)
+                for worker_id, renewal, seen_at, settings in rows
             }
 
         return await self._read(work)
@@ -183,7 +195,10 @@ class SQLiteStore(Store):
                 "DELETE FROM daemons WHERE worker_id = ? AND renewal = ?",
                 (worker_id, renewal),
             )
-            return not _renewal(db, worker_id)
+            is_gone = not _renewal(db, worker_id)
+            if is_gone:
+                db.execute("DELETE FROM settings WHERE worker_id = ?", (worker_id,))
+            return is_gone
 
         return await self._change(work)
 

@@ -17,6 +17,11 @@ from gearhorn import errors
 
 _APPLICATION_ID = 0x67686F72  # "ghor", in the header of the file
 _SCHEMA_VERSION = 1
+# In a file of an older release it is made at once. Those releases do not mind it.
+_SETTINGS = """CREATE TABLE IF NOT EXISTS settings (
+        worker_id TEXT PRIMARY KEY,
+        text TEXT NOT NULL
+    ) WITHOUT ROWID"""
 _SCHEMA = (
     "CREATE TABLE store (identity TEXT NOT NULL, counter INTEGER NOT NULL)",
     # The row is also the claim on the queue name.
@@ -160,6 +165,7 @@ class SQLiteFile:
                 f"{self._path} is the database of another program, or of "
                 "another release of gearhorn"
             )
+        db.execute(_SETTINGS)
         return _identity(db)
 
     def _inode_now(self) -> tuple[int, int] | None:

@@ -19,6 +19,8 @@ from gearhorn.messages import DaemonRow, StatusRow, queue_name
 TESTED_GEARMAND = (1, 1, 20)
 """The oldest job server that gearhorn is tested with."""
 
+_TESTED = ".".join(map(str, TESTED_GEARMAND))
+
 
 def check(facts: Facts) -> list[Finding]:
     """Return all findings, worst first."""
@@ -41,14 +43,20 @@ def _servers(facts: Facts) -> Iterator[Finding]:
             reason,
             "Start it, or correct --server, the TLS options and firewalls.",
         )
+    for server in facts.unsupported:
+        yield Finding(
+            findings.SERVER_UNSUPPORTED,
+            str(server),
+            f"job server {server} does not know GRAB_JOB_UNIQ, so gearhorn cannot use it",
+            f"Use gearmand {_TESTED} or later.",
+        )
     for server, text in facts.versions.items():
         numbers = re.match(r"(\d+)\.(\d+)\.?(\d*)", text)
         if numbers and tuple(int(n or 0) for n in numbers.groups()) < TESTED_GEARMAND:
             yield Finding(
                 findings.SERVER_VERSION,
                 str(server),
-                f"job server {server} is of version {text}; gearhorn is tested with "
-                f"{'.'.join(map(str, TESTED_GEARMAND))}",
+                f"job server {server} is of version {text}; gearhorn is tested with {_TESTED}",
                 "Consider a newer gearmand.",
             )
     for server in facts.versionless:
@@ -126,6 +134,8 @@ def _daemons(facts: Facts) -> Iterator[Finding]:
     if facts.daemons is None:
         return
     for daemon in facts.daemons:
+        if daemon.differs:
+            yield _differing(daemon, status)
         if daemon.age > status.daemon_ttl:
             yield _late(daemon, status)
         else:
@@ -135,6 +145,17 @@ def _daemons(facts: Facts) -> Iterator[Finding]:
     for function in function_names(facts):
         if function.startswith(prefix) and function not in known:
             yield from _without_entry(function, function.removeprefix(prefix), status, facts)
+
+
+def _differing(daemon: DaemonRow, status: StatusRow) -> Finding:
+    options = listed(daemon.differs)
+    return Finding(
+        findings.DAEMON_SETTINGS,
+        daemon.worker_id,
+        f"daemons {daemon.worker_id} and {status.worker_id} share a store, but differ in {options}",
+        "Give all daemons of a store the same, and restart them: until then changes of "
+        "subscriptions can be missed.",
+    )
 
 
 def _late(daemon: DaemonRow, status: StatusRow) -> Finding:

@@ -66,7 +66,10 @@ async def _look(session: Session, interval: float) -> Facts:
         await asking
     facts.second, faults = await session.queues()
     facts.faults = {server: str(fault) for server, fault in faults.items()}
-    await asyncio.gather(*(_ask_version(session, facts, server) for server in facts.second))
+    await asyncio.gather(
+        *(_ask_version(session, facts, server) for server in facts.second),
+        *(_ask_support(session, facts, server) for server in facts.second),
+    )
     return facts
 
 
@@ -81,6 +84,14 @@ async def _ask_version(session: Session, facts: Facts, server: Address) -> None:
             facts.faults[server] = str(fault)
         else:
             facts.versionless.append(server)
+
+
+async def _ask_support(session: Session, facts: Facts, server: Address) -> None:
+    try:
+        if not await admin.gives_jobs(server, session.wire):
+            facts.unsupported.append(server)
+    except errors.ServerLost as fault:
+        facts.faults[server] = str(fault)
 
 
 async def _ask_daemons(session: Session, facts: Facts) -> None:

@@ -19,6 +19,7 @@ class Facts:
 
     :param interval: the seconds between the two looks.
     :param faults: the servers that did not answer, and why.
+    :param unsupported: the servers that do not know GRAB_JOB_UNIQ.
     :param versionless: the servers that work, but do not tell their version.
     :param first: the functions of each server that answered.
     :param second: the same, ``interval`` seconds later.
@@ -30,6 +31,7 @@ class Facts:
     functions: Mapping[str, str]
     faults: dict[Address, str] = field(default_factory=dict)
     versions: dict[Address, str] = field(default_factory=dict)
+    unsupported: list[Address] = field(default_factory=list)
     versionless: list[Address] = field(default_factory=list)
     first: Queues = field(default_factory=dict)
     second: Queues = field(default_factory=dict)

@@ -23,6 +23,7 @@ class Check(NamedTuple):
 
 
 SERVER = Check("server", "error")
+SERVER_UNSUPPORTED = Check("server-unsupported", "error")
 SERVER_VERSION = Check("server-version", "note")
 SERVER_OPTIONS = Check("server-options", "note")
 FUNCTION = Check("function", "error")
@@ -32,6 +33,7 @@ DAEMON_SERVERS = Check("daemon-servers", "error")
 DAEMON_LATE = Check("daemon-late", "warning")
 DAEMON_UNREACHABLE = Check("daemon-unreachable", "warning")
 DAEMON_UNKNOWN = Check("daemon-unknown", "error")
+DAEMON_SETTINGS = Check("daemon-settings", "error")
 DAEMON_LEFTOVER = Check("daemon-leftover", "note")
 BACKLOG = Check("backlog", "warning")
 QUEUE_UNREAD = Check("queue-unread", "warning")

@@ -3,13 +3,15 @@
 """The group of all commands, with the options before the command."""
 
 import re
+import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 
 from gearhorn import errors
-from gearhorn.cmd.cli.exits import failure_of
+from gearhorn.cmd import streams
+from gearhorn.cmd.cli.exits import FAILED, failure_of
 from gearhorn.cmd.cli.session import FUNCTIONS, Session
 from gearhorn.net.tls import tls_context
 from gearhorn.version import installed_version
@@ -31,6 +33,15 @@ class _Group(click.Group):
             return super().invoke(ctx)
         except errors.GearhornError as error:
             raise failure_of(error) from error
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        streams.escape_unencodable()
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:
+            # What is read has errors of its own.
+            streams.report_unwritten("gearhorn", error)
+            sys.exit(FAILED)
 
 
 def _split(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> list[str]:

@@ -8,14 +8,14 @@ import sys
 from collections import deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
-from typing import IO, Any, BinaryIO, cast
+from typing import IO, Any, BinaryIO, TextIO, cast
 
 import click
 
 from gearhorn import errors, messages
 from gearhorn.client.async_publisher import Outcome
 from gearhorn.client.publisher import Publisher
-from gearhorn.cmd.cli.exits import FAILED
+from gearhorn.cmd.cli.exits import FAILED, Failure
 from gearhorn.cmd.cli.group import format_option, pass_session
 from gearhorn.cmd.cli.output import plural, printable, show_table
 from gearhorn.cmd.cli.session import Session
@@ -113,7 +113,7 @@ def publish(
         if lines:
             if payload not in (None, "-") or unique is not None:
                 raise click.UsageError("--lines goes without PAYLOAD and --unique")
-            _publish_lines(session, publisher, topic, file or sys.stdin.buffer, options)
+            _publish_lines(session, publisher, topic, file or _standard_input(), options)
         else:
             data = _payload(payload, file)
             _publish_one(session, publisher, topic, data, unique, options)
@@ -122,12 +122,29 @@ def publish(
 def _payload(payload: str | None, file: BinaryIO | None) -> bytes:
     if (payload is None) == (file is None):
         raise click.UsageError("give one of PAYLOAD, - and --file; or --lines")
-    if file is not None:
-        return file.read()
-    if payload == "-":
-        return sys.stdin.buffer.read()
+    if file is not None or payload == "-":
+        return b"".join(_read(file or _standard_input()))
     # The bytes as they were typed, even if they are not UTF-8.
     return os.fsencode(cast(str, payload))
+
+
+def _standard_input() -> IO[bytes]:
+    # None if the shell closed it.
+    stdin: TextIO | None = sys.stdin
+    if stdin is None:
+        raise Failure("standard input is closed")
+    return stdin.buffer
+
+
+def _read(source: IO[bytes]) -> Iterator[bytes]:
+    """Yield the lines of ``source``.
+
+    :raises Failure: it cannot be read.
+    """
+    try:
+        yield from source
+    except OSError as error:
+        raise Failure(f"the input cannot be read: {error.strerror}") from None
 
 
 def _publish_one(
@@ -219,7 +236,7 @@ def _publish_lines(
     sizes: deque[int] = deque()
 
     def read() -> Iterator[tuple[str, bytes]]:
-        for line in source:
+        for line in _read(source):
             sizes.append(len(line))
             yield topic, line.removesuffix(b"\n")
 

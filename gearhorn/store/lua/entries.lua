@@ -1,9 +1,12 @@
 -- Read the entries of all daemons.
--- KEYS: identity, daemons, seen
+-- KEYS: identity, daemons, seen, settings
 -- ARGV: the identity
 -- Returns the time in milliseconds, worker ids and renewal numbers in turn, then worker ids and the
---   times of their last renewals in turn.
+--   times of their last renewals in turn, then worker ids and settings in turn.
 -- include identity
 -- include clock
 return {
-  now, redis.call('HGETALL', KEYS[2]), redis.call('HGETALL', KEYS[3])}
+  now,
+  redis.call('HGETALL', KEYS[2]),
+  redis.call('HGETALL', KEYS[3]),
+  redis.call('HGETALL', KEYS[4])}

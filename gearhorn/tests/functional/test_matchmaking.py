@@ -162,7 +162,7 @@ def test_a_change_that_nobody_asks_for_again_is_confirmed_all_the_same(fleet: Fl
 
 def test_a_daemon_that_never_answers_delays_a_registration_by_its_lease(fleet: Fleet) -> None:
     one = fleet.add("one", **SHORT)
-    fleet.store(lambda store: store.join("ghost"))
+    fleet.store(lambda store: store.join("ghost", "{}"))
 
     begun = time.monotonic()
     one.register(fleet.topic, "bob")

@@ -62,7 +62,7 @@ async def test_the_keys_are_those_documented(redis_server: Redis, key_prefix: st
         Client.from_url(redis_server.url, decode_responses=True) as client,
     ):
         await store.add("memos", "alice", 60)
-        await store.join("one")
+        await store.join("one", "{}")
         types = {
             key.removeprefix(key_prefix): await client.type(key)
             async for key in client.scan_iter(f"{key_prefix}*")
@@ -78,6 +78,8 @@ async def test_the_keys_are_those_documented(redis_server: Redis, key_prefix: st
             "unconfirmed": "hash",
             "daemons": "hash",
             "seen": "hash",
+            "settings": "hash",
+            "run": "string",
         }
         assert await client.hgetall(f"{key_prefix}claims") == {"memos_alice": "memos\0alice"}
         await store.reap(1)
@@ -87,7 +89,7 @@ async def test_the_keys_are_those_documented(redis_server: Redis, key_prefix: st
         await store.confirm(change)
         left = {key async for key in client.scan_iter(f"{key_prefix}*")}
         # Nothing else stays behind.
-        assert left == {f"{key_prefix}identity", f"{key_prefix}counter"}
+        assert left == {key_prefix + name for name in ("identity", "counter", "run")}
 
 
 async def test_a_large_set_is_read_in_pages(
@@ -100,7 +102,7 @@ async def test_a_large_set_is_read_in_pages(
     ):
         names = {f"subscriber {number}" for number in range(5000)}
         await client.sadd(f"{key_prefix}topic:memos", *names)
-        await store.join("one")
+        await store.join("one", "{}")
         members = await store.members("memos", "one")
         assert len(members.client_ids) == 5000
         assert set(members.client_ids) == names
@@ -123,7 +125,7 @@ async def test_who_leaves_while_a_large_set_is_read_is_not_known(
         Client.from_url(redis_server.url) as client,
     ):
         await client.sadd(f"{key_prefix}topic:memos", *range(5000))
-        await store.join("one")
+        await store.join("one", "{}")
         reading = asyncio.create_task(store.members("memos", "one"))
         await asyncio.sleep(0.01)
         assert not reading.done()
@@ -137,7 +139,7 @@ async def test_an_entry_removed_from_the_set_by_hand_is_gone(
     redis_server: Redis, key_prefix: str
 ) -> None:
     async with opened(redis_server.url, key_prefix) as store:
-        await store.join("one")
+        await store.join("one", "{}")
         redis_server.ask("SREM", f"{key_prefix}topic:__matchmaking", "one")
         assert not await store.renew("one")
 
@@ -159,18 +161,29 @@ async def test_a_restart_is_noticed(start: Start) -> None:
         assert before < store.run_changed_at <= clock.now()
         changed_at = store.run_changed_at
         # Scripts were loaded again; one that runs on changes nothing.
-        await store.join("one")
+        await store.join("one", "{}")
         assert await store.renew("one")
         assert store.run_changed_at == changed_at
 
 
-async def test_who_finds_a_store_cannot_tell_what_it_lost(
+async def test_who_finds_a_store_cannot_tell_what_it_lost(start: Start) -> None:
+    server = start(Redis(appendonly="yes", appendfsync="always"))
+    async with opened(server.url, "gearhorn:"):
+        pass
+    server.stop()
+    server.start()
+    before = clock.now()
+    async with opened(server.url, "gearhorn:") as second:
+        assert before < second.run_changed_at <= clock.now()
+
+
+async def test_who_finds_a_store_that_this_process_has_from_its_beginning_need_not_wait(
     redis_server: Redis, key_prefix: str
 ) -> None:
-    async with opened(redis_server.url, key_prefix):
-        before = clock.now()
+    async with opened(redis_server.url, key_prefix) as first:
+        assert first.run_changed_at == -math.inf
         async with opened(redis_server.url, key_prefix) as second:
-            assert before < second.run_changed_at <= clock.now()
+            assert second.run_changed_at == -math.inf
 
 
 async def test_who_finds_a_store_that_is_vouched_for_need_not_wait(start: Start) -> None:
@@ -212,7 +225,7 @@ OPERATIONS: dict[str, tuple[Any, ...]] = {
     "reap": (10,),
     "unconfirmed": (10,),
     "confirm": (Change("memos", 1),),
-    "join": ("one",),
+    "join": ("one", "{}"),
     "renew": ("one",),
     "leave": ("one",),
     "daemons": (),
@@ -367,7 +380,7 @@ async def test_the_permissions_that_are_documented_are_enough(
     url = f"redis://gear:pw@{server.address}"
     async with opened(url, "gearhorn:") as store:
         await store.add("memos", "alice", 60)
-        await store.join("one")
+        await store.join("one", "{}")
         assert (await store.members("memos", "one")).reader_known
         assert await store.daemons()
         assert await store.topics("", 10)

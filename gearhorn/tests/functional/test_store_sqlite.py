@@ -276,7 +276,7 @@ async def test_an_emptied_store_is_noticed(path: Path) -> None:
         with foreign(path) as db:
             db.execute("DELETE FROM store")
         with pytest.raises(errors.StoreReplaced):
-            await store.join("one")
+            await store.join("one", "{}")
 
 
 async def test_a_file_that_is_no_store_is_a_fault_of_configuration(

@@ -13,17 +13,20 @@ from typing import Any
 import pytest
 
 from gearhorn import clock, errors
+from gearhorn.daemon.agreement import Agreement
 from gearhorn.daemon.leases import MARGIN, Leases
 from gearhorn.daemon.list_cache import ListCache
 from gearhorn.daemon.matchmaking import Matchmaking
 from gearhorn.daemon.refusals import Refusals
 from gearhorn.daemon.registry import Registry
+from gearhorn.daemon.settings import DaemonSettings
 from gearhorn.daemon.upkeep import Upkeep
 from gearhorn.store.base import Change, DaemonEntry, Members
 from gearhorn.store.patience import Patience
 
 CACHE_TTL = 10.0
 DAEMON_TTL = 60.0
+SETTINGS = DaemonSettings((), "", leases=Leases(CACHE_TTL, DAEMON_TTL))
 
 
 class Clock:
@@ -94,7 +97,7 @@ class FakeStore:
         self.on_add()
         return [Change(topic, len(self.added))]
 
-    async def join(self, worker_id: str) -> None:
+    async def join(self, worker_id: str, settings: str) -> None:
         self.joined += 1
         self.entry = self.known = True
 
@@ -128,6 +131,7 @@ class World:
             self.lists,
             submitter,
             Refusals(),
+            Agreement(SETTINGS),
             worker_id="me",
             topic="__matchmaking",
             leases=Leases(CACHE_TTL, DAEMON_TTL),

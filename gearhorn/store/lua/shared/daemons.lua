@@ -1,9 +1,10 @@
--- KEYS: identity, counter, topics, daemons, seen, the matchmaking topic's set
+-- KEYS: identity, counter, topics, daemons, seen, settings, the matchmaking topic's set
 -- ARGV: the identity, the matchmaking topic, a worker id
 -- include identity
 -- include clock
 local counter, topics, daemons, seen = KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local set, matchmaking, worker_id = KEYS[6], ARGV[2], ARGV[3]
+local settings, set = KEYS[6], KEYS[7]
+local matchmaking, worker_id = ARGV[2], ARGV[3]
 local renewal = tonumber(redis.call('HGET', daemons, worker_id) or 0)
 
 local function renew()
@@ -14,6 +15,7 @@ end
 local function discard()
   redis.call('HDEL', daemons, worker_id)
   redis.call('HDEL', seen, worker_id)
+  redis.call('HDEL', settings, worker_id)
   redis.call('SREM', set, worker_id)
   if redis.call('SCARD', set) == 0 then
     redis.call('ZREM', topics, matchmaking)
