@@ -6,6 +6,7 @@ Everything here blocks, and belongs to one thread.
 """
 
 import contextlib
+import errno
 import os
 import secrets
 import sqlite3
@@ -47,13 +48,32 @@ _SCHEMA = (
     f"PRAGMA user_version = {_SCHEMA_VERSION}",
 )
 
-# By text, since Python has SQLite's codes only from 3.11 on.
-_KINDS = {
+# What can heal by itself, or under the hands of an operator, is waited for. SQLite's
+# errors are known by text, since Python has their codes only from 3.11 on.
+_KINDS_BY_TEXT = {
     "locked": errors.StoreAway,
     "disk I/O error": errors.StoreAway,
     "disk is full": errors.StoreFull,
-    "No space left": errors.StoreFull,
     "readonly": errors.StoreFull,
+}
+_KINDS_BY_NUMBER = {
+    **dict.fromkeys((errno.EROFS, errno.ENOSPC, errno.EDQUOT), errors.StoreFull),
+    **dict.fromkeys(
+        (
+            errno.EIO,
+            errno.ESTALE,
+            errno.ETIMEDOUT,
+            errno.ENOTCONN,
+            errno.ENODEV,
+            errno.ENXIO,
+            errno.EMFILE,
+            errno.ENFILE,
+            errno.ENOMEM,
+            errno.EAGAIN,
+            errno.EINTR,
+        ),
+        errors.StoreAway,
+    ),
 }
 
 _T = TypeVar("_T")
@@ -178,6 +198,17 @@ class SQLiteFile:
     def _replaced(self) -> errors.StoreReplaced:
         return errors.StoreReplaced(f"{self._path} is gone, or is another store than it was")
 
+    def _kind(self, text: str) -> type[errors.StoreError]:
+        for part, kind in _KINDS_BY_TEXT.items():
+            if part in text:
+                return kind
+        # SQLite does not say why it is "unable to open database file".
+        try:
+            is_read_only = os.statvfs(os.path.dirname(self._path)).f_flag & os.ST_RDONLY
+        except OSError as error:
+            return _KINDS_BY_NUMBER.get(error.errno or 0, errors.StoreMisconfigured)
+        return errors.StoreFull if is_read_only else errors.StoreMisconfigured
+
     @contextlib.contextmanager
     def _faults(self) -> Iterator[None]:
         """Translate errors."""
@@ -187,17 +218,10 @@ class SQLiteFile:
             # SQLite reports a file that is gone as read-only.
             if self._inode is not None and self._inode_now() != self._inode:
                 raise self._replaced() from error
-            raise _kind(str(error))(f"{self._path}: {error}") from error
+            raise self._kind(str(error))(f"{self._path}: {error}") from error
         except OSError as error:
-            kind = _kind(str(error))
+            kind = _KINDS_BY_NUMBER.get(error.errno or 0, errors.StoreMisconfigured)
             raise kind(f"{self._path}: {error.strerror}") from error
-
-
-def _kind(text: str) -> type[errors.StoreError]:
-    for part, kind in _KINDS.items():
-        if part in text:
-            return kind
-    return errors.StoreMisconfigured
 
 
 def _is_empty(db: sqlite3.Connection) -> bool:

@@ -19,18 +19,68 @@ _GRAB_JOB_ALL = 39
 """The request for a job of workers on libgearman, such as the tool gearman. gear has
 no name for it."""
 
+_MOST_NAME_BYTES = 8191
+_MOST_UNIQUE_BYTES = 64
+
+_SUBMISSIONS = frozenset(
+    (
+        constants.SUBMIT_JOB,
+        constants.SUBMIT_JOB_BG,
+        constants.SUBMIT_JOB_HIGH,
+        constants.SUBMIT_JOB_HIGH_BG,
+        constants.SUBMIT_JOB_LOW,
+        constants.SUBMIT_JOB_LOW_BG,
+    )
+)
+_NAMING = _SUBMISSIONS | {constants.CAN_DO, constants.CAN_DO_TIMEOUT, constants.CANT_DO}
+_RESULTS = frozenset(
+    (
+        constants.WORK_COMPLETE,
+        constants.WORK_DATA,
+        constants.WORK_EXCEPTION,
+        constants.WORK_FAIL,
+        constants.WORK_STATUS,
+        constants.WORK_WARNING,
+    )
+)
+_UNEXPECTED = frozenset(
+    (constants.ALL_YOURS, constants.SUBMIT_JOB_EPOCH, constants.SUBMIT_JOB_SCHED)
+)
+
 _DROP = b"drop function "
 
 
 class JobServer(gear.Server):
-    """``gear.Server`` for workers other than gear's."""
+    """``gear.Server`` for workers other than gear's.
+
+    It refuses what gearmand refuses, so that a program that was tried with it does not
+    fail with gearmand.
+    """
 
     def handlePacket(self, packet: Any) -> None:
-        if packet.ptype == _GRAB_JOB_ALL:
+        ptype = packet.ptype
+        if ptype in _NAMING and len(packet.getArgument(0)) > _MOST_NAME_BYTES:
+            raise gear.DisconnectError
+        if ptype in _SUBMISSIONS and len(packet.getArgument(1)) > _MOST_UNIQUE_BYTES:
+            self.sendError(packet.connection, "ARGUMENT_TOO_LARGE", "Unique value too large")
+        elif ptype in _RESULTS and packet.getArgument(0) not in self.jobs:
+            self.sendError(packet.connection, "JOB_NOT_FOUND", "Job given in work result not found")
+        elif ptype in _UNEXPECTED:
+            self.sendError(packet.connection, "INVALID_COMMAND", "Command not expected")
+        elif ptype == _GRAB_JOB_ALL:
             # As gearmand answers if no reducer is set.
             self.handleGrabJobUniq(packet)
+        elif ptype not in constants.types:
+            raise gear.DisconnectError
         else:
             super().handlePacket(packet)
+
+    def handleCanDoTimeout(self, packet: Any) -> None:
+        # The timeout is not kept.
+        self.handleCanDo(packet)
+
+    def handleCantDo(self, packet: Any) -> None:
+        packet.connection.functions.discard(packet.getArgument(0))
 
     def handleGrabJob(self, packet: Any) -> None:
         job = self.getJobForConnection(packet.connection)
@@ -46,10 +96,14 @@ class JobServer(gear.Server):
         )
 
     def handleOptionReq(self, packet: Any) -> None:
-        # "exceptions" is the only option there is, and gear always sends them.
-        packet.connection.sendPacket(
-            gear.Packet(constants.RES, constants.OPTION_RES, packet.getArgument(0))
-        )
+        option = packet.getArgument(0)
+        if option != b"exceptions":
+            self.sendError(
+                packet.connection, "UNKNOWN_OPTION", "Server does not recognize given option"
+            )
+            return
+        # gear always sends them.
+        packet.connection.sendPacket(gear.Packet(constants.RES, constants.OPTION_RES, option))
 
     def handleAdminRequest(self, request: Any) -> None:
         command = request.command.strip()
