@@ -3,16 +3,18 @@
 """The clock of leases."""
 
 import asyncio
+import functools
 import time
+from collections.abc import Callable
 
 
 def now() -> float:
     """Return the time in seconds, on a clock that nobody sets and that counts suspension.
 
     A lease must run out while the machine sleeps. On Linux time.monotonic()
-    stands still then; on other systems it is the best clock there is.
+    stands still then; elsewhere it is the best clock there is.
     """
-    return _read(_CLOCK)
+    return _read()
 
 
 async def sleep_until(when: float) -> None:
@@ -22,5 +24,6 @@ async def sleep_until(when: float) -> None:
         await asyncio.sleep(remaining)
 
 
-_read = time.clock_gettime
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+_read: Callable[[], float] = time.monotonic
+if hasattr(time, "CLOCK_BOOTTIME"):
+    _read = functools.partial(time.clock_gettime, time.CLOCK_BOOTTIME)

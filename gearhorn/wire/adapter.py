@@ -23,7 +23,7 @@ manage 15,000 packets a second and are formatted for the log one by one.
 import os
 from collections.abc import Iterable
 
-import gear
+from gearhorn.wire.gear_import import gear
 
 
 class _Recorder(gear.Connection):

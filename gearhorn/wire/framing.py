@@ -11,9 +11,8 @@ import struct
 from collections.abc import Sequence
 from typing import Final, TypeAlias
 
-from gear import constants
-
 from gearhorn import errors
+from gearhorn.wire.gear_import import constants
 
 HEADER_BYTES: Final = 12
 REQUEST: Final = constants.REQ

@@ -35,7 +35,7 @@ NEVER = (
 
 # Outside libraries that few modules keep to themselves.
 KEPT = {
-    "gear": ("wire.adapter", "wire.framing", "wire.server"),
+    "gear": ("wire.gear_import", "wire.server"),
     "aiohappyeyeballs": ("net.connecting",),
     "redis": ("store",),
     "sqlite3": ("store",),
@@ -62,7 +62,7 @@ PURE = {
     "wire/answer.py": {"typing"},
     "wire/batch.py": {"collections", "msgspec"},
     "wire/block.py": {"collections", "math"},
-    "wire/framing.py": {"collections", "gear", "struct", "typing"},
+    "wire/framing.py": {"collections", "struct", "typing"},
     "wire/window.py": set(),
 }
 
