@@ -134,6 +134,7 @@ class _Reload:
         else:
             self._conf = fresh
             LOG.info("SIGHUP: log files are opened anew, and log levels as configured now")
+            fresh.log_opt_values(LOG, logging.DEBUG)
         finally:
             os.chdir(elsewhere)
 

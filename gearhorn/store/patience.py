@@ -13,6 +13,9 @@ from gearhorn import clock, errors
 
 LOG = logging.getLogger(__name__)
 
+MAX_REASONS = 10
+"""The number of reasons for one fault that are logged."""
+
 _FIRST_DELAY = 0.05
 _LONGEST_DELAY = 2.0
 
@@ -43,15 +46,17 @@ class Patience:
     """A wrapper of calls to a store, which repeats them until they succeed.
 
     One object serves all calls of one store. It logs a line when the first of
-    them fails, one when the kind of failure changes, and one when none fails any
-    more. One call that succeeds does not end a fault while others still fail: a
-    store that is full can be read.
+    them fails, one when the kind of failure changes, one for each new reason, and
+    one when none fails any more. One call that succeeds does not end a fault while
+    others still fail: a store that is full can be read.
     """
 
     def __init__(self) -> None:
         self.fault: errors.StoreError | None = None
         """The error for which calls wait; ``None`` while none does."""
         self._since = 0.0
+        self._reasons: set[str] = set()
+        """The reasons that were logged since then."""
         self._waiting: Counter[type[errors.StoreError]] = Counter()
 
     async def call(
@@ -101,12 +106,18 @@ class Patience:
         is_new = not self._waiting[kind]
         self._leave(before)
         self._waiting[kind] += 1
+        reason = str(error)
         if self.fault is None:
             self._since = clock.now()
+            self._reasons.clear()
         elif not is_new or type(self.fault) is kind:
+            if reason not in self._reasons and len(self._reasons) < MAX_REASONS:
+                self._reasons.add(reason)
+                LOG.warning("The store still fails: %s", reason)
             return
         self.fault = error
-        LOG.error("%s: %s", _ADVICE.get(kind, _OTHER), error)
+        self._reasons.add(reason)
+        LOG.error("%s: %s", _ADVICE.get(kind, _OTHER), reason)
 
     def _works(self, before: type[errors.StoreError] | None, begun: float) -> None:
         self._leave(before)

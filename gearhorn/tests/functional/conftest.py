@@ -7,8 +7,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
+import signal
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
@@ -119,3 +122,26 @@ def run(service: Service) -> Run:
     """Run the command line on the job server of the daemon that all share."""
     address = service.gearmand.address
     return lambda *arguments, **options: gearhorn([address], *arguments, **options)
+
+
+@pytest.fixture
+def background(
+    gearmand: Gearmand, redis_server: Redis, key_prefix: str, tmp_path: Path
+) -> Iterator[Daemon]:
+    """A daemon that detaches, not started yet; its log is in ``tmp_path``."""
+    process = Daemon(
+        {
+            "DEFAULT.log_file": tmp_path / "log",
+            "gearman.servers": gearmand.address,
+            "store.url": redis_server.url,
+            "store.key_prefix": key_prefix,
+            "service.daemonize": True,
+            "service.pidfile": tmp_path / "pid",
+        }
+    )
+    yield process
+    try:
+        os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+    except (OSError, ValueError):
+        pass
+    process.close()

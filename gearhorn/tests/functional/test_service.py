@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 import pwd
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,7 +16,6 @@ from gearhorn.tests.conftest import NewDaemon, NewPeer
 from gearhorn.tests.daemons import Daemon
 from gearhorn.tests.functional.test_command import MESSAGE, refused, run, write
 from gearhorn.tests.processes import eventually, free_port
-from gearhorn.tests.servers import Gearmand, Redis
 
 
 class WithPidFile(Protocol):
@@ -80,10 +78,13 @@ def pidfile_conf(tmp_path: Path) -> Path:
     )
 
 
-def test_the_pid_file_of_a_living_process_is_not_taken(tmp_path: Path, pidfile_conf: Path) -> None:
+def test_a_number_that_another_process_has_now_is_no_reason(
+    with_pid_file: WithPidFile, tmp_path: Path
+) -> None:
+    # As after a crash: nobody holds the file.
     path = write(tmp_path / "pid", f"{os.getpid()}\n")
-    assert str(os.getpid()) in refused(run("--config", pidfile_conf), 73)
-    assert path.read_text() == f"{os.getpid()}\n"
+    process = with_pid_file()
+    assert path.read_text() == f"{process.pid}\n"
 
 
 def test_a_link_in_the_place_of_the_pid_file_is_not_followed(
@@ -135,29 +136,6 @@ def test_root_becomes_the_user(with_pid_file: WithPidFile, tmp_path: Path) -> No
     assert process.stop() == 0
     # It cannot be removed, and says nothing that is not true.
     assert not path.exists() or path.read_text() == ""
-
-
-@pytest.fixture
-def background(
-    gearmand: Gearmand, redis_server: Redis, key_prefix: str, tmp_path: Path
-) -> Iterator[Daemon]:
-    """A daemon that detaches, not started yet; its log is in ``tmp_path``."""
-    process = Daemon(
-        {
-            "DEFAULT.log_file": tmp_path / "log",
-            "gearman.servers": gearmand.address,
-            "store.url": redis_server.url,
-            "store.key_prefix": key_prefix,
-            "service.daemonize": True,
-            "service.pidfile": tmp_path / "pid",
-        }
-    )
-    yield process
-    try:
-        os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
-    except (OSError, ValueError):
-        pass
-    process.close()
 
 
 def test_it_detaches(background: Daemon, tmp_path: Path, peer: NewPeer) -> None:

@@ -61,6 +61,8 @@ REFUSED: list[tuple[str, bytes | dict[str, Any], str, str]] = [
         "invalid_json",
         "deep",
     ),
+    ("fanout", b'\xef\xbb\xbf{"topic": "t", "payload": 1}', "invalid_json", "(BOM) of UTF-8"),
+    ("register", '{"topic": "t"}'.encode("utf-16"), "invalid_json", "(BOM) of UTF-16"),
     ("fanout", b'["topic", "t"]', "not_an_object", "JSON object"),
     ("register", b'"topic"', "not_an_object", "JSON object"),
     ("unregister", b"null", "not_an_object", "JSON object"),
@@ -332,6 +334,36 @@ def test_what_counts_as_true(key: str, value: str, truth: bool) -> None:
     if key == "always_report":
         # Also where the request is refused for another key.
         assert messages.wants_report(data[:-1] + b', "unheard_of": 1}') is truth
+
+
+@pytest.mark.parametrize("function", ["register", "unregister", "notice", "fanout", "query"])
+def test_every_function_takes_always_report(function: str) -> None:
+    sound: dict[str, dict[str, Any]] = {
+        "register": {"topic": "t", "client_id": "c"},
+        "unregister": {"topic": "t", "client_id": "c"},
+        "notice": {"topic": "t"},
+        "fanout": {"topic": "t", "payload": 1},
+        "query": {"query": "topics"},
+    }
+    request: messages.Request = decode(function, {**sound[function], "always_report": True})
+    assert messages.truth(request.always_report)
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted"),
+    [*((v, True) for v in TRUE), *((v, v == "null") for v in FALSE)],
+)
+def test_progress_is_reported_unless_it_is_false(value: str, wanted: bool) -> None:
+    request: FanOut = decode("fanout", b'{"topic":"t","payload":1,"progress":%s}' % value.encode())
+    assert request.wants_progress is wanted
+    assert fan_out().wants_progress
+
+
+def test_the_topic_of_a_request_that_was_refused() -> None:
+    assert messages.topic_in(b'{"topic": "news", "unheard_of": 1}') == "news"
+    assert messages.topic_in(b'{"topic": "%s"}' % (b"t" * 1_000_000)) == "t" * 100
+    for data in (b"", b"[]", b"\xff", b"{" * 100_000, b'{"topic": 1}', b'{"payload": 1}'):
+        assert messages.topic_in(data) is None
 
 
 def test_a_request_that_cannot_be_read_asks_for_no_report() -> None:

@@ -144,6 +144,27 @@ async def test_another_kind_of_fault_is_said(
     assert levels(log) == ["ERROR", "ERROR", "INFO"]
 
 
+async def test_each_new_reason_is_said_once(log: pytest.LogCaptureFixture) -> None:
+    store, patience = FakeStore(), Patience()
+    store.error = errors.StoreAway("refused")
+    calls = [asyncio.create_task(patience.call(store.write)) for _ in range(5)]
+    await settle()
+    for reason in ("certificate expired", "refused", "certificate expired"):
+        store.error = errors.StoreAway(reason)
+        await settle()
+    assert [record.getMessage().rpartition(": ")[2] for record in log.records] == [
+        "refused",
+        "certificate expired",
+    ]
+    for number in range(100):
+        store.error = errors.StoreAway(f"reason {number}")
+        await settle(0.005)
+    assert len(log.records) <= patience_module.MAX_REASONS
+    store.error = None
+    await asyncio.gather(*calls)
+    assert log.records[-1].levelname == "INFO"
+
+
 async def test_reads_of_a_full_store_do_not_make_it_sound(
     log: pytest.LogCaptureFixture,
 ) -> None:

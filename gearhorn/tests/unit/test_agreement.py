@@ -1,0 +1,67 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
+"""Settings that all daemons of a store need alike."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from gearhorn.daemon.agreement import Agreement
+from gearhorn.daemon.leases import Leases
+from gearhorn.daemon.settings import DaemonSettings
+from gearhorn.messages import FunctionNames
+from gearhorn.store.base import DaemonEntry
+
+OWN = DaemonSettings((), "")
+
+OTHERS: dict[str, dict[str, Any]] = {
+    "[matchmaking] topic": {"matchmaking_topic": "__other"},
+    "[matchmaking] cache_ttl": {"leases": Leases(5.0, 60.0)},
+    "[matchmaking] daemon_ttl": {"leases": Leases(10.0, 90.0)},
+    **{
+        f"[functions] {name}": {"functions": FunctionNames(**{name: "another"})}
+        for name in vars(FunctionNames())
+    },
+}
+
+
+def entry(**changes: Any) -> DaemonEntry:
+    return DaemonEntry(1, 0, Agreement(dataclasses.replace(OWN, **changes)).text)
+
+
+@pytest.mark.parametrize("option", OTHERS)
+def test_each_option_is_compared(option: str, caplog: pytest.LogCaptureFixture) -> None:
+    agreement = Agreement(OWN)
+    other = entry(**OTHERS[option])
+    assert list(agreement.differing(other)) == [option]
+    for _ in range(3):
+        agreement.check({"me": entry(), "other": other})
+    (record,) = caplog.records
+    assert record.levelname == "ERROR"
+    assert f"daemon other has {option} = " in record.getMessage()
+
+
+def test_options_that_need_not_be_alike_are_not_compared() -> None:
+    other = entry(max_in_flight=1, order="topic", drain_timeout=1.0, worker_name="other")
+    assert Agreement(OWN).differing(other) == {}
+
+
+def test_a_daemon_of_another_release_is_compared_in_what_both_know(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    agreement = Agreement(OWN)
+    newer = DaemonEntry(1, 0, '{"[matchmaking] cache_ttl": 7.0, "[new] option": 1}')
+    agreement.check({"older": DaemonEntry(1, 0), "newer": newer})
+    (record,) = caplog.records
+    assert "daemon newer has [matchmaking] cache_ttl = 7.0, this one 10.0" in record.getMessage()
+
+
+def test_a_daemon_that_comes_back_is_named_again(caplog: pytest.LogCaptureFixture) -> None:
+    agreement = Agreement(OWN)
+    other = entry(matchmaking_topic="__other")
+    for daemons in ({"other": other}, {}, {"other": other}):
+        agreement.check(daemons)
+    assert len(caplog.records) == 2
