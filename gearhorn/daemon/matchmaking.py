@@ -96,6 +96,7 @@ class Matchmaking:
         only after it.
         """
         await self._patience.call(self._claim, self._join)
+        await self._daemons()
 
     def start(self) -> None:
         """Keep the entry from now on."""

@@ -135,7 +135,7 @@ def _daemons(facts: Facts) -> Iterator[Finding]:
         return
     for daemon in facts.daemons:
         if daemon.differs:
-            yield _differing(daemon, status)
+            yield _differing(daemon)
         if daemon.age > status.daemon_ttl:
             yield _late(daemon, status)
         else:
@@ -147,12 +147,11 @@ def _daemons(facts: Facts) -> Iterator[Finding]:
             yield from _without_entry(function, function.removeprefix(prefix), status, facts)
 
 
-def _differing(daemon: DaemonRow, status: StatusRow) -> Finding:
-    options = listed(daemon.differs)
+def _differing(daemon: DaemonRow) -> Finding:
     return Finding(
         findings.DAEMON_SETTINGS,
         daemon.worker_id,
-        f"daemons {daemon.worker_id} and {status.worker_id} share a store, but differ in {options}",
+        f"daemon {daemon.worker_id} shares a store with one that differs in {listed(daemon.differs)}",
         "Give all daemons of a store the same, and restart them: until then changes of "
         "subscriptions can be missed.",
     )
