@@ -224,7 +224,7 @@ class Connection(asyncio.Protocol):
     def _refuse(self, reason: str) -> None:
         if not self.ready.done():
             self.ready.set_exception(
-                errors.UnsupportedServer(f"{reason}; use gearmand 1.1.20 or later")
+                errors.UnsupportedServer(f"unsupported: {reason}; use gearmand 1.1.20 or later")
             )
             self.ready.exception()
         self.abort(reason)

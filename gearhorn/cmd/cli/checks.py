@@ -151,7 +151,8 @@ def _differing(daemon: DaemonRow) -> Finding:
     return Finding(
         findings.DAEMON_SETTINGS,
         daemon.worker_id,
-        f"daemon {daemon.worker_id} shares a store with one that differs in {listed(daemon.differs)}",
+        f"daemon {daemon.worker_id} shares a store with one that differs in "
+        f"{listed(daemon.differs)}",
         "Give all daemons of a store the same, and restart them: until then changes of "
         "subscriptions can be missed.",
     )
