@@ -95,6 +95,8 @@ class Row:
     """The place of the row on a curve of its case."""
     series: str = ""
     """The curve of the row, if several in its case have the same name."""
+    known_ratios: Sequence[float] = ()
+    """The ratios of a stored run, whose figures are not those of its turns."""
 
     @property
     def figure(self) -> float:
@@ -107,8 +109,8 @@ class Row:
     @property
     def ratios(self) -> Sequence[float]:
         """The ratio to the reference in each turn."""
-        if not self.references:
-            return []
+        if self.known_ratios or not self.references:
+            return self.known_ratios
         return [
             figure / reference
             for figure, reference in zip(self.figures, self.references, strict=True)
@@ -135,6 +137,8 @@ class Case:
     run: Callable[[Plan], list[Row]]
     curve: str = ""
     """The label of the axis for `at`, if the rows have one."""
+    is_drawn: Callable[[Row], bool] = lambda row: True
+    """Whether a row stands in the drawing. All rows stand in the table."""
 
 
 def percentile_99(values: Sequence[float]) -> float:
