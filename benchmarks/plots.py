@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""The results as drawings.
+"""The drawings of the results.
 
 Bars begin at zero and have their values beside them; one that would leave the others too short to
 compare is cut, and says so. Lines are named at their ends, at most five in a panel. Contenders have
@@ -48,7 +48,7 @@ _PANELS = {
 """Which contenders are drawn as lines, beside gearhorn."""
 
 _Lines = Mapping[tuple[str, str], Mapping[float, float]]
-"""The points of each, by its name and its series."""
+"""The points of each line, by its name and its series."""
 
 
 class Bar(NamedTuple):
@@ -60,14 +60,14 @@ class Bar(NamedTuple):
 
 
 def draw(results: Mapping[Case, Sequence[Row]], place: pathlib.Path) -> None:
-    """One file for each case."""
+    """Write a file for each case."""
     place.mkdir(parents=True, exist_ok=True)
     for case, rows in results.items():
         (place / f"{case.name}.svg").write_text(drawing(case, rows), encoding="utf-8")
 
 
 def drawing(case: Case, rows: Sequence[Row]) -> str:
-    """The drawing of a case: lines where its rows have a place on one, bars otherwise."""
+    """Return the drawing of a case: lines if its rows have a place on one, else bars."""
     canvas = Canvas(f"plot-{case.name}", f"{case.name}: {case.what}")
     canvas.heading(case.what)
     colours: set[str] = set()
@@ -90,7 +90,7 @@ def drawing(case: Case, rows: Sequence[Row]) -> str:
 
 
 def _grouped(rows: Iterable[Row], key: Callable[[Row], str]) -> Iterator[tuple[str, Sequence[Row]]]:
-    """In the order of their first, whatever comes between those that belong together."""
+    """Yield groups in the order of their first rows, whatever comes between the others."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(key(row), []).append(row)
@@ -104,7 +104,7 @@ def _colour(name: str) -> str:
 
 
 def _bars(rows: Sequence[Row]) -> Sequence[Bar]:
-    """What was measured, and what beside it; each once."""
+    """Return a bar for each contender of the rows."""
     bars: dict[str, Bar] = {}
     for row in rows:
         for name, figures in ((row.name, row.figures), (row.reference_name, row.references)):
@@ -128,7 +128,7 @@ def _draw_groups(canvas: Canvas, unit: str, groups: Mapping[str, Sequence[Bar]])
 
 
 def _longest(values: Sequence[float]) -> float:
-    """How long the longest bar is: what is far longer than all others is cut to that."""
+    """Return the length of the longest bar that is not cut."""
     ordered = sorted(values, reverse=True)
     for value, following in itertools.pairwise(ordered):
         if value <= _CUT_ABOVE * following:
@@ -162,7 +162,7 @@ def _draw_bars(canvas: Canvas, bars: Sequence[Bar], longest: float) -> None:
 
 
 def _panels(rows: Sequence[Row]) -> Iterator[tuple[str, Sequence[Line]]]:
-    """The title and the lines of each panel."""
+    """Yield the title and the lines of each panel."""
     lines: dict[tuple[str, str], dict[float, float]] = {}
     for row in rows:
         for name, figures in ((row.name, row.figures), (row.reference_name, row.references)):
@@ -177,7 +177,7 @@ def _panels(rows: Sequence[Row]) -> Iterator[tuple[str, Sequence[Line]]]:
 
 
 def _panels_of_series(lines: _Lines) -> Iterator[tuple[str, Sequence[Line]]]:
-    """Of "many topics, first" what stands before the comma is a panel, where lines are too many."""
+    """Yield one panel, or one for each beginning of a series if lines are too many."""
     whole = len(lines) <= _MOST_LINES
     panels: dict[str, list[Line]] = {}
     for (name, series), points in lines.items():
@@ -189,7 +189,7 @@ def _panels_of_series(lines: _Lines) -> Iterator[tuple[str, Sequence[Line]]]:
 
 
 def _draw_legend(canvas: Canvas, colours: set[str]) -> None:
-    """What the colours say, if there are several."""
+    """Draw what the colours mean, if there are several."""
     if len(colours) < 2:
         return
     x, canvas.y = 0.0, canvas.y + 10
@@ -202,5 +202,5 @@ def _draw_legend(canvas: Canvas, colours: set[str]) -> None:
 
 
 def number(value: float) -> str:
-    """As the tables show it."""
+    """Return a number as the tables show it."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"

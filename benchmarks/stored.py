@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""Results that a run wrote, read again for their tables and drawings."""
+"""Reads the results that a run wrote, for their tables and drawings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from benchmarks.processes import ProcessorTime
 
 
 def read(path: pathlib.Path) -> dict[Case, list[Row]]:
-    """The rows of each case."""
+    """Return the rows of each case."""
     cases = {case.name: case for case in CASES}
     stored = json.loads(path.read_text(encoding="utf-8"))["cases"]
     return {
@@ -42,7 +42,7 @@ def _row(stored: dict[str, Any]) -> Row:
 
 
 def _figures(figures: Sequence[float], spent: dict[str, Any] | None) -> Sequence[float]:
-    """What one took is stored as the median of all turns, which it then is of each."""
+    """Return the figures, each with the processor time that is stored as the median of all."""
     if spent is None:
         return figures
     by_program = {name: ProcessorTime(**time) for name, time in spent["by_program"].items()}

@@ -62,7 +62,7 @@ nitpick_ignore_regex = [
     ("py:.*", r"(asyncio|collections|contextlib|ssl|types|typing|typing_extensions|msgspec)\..*"),
     ("py:.*", r"(Exception|TypeError|ValueError|UnicodeDecodeError|bool|bytes|dict|float|int|str)"),
     # Inner names that annotations and docstrings mention.
-    ("py:.*", r"gearhorn\.(client|messages|wire)\..*"),
+    ("py:.*", r"gearhorn\.(client|messages|wire)\..*|Bytes"),
 ]
 
 # `sphinx-build -b linkcheck` is for the links between pages; others need a network.

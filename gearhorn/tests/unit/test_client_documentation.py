@@ -71,8 +71,11 @@ def test_every_public_method_is_taken_from_the_code(name: str) -> None:
 
 
 def test_every_key_of_a_report_is_described() -> None:
-    described = re.findall(r"^   \.\. attribute:: (\w+)$", REFERENCE, re.MULTILINE)
-    assert described == [*FanOutReport.__struct_fields__]
+    options = REFERENCE.partition("autoclass:: gearhorn.FanOutReport()\n")[2].partition("\n\n")[0]
+    (listed,) = re.findall(r":members: (.*)", options)
+    assert listed.split(", ") == [*FanOutReport.__struct_fields__]
+    for key in FanOutReport.__struct_fields__:
+        assert key == "topic" or f"``{key}``" in str(FanOutReport.__doc__)
 
 
 def test_the_guide_names_what_can_be_used_and_what_can_go_wrong() -> None:

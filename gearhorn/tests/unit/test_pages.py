@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 import gearhorn
 from gearhorn.cmd.cli import checks
@@ -87,6 +87,15 @@ def test_the_files_that_a_page_names_are_there(page: str) -> None:
     named = re.findall(rf"``((?:{folders})/[\w./-]*[\w/]|\w+\.rst|[\w-]+\.txt)``", PAGES[page])
     for path in named:
         assert path.startswith("doc/build/") or (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize("folder", ["gearhorn", "benchmarks", "tools", "doc", ".github"])
+def test_the_pages_that_other_files_name_are_there(folder: str) -> None:
+    for path in (ROOT / folder).rglob("*"):
+        if path.suffix in (".py", ".md", ".rst", "") and path.is_file():
+            text = path.read_text("utf-8")
+            for named in re.findall(r"doc/source/[\w/-]+\.rst", text):
+                assert (ROOT / named).exists(), path
 
 
 def test_every_drawing_is_shown() -> None:
