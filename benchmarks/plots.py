@@ -118,8 +118,7 @@ def _draw_groups(canvas: Canvas, unit: str, groups: Mapping[str, Sequence[Bar]])
     lengths = [_longest([bar.highest for bar in bars]) for bars in groups.values()]
     own_scales = max(lengths) > _TOO_SHORT * min(lengths)
     canvas.caption(
-        f"{unit}: the median, from the lowest to the highest"
-        + ("; a scale for each group" if own_scales else "")
+        f"{unit}: median and range" + ("; each group on its own scale" if own_scales else "")
     )
     for (what, bars), length in zip(groups.items(), lengths, strict=True):
         if len(groups) > 1:

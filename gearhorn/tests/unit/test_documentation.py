@@ -315,7 +315,7 @@ def test_every_fault_of_the_store_is_shown_with_the_line_that_is_logged() -> Non
     for advice in (*patience._ADVICE.values(), patience._OTHER):
         assert shown[f"{advice}: *"] == "ERROR"
     for kind in patience._ADVICE:
-        assert f"   * - ``{kind.code}``\n" in PAGES["reference/store"]
+        assert f"\n``{kind.code}``\n    " in PAGES["reference/store"]
 
 
 # The architecture.
