@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 
 from benchmarks import workload
 from benchmarks.contenders.base import Contender, Publish, Receipts
+from benchmarks.figures import Measured, Spent
 from benchmarks.processes import Process, ServerError, directory, running
-from benchmarks.results import Measured, Spent
 from benchmarks.stopwatch import Stopwatch
 
 _POLL_S = 0.0005

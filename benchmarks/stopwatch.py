@@ -9,8 +9,8 @@ import time
 from typing import NamedTuple
 
 from benchmarks import processes
+from benchmarks.figures import Measured, Spent
 from benchmarks.processes import ProcessorTime
-from benchmarks.results import Measured, Spent
 
 # This process publishes, and in some cases receives.
 _OWN_NAME = "benchmark"

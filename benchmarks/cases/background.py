@@ -9,6 +9,7 @@ import time
 
 from benchmarks import bare, contenders, servers, workload
 from benchmarks.contenders.base import Contender
+from benchmarks.figures import Case, Measured, Plan, Row, alternate, ratio_at_least, take_turns
 from benchmarks.packets import (
     SUBMIT_JOB,
     SUBMIT_JOB_BG,
@@ -19,7 +20,6 @@ from benchmarks.packets import (
     run_jobs,
     submit_in_blocks,
 )
-from benchmarks.results import Case, Measured, Plan, Row, alternate, ratio_at_least, take_turns
 from benchmarks.stopwatch import Stopwatch
 
 _SUBSCRIBERS = 1_000

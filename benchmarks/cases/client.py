@@ -14,6 +14,15 @@ from collections.abc import Callable
 import gear
 
 from benchmarks import bare, servers, workload
+from benchmarks.figures import (
+    Case,
+    Measured,
+    Plan,
+    Row,
+    ratio_above,
+    ratio_at_least,
+    take_turns,
+)
 from benchmarks.packets import (
     CAN_DO,
     GRAB_JOB_UNIQ,
@@ -22,15 +31,6 @@ from benchmarks.packets import (
     Connection,
     packet,
     submit_in_blocks,
-)
-from benchmarks.results import (
-    Case,
-    Measured,
-    Plan,
-    Row,
-    ratio_above,
-    ratio_at_least,
-    take_turns,
 )
 from benchmarks.stopwatch import Stopwatch
 from gearhorn import Message, Publisher, Subscriber

@@ -9,7 +9,7 @@ import functools
 from benchmarks import contenders
 from benchmarks.contenders.base import Contender
 from benchmarks.delivery import deliveries_a_second
-from benchmarks.results import (
+from benchmarks.figures import (
     Case,
     Measured,
     Plan,

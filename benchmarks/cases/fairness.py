@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from benchmarks import servers, workload
+from benchmarks.figures import Case, Measured, Plan, Row, figure_at_most, percentile_99
 from benchmarks.loading import load
 from benchmarks.packets import (
     ECHO_REQ,
@@ -25,7 +26,6 @@ from benchmarks.packets import (
     GearmanError,
     packet,
 )
-from benchmarks.results import Case, Measured, Plan, Row, figure_at_most, percentile_99
 from benchmarks.stopwatch import Stopwatch
 
 _SUBSCRIBERS = 1_000

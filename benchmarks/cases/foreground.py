@@ -7,8 +7,8 @@ from __future__ import annotations
 import functools
 
 from benchmarks import servers, workload
+from benchmarks.figures import Case, Measured, Plan, Row, alternate, ratio_at_least
 from benchmarks.packets import SUBMIT_JOB, Connection, packet, run_jobs
-from benchmarks.results import Case, Measured, Plan, Row, alternate, ratio_at_least
 from benchmarks.stopwatch import Stopwatch
 
 _SUBSCRIBERS = 100

@@ -7,8 +7,8 @@ from __future__ import annotations
 import time
 
 from benchmarks import servers, workload
+from benchmarks.figures import Case, Measured, Plan, Row, figure_at_most, ratio_at_least
 from benchmarks.packets import SUBMIT_JOB, Connection, run_jobs, submit_in_blocks
-from benchmarks.results import Case, Measured, Plan, Row, figure_at_most, ratio_at_least
 from benchmarks.stopwatch import Stopwatch
 
 _SUBSCRIBERS = 100

@@ -7,8 +7,8 @@ from __future__ import annotations
 import time
 
 from benchmarks import servers, workload
+from benchmarks.figures import Case, Plan, Row, ratio_at_most
 from benchmarks.packets import SUBMIT_JOB, Connection, queued_jobs, run_jobs
-from benchmarks.results import Case, Plan, Row, ratio_at_most
 
 _SUBSCRIBERS = 1_000
 _ROUNDS = 10

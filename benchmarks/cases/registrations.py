@@ -9,8 +9,8 @@ import functools
 from collections.abc import Iterator
 
 from benchmarks import servers, workload
+from benchmarks.figures import Case, Measured, Plan, Row, take_turns
 from benchmarks.packets import Connection, run_jobs
-from benchmarks.results import Case, Measured, Plan, Row, take_turns
 from benchmarks.stopwatch import Stopwatch
 
 _DAEMONS = (1, 4)

@@ -30,6 +30,8 @@ PEERS: tuple[Contender, ...] = (
     RedisStreamsBatched(),
 )
 
+UNACKNOWLEDGED = frozenset(peer.name for peer in PEERS if not peer.acknowledged)
+
 INSTALL_HELP = """\
 On Debian, as root:
 
@@ -38,9 +40,9 @@ On Debian, as root:
 starts them as services too; the benchmarks start servers of their own, and those can be stopped.
 In the Python environment that runs the benchmarks:
 
-    pip install pika nats-py matplotlib
+    pip install pika nats-py
 
-redis-py and gear come with gearhorn. matplotlib draws the plots."""
+redis-py and gear come with gearhorn."""
 
 
 def by_name(name: str) -> Contender:

@@ -31,6 +31,7 @@ class NatsCore(Contender):
     """A subscription for each client_id, over one connection. Nothing is acknowledged."""
 
     name = "NATS core"
+    acknowledged = False
     modules = ("nats",)
     programs = ("nats-server",)
 
@@ -94,6 +95,7 @@ class JetStream(NatsCore):
     """A stream on disk, a durable consumer for each client_id, each message acknowledged."""
 
     name = "JetStream"
+    acknowledged = True
     max_subscribers = 1_000
 
     @contextlib.contextmanager

@@ -25,6 +25,7 @@ class RedisPubSub(Contender):
     """A connection for each client_id, all in one event loop."""
 
     name = "Redis Pub/Sub"
+    acknowledged = False
     modules = ("redis",)
     programs = ("redis-server",)
     max_subscribers = 1_000

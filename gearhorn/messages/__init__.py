@@ -6,7 +6,7 @@
 made. ``decoding`` reads a request from the bytes of a job and names the key that is
 wrong. ``reports`` and ``pages`` hold the answers. ``names`` has the one rule for
 names and all limits, ``values`` reads and writes JSON values, and ``defaults`` holds
-the defaults of both sides. doc/source/protocol.rst describes every key.
+the defaults of both sides. doc/source/reference/protocol.rst describes every key.
 
 Invariants:
 
