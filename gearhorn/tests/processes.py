@@ -16,9 +16,9 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import IO, ClassVar, TypeVar
 
+from gearhorn.tests.closing import Closing
 from gearhorn.tests.forkserver import Forked
 
 START_TIMEOUT_S = 20.0
@@ -57,7 +57,7 @@ class MissingProgramError(Exception):
     """A server that the tests need is not installed."""
 
 
-class Process:
+class Process(Closing):
     """A child process in a session and a directory of its own."""
 
     program: ClassVar[str]
@@ -72,15 +72,7 @@ class Process:
     def __enter__(self: SomeProcess) -> SomeProcess:
         if self._process is None:
             self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
+        return super().__enter__()
 
     def command(self) -> Sequence[str]:
         raise NotImplementedError

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import trustme
 
-from gearhorn.tests.peer import Admin
+from gearhorn.tests.admin import Admin
 from gearhorn.tests.processes import Server
 
 
@@ -57,6 +57,10 @@ class Redis(Server):
     @property
     def url(self) -> str:
         return f"redis://{self.address}/0"
+
+    def replica(self) -> Redis:
+        """One that copies this, still to be started."""
+        return Redis(replicaof=f"{self.host} {self.port}")
 
     def command(self) -> Sequence[str]:
         directives = {

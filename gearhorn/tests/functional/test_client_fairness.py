@@ -18,7 +18,8 @@ import pytest
 from gearhorn import Message, Subscriber
 from gearhorn.tests.conftest import NewPeer, Start
 from gearhorn.tests.functional.test_client_subscriber import running
-from gearhorn.tests.peer import SUBMIT_JOB_BG, Peer
+from gearhorn.tests.packets import SUBMIT_JOB_BG
+from gearhorn.tests.peer import Peer
 from gearhorn.tests.processes import eventually
 from gearhorn.tests.servers import Gearmand
 

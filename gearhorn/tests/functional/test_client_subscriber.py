@@ -45,11 +45,6 @@ def running(subscriber: Subscriber) -> Iterator[None]:
         raise raised[0]
 
 
-def subscribers(topic: Topic) -> int:
-    report: int = topic.publish("", background=True).report["subscribers"]
-    return report
-
-
 def test_it_registers_and_its_handler_answers(topic: Topic) -> None:
     subscriber = Subscriber(topic.server.address, "bob")
 
@@ -58,19 +53,19 @@ def test_it_registers_and_its_handler_answers(topic: Topic) -> None:
         return {"for": message.client_id, "text": message.text}
 
     with running(subscriber):
-        eventually(lambda: subscribers(topic) == 1)
+        eventually(lambda: topic.reached() == 1)
         report = topic.publish("hello", gather=True).report
     assert json.loads(report["results"]["bob"]) == {"for": "bob", "text": "hello"}
     # It asked for nothing else: it stays registered.
-    assert subscribers(topic) == 1
+    assert topic.reached() == 1
 
 
 def test_it_unregisters_when_it_is_asked_to(topic: Topic) -> None:
     subscriber = Subscriber(topic.server.address, "bob", unregister=True)
     subscriber.on(topic.name)(lambda message: None)
     with running(subscriber):
-        eventually(lambda: subscribers(topic) == 1)
-    assert subscribers(topic) == 0
+        eventually(lambda: topic.reached() == 1)
+    assert topic.reached() == 0
 
 
 def test_one_serves_many_client_ids_that_come_and_go(topic: Topic) -> None:
@@ -83,13 +78,13 @@ def test_one_serves_many_client_ids_that_come_and_go(topic: Topic) -> None:
     for client_id in client_ids[:49]:
         subscriber.on(topic.name, client_id=client_id)(handle)
     with running(subscriber):
-        eventually(lambda: subscribers(topic) == 49)
+        eventually(lambda: topic.reached() == 49)
         subscriber.on(topic.name, client_id=client_ids[49])(handle)
-        eventually(lambda: subscribers(topic) == 50)
+        eventually(lambda: topic.reached() == 50)
         results = topic.publish("it", gather=True).report["results"]
         assert results == {client_id: f"{client_id} has it" for client_id in client_ids}
         subscriber.off(topic.name, client_id="client7")
-        eventually(lambda: subscribers(topic) == 49)
+        eventually(lambda: topic.reached() == 49)
         queue = topic.queue("client7")
         eventually(lambda: topic.server.admin.queue(queue).workers == 0)
         assert topic.publish("it").report["delivered"] == 49
@@ -99,7 +94,7 @@ def test_a_client_that_goes_may_come_back_at_once(topic: Topic) -> None:
     subscriber = Subscriber(topic.server.address, "bob")
     subscriber.on(topic.name)(lambda message: "first")
     with running(subscriber):
-        eventually(lambda: subscribers(topic) == 1)
+        eventually(lambda: topic.reached() == 1)
         for _ in range(20):
             subscriber.off(topic.name)
             subscriber.on(topic.name)(lambda message: "second")
@@ -153,7 +148,7 @@ def test_a_blocked_handler_holds_up_neither_others_nor_renewals(topic: Topic) ->
         lambda message: message.text != "block" or (release.wait(20) and None)
     )
     with running(subscriber):
-        eventually(lambda: subscribers(topic) == 1)
+        eventually(lambda: topic.reached() == 1)
         handle = topic.start("block")
         eventually(lambda: topic.server.admin.queue(topic.queue("bob")).running == 1)
         for _ in range(20):
@@ -173,8 +168,8 @@ def test_a_registration_with_a_ttl_ends_with_its_subscriber(topic: Topic) -> Non
     subscriber = Subscriber(topic.server.address, "bob", ttl=0.5)
     subscriber.on(topic.name)(lambda message: None)
     with running(subscriber):
-        eventually(lambda: subscribers(topic) == 1)
-    eventually(lambda: subscribers(topic) == 0, 20)
+        eventually(lambda: topic.reached() == 1)
+    eventually(lambda: topic.reached() == 0, 20)
 
 
 def test_messages_are_acknowledged_only_after_the_handler(topic: Topic) -> None:
@@ -239,7 +234,7 @@ def test_stop_ends_an_iteration_that_waits(topic: Topic) -> None:
     timer = threading.Timer(0.5, subscriber.stop)
     timer.start()
     assert list(subscriber) == []
-    assert subscribers(topic) == 0
+    assert topic.reached() == 0
     timer.join()
 
 
@@ -327,7 +322,7 @@ async def test_an_asyncio_program_iterates(topic: Topic) -> None:
         subscriber.stop()
     outcome = await asyncio.to_thread(topic.client.finish, handle)
     assert outcome.report["results"] == {"bob": '["hello"]'}
-    assert await asyncio.to_thread(subscribers, topic) == 0
+    assert await asyncio.to_thread(topic.reached) == 0
 
 
 def test_a_program_on_uvloop_publishes_and_subscribes(topic: Topic) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from gearhorn.tests import peer as wire
+from gearhorn.tests import packets as wire
 from gearhorn.tests.conftest import NewDaemon, Start
-from gearhorn.tests.functional.conftest import NewTopic, Topic
+from gearhorn.tests.functional.conftest import NewTopic, Topic, TopicWith
 from gearhorn.tests.peer import Outcome
 from gearhorn.tests.servers import Gearmand, Redis
 
@@ -117,11 +117,8 @@ def test_a_receiver_that_does_not_answer_in_time_still_gets_its_copy(topic: Topi
     assert outcome.report["results"] == {"bob": "about next", "alice": "about next"}
 
 
-def test_the_time_that_receivers_have_is_configured(
-    gearmand: Gearmand, daemon: NewDaemon, new_topic: NewTopic
-) -> None:
-    daemon(**SHORT_TIMEOUT)
-    topic = new_topic(gearmand)
+def test_the_time_that_receivers_have_is_configured(topic_with: TopicWith) -> None:
+    topic = topic_with(**SHORT_TIMEOUT)
     topic.subscribe("bob")
     assert topic.publish().report == failed(topic, "timeout")
 
@@ -177,11 +174,8 @@ def test_results_are_gathered(topic: Topic) -> None:
     }
 
 
-def test_a_result_that_is_too_large_is_named(
-    gearmand: Gearmand, daemon: NewDaemon, new_topic: NewTopic
-) -> None:
-    daemon(**SMALL)
-    topic = new_topic(gearmand)
+def test_a_result_that_is_too_large_is_named(topic_with: TopicWith) -> None:
+    topic = topic_with(**SMALL)
     topic.subscribe("bob", "alice")
     worker = topic.receiver("bob", "alice")
     for parts in (
@@ -211,11 +205,8 @@ def test_a_result_that_is_too_large_is_named(
         assert topic.client.finish(handle).report["delivered"] == 2
 
 
-def test_a_request_that_is_too_large_is_refused(
-    gearmand: Gearmand, daemon: NewDaemon, new_topic: NewTopic
-) -> None:
-    daemon(**SMALL)
-    topic = new_topic(gearmand)
+def test_a_request_that_is_too_large_is_refused(topic_with: TopicWith) -> None:
+    topic = topic_with(**SMALL)
     topic.subscribe("bob")
     fits = "x" * (4000 - len(topic.request("", background=True)))
     for payload in (fits + "x", "x" * 30_000, "x" * 2_000_000):

@@ -20,11 +20,12 @@ from typing import Any
 import pytest
 
 from gearhorn.daemon.placement import Share, divide
-from gearhorn.tests import peer as wire
-from gearhorn.tests.conftest import NewDaemon, NewPeer, _show_log
+from gearhorn.tests import packets as wire
+from gearhorn.tests.conftest import NewDaemon, NewPeer, show_log
 from gearhorn.tests.daemons import Daemon
 from gearhorn.tests.functional.conftest import NewTopic, Service, Topic
-from gearhorn.tests.peer import Packet, Peer
+from gearhorn.tests.packets import Packet
+from gearhorn.tests.peer import Peer
 from gearhorn.tests.processes import eventually, free_port
 from gearhorn.tests.servers import Gearmand, Redis
 from gearhorn.wire.address import Address
@@ -544,7 +545,7 @@ def _besieged(_shared_redis: Redis) -> Iterator[Besieged]:
 
 @pytest.fixture
 def besieged(_besieged: Besieged, request: pytest.FixtureRequest) -> Besieged:
-    _show_log(request.node, _besieged.daemon)
+    show_log(request.node, _besieged.daemon)
     return _besieged
 
 

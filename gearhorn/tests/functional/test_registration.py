@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gearhorn.tests import peer as wire
+from gearhorn.tests import packets as wire
 from gearhorn.tests.functional.conftest import Topic
 from gearhorn.tests.peer import Outcome
 from gearhorn.tests.processes import eventually
@@ -16,13 +16,6 @@ from gearhorn.tests.processes import eventually
 
 def ask(topic: Topic, function: str, client_id: str, **keys: Any) -> Outcome:
     return topic.client.submit(function, {"topic": topic.name, "client_id": client_id, **keys})
-
-
-def subscribers(topic: Topic) -> int:
-    outcome = topic.publish(background=True)
-    assert outcome.completed
-    count: int = outcome.report["subscribers"]
-    return count
 
 
 def refused(topic: Topic, function: str, request: dict[str, str]) -> str:
@@ -41,13 +34,13 @@ def test_registering_and_removing(topic: Topic, register: str, unregister: str) 
         outcome = ask(topic, register, "bob")
         assert [packet.type for packet in outcome.packets] == [wire.WORK_COMPLETE]
         assert outcome.report == report
-        assert subscribers(topic) == 1
+        assert topic.reached() == 1
 
     for _ in range(2):
         outcome = ask(topic, unregister, "bob")
         assert [packet.type for packet in outcome.packets] == [wire.WORK_COMPLETE]
         assert outcome.report == report
-        assert subscribers(topic) == 0
+        assert topic.reached() == 0
 
 
 def test_a_subscription_ends_by_itself_unless_it_is_renewed_or_made_permanent(
@@ -60,7 +53,7 @@ def test_a_subscription_ends_by_itself_unless_it_is_renewed_or_made_permanent(
     topic.subscribe("shortened")
     topic.subscribe("shortened", ttl=0.5)
 
-    eventually(lambda: subscribers(topic) == 3, 20, interval_s=0.1)
+    eventually(lambda: topic.reached() == 3, 20, interval_s=0.1)
 
     with topic.receiver("ends", "shortened") as gone:
         while gone.try_grab():
@@ -166,7 +159,7 @@ def test_a_registration_that_is_too_large_is_refused(topic: Topic) -> None:
             assert outcome.failed
             assert outcome.report["error"] == "message_too_large"
     topic.subscribe("bob")
-    assert subscribers(topic) == 1
+    assert topic.reached() == 1
 
 
 def json_of_bytes(size: int) -> str:

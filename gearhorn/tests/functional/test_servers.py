@@ -8,9 +8,9 @@ import ssl
 
 import pytest
 
-from gearhorn.tests import peer as wire
+from gearhorn.tests import packets as wire
 from gearhorn.tests.conftest import NewPeer, Start
-from gearhorn.tests.peer import Peer
+from gearhorn.tests.peer import Peer, ServerError
 from gearhorn.tests.processes import MissingProgramError, Process, eventually
 from gearhorn.tests.servers import Gearmand, Redis, Sentinel, Stunnel
 
@@ -100,7 +100,7 @@ def test_a_refused_submission_is_an_error(gearmand: Gearmand, peer: NewPeer) -> 
     client.submit("small", "", background=True)
     # The limit is set on a function that the server knows already.
     gearmand.admin.command("maxqueue small 1")
-    with pytest.raises(wire.ServerError):
+    with pytest.raises(ServerError):
         client.submit("small", "", background=True)
 
 

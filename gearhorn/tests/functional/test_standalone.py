@@ -17,9 +17,10 @@ from typing import Any
 
 import pytest
 
+from gearhorn.tests.admin import Admin
 from gearhorn.tests.conftest import Start
 from gearhorn.tests.daemons import FanoutCommand
-from gearhorn.tests.peer import Admin, Peer
+from gearhorn.tests.peer import Peer
 from gearhorn.tests.processes import Server, eventually
 
 MEMO = "please go home early today."

@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from gearhorn.tests import peer as wire
+from gearhorn.tests import packets as wire
+from gearhorn.tests.admin import Admin
 from gearhorn.tests.conftest import NewDaemon, NewPeer, Start
 from gearhorn.tests.fake import Conversation, FakeServer, fake_server
 from gearhorn.tests.functional.conftest import NewTopic
-from gearhorn.tests.peer import Admin, Peer
+from gearhorn.tests.peer import Peer
 from gearhorn.tests.processes import Server, eventually, free_port
 from gearhorn.tests.servers import Gearmand, Stunnel
 

@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from gearhorn.tests import peer as wire
+from gearhorn.tests import packets as wire
 from gearhorn.tests.fake import Conversation, FakeServer, fake_server
 from gearhorn.tests.processes import free_port
 from gearhorn.wire import fair_grabber

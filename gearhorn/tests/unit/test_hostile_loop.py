@@ -35,7 +35,7 @@ from gearhorn.daemon.list_cache import ListCache
 from gearhorn.daemon.refusals import guarded
 from gearhorn.store.base import Members, Store
 from gearhorn.store.patience import Patience
-from gearhorn.tests import peer as wire
+from gearhorn.tests import packets as wire
 from gearhorn.tests.unit import model_fuzz as fuzz
 from gearhorn.tests.unit.model_servers import FakeServer, FakeTransport, Submission, VirtualLoop
 from gearhorn.wire.address import Address

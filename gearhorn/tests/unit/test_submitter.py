@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from gearhorn.tests import peer as wire
+from gearhorn.tests import packets as wire
 from gearhorn.tests.fake import Conversation, FakeServer, fake_server
-from gearhorn.tests.peer import Packet
+from gearhorn.tests.packets import Packet
 from gearhorn.wire import block
 from gearhorn.wire.batch import Batch, Copy, Listener
 from gearhorn.wire.block import BlockSize
