@@ -62,6 +62,12 @@ class Outcome:
         return bool(self.packets) and self.packets[-1].type == wire.WORK_FAIL
 
     @property
+    def refusal(self) -> str:
+        """The code of the error for which the request was refused."""
+        assert self.failed, self
+        return str(self.report["error"])
+
+    @property
     def data(self) -> bytes:
         """The result: all wire.WORK_DATA parts and what came with wire.WORK_COMPLETE."""
         return b"".join(self.of(wire.WORK_DATA) + self.of(wire.WORK_COMPLETE))

@@ -201,6 +201,12 @@ class Process(Closing):
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
+def status_of(pid: int) -> dict[str, str]:
+    """What the kernel says of a process, by the names in proc(5)."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
 def _state(pid: int) -> str:
     """The state of a process, as ps(1) shows it."""
     # The name of the program before it is in brackets, and may hold some.
