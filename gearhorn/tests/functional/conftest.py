@@ -42,14 +42,14 @@ class Topic:
         """How many copies are in a queue, running ones too."""
         return self.server.admin.queue(self.queue(client_id)).total
 
+    def start_registration(self, client_id: str, **keys: Any) -> bytes:
+        """Begin to register a subscriber and return the handle of the job."""
+        request = subscription(self.name, client_id, **keys)
+        return self.client.start("register_fanout_subscriber", request)
+
     def subscribe(self, *client_ids: str, **keys: Any) -> None:
         """Register subscribers, all at once."""
-        handles = [
-            self.client.start(
-                "register_fanout_subscriber", subscription(self.name, client_id, **keys)
-            )
-            for client_id in client_ids
-        ]
+        handles = [self.start_registration(client_id, **keys) for client_id in client_ids]
         for handle in handles:
             outcome = self.client.finish(handle, 30)
             assert outcome.completed, outcome
