@@ -137,14 +137,13 @@ def test_redis_is_started_with_its_directives(start: Start) -> None:
 
 
 @pytest.mark.slow
-def test_sentinel_fails_over_to_a_replica(start: Start) -> None:
-    master = start(Redis())
-    replica = start(Redis(replicaof=f"127.0.0.1 {master.port}"))
-    sentinel = start(Sentinel(master))
-    assert sentinel.master_port() == master.port
+def test_sentinel_fails_over_to_a_replica(redis: Redis, start: Start) -> None:
+    replica = start(redis.replica())
+    sentinel = start(Sentinel(redis))
+    assert sentinel.master_port() == redis.port
     eventually(lambda: sentinel.replicas() == 1, 30)
 
-    master.kill()
+    redis.kill()
 
     eventually(lambda: sentinel.master_port() == replica.port, 30)
 
