@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 import socket
 import ssl
+import sys
 from collections.abc import Sequence
 
 import trustme
@@ -39,6 +40,30 @@ class Gearmand(Server):
 
     def is_ready(self) -> bool:
         return Admin(self.port, self.host, timeout_s=1.0).version().startswith("OK ")
+
+
+class GearServer(Server):
+    """The job server of the library gear, which knows no ECHO and no options.
+
+    :param kind: ``gear.Server``, or ``JobServer`` for what the standalone mode makes of it.
+    """
+
+    program = sys.executable
+    package = "python3"
+
+    def __init__(self, kind: str = "gear.Server") -> None:
+        super().__init__()
+        self._kind = kind
+
+    def command(self) -> Sequence[str]:
+        code = (
+            "import gear, signal; from gearhorn.wire.server import JobServer; "
+            f"{self._kind}({self.port}, host={self.host!r}); signal.pause()"
+        )
+        return [self.program, "-c", code]
+
+    def is_ready(self) -> bool:
+        return Admin(self.port, self.host).status() == {}
 
 
 class Redis(Server):

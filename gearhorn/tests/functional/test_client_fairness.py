@@ -17,7 +17,7 @@ import pytest
 
 from gearhorn import Message, Subscriber
 from gearhorn.tests.conftest import NewPeer, Start
-from gearhorn.tests.functional.test_client_subscriber import running
+from gearhorn.tests.functional.subscribing import running
 from gearhorn.tests.packets import SUBMIT_JOB_BG
 from gearhorn.tests.peer import Peer
 from gearhorn.tests.processes import eventually

@@ -13,11 +13,12 @@ import gearman  # type: ignore[import-untyped]
 import pytest
 
 from gearhorn import Message, Publisher, Subscriber
+from gearhorn.tests.builders import encoded, subscription
 from gearhorn.tests.conftest import Start
 from gearhorn.tests.functional.conftest import Topic
-from gearhorn.tests.functional.test_client_subscriber import running
-from gearhorn.tests.functional.test_gearman_tool import ToolWorker
-from gearhorn.tests.functional.test_gearman_tool import gearman as gearman_tool
+from gearhorn.tests.functional.gearman_tool import ToolWorker
+from gearhorn.tests.functional.gearman_tool import gearman as gearman_tool
+from gearhorn.tests.functional.subscribing import running
 from gearhorn.tests.processes import eventually
 
 MEMO = "please go home early today.\n\tŻółw, ¡adiós!\n"
@@ -124,11 +125,11 @@ def test_other_python_clients_publish(topic: Topic, received: list[str], publish
 
 @PUBLISH
 def test_other_python_clients_use_the_aliases(topic: Topic, publish: Publish) -> None:
-    subscription = json.dumps({"topic": topic.name, "client_id": "bob"})
-    answer = json.loads(publish(topic, "subscribe_fanout", subscription))
+    request = encoded(subscription(topic.name, "bob")).decode()
+    answer = json.loads(publish(topic, "subscribe_fanout", request))
     assert answer["queue"] == topic.queue("bob")
     assert topic.reached() == 1
-    publish(topic, "unsubscribe_fanout", subscription)
+    publish(topic, "unsubscribe_fanout", request)
     assert topic.reached() == 0
 
 

@@ -13,9 +13,10 @@ from typing import Any, Protocol
 
 import pytest
 
+from gearhorn.tests.builders import subscription
 from gearhorn.tests.conftest import NewDaemon, NewPeer
 from gearhorn.tests.daemons import Daemon
-from gearhorn.tests.functional.test_command import MESSAGE, refused, run, write
+from gearhorn.tests.functional.command import refused, run, write
 from gearhorn.tests.processes import eventually, free_port, status_of
 from gearhorn.tests.servers import Gearmand, Redis
 
@@ -167,7 +168,7 @@ def test_it_detaches(background: Daemon, tmp_path: Path, peer: NewPeer) -> None:
     assert Path(f"/proc/{process_id}/cwd").readlink() == Path("/")
     for number in range(3):
         assert Path(f"/proc/{process_id}/fd/{number}").readlink() == Path(os.devnull)
-    assert peer().submit("subscribe_fanout", MESSAGE).completed
+    assert peer().submit("subscribe_fanout", subscription("memos", "bob")).completed
     assert str(process_id) in refused(run("--config", background.config_file), 73)
 
     os.kill(process_id, signal.SIGTERM)

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from gearhorn.tests.admin import Admin
+from gearhorn.tests.builders import message, subscription
 from gearhorn.tests.conftest import Start
 from gearhorn.tests.functional.standalone import Standalone
 from gearhorn.tests.processes import eventually
@@ -34,11 +35,10 @@ def fan_out(server: Standalone) -> None:
     """A message reaches two subscribers, both of whom register for it first."""
     with server.peer() as client, server.peer() as worker:
         for name in ("bob", "alice"):
-            assert client.submit(
-                "register_fanout_subscriber", {"topic": "officememos", "client_id": name}
-            ).completed
+            registered = subscription("officememos", name)
+            assert client.submit("register_fanout_subscriber", registered).completed
         worker.can_do("officememos_bob", "officememos_alice")
-        handle = client.start("fanout", {"topic": "officememos", "payload": MEMO})
+        handle = client.start("fanout", message("officememos", MEMO))
         for _ in range(2):
             job = worker.grab()
             assert job.data == MEMO.encode()
@@ -54,9 +54,7 @@ def test_a_message_reaches_two_subscribers(standalone: Standalone) -> None:
     # Subscriptions are kept.
     standalone.start()
     with standalone.peer() as client:
-        outcome = client.submit(
-            "fanout", {"topic": "officememos", "payload": MEMO, "background": True}
-        )
+        outcome = client.submit("fanout", message("officememos", MEMO, background=True))
     assert outcome.report["queued"] == 2
 
 
@@ -132,9 +130,9 @@ def test_its_job_server_listens_on_loopback_only(standalone: Standalone) -> None
 
 def test_ctrl_c_lets_it_finish(standalone: Standalone) -> None:
     with standalone.peer() as client, standalone.peer() as worker:
-        client.submit("register_fanout_subscriber", {"topic": "t", "client_id": "bob"})
+        client.submit("register_fanout_subscriber", subscription("t", "bob"))
         worker.can_do("t_bob")
-        handle = client.start("fanout", {"topic": "t", "payload": MEMO})
+        handle = client.start("fanout", message("t", MEMO))
         job = worker.grab()
 
         # To the whole process group, as a terminal sends it.

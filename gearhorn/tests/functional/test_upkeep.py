@@ -87,7 +87,7 @@ def test_an_expired_claim_is_taken_and_its_topic_is_told(fleet: Fleet) -> None:
         def taken() -> Outcome | None:
             outcome = fleet.client.submit("register_one", subscription(fleet.topic, "b_c"))
             if outcome.failed:
-                assert outcome.report["error"] == "queue_taken"
+                assert outcome.refusal == "queue_taken"
                 return None
             return outcome
 
