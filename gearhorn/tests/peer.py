@@ -108,7 +108,7 @@ class Peer(Closing):
         port: int,
         host: str = "127.0.0.1",
         *,
-        timeout_s: float = 10.0,
+        timeout_s: float = 20.0,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         self.timeout_s = timeout_s

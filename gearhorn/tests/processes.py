@@ -42,7 +42,7 @@ def free_port() -> int:
 
 
 def eventually(
-    condition: Callable[[], Result], timeout_s: float = 10.0, *, interval_s: float = 0.01
+    condition: Callable[[], Result], timeout_s: float = 20.0, *, interval_s: float = 0.01
 ) -> Result:
     """Ask until the answer is true and return it; for what sends no event one could wait for."""
     deadline = time.monotonic() + timeout_s

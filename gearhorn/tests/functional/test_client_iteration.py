@@ -12,6 +12,7 @@ import uvloop
 
 from gearhorn import AsyncPublisher, AsyncSubscriber, Message, Subscriber
 from gearhorn.tests.functional.conftest import Topic
+from gearhorn.tests.processes import eventually
 
 
 def test_iteration_with_explicit_answers(topic: Topic) -> None:
@@ -44,11 +45,16 @@ def test_iteration_with_explicit_answers(topic: Topic) -> None:
 def test_stop_ends_an_iteration_that_waits(topic: Topic) -> None:
     subscriber = Subscriber(topic.server.address, "bob", unregister=True)
     subscriber.on(topic.name)
-    timer = threading.Timer(0.5, subscriber.stop)
-    timer.start()
+
+    def stop_once_it_waits() -> None:
+        eventually(lambda: topic.server.admin.queue(topic.queue("bob")).workers)
+        subscriber.stop()
+
+    thread = threading.Thread(target=stop_once_it_waits)
+    thread.start()
     assert list(subscriber) == []
+    thread.join()
     assert topic.reached() == 0
-    timer.join()
 
 
 async def test_an_asyncio_program_subscribes(topic: Topic) -> None:
