@@ -1,3 +1,3 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""How fast gearhorn is, beside bare sockets on the same machine in the same run."""
+"""The speed of gearhorn, beside bare sockets on the same machine in the same run."""

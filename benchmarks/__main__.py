@@ -13,25 +13,34 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 
-from benchmarks import contenders, report
+from benchmarks import contenders, plots, report, stored
 from benchmarks.cases import CASES
+from benchmarks.figures import Case, Plan, Row
 from benchmarks.packets import GearmanError
 from benchmarks.processes import ServerError
-from benchmarks.results import Case, Plan, Row
 
 
 def main() -> int:
     arguments = _parse_arguments()
+    results: dict[Case, list[Row]]
     if arguments.install_help:
         print(contenders.INSTALL_HELP)
         return 0
-    # Servers are ended by the blocks that started them, which a signal alone would not leave.
+    if arguments.stored:
+        results = stored.read(arguments.stored)
+        for case, rows in results.items():
+            _show(case.name, case.what, rows)
+        if arguments.plots:
+            plots.draw(results, arguments.plots)
+        return 0
+    # Blocks end the servers that they started, and a signal alone would not leave them.
     signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(128 + signum))
     skipped = contenders.missing(arguments.contenders)
     for name, why in skipped.items():
         print(f"skipped: {name}: {why} (see --install-help)")
-    results: dict[Case, list[Row]] = {}
+    results = {}
     status = 0
     for case in CASES:
         if arguments.cases and case.name not in arguments.cases:
@@ -49,23 +58,27 @@ def main() -> int:
             status = 2
             continue
         except Exception:
-            # What the other cases measure in an hour is not to be lost for it.
+            # The other cases, an hour of measuring, are not to be lost.
             print(f"{case.name}: {traceback.format_exc()}", file=sys.stderr)
             status = 2
             continue
         results[case] = rows
-        print(f"\n{case.name}: {case.what} ({time.monotonic() - start:.0f} s)")
-        print(report.table(rows))
-        if spent := report.processor_time(rows):
-            print(f"\nµs of processor time for one (of it in the kernel)\n{spent}")
-        sys.stdout.flush()
+        _show(case.name, f"{case.what} ({time.monotonic() - start:.0f} s)", rows)
         if not all(row.target_met for row in rows):
             status = status or 1
         if arguments.json:
             arguments.json.write_text(report.as_json(results, arguments.quick, skipped))
     if arguments.plots:
-        report.draw(results, arguments.plots)
+        plots.draw(results, arguments.plots)
     return status
+
+
+def _show(name: str, what: str, rows: Sequence[Row]) -> None:
+    print(f"\n{name}: {what}")
+    print(report.table(rows))
+    if spent := report.processor_time(rows):
+        print(f"\nµs of processor time for one (of it in the kernel)\n{spent}")
+    sys.stdout.flush()
 
 
 def _parse_arguments() -> argparse.Namespace:
@@ -92,7 +105,14 @@ def _parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the results there")
     parser.add_argument(
-        "--plots", type=pathlib.Path, metavar="DIR", help="draw the results there; needs matplotlib"
+        "--plots", type=pathlib.Path, metavar="DIR", help="draw the results there, as SVG"
+    )
+    parser.add_argument(
+        "--from",
+        dest="stored",
+        type=pathlib.Path,
+        metavar="FILE",
+        help="measure nothing: show, and draw, what --json wrote",
     )
     parser.add_argument(
         "--install-help", action="store_true", help="how to get the contenders on Debian"
@@ -100,8 +120,6 @@ def _parse_arguments() -> argparse.Namespace:
     arguments = parser.parse_args()
     if unknown := set(arguments.cases) - {case.name for case in CASES}:
         parser.error(f"no such case: {', '.join(sorted(unknown))}")
-    if arguments.plots and not report.can_draw():
-        parser.error("--plots needs matplotlib")
     return arguments
 
 

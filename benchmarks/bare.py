@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""The references: bare sockets doing nothing but what Gearman itself demands."""
+"""The references: bare sockets that do only what Gearman itself demands."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _GRAB = packet(GRAB_JOB_UNIQ)
 
 
 class Completion:
-    """WORK_COMPLETE packets with ready-made report bytes, for any job handle."""
+    """WORK_COMPLETE packets with a ready-made report, for any job handle."""
 
     def __init__(self, report: bytes) -> None:
         self._report = b"\0" + report
@@ -47,8 +47,8 @@ class Completion:
 def fan_out_to_one(port: int, function: bytes, copy: bytes, report: bytes, jobs: int) -> None:
     """Grab `jobs` jobs, submit `copy` for each, complete each once its copy is queued.
 
-    What one read brought is answered in one write. The copies go out on a second connection,
-    as a client's do.
+    The packets of one read are answered in one write. The copies go out on a second
+    connection, as a client's do.
     """
     completion = Completion(report)
     open_handles: collections.deque[bytes] = collections.deque()
@@ -81,7 +81,7 @@ def fan_out_to_one(port: int, function: bytes, copy: bytes, report: bytes, jobs:
 
 
 def relay_for_ever(port: int, function: bytes, queues: Sequence[bytes]) -> None:
-    """Send the payload of each job to every queue, and complete it once all copies are queued.
+    """Send the payload of each job to every queue, and complete the job once all are queued.
 
     The copies are ready-made: they are kept for the next job, which has the same payload.
     """
@@ -107,7 +107,7 @@ def receive_for_ever(
     on_ready: Callable[[], None] | None = None,
     on_receipts: Callable[[int], None] = lambda count: None,
 ) -> None:
-    """Answer for every queue: complete each job at once with an empty result."""
+    """Complete each job of every queue at once, with an empty result."""
     completion = Completion(b"")
 
     def complete(body: bytes) -> bytes:
@@ -123,7 +123,7 @@ def _work_for_ever(
     on_ready: Callable[[], None],
     on_answered: Callable[[int], None],
 ) -> None:
-    """Grab ahead; `answer` makes of a JOB_ASSIGN_UNIQ the packet that ends the job."""
+    """Grab jobs ahead; `answer` turns a JOB_ASSIGN_UNIQ into the packet that ends it."""
     with Connection(port) as worker:
         worker.send(b"".join([packet(CAN_DO, function) for function in functions]))
         worker.synchronize()
@@ -143,7 +143,7 @@ def _work_for_ever(
                     wanted = True
                     answers.append(answer(body))
             answered = len(answers)
-            # NO_JOB alone renews no grab, so that an idle receiver falls asleep.
+            # NO_JOB alone renews no grab, so an idle receiver falls asleep.
             if wanted:
                 answers.append(_GRAB * (GRABS_OUTSTANDING - outstanding))
                 outstanding = GRABS_OUTSTANDING
@@ -160,7 +160,7 @@ def _say_ready() -> None:
 
 
 def _main() -> None:
-    """A receiver as a process, or a relay: PORT ["relay"], and queues on the standard input."""
+    """Run a receiver, or a relay: arguments PORT ["relay"], queues on standard input."""
     port = int(sys.argv[1])
     queues = sys.stdin.buffer.read().split()
     if sys.argv[2:] == ["relay"]:

@@ -12,15 +12,15 @@ from collections.abc import Iterator, Sequence
 
 from benchmarks import workload
 from benchmarks.contenders.base import Contender, Publish, Receipts
+from benchmarks.figures import Measured, Spent
 from benchmarks.processes import Process, ServerError, directory, running
-from benchmarks.results import Measured, Spent
 from benchmarks.stopwatch import Stopwatch
 
 _POLL_S = 0.0005
 
 
 class Delivery:
-    """A publisher here, and receivers in another process that have all subscribed."""
+    """A publisher in this process, and subscribed receivers in another."""
 
     def __init__(
         self, subscribers: int, publish: Publish, receipts: Receipts, receiver: Process
@@ -31,9 +31,9 @@ class Delivery:
         self._receiver = receiver
 
     def acknowledged(self, messages: int, until: float) -> tuple[float, int]:
-        """Wait until so many messages have reached all; when the last receipt came, and the count.
+        """Wait until so many messages have reached all, but not beyond `until`.
 
-        At `until` it waits no longer.
+        Return the time of the last receipt, and the number of receipts.
         """
         while True:
             at, count = self._receipts.read()
@@ -65,10 +65,10 @@ def delivering(contender: Contender, subscribers: int) -> Iterator[Delivery]:
 def deliveries_a_second(
     contender: Contender, subscribers: int, payload: bytes, messages: int, limit_s: float
 ) -> Measured:
-    """From before the first is published to after the last acknowledgement.
+    """Measure from before the first message is published to after the last acknowledgement.
 
-    One message is sent beforehand, so that everything is connected. What takes longer than
-    `limit_s` is stopped, and what was acknowledged until then counts.
+    One message is sent beforehand, so that everything is connected. After `limit_s` the measuring
+    stops, and the deliveries acknowledged until then count.
     """
     with delivering(contender, subscribers) as delivery:
         with Stopwatch() as watch:
@@ -90,9 +90,9 @@ def deliveries_a_second(
 def latencies_s(
     contender: Contender, subscribers: int, payload: bytes, messages: int, limit_s: float
 ) -> tuple[Sequence[float], Spent]:
-    """From before each message is published to its last receipt, one message at a time.
+    """Measure from before each message is published to its last receipt, one at a time.
 
-    And what one message took, among which is the publisher's looking for receipts.
+    Return also the time spent on one message, in which the publisher looks for receipts.
     """
     waits_s = []
     with delivering(contender, subscribers) as delivery, Stopwatch() as watch:
@@ -106,5 +106,5 @@ def latencies_s(
             waits_s.append(at - start)
     if not waits_s:
         raise ServerError(f"{contender.name} delivered nothing in {limit_s:g} s")
-    # The first one finds connections that have not been used.
+    # Without the first, which finds connections that have not been used.
     return waits_s[1:] or waits_s, watch.spent(len(waits_s))

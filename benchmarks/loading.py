@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""Many subscriptions put into a store at once, where registering them is not what is measured."""
+"""Bulk loading of subscriptions, for cases that do not measure registering."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Topics = Sequence[tuple[str, Sequence[str]]]
 def load(redis_port: int, topics: Topics) -> None:
     """Add the client_ids of each topic, as the store would write them one by one.
 
-    To be done before a daemon reads any of these topics: nobody is told.
+    Call this before a daemon reads any of these topics, since nobody is told.
     """
     with Redis(port=redis_port) as redis:
         for subscriptions in _in_pieces(topics):
@@ -45,7 +45,7 @@ def _in_pieces(topics: Topics) -> Iterator[Topics]:
 
 
 async def _check(redis_port: int, topics: Topics) -> None:
-    """Read the last topic as a daemon would: the store finds what was written."""
+    """Read the last topic as a daemon would, to check that the store finds it."""
     from gearhorn.store import open_store
 
     store = open_store(

@@ -25,7 +25,7 @@ WORK_WARNING = 29
 GRAB_JOB_UNIQ = 30
 JOB_ASSIGN_UNIQ = 31
 
-# As large as a block of answers: fewer reads for the references.
+# As large as a block of answers, so the references read less often.
 _RECEIVE_BYTES = 1 << 18
 _ANSWER_TIMEOUT_S = 60.0
 
@@ -80,14 +80,14 @@ class Connection:
         return packets
 
     def synchronize(self) -> None:
-        """Return once gearmand has dealt with all that was sent before."""
+        """Return once gearmand has handled all that was sent before."""
         self.send(packet(ECHO_REQ, b"benchmark"))
         while not any(kind == ECHO_RES for kind, _ in self.receive()):
             pass
 
 
 def submit_in_blocks(connection: Connection, packets: Sequence[bytes], size: int = 500) -> None:
-    """Send SUBMIT_JOB_BG packets, each block fully answered before the next is sent."""
+    """Send SUBMIT_JOB_BG packets in blocks; each is answered before the next is sent."""
     for start in range(0, len(packets), size):
         block = packets[start : start + size]
         submit(connection, b"".join(block), len(block))
@@ -126,7 +126,7 @@ def run_jobs(connection: Connection, packets: Iterable[bytes], in_flight: int = 
 
 
 def queued_jobs(port: int, prefix: bytes = b"") -> int:
-    """Jobs, waiting and running, in the queues whose names begin with `prefix`."""
+    """Return the number of jobs, waiting and running, in queues with this prefix."""
     with socket.create_connection(("127.0.0.1", port), timeout=_ANSWER_TIMEOUT_S) as admin:
         admin.sendall(b"status\n")
         data = b""

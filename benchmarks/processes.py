@@ -39,7 +39,7 @@ class ServerError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class ProcessorTime:
-    """Seconds, and those of them in the kernel."""
+    """Seconds of processor time, and those of them in the kernel."""
 
     whole: float = 0.0
     kernel: float = 0.0
@@ -72,7 +72,7 @@ class Process:
         return self._status("VmRSS")
 
     def peak_kib(self) -> int:
-        """The most that was resident, since the start or `forget_peak`."""
+        """Return the most memory that was resident since the start or `forget_peak`."""
         return self._status("VmHWM")
 
     def forget_peak(self) -> None:
@@ -82,11 +82,11 @@ class Process:
         return processor_time(self._popen.pid)
 
     def log(self) -> str:
-        """The end of what it wrote."""
+        """Return the end of the log."""
         return self._log.read_text(errors="replace")[-2000:]
 
     def wait_until(self, is_ready: Callable[[], bool]) -> None:
-        """Wait until it is up, as told by `is_ready`, which may take a moment itself."""
+        """Wait until `is_ready`, which may take a moment itself, returns true."""
         deadline = time.monotonic() + _START_TIMEOUT_S
         while not is_ready():
             if self._popen.poll() is not None or time.monotonic() > deadline:
@@ -104,7 +104,7 @@ class Process:
         self.wait_until(connects)
 
     def check(self) -> None:
-        """Raise ServerError if it has ended."""
+        """Raise ServerError if the process has ended."""
         if self._popen.poll() is not None:
             raise ServerError(f"{self._popen.args!r} died:\n{self.log()}")
 
@@ -114,8 +114,8 @@ class Process:
 
 
 def processor_time(pid: int) -> ProcessorTime:
-    """What a process used so far: to the nanosecond, its part in the kernel in whole ticks."""
-    # The process's clock, as clock_getcpuclockid(3) would name it.
+    """Return the time that a process has used: to the nanosecond, in the kernel in whole ticks."""
+    # The id of the process's clock, as clock_getcpuclockid(3) would give it.
     whole_s = time.clock_gettime((~pid << 3) | 2)
     stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
     kernel_s = int(stat.rpartition(")")[2].split()[12]) / os.sysconf("SC_CLK_TCK")
@@ -126,7 +126,7 @@ _processes: list[Process] = []
 
 
 def processor_times() -> dict[str, ProcessorTime]:
-    """What all that run now used so far, by name."""
+    """Return the time that all running programs have used so far, by name."""
     used: dict[str, ProcessorTime] = {}
     for process in _processes:
         used[process.name] = used.get(process.name, ProcessorTime()) + process.processor_time()
@@ -144,13 +144,13 @@ def installed(program: str) -> str:
     return path
 
 
-# Below those that the system gives to outgoing connections, which could else take the port of a
-# server that has not started yet.
+# Below the ports that the system gives to outgoing connections: one of these could take the port
+# of a server that has not started yet.
 _ports = itertools.cycle(random.sample(range(20_000, 32_768), 12_768))
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on, and none that was given before."""
+    """Return a loopback port that nobody listens on and that was not given before."""
     while True:
         port = next(_ports)
         with socket.socket() as probe, contextlib.suppress(OSError):
@@ -174,9 +174,9 @@ def running(
     given: bytes | None = None,
     name: str | None = None,
 ) -> Iterator[Process]:
-    """Run a command; `given` is what it reads on its standard input.
+    """Run a command; `given` is its standard input.
 
-    It is called by `name`, or else as the program is.
+    The process has `name`, or else the name of the program.
     """
     with log.open("wb") as output:
         popen = subprocess.Popen(

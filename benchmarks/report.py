@@ -1,11 +1,10 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""The results as tables, as JSON and as plots."""
+"""The results as tables and as JSON."""
 
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
 import os
 import pathlib
@@ -15,28 +14,30 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmarks.figures import OWN_NAME, Case, Measured, Row, Spent
+from benchmarks.plots import number
 from benchmarks.processes import ProcessorTime
-from benchmarks.results import OWN_NAME, Case, Measured, Row, Spent
 
 _HEADINGS = ("", "", "median (range)", "beside", "median (range)", "ratio (range)", "target")
 _ALIGNMENTS = "<<><>><"
 
 
 def table(rows: Sequence[Row]) -> str:
-    """One line for each row: medians of all turns, with the lowest and the highest."""
+    """Return one line for each row: medians of all turns, with the lowest and the highest."""
     return _aligned([_HEADINGS, *[_cells(row) for row in rows]], _ALIGNMENTS)
 
 
 def processor_time(rows: Sequence[Row]) -> str:
-    """One line for each figure that knows it: µs of each program for one, and those in the kernel.
+    """Return one line for each figure with a spent time; empty if there is none.
 
-    At the end, how many processors were busy. Empty if no figure knows.
+    A line has the µs of each program for one, those of them in the kernel, and at the end the
+    number of processors that were busy.
     """
     spent: dict[tuple[str, str], Spent] = {}
     for row in rows:
         for name, figures in ((row.name, row.figures), (row.reference_name, row.references)):
             median = _median_spent(figures)
-            # What was measured together stands once.
+            # Figures that were measured together have one line.
             if median is not None and median not in spent.values():
                 spent[row.what, name] = median
     programs = list(dict.fromkeys(name for each in spent.values() for name in each.by_program))
@@ -55,109 +56,25 @@ def as_json(results: Mapping[Case, Sequence[Row]], quick: bool, skipped: Mapping
         "system": platform.platform(),
         "python": platform.python_version(),
     }
+    whole = {"machine": machine, "quick": quick, "skipped": skipped}
     cases = {
-        case.name: {"what": case.what, "rows": [_as_dict(row) for row in rows]}
-        for case, rows in results.items()
+        case.name: (case.what, [_as_dict(row) for row in rows]) for case, rows in results.items()
     }
-    whole = {"machine": machine, "quick": quick, "skipped": skipped, "cases": cases}
-    return json.dumps(whole, indent=1) + "\n"
+    return written(whole, cases)
 
 
-def can_draw() -> bool:
-    return importlib.util.find_spec("matplotlib") is not None
-
-
-def draw(results: Mapping[Case, Sequence[Row]], place: pathlib.Path) -> None:
-    """One PNG for each case: a curve where its rows have a place on one, bars otherwise."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    from matplotlib import pyplot
-
-    place.mkdir(parents=True, exist_ok=True)
-    for case, rows in results.items():
-        by_unit: dict[str, list[Row]] = {}
-        for row in rows:
-            by_unit.setdefault(row.unit, []).append(row)
-        heights = [_height(unit_rows) for unit_rows in by_unit.values()]
-        figure, grid = pyplot.subplots(
-            len(by_unit),
-            figsize=(8, 0.3 + sum(heights)),
-            height_ratios=heights,
-            layout="constrained",
-            squeeze=False,
+def written(
+    whole: Mapping[str, object], cases: Mapping[str, tuple[str, Sequence[Mapping[str, Any]]]]
+) -> str:
+    """Return JSON with a row on each line, for people to read and for git to compare."""
+    blocks = []
+    for name, (what, rows) in cases.items():
+        lines = ",\n".join(f"   {json.dumps(row)}" for row in rows)
+        blocks.append(
+            f'  {json.dumps(name)}: {{"what": {json.dumps(what)}, "rows": [\n{lines}\n  ]}}'
         )
-        for unit_rows, axes in zip(by_unit.values(), grid[:, 0], strict=True):
-            if _is_curve(unit_rows):
-                _draw_curves(axes, unit_rows, case.curve)
-            else:
-                _draw_bars(axes, unit_rows)
-        figure.suptitle(f"{case.name}: {case.what}", fontsize="medium")
-        figure.savefig(place / f"{case.name}.png", dpi=100)
-        pyplot.close(figure)
-
-
-def _is_curve(rows: Sequence[Row]) -> bool:
-    return all(row.at is not None for row in rows)
-
-
-def _height(rows: Sequence[Row]) -> float:
-    """Inches."""
-    return 4.0 if _is_curve(rows) else 0.7 + 0.2 * len(_bars(rows))
-
-
-def _draw_curves(axes: Any, rows: Sequence[Row], label: str) -> None:
-    curves: dict[str, dict[float, float]] = {}
-    for row in rows:
-        assert row.at is not None
-        for name, value in ((row.name, row.figure), (row.reference_name, _reference(row))):
-            if value is not None:
-                curve = f"{name}, {row.series}" if row.series else name
-                curves.setdefault(curve, {})[row.at] = value
-    for name, points in curves.items():
-        axes.plot(list(points), list(points.values()), marker="o", label=name)
-    if max(row.at or 0 for row in rows) >= 100:
-        axes.set_xscale("log")
-        axes.set_yscale("log")
-    else:
-        axes.set_ylim(bottom=0)
-    axes.set_xlabel(label)
-    axes.set_ylabel(rows[0].unit)
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
-
-
-def _reference(row: Row) -> float | None:
-    return row.reference if row.references else None
-
-
-def _bars(rows: Sequence[Row]) -> list[tuple[str, float, bool]]:
-    """The label and the length of each bar, and whether it is gearhorn's."""
-    bars: dict[tuple[str, float, bool], None] = {}
-    alike = len({row.what for row in rows}) == 1
-    for row in rows:
-        suffix = "" if alike else f": {row.what}"
-        bars[row.name + suffix, row.figure, True] = None
-        if row.references:
-            bars[row.reference_name + suffix, row.reference, False] = None
-    return list(bars)
-
-
-def _draw_bars(axes: Any, rows: Sequence[Row]) -> None:
-    bars = _bars(rows)
-    lengths = [value for _, value, _ in bars]
-    axes.barh(
-        range(len(bars)),
-        lengths,
-        color=["tab:blue" if own else "lightsteelblue" for _, _, own in bars],
-    )
-    axes.set_yticks(
-        range(len(bars)), [f"{label} ({_number(value)})" for label, value, _ in bars], fontsize=8
-    )
-    axes.invert_yaxis()
-    if max(lengths) > 100 * min(lengths):
-        axes.set_xscale("log")
-    axes.set_xlabel(rows[0].unit)
+    head = json.dumps(whole, indent=1).removesuffix("\n}")
+    return head + ',\n "cases": {\n' + ",\n".join(blocks) + "\n }\n}\n"
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -187,7 +104,7 @@ def _aligned(lines: Sequence[Sequence[str]], alignments: str) -> str:
 
 
 def _median_spent(figures: Sequence[float]) -> Spent | None:
-    """The median of each program's time; None if a figure does not know it."""
+    """Return the median of each program's time; None if a figure has none."""
     spent = [figure.spent for figure in figures if isinstance(figure, Measured)]
     if not spent or len(spent) < len(figures):
         return None
@@ -202,22 +119,16 @@ def _median_spent(figures: Sequence[float]) -> Spent | None:
 
 
 def _microseconds(time: ProcessorTime) -> str:
-    # The kernel counts ticks, which may be more than it was.
+    # The kernel counts whole ticks, which may be more than the time was.
     kernel_s = min(time.kernel, time.whole)
-    return f"{_number(1e6 * time.whole)} ({_number(1e6 * kernel_s)})"
+    return f"{number(1e6 * time.whole)} ({number(1e6 * kernel_s)})"
 
 
 def _spread(values: Sequence[float]) -> str:
     if not values:
         return ""
-    median = _number(statistics.median(values))
-    return (
-        median if len(values) == 1 else f"{median} ({_number(min(values))}-{_number(max(values))})"
-    )
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
+    median = number(statistics.median(values))
+    return median if len(values) == 1 else f"{median} ({number(min(values))}-{number(max(values))})"
 
 
 def _as_dict(row: Row) -> dict[str, Any]:
@@ -240,7 +151,7 @@ def _as_dict(row: Row) -> dict[str, Any]:
 
 
 def _spent_as_dict(figures: Sequence[float]) -> dict[str, Any] | None:
-    """Seconds for one."""
+    """Return the seconds spent on one."""
     spent = _median_spent(figures)
     return None if spent is None else dataclasses.asdict(spent)
 

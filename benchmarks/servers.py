@@ -43,14 +43,14 @@ class Server(NamedTuple):
 
 @contextlib.contextmanager
 def gearmand() -> Iterator[int]:
-    """A gearmand with its default options and the builtin queue; yields its port."""
+    """Run a gearmand with its default options and the builtin queue; yield its port."""
     with job_server() as server:
         yield server.port
 
 
 @contextlib.contextmanager
 def job_server(queue: str = "builtin") -> Iterator[Server]:
-    """A gearmand with its default options and a queue, "builtin" or "sqlite"."""
+    """Run a gearmand with its default options and a queue, "builtin" or "sqlite"."""
     port = free_port()
     with directory() as place:
         options = ["--listen", "127.0.0.1", "--port", str(port)]
@@ -64,7 +64,7 @@ def job_server(queue: str = "builtin") -> Iterator[Server]:
 
 @contextlib.contextmanager
 def redis(*options: str) -> Iterator[Server]:
-    """A Redis that keeps nothing on disk."""
+    """Run a Redis that keeps nothing on disk."""
     port = free_port()
     with directory() as place:
         command = [
@@ -79,14 +79,14 @@ def redis(*options: str) -> Iterator[Server]:
 
 @contextlib.contextmanager
 def daemon(gearmand_port: int) -> Iterator[Process]:
-    """A gearhorn daemon, with a Redis of its own, that has said it is ready."""
+    """Run a gearhorn daemon with a Redis of its own; yield once it is ready."""
     with redis() as store, daemon_beside([gearmand_port], store.port) as process:
         yield process
 
 
 @contextlib.contextmanager
 def daemon_beside(gearmand_ports: Sequence[int], redis_port: int) -> Iterator[Process]:
-    """A gearhorn daemon at these servers that has said it is ready."""
+    """Run a gearhorn daemon at these servers; yield once it is ready."""
     with directory() as place:
         configuration = place / "gearhorn.conf"
         configuration.write_text(
@@ -116,7 +116,7 @@ def daemon_beside(gearmand_ports: Sequence[int], redis_port: int) -> Iterator[Pr
 
 @contextlib.contextmanager
 def receiver(gearmand_port: int, queues: Sequence[bytes]) -> Iterator[None]:
-    """A process of bare sockets that completes every job of `queues` at once."""
+    """Run a process of bare sockets that completes every job of `queues` at once."""
     command = [sys.executable, "-m", "benchmarks.bare", str(gearmand_port)]
     with directory() as place:
         log = place / "log"

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""How long something took, and the processor time that each program spent on it."""
+"""A stopwatch for the time of a block, and the processor time of each program in it."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import time
 from typing import NamedTuple
 
 from benchmarks import processes
+from benchmarks.figures import Measured, Spent
 from benchmarks.processes import ProcessorTime
-from benchmarks.results import Measured, Spent
 
-# It publishes, and in some cases receives.
+# This process publishes, and in some cases receives.
 _OWN_NAME = "benchmark"
 
 
 class Stopwatch:
-    """Measures the block that it stands around."""
+    """A stopwatch that runs during its `with` block."""
 
     def __enter__(self) -> Stopwatch:
         self._before = _now()
@@ -31,7 +31,7 @@ class Stopwatch:
         return self._after.at - self._before.at
 
     def spent(self, count: float) -> Spent:
-        """Of one, where there were so many."""
+        """Return the time spent on one of `count` things."""
         before = self._before.by_program
         after = self._after.by_program
         return Spent(
@@ -40,7 +40,7 @@ class Stopwatch:
         )
 
     def rate(self, count: float) -> Measured:
-        """So many, a second."""
+        """Return `count` things as a rate a second."""
         return Measured(count / self.elapsed_s, self.spent(count))
 
 

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What is published and to whom, as Gearman packets: for the daemon and for the references."""
+"""The messages and subscribers, as Gearman packets: for the daemon and for the references."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ PAYLOAD = b"x" * 100
 FANOUT = b"fanout"
 TOPIC = "benchmark"
 
-# The default cache_ttl and a tenth, and a little.
+# The default cache_ttl, a tenth more, and a little.
 _SETTLING_S = 11.5
 
-# Jobs that one unique is shared by, see `background_copies`.
+# The jobs that share a unique, see `background_copies`.
 _COPIES_A_UNIQUE = 500
 
 
@@ -43,7 +43,7 @@ def fanout_job(
     topic: str = TOPIC,
     payload: bytes = PAYLOAD,
 ) -> bytes:
-    """A job to `fanout`, itself submitted by a packet of `kind`."""
+    """Return a packet of `kind` that submits a job to `fanout`."""
     request = {"topic": topic, "payload": payload.decode(), "background": background}
     if gather:
         request["gather"] = True
@@ -56,33 +56,33 @@ def registration(topic: str, client_id: str) -> bytes:
 
 
 def register(connection: Connection, subscribers: int) -> None:
-    """Subscribe that many client_ids to the topic, through the daemon."""
+    """Subscribe so many client_ids to the topic, through the daemon."""
     run_jobs(connection, [registration(TOPIC, client_id) for client_id in client_ids(subscribers)])
 
 
 def settle() -> None:
-    """Wait, after daemons were started, until they answer registrations as usual.
+    """Wait until daemons that were just started answer registrations as usual.
 
-    One that finds a store in use cannot know who holds lists that were read before, and answers
-    no change early until these would be too old.
+    A daemon that finds a store in use cannot know who holds lists that were read before. Until
+    these are too old, it answers no change early.
     """
     time.sleep(_SETTLING_S)
 
 
 def new_token() -> bytes:
-    """As the daemon makes one for each fan-out."""
+    """Return a token like that which the daemon makes for each fan-out."""
     return secrets.token_urlsafe(16).encode()
 
 
 def background_copies(
     names: Sequence[bytes], payload: bytes = PAYLOAD, token: bytes | None = None
 ) -> list[bytes]:
-    """One fan-out's copies with uniques as the daemon gives them, in the order that suits gearmand.
+    """Return one fan-out's copies, with uniques and in an order as the daemon has them.
 
     A unique is a token of the fan-out and a group number taken from the queue name, since
-    gearmand is slow with one unique for very many jobs and with very many uniques. It looks
-    through all jobs with the same hash, which is several times as fast while it is the same
-    few: so copies with the same unique follow each other.
+    gearmand is slow with one unique for very many jobs, and with very many uniques. It looks
+    through all jobs with the same hash. That is several times as fast while they are the same
+    few, so copies with the same unique follow each other.
     """
     prefix = (token or new_token()) + b"-"
     groups = 1 << (-(-len(names) // _COPIES_A_UNIQUE) - 1).bit_length()

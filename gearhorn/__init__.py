@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from gearhorn.messages import FanOutReport
     from gearhorn.wire.tls import tls_context
 
-# Loaded when first asked for: the daemon needs none of it, and who needs an
+# Imported at first use: the daemon needs none of these, and a program that needs an
 # error class needs no sockets.
 _PLACES = {
     "AsyncPublisher": "gearhorn.client.async_publisher",

@@ -1,6 +1,10 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""Everything that can go wrong, one class and one code for each."""
+"""The errors: one class and one code for everything that can go wrong.
+
+Programs go by the class or by its ``code``; the text of an error is for people.
+Daemons answer with the codes of refusals and of faults of the store.
+"""
 
 from typing import Any
 
@@ -10,23 +14,23 @@ class GearhornError(Exception):
 
     code = "internal_error"
     report: Any = None
-    """What a daemon answered, where the error is its answer: a
+    """The answer of the daemon, if the error comes from one: a
     :class:`~gearhorn.messages.FanOutReport` or a
     :class:`~gearhorn.messages.Refusal`."""
 
 
-# A request that breaks the contract. The code and the text of these go back
-# to whoever sent the request, so both say what to change.
+# Requests that break the contract. Code and text go back to whoever sent the
+# request, so the text says what to change.
 
 
 class RequestError(GearhornError):
-    """A request was refused."""
+    """A request was refused. The subclass says why."""
 
     code = "bad_request"
 
 
 class InvalidJSON(RequestError):
-    """The request is not a JSON text in UTF-8, or nests too deep to be read."""
+    """The request is not JSON in UTF-8, or is nested too deeply."""
 
     code = "invalid_json"
 
@@ -38,55 +42,55 @@ class NotAnObject(RequestError):
 
 
 class UnknownKey(RequestError):
-    """The request has a key that this function does not know."""
+    """The request has a key that the function does not know."""
 
     code = "unknown_key"
 
 
 class MissingKey(RequestError):
-    """The request lacks a key that this function needs."""
+    """The request lacks a key that the function needs."""
 
     code = "missing_key"
 
 
 class WrongType(RequestError):
-    """The value of a key is of another JSON type than the key takes."""
+    """The value of a key has the wrong JSON type."""
 
     code = "wrong_type"
 
 
 class InvalidTopic(RequestError):
-    """The topic is empty, holds a control character or is no Unicode text."""
+    """The topic is empty, holds a control character or is not Unicode text."""
 
     code = "invalid_topic"
 
 
 class InvalidClientId(RequestError):
-    """The client_id is empty, holds a control character or is no Unicode text."""
+    """The client_id is empty, holds a control character or is not Unicode text."""
 
     code = "invalid_client_id"
 
 
 class NameTooLong(RequestError):
-    """The queue name that topic and client_id make is over the limit."""
+    """The queue name, topic and client_id joined by ``_``, has over 512 bytes."""
 
     code = "name_too_long"
 
 
 class InvalidUnique(RequestError):
-    """The unique is empty, too long, "-", or holds a control character."""
+    """The unique is empty, ``-``, over 48 bytes, or holds a control character."""
 
     code = "invalid_unique"
 
 
 class InvalidSeconds(RequestError):
-    """A number of seconds is not above zero, or is beyond the limit."""
+    """A number of seconds is not above zero, or is over ten years."""
 
     code = "invalid_seconds"
 
 
 class InvalidPriority(RequestError):
-    """The priority is none of high, normal and low."""
+    """The priority is not high, normal or low."""
 
     code = "invalid_priority"
 
@@ -98,13 +102,13 @@ class InvalidEncoding(RequestError):
 
 
 class InvalidPayload(RequestError):
-    """The payload cannot be decoded as the encoding says."""
+    """The payload is not valid base64, or cannot be sent as bytes, text or JSON."""
 
     code = "invalid_payload"
 
 
 class BackgroundConflict(RequestError):
-    """A background fan-out asks for what only a foreground one can give."""
+    """A background fan-out has a timeout or gathers results."""
 
     code = "background_conflict"
 
@@ -122,19 +126,19 @@ class ReservedTopic(RequestError):
 
 
 class ReservedQueue(RequestError):
-    """The queue would be one of the daemons' own functions."""
+    """The queue name is that of one of the daemons' own functions."""
 
     code = "reserved_queue"
 
 
 class QueueTaken(RequestError):
-    """Another topic and client_id make the same queue name and hold it."""
+    """Another topic and client_id make the same queue name, and hold it."""
 
     code = "queue_taken"
 
 
 class InvalidQuery(RequestError):
-    """The query names nothing that can be asked for, or lacks what it needs."""
+    """The query is unknown, or its keys do not fit it."""
 
     code = "invalid_query"
 
@@ -143,7 +147,7 @@ class InvalidQuery(RequestError):
 
 
 class StoreError(GearhornError):
-    """The store did not do what it was asked; nothing is known to be stored."""
+    """The store failed. Nothing is known to be stored."""
 
     code = "store_error"
 
@@ -155,19 +159,19 @@ class StoreAway(StoreError):
 
 
 class StoreFull(StoreError):
-    """The store answers but takes no writes: read-only, out of memory or disk."""
+    """The store answers but takes no writes: it is read-only, or out of memory or disk."""
 
     code = "store_full"
 
 
 class StoreMisconfigured(StoreError):
-    """The store refuses: wrong password, wrong type of key, wrong URL."""
+    """The store cannot be used as configured: wrong password, URL or type of key."""
 
     code = "store_misconfigured"
 
 
 class StoreReplaced(StoreError):
-    """The store was emptied or is another one than the daemon started with."""
+    """The store was emptied, or is not the one the daemon started with."""
 
     code = "store_replaced"
 
@@ -182,7 +186,7 @@ class WireError(GearhornError):
 
 
 class FramingError(WireError):
-    """The bytes that a job server sent are no Gearman packets."""
+    """A job server sent bytes that are not a Gearman packet."""
 
     code = "framing_error"
 
@@ -194,7 +198,7 @@ class ServerLost(WireError):
 
 
 class InvalidServer(WireError):
-    """A job server's address is not host:port."""
+    """The address of a job server is not host:port, or none is given."""
 
     code = "invalid_server"
 
@@ -212,13 +216,13 @@ class ConfigurationError(GearhornError):
 
 
 class ClientError(GearhornError):
-    """A request did not make its way to a daemon and back."""
+    """The client library could not do what it was asked."""
 
     code = "client_error"
 
 
 class PartialFailure(ClientError):
-    """A fan-out ended, and some of its receivers did not get or answer their copy.
+    """Some receivers of a fan-out did not get or did not answer their copy.
 
     ``report`` names them.
     """
@@ -239,25 +243,25 @@ class NoAnswer(ClientError):
 
 
 class NotQueued(ClientError):
-    """Every job server that is connected refused the request: a full queue, for one."""
+    """Every connected job server refused the request, as with a full queue."""
 
     code = "not_queued"
 
 
 class BadAnswer(ClientError):
-    """The answer to a request is none that a daemon gives."""
+    """The answer to a request is not one that a daemon gives."""
 
     code = "bad_answer"
 
 
 class Closed(ClientError):
-    """The publisher or subscriber was closed before."""
+    """The publisher or subscriber has been closed."""
 
     code = "closed"
 
 
 class InvalidResult(ClientError):
-    """What a handler returned cannot be sent as the result of its message."""
+    """A handler returned a value that cannot be sent as a result."""
 
     code = "invalid_result"
 

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""Tasks of the event loop that do not fail in silence, and long work in steps."""
+"""Background tasks that do not fail in silence, and long work in steps."""
 
 import asyncio
 import logging
@@ -15,13 +15,13 @@ _AGAIN_S = 0.2
 
 
 class Tasks:
-    """Holds tasks while they run, since the event loop does not."""
+    """Running tasks. The event loop keeps only weak references to them."""
 
     def __init__(self) -> None:
         self._running: set[asyncio.Task[None]] = set()
 
     def start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run ``coroutine``; what it raises is logged."""
+        """Run ``coroutine`` as a task, and log any exception it raises."""
         task = asyncio.get_running_loop().create_task(coroutine)
         self._running.add(task)
         task.add_done_callback(self._done)
@@ -33,16 +33,15 @@ class Tasks:
             LOG.error("unexpected error", exc_info=task.exception())
 
     async def cancel(self) -> None:
-        """Cancel all, and wait until they have ended."""
+        """Cancel all tasks and wait until they have ended."""
         await end(self._running)
 
 
 async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
     """Cancel ``tasks`` until they have ended.
 
-    More than once where that takes long: before Python 3.12 a cancellation is
-    lost if what ``asyncio.wait_for()``, which redis-py uses, waits for ends in
-    the same moment.
+    One cancellation may not do: before Python 3.12 ``asyncio.wait_for()``, which
+    redis-py uses, loses it if what it waits for ends in the same moment.
     """
     everyone = tuple(tasks)
     pending = {task for task in everyone if not task.done()}
@@ -54,11 +53,11 @@ async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
 
 
 Steps = Generator[None, None, T]
-"""Work that yields after each piece of it, and returns what it made."""
+"""Work that yields after each piece, and returns its result at the end."""
 
 
 def at_once(steps: Steps[T]) -> T:
-    """Do all of ``steps`` now."""
+    """Do all of ``steps`` now, and return their result."""
     while True:
         try:
             next(steps)
@@ -68,7 +67,7 @@ def at_once(steps: Steps[T]) -> T:
 
 
 async def in_turns(steps: Steps[T]) -> T:
-    """Do ``steps``, and let the loop do other work after each."""
+    """Do ``steps``, let the loop do other work after each, and return their result."""
     while True:
         try:
             next(steps)

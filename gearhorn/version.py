@@ -8,7 +8,7 @@ import importlib.metadata
 
 @functools.cache
 def installed_version() -> str:
-    """The version as installed, or that the source tree is used as it is."""
+    """Return the version of the installed package, or say that it is not installed."""
     try:
         return importlib.metadata.version("gearhorn")
     except importlib.metadata.PackageNotFoundError:

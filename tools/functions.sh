@@ -1,4 +1,4 @@
-# Shared by the scripts that install into an environment of the clone. They run in its top directory.
+# For the scripts that install into an environment of the clone, and run in its top directory.
 
 die() {
     echo "${0##*/}: $*" >&2
@@ -6,7 +6,8 @@ die() {
 }
 
 # Print the executable of an interpreter, given by name or path, if it runs and is 3.10 or later.
-# The shims of pyenv are on PATH for versions that do not run; those are looked for where it has them.
+# pyenv puts shims on PATH for versions that are not active, so these are also looked for where
+# pyenv has them.
 find_python() {
     local pyenv_root candidate
     pyenv_root=${PYENV_ROOT:-$(pyenv root 2>/dev/null || echo "$HOME/.pyenv")}
@@ -31,7 +32,7 @@ newest_python() {
     [ -n "$without_venv" ] && echo "$without_venv"
 }
 
-# Debian has venv without ensurepip, which is a package of its own.
+# On Debian ensurepip is a package of its own, and venv does not work without it.
 has_venv() {
     "$1" -c 'import ensurepip, venv' 2>/dev/null
 }
@@ -40,7 +41,7 @@ venv_package() {
     "$1" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'
 }
 
-# prepare_venv DIRECTORY PYTHON PIP_ARGUMENT...: install, unless the same stands there already.
+# prepare_venv DIRECTORY PYTHON PIP_ARGUMENT...: install, unless the same is installed already.
 prepare_venv() {
     local venv=$1 python=$2 installed
     shift 2
@@ -49,7 +50,7 @@ prepare_venv() {
     if [ "$installed" = "$(cat "$venv/installed" 2>/dev/null)" ]; then
         return
     fi
-    # A source distribution has the version in PKG-INFO, a clone in git alone.
+    # A source distribution has the version in PKG-INFO, a clone only in git.
     [ -e PKG-INFO ] || command -v git >/dev/null ||
         die "git is missing, and tells the version: install the system package git."
     echo "Installing into $venv (only when something has changed) ..." >&2
@@ -68,17 +69,17 @@ install_packages() {
     DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends "$@"
 }
 
-# prepare_tests PYTHON: install what the tests need in Python, and set venv to where.
+# prepare_tests PYTHON: install the Python packages that the tests need; venv becomes the place.
 prepare_tests() {
     venv=.venv-tests-$("$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
     prepare_venv "$venv" "$1" --editable . -r test-requirements.txt
 }
 
-# Install the system packages that the tests need; venv is one of prepare_tests.
+# Install the system packages that the tests need; venv is set by prepare_tests.
 prepare_servers() {
     local missing
     if ! missing=$("$venv/bin/bindep" --brief test); then
-        # Unquoted: a name for each word.
+        # Unquoted, as each word is a name.
         install_packages $missing
     fi
 }

@@ -9,6 +9,7 @@ import time
 
 from benchmarks import bare, contenders, servers, workload
 from benchmarks.contenders.base import Contender
+from benchmarks.figures import Case, Measured, Plan, Row, alternate, ratio_at_least, take_turns
 from benchmarks.packets import (
     SUBMIT_JOB,
     SUBMIT_JOB_BG,
@@ -19,14 +20,13 @@ from benchmarks.packets import (
     run_jobs,
     submit_in_blocks,
 )
-from benchmarks.results import Case, Measured, Plan, Row, alternate, ratio_at_least, take_turns
 from benchmarks.stopwatch import Stopwatch
 
 _SUBSCRIBERS = 1_000
 _REPORT = b'{"topic": "benchmark", "subscribers": 1, "queued": 1, "failed": {}}'
 _TARGETS = {contenders.BARE.name: ratio_at_least(0.75), "gear loop": ratio_at_least(25)}
-# Of the systems that make a copy for each subscriber, and can say that it is queued; the messages
-# that each is given, since one that is slow would take minutes.
+# The messages for each of the systems that make a copy for each subscriber and can say that it is
+# queued. They are few where a system is slow and would take minutes.
 _PEERS_MESSAGES = {"gear loop": 10, "RabbitMQ": 50}
 
 
@@ -57,7 +57,7 @@ def _run_many(plan: Plan) -> list[Row]:
 
 
 def _many_by_daemon(fanouts: int) -> Measured:
-    """From the publishing of all fan-outs to the last report."""
+    """Measure from the publishing of all fan-outs to the last report."""
     jobs = [workload.fanout_job(SUBMIT_JOB, background=True)] * fanouts
     with servers.gearmand() as port, servers.daemon(port), Connection(port) as publisher:
         workload.register(publisher, _SUBSCRIBERS)
@@ -68,7 +68,7 @@ def _many_by_daemon(fanouts: int) -> Measured:
 
 
 def _many_by_bare_socket(fanouts: int) -> Measured:
-    """The same packets ready-made, in blocks of 500, each answered before the next."""
+    """Send the same packets ready-made, in blocks of 500, each answered before the next."""
     names = workload.queues(_SUBSCRIBERS)
     copies = [copy for _ in range(fanouts) for copy in workload.background_copies(names)]
     with servers.gearmand() as port, Connection(port) as client:
@@ -103,10 +103,10 @@ def _run_one(plan: Plan) -> list[Row]:
 
 
 def _one_by_daemon(fanouts: int) -> Measured:
-    """From the first grab to the last answer, of jobs that were all queued before.
+    """Measure from the first grab to the last answer, of jobs that were all queued before.
 
     The daemon is frozen while they are queued. The last job of the queue is a foreground one,
-    whose report says that the others have been grabbed; what is then still running is waited for.
+    whose report shows that the others have been grabbed. Jobs still running then are waited for.
     """
     with servers.gearmand() as port, servers.daemon(port) as daemon, Connection(port) as publisher:
         workload.register(publisher, 1)
@@ -122,10 +122,10 @@ def _one_by_daemon(fanouts: int) -> Measured:
 
 
 def _one_by_bare_sockets(fanouts: int) -> Measured:
-    """The same jobs grabbed, a ready-made copy submitted for each, and each completed.
+    """Grab the same jobs, submit a ready-made copy for each, and complete each.
 
-    The copies carry no unique, since ready-made ones would coalesce: it makes the reference
-    a little faster than one that submits what the daemon does.
+    The copies carry no unique, since ready-made ones would coalesce. That makes the reference a
+    little faster than one that submits the daemon's copies.
     """
     copy = packet(SUBMIT_JOB_BG, workload.queues(1)[0], b"", workload.PAYLOAD)
     with servers.gearmand() as port, Connection(port) as publisher:

@@ -14,6 +14,15 @@ from collections.abc import Callable
 import gear
 
 from benchmarks import bare, servers, workload
+from benchmarks.figures import (
+    Case,
+    Measured,
+    Plan,
+    Row,
+    ratio_above,
+    ratio_at_least,
+    take_turns,
+)
 from benchmarks.packets import (
     CAN_DO,
     GRAB_JOB_UNIQ,
@@ -22,15 +31,6 @@ from benchmarks.packets import (
     Connection,
     packet,
     submit_in_blocks,
-)
-from benchmarks.results import (
-    Case,
-    Measured,
-    Plan,
-    Row,
-    ratio_above,
-    ratio_at_least,
-    take_turns,
 )
 from benchmarks.stopwatch import Stopwatch
 from gearhorn import Message, Publisher, Subscriber
@@ -46,7 +46,7 @@ def _run_subscriber(plan: Plan) -> list[Row]:
         [
             functools.partial(_messages_a_second, many, _by_subscriber),
             functools.partial(_messages_a_second, many, _by_bare_socket),
-            # 23 a second.
+            # Few, as it does 23 a second.
             functools.partial(_messages_a_second, plan.choose(50, 10), _by_gear),
             functools.partial(_messages_a_second, plan.choose(5_000, 500), _by_gear_nodelay),
         ],
@@ -67,10 +67,10 @@ def _run_subscriber(plan: Plan) -> list[Row]:
 
 
 def _messages_a_second(count: int, receive: Callable[[int, int], float]) -> Measured:
-    """Of messages that were all queued before.
+    """Measure the receiving of messages that were all queued before.
 
-    `receive` takes the port and their number, and returns the seconds from the first one on. What
-    one took includes connecting.
+    `receive` takes the port and the number of messages, and returns the seconds from the first one
+    on. The processor time of one includes connecting.
     """
     with servers.gearmand() as port:
         with Connection(port) as client:
@@ -82,7 +82,7 @@ def _messages_a_second(count: int, receive: Callable[[int, int], float]) -> Meas
 
 
 def _by_subscriber(port: int, count: int) -> float:
-    """From the first message handled to the end, when all have been acknowledged."""
+    """Measure from the first message handled to the end, when all are acknowledged."""
     subscriber = Subscriber(f"127.0.0.1:{port}", _CLIENT_ID, register=False)
     handled = itertools.count(1)
     start = 0.0
@@ -101,7 +101,7 @@ def _by_subscriber(port: int, count: int) -> float:
 
 
 def _by_bare_socket(port: int, count: int) -> float:
-    """64 grabs outstanding, each job completed at once."""
+    """Measure with 64 grabs outstanding; each job is completed at once."""
     completion = bare.Completion(b"")
     grab = packet(GRAB_JOB_UNIQ)
     done = 0
@@ -165,7 +165,7 @@ def _run_publisher(plan: Plan) -> list[Row]:
 
 
 def _fan_outs_a_second(count: int) -> Measured:
-    """Each through the daemon, and its report read."""
+    """Publish through the daemon, and read each report."""
     with servers.gearmand() as port, servers.daemon(port):
         with Connection(port) as client:
             workload.register(client, 1)
@@ -179,7 +179,7 @@ def _fan_outs_a_second(count: int) -> Measured:
 
 
 def _submissions_a_second(count: int) -> Measured:
-    """Straight to the subscriber's queue, without a daemon."""
+    """Submit straight to the subscriber's queue, without a daemon."""
     with servers.gearmand() as port:
         client = gear.Client("benchmark")
         client.addServer("127.0.0.1", port)

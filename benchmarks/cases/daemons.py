@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What more daemons and more job servers bring, on this machine."""
+"""The gain from more daemons and more job servers, on this machine."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import contextlib
 import functools
 
 from benchmarks import servers, workload
+from benchmarks.figures import Case, Measured, Plan, Row, take_turns
 from benchmarks.packets import SUBMIT_JOB, Connection, run_jobs
-from benchmarks.results import Case, Measured, Plan, Row, take_turns
 from benchmarks.stopwatch import Stopwatch
 
 _SUBSCRIBERS = 1_000
@@ -38,7 +38,7 @@ def _run(plan: Plan) -> list[Row]:
 
 
 def _measure(fanouts: int, daemons: int, gearmands: int) -> Measured:
-    """Copies a second."""
+    """Return the copies a second."""
     job = workload.fanout_job(SUBMIT_JOB, background=True)
     share = fanouts // gearmands
     with contextlib.ExitStack() as stack:
@@ -54,4 +54,11 @@ def _measure(fanouts: int, daemons: int, gearmands: int) -> Measured:
     return watch.rate(share * gearmands * _SUBSCRIBERS)
 
 
-CASE = Case("daemons", "1, 2, 4 daemons and 1, 2 gearmands", 3, _run, "daemons")
+CASE = Case(
+    "daemons",
+    "1, 2, 4 daemons and 1, 2 gearmands",
+    3,
+    _run,
+    "daemons",
+    is_drawn=lambda row: row.unit == "copies/s",
+)

@@ -9,7 +9,7 @@ import functools
 from benchmarks import contenders
 from benchmarks.contenders.base import Contender
 from benchmarks.delivery import deliveries_a_second
-from benchmarks.results import (
+from benchmarks.figures import (
     Case,
     Measured,
     Plan,
@@ -59,7 +59,7 @@ def _run_subscribers(plan: Plan) -> list[Row]:
 
 
 def _bounded(plan: Plan, subscribers: int, size: int) -> int:
-    """As many messages as one machine can hold if receivers fall behind."""
+    """Return as many messages as one machine can hold if receivers fall behind."""
     deliveries = min(_MOST_DELIVERIES, _MOST_BYTES // size) // plan.choose(1, 10)
     return max(_FEWEST_MESSAGES, min(_MOST_MESSAGES, deliveries // subscribers))
 
@@ -72,7 +72,7 @@ def _compare(
     targets: dict[str, Target],
     at: float | None = None,
 ) -> list[Row]:
-    """gearhorn beside the bare sockets and each of its peers."""
+    """Measure gearhorn beside the bare sockets and each of its peers."""
     peers = contenders.available(plan.contenders)
     others = [contenders.BARE] + [peer for peer in peers if peer.max_subscribers >= subscribers]
     if absent := [peer.name for peer in peers if peer not in others]:

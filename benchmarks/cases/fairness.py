@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""How long others wait while many copies go out."""
+"""The waits of others while many copies go out."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from benchmarks import servers, workload
+from benchmarks.figures import Case, Measured, Plan, Row, figure_at_most, percentile_99
 from benchmarks.loading import load
 from benchmarks.packets import (
     ECHO_REQ,
@@ -25,7 +26,6 @@ from benchmarks.packets import (
     GearmanError,
     packet,
 )
-from benchmarks.results import Case, Measured, Plan, Row, figure_at_most, percentile_99
 from benchmarks.stopwatch import Stopwatch
 
 _SUBSCRIBERS = 1_000
@@ -77,9 +77,9 @@ def _rows(plan: Plan, load: _Load) -> list[Row]:
 
 
 def _measure(what: _Load) -> tuple[Sequence[Measured], Sequence[float]]:
-    """The 99th percentile in ms of each probe's waits, under load and on the idle system.
+    """Return the 99th percentile in ms of each probe's waits, under load and when idle.
 
-    Under load with what a copy took, the probes included.
+    The figures under load have the time spent on a copy, probes included.
     """
     jobs = workload.fanout_job(SUBMIT_JOB, background=True) * what.fanouts
     with _system(what) as port, contextlib.ExitStack() as stack:
@@ -103,7 +103,7 @@ def _measure(what: _Load) -> tuple[Sequence[Measured], Sequence[float]]:
 
 @contextlib.contextmanager
 def _system(what: _Load) -> Iterator[int]:
-    """gearmand and a daemon, with the topic that is published to and one of a single subscriber."""
+    """Run gearmand and a daemon, with the topic of the load and one of a single subscriber."""
     with servers.job_server(what.queue) as server, servers.redis() as store:
         topics = [
             (workload.TOPIC, workload.client_ids(what.subscribers)),
@@ -116,9 +116,9 @@ def _system(what: _Load) -> Iterator[int]:
 
 
 class _Probe:
-    """Sends requests at fixed times, whether or not the earlier ones are answered.
+    """A sender of requests at fixed times, whether or not earlier ones are answered.
 
-    A wait is counted from the time at which the request was due, so that no stall hides the
+    A wait is counted from the time at which the request was due. So a stall does not hide the
     requests that it kept from being sent.
     """
 
@@ -168,7 +168,7 @@ class _EchoProbe(_Probe):
 
 
 class _RequestProbe(_Probe):
-    """Sends a job that a daemon answers."""
+    """A probe whose requests are jobs that a daemon answers."""
 
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection, _REQUEST_INTERVAL_S)
@@ -209,7 +209,7 @@ class _FanOutProbe(_RequestProbe):
 
 
 def _probe(probes: Sequence[_Probe], publisher: Connection, is_over: Callable[[int], bool]) -> None:
-    """Probe until `is_over`, which takes the number of fan-outs reported, and all is answered."""
+    """Probe until `is_over`, called with the number of fan-outs reported, and all is answered."""
     reports = 0
     with selectors.DefaultSelector() as selector:
         selector.register(publisher, selectors.EVENT_READ)

@@ -7,8 +7,8 @@ from __future__ import annotations
 import functools
 
 from benchmarks import servers, workload
+from benchmarks.figures import Case, Measured, Plan, Row, alternate, ratio_at_least
 from benchmarks.packets import SUBMIT_JOB, Connection, packet, run_jobs
-from benchmarks.results import Case, Measured, Plan, Row, alternate, ratio_at_least
 from benchmarks.stopwatch import Stopwatch
 
 _SUBSCRIBERS = 100
@@ -42,7 +42,7 @@ def _by_daemon(fanouts: int) -> Measured:
 
 
 def _by_bare_sockets(fanouts: int) -> Measured:
-    """The same copies from a bare socket to the same receiver."""
+    """Send the same copies from a bare socket to the same receiver."""
     names = workload.queues(_SUBSCRIBERS)
     copies = [packet(SUBMIT_JOB, name, b"", workload.PAYLOAD) for name in names] * fanouts
     with (

@@ -1,14 +1,14 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""Large payloads: how fast their bytes go out, and what the daemon holds meanwhile."""
+"""Large payloads: the rate of their bytes, and the daemon's memory meanwhile."""
 
 from __future__ import annotations
 
 import time
 
 from benchmarks import servers, workload
+from benchmarks.figures import Case, Measured, Plan, Row, figure_at_most, ratio_at_least
 from benchmarks.packets import SUBMIT_JOB, Connection, run_jobs, submit_in_blocks
-from benchmarks.results import Case, Measured, Plan, Row, figure_at_most, ratio_at_least
 from benchmarks.stopwatch import Stopwatch
 
 _SUBSCRIBERS = 100
@@ -36,21 +36,21 @@ def _run(plan: Plan) -> list[Row]:
 
 
 def _by_daemon(fanouts: int) -> tuple[Measured, float]:
-    """Megabytes a second, and how many payloads of memory it took at the most."""
+    """Return the megabytes a second, and the peak of memory as a number of payloads."""
     job = workload.fanout_job(SUBMIT_JOB, background=True, payload=_PAYLOAD)
     with servers.gearmand() as port, servers.daemon(port) as daemon, Connection(port) as publisher:
         workload.register(publisher, _SUBSCRIBERS)
         daemon.forget_peak()
         idle_kib = daemon.resident_kib()
         with Stopwatch() as watch:
-            # One after the other: what fan-outs of other topics hold comes on top.
+            # One after the other, as the memory of other topics' fan-outs comes on top.
             run_jobs(publisher, [job] * fanouts, in_flight=1)
         grown = (daemon.peak_kib() - idle_kib) * 1024
     return watch.rate(_megabytes(fanouts)), grown / len(_PAYLOAD)
 
 
 def _by_bare_socket(fanouts: int) -> float:
-    """Ready-made packets, each answered before the next: a block holds 1 MiB at the most."""
+    """Send ready-made packets, each answered before the next: a block holds at most 1 MiB."""
     names = workload.queues(_SUBSCRIBERS)
     copies = workload.background_copies(names, _PAYLOAD)
     elapsed_s = 0.0
@@ -59,7 +59,7 @@ def _by_bare_socket(fanouts: int) -> float:
             start = time.perf_counter()
             submit_in_blocks(client, copies, 1)
             elapsed_s += time.perf_counter() - start
-            # Other uniques for the next, else gearmand would coalesce them.
+            # New uniques for the next, as gearmand would coalesce the old ones.
             copies = workload.background_copies(names, _PAYLOAD)
     return _megabytes(fanouts) / elapsed_s
 

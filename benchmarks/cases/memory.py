@@ -1,14 +1,14 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the daemon keeps anything of what it has sent."""
+"""The daemon's memory, which is not to grow with the copies that it has sent."""
 
 from __future__ import annotations
 
 import time
 
 from benchmarks import servers, workload
+from benchmarks.figures import Case, Plan, Row, ratio_at_most
 from benchmarks.packets import SUBMIT_JOB, Connection, queued_jobs, run_jobs
-from benchmarks.results import Case, Plan, Row, ratio_at_most
 
 _SUBSCRIBERS = 1_000
 _ROUNDS = 10
@@ -25,7 +25,7 @@ def _run(plan: Plan) -> list[Row]:
 
 
 def _measure(fanouts: int) -> tuple[float, float]:
-    """The daemon's resident memory after the first and after the last round of fan-outs."""
+    """Return the daemon's resident memory after the first and after the last round."""
     jobs = [workload.fanout_job(SUBMIT_JOB, background=True)] * fanouts
     resident_mib = []
     with (
@@ -37,7 +37,7 @@ def _measure(fanouts: int) -> tuple[float, float]:
         workload.register(publisher, _SUBSCRIBERS)
         for _ in range(_ROUNDS):
             run_jobs(publisher, jobs, in_flight=_IN_FLIGHT)
-            # Else gearmand, and not the daemon, would fill the machine's memory.
+            # Otherwise gearmand, and not the daemon, would fill the machine's memory.
             while queued_jobs(port, workload.TOPIC.encode()):
                 time.sleep(0.05)
             resident_mib.append(daemon.resident_kib() / 1024)

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""Registrations: each is answered when every daemon has confirmed that it knows of the change."""
+"""Registrations: each is answered when every daemon has confirmed the change."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import functools
 from collections.abc import Iterator
 
 from benchmarks import servers, workload
+from benchmarks.figures import Case, Measured, Plan, Row, take_turns
 from benchmarks.packets import Connection, run_jobs
-from benchmarks.results import Case, Measured, Plan, Row, take_turns
 from benchmarks.stopwatch import Stopwatch
 
 _DAEMONS = (1, 4)

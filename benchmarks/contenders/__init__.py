@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What gearhorn is measured beside, each through its usual Python client."""
+"""The contenders beside which gearhorn is measured, each through its usual Python client."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ PEERS: tuple[Contender, ...] = (
     RedisStreamsBatched(),
 )
 
+UNACKNOWLEDGED = frozenset(peer.name for peer in PEERS if not peer.acknowledged)
+
 INSTALL_HELP = """\
 On Debian, as root:
 
@@ -38,9 +40,9 @@ On Debian, as root:
 starts them as services too; the benchmarks start servers of their own, and those can be stopped.
 In the Python environment that runs the benchmarks:
 
-    pip install pika nats-py matplotlib
+    pip install pika nats-py
 
-redis-py and gear come with gearhorn. matplotlib draws the plots."""
+redis-py and gear come with gearhorn."""
 
 
 def by_name(name: str) -> Contender:
@@ -53,13 +55,13 @@ def names() -> list[str]:
 
 @functools.cache
 def missing(chosen: frozenset[str] | None) -> dict[str, str]:
-    """The names of those that cannot run, and why."""
+    """Return the names of the chosen peers that cannot run, and why."""
     found = {peer.name: peer.missing() for peer in _chosen(chosen)}
     return {name: why for name, why in found.items() if why is not None}
 
 
 def available(chosen: frozenset[str] | None) -> list[Contender]:
-    """The peers that were chosen and can run."""
+    """Return the chosen peers that can run."""
     absent: Collection[str] = missing(chosen)
     return [peer for peer in _chosen(chosen) if peer.name not in absent]
 

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""The physical limit: bare sockets through gearmand, doing nothing but what it demands."""
+"""The physical limit: bare sockets through gearmand that do only what it demands."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TOKEN = b"?" * len(workload.new_token())
 class Bare(Contender):
     """Copies submitted straight to the queues, in blocks, each answered before the next.
 
-    They are ready-made but for the token in their uniques.
+    The copies are ready-made, except the token in their uniques.
     """
 
     name = "bare sockets"
@@ -57,7 +57,7 @@ class Bare(Contender):
                         return published
                     messages = min(at_once, count - published)
                     for block, jobs in ready_made:
-                        # Else gearmand would coalesce them.
+                        # With the same token gearmand would coalesce them.
                         fresh = [
                             block.replace(_TOKEN, workload.new_token()) for _ in range(messages)
                         ]
@@ -68,7 +68,7 @@ class Bare(Contender):
 
 
 class TwoHops(Bare):
-    """A job to a bare relay, which submits the copies: what any fan-out takes."""
+    """A job to a bare relay, which submits the copies: the two hops of any fan-out."""
 
     name = "two bare hops"
 

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What every contender offers: a server, receivers of many client_ids, a publisher."""
+"""The interface of a contender: a server, receivers of many client_ids, a publisher."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from typing import Any, ClassVar, TypeAlias
 from benchmarks.processes import PACKAGES, find
 
 Address: TypeAlias = dict[str, Any]
-"""Where the servers are; can be written as JSON."""
+"""The place of the servers, which can be written as JSON."""
 
 Publish: TypeAlias = Callable[[bytes, int, float], int]
-"""Publishes a payload so many times and returns how often it did, once all are accepted.
+"""Publishes a payload so many times, and returns the number once all are accepted.
 
-The last argument is when, on time.monotonic(), to stop early.
+The last argument is the time, on time.monotonic(), at which to stop early.
 """
 
 
@@ -32,11 +32,13 @@ class Contender(abc.ABC):
     name: ClassVar[str]
     modules: ClassVar[Sequence[str]] = ()
     programs: ClassVar[Sequence[str]] = ()
+    acknowledged: ClassVar[bool] = True
+    """Whether a receiver acknowledges each message, so that none is lost where nobody listens."""
     max_subscribers: ClassVar[int] = 10_000
-    """Beyond which setting it up takes minutes, or it is refused."""
+    """The most subscribers; with more, setting up takes minutes or is refused."""
 
     def missing(self) -> str | None:
-        """What has to be installed, if anything."""
+        """Return a sentence about a missing module or program, if there is one."""
         for module in self.modules:
             if importlib.util.find_spec(module) is None:
                 return f"the Python module {module} is missing"
@@ -47,7 +49,7 @@ class Contender(abc.ABC):
 
     @abc.abstractmethod
     def serving(self, client_ids: Sequence[str]) -> AbstractContextManager[Address]:
-        """The servers, with whatever must be set up before receivers start."""
+        """Run the servers, with all that must be set up before receivers start."""
 
     @abc.abstractmethod
     def receive(self, address: Address, client_ids: Sequence[str], receipts: Receipts) -> None:
@@ -57,11 +59,11 @@ class Contender(abc.ABC):
     def publishing(
         self, address: Address, client_ids: Sequence[str]
     ) -> AbstractContextManager[Publish]:
-        """A connected publisher."""
+        """Connect a publisher, and yield its function to publish."""
 
 
 class Receipts:
-    """How many deliveries have been acknowledged, for another process to see.
+    """The number of acknowledged deliveries, for another process to see.
 
     It stands in a shared page, as a pipe would cost both sides far more.
     """
@@ -79,14 +81,14 @@ class Receipts:
         return cls(path)
 
     def ready(self) -> None:
-        """All client_ids have subscribed."""
+        """Record that all client_ids have subscribed."""
         self.add(0)
 
     def add(self, count: int = 1) -> None:
-        """So many more have been acknowledged."""
+        """Count so many more acknowledged deliveries."""
         self._count += count
         self._layout.pack_into(self._page, 0, time.monotonic(), self._count)
 
     def read(self) -> tuple[float, int]:
-        """When the last one came, on time.monotonic(), and how many there are; -1 until ready."""
+        """Return the time of the last one, on time.monotonic(), and the number; -1 until ready."""
         return self._layout.unpack_from(self._page)

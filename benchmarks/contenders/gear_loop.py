@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What one does without gearhorn: gear.Client.submitJob for each subscriber, in a loop."""
+"""The way without gearhorn: gear.Client.submitJob for each subscriber, in a loop."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ _WINDOW_BYTES = 4 << 20
 
 
 class Gearhorn(Contender):
-    """On asyncio: one publisher, background fan-outs, and one subscriber for all client_ids."""
+    """On asyncio: one publisher of background fan-outs, one subscriber for all client_ids."""
 
     name = "gearhorn"
     modules = ("gearhorn",)
@@ -28,7 +28,7 @@ class Gearhorn(Contender):
     @contextlib.contextmanager
     def serving(self, client_ids: Sequence[str]) -> Iterator[Address]:
         with servers.gearmand() as port, servers.daemon(port):
-            # Here and not by the receiver, so that all are subscribed when it is ready.
+            # Here and not in the receiver: all are to be subscribed when that is ready.
             with Connection(port) as client:
                 workload.register(client, len(client_ids))
             yield {"port": port}
@@ -107,6 +107,6 @@ def _window(payload: bytes) -> int:
 
 
 def _messages(payload: bytes, count: int, until: float) -> Iterator[tuple[str, str]]:
-    # As text, which is what these payloads are: bytes would be sent as base64.
+    # As text, since bytes would be decoded anew for each message.
     message = (workload.TOPIC, payload.decode())
     return itertools.takewhile(lambda _: time.monotonic() < until, itertools.repeat(message, count))

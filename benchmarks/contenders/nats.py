@@ -17,7 +17,7 @@ _SUBJECT = "benchmark"
 _STREAM = "BENCHMARK"
 _WINDOW_BYTES = 4 << 20
 _UNACKNOWLEDGED = 20_000
-# Else a receiver of many client_ids is cut off as slow, and messages are lost.
+# Without max_pending a receiver of many client_ids is cut off as slow, and messages are lost.
 _CONFIGURATION = """\
 listen: "127.0.0.1:{port}"
 max_payload: 8MB
@@ -31,6 +31,7 @@ class NatsCore(Contender):
     """A subscription for each client_id, over one connection. Nothing is acknowledged."""
 
     name = "NATS core"
+    acknowledged = False
     modules = ("nats",)
     programs = ("nats-server",)
 
@@ -81,7 +82,7 @@ class NatsCore(Contender):
                 if time.monotonic() > until:
                     return published
                 await client.publish(_SUBJECT, payload)
-                # flush() is a round trip: what was published has then been taken.
+                # flush() is a round trip, after which all messages have been taken.
                 if published % 100 == 99:
                     await client.flush()
             await client.flush()
@@ -94,6 +95,7 @@ class JetStream(NatsCore):
     """A stream on disk, a durable consumer for each client_id, each message acknowledged."""
 
     name = "JetStream"
+    acknowledged = True
     max_subscribers = 1_000
 
     @contextlib.contextmanager

@@ -17,9 +17,9 @@ from benchmarks.processes import directory, free_port, installed, running
 _EXCHANGE = "benchmark"
 _WINDOW = 500
 _WINDOW_BYTES = 4 << 20
-# What Debian's rabbitmq-server in the PATH runs as another user, in a directory of its own.
+# Debian's rabbitmq-server in the PATH runs this as another user, in a directory of its own.
 _SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"
-# It then replaces the shell, so that it is ended by a signal.
+# With this the server replaces the shell, and a signal ends it.
 _RUN_DIRECTLY = {"RUNNING_UNDER_SYSTEMD": "true"}
 
 
@@ -71,7 +71,7 @@ class RabbitMQ(Contender):
 
 
 class _Publisher:
-    """Publishes with confirms, many under way at a time."""
+    """A publisher with confirms, many under way at a time."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, port: int) -> None:
         from pika.adapters.asyncio_connection import AsyncioConnection
@@ -145,7 +145,7 @@ def _declare(port: int, client_ids: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def _node() -> Iterator[int]:
-    """A node with its own name, directory, cookie and port mapper; yields its port."""
+    """Run a node with its own name, directory, cookie and port mapper; yield its port."""
     port, mapper_port = free_port(), free_port()
     with directory() as place:
         environment = {
@@ -179,7 +179,7 @@ def _server() -> str:
 
 
 def _accepts(port: int) -> Callable[[], bool]:
-    """Whether it takes connections, which is later than its port is open."""
+    """Return a check that the node takes connections, as it does later than its port opens."""
     import pika
 
     def accepts() -> bool:

@@ -25,13 +25,14 @@ class RedisPubSub(Contender):
     """A connection for each client_id, all in one event loop."""
 
     name = "Redis Pub/Sub"
+    acknowledged = False
     modules = ("redis",)
     programs = ("redis-server",)
     max_subscribers = 1_000
 
     @contextlib.contextmanager
     def serving(self, client_ids: Sequence[str]) -> Iterator[Address]:
-        # Else a receiver that falls behind is cut off, and messages are lost.
+        # Otherwise a receiver that falls behind is cut off, and messages are lost.
         with servers.redis("--client-output-buffer-limit", "pubsub 0 0 0") as server:
             yield {"port": server.port}
 
@@ -48,7 +49,7 @@ class RedisPubSub(Contender):
             subscriptions = [redis.pubsub() for _ in client_ids]
             for subscription in subscriptions:
                 await subscription.subscribe(_CHANNEL)
-                # The answer, after which it is subscribed.
+                # The answer says that it is subscribed.
                 await subscription.get_message(timeout=60)
             receipts.ready()
             await asyncio.gather(*map(listen, subscriptions))

@@ -25,7 +25,7 @@ _GROUPS_A_READ = 100
 
 
 class _RedisStreams(Contender):
-    """What both ways share: one stream, and its groups."""
+    """The base of both ways: one stream, and its groups."""
 
     modules = ("redis",)
     programs = ("redis-server",)
@@ -88,7 +88,7 @@ class RedisStreamsEach(_RedisStreams):
 
 
 class RedisStreamsBatched(_RedisStreams):
-    """All groups read in batches over one connection, which waits for new messages in between."""
+    """All groups read in batches over one connection, which waits in between."""
 
     name = "Streams-batched"
 
@@ -97,7 +97,7 @@ class RedisStreamsBatched(_RedisStreams):
             seen: Any = "$"
             receipts.ready()
             while True:
-                # One round more than messages come: they may come while it reads.
+                # Until a round finds none: messages may come while others are read.
                 received = 1
                 while received:
                     received = 0
@@ -110,7 +110,7 @@ class RedisStreamsBatched(_RedisStreams):
                 redis.xread({_STREAM: seen}, count=1, block=10 if seen == "$" else 60_000)
 
     def _read(self, redis: Redis, groups: Sequence[str], seen: Any) -> tuple[int, Any]:
-        """Read and acknowledge what these groups have; how many, and the last id."""
+        """Read and acknowledge the entries of these groups; return their number and the last id."""
         with redis.pipeline(transaction=False) as reads:
             for group in groups:
                 reads.xreadgroup(group, _CONSUMER, {_STREAM: ">"}, count=_AT_ONCE)
@@ -128,9 +128,9 @@ class RedisStreamsBatched(_RedisStreams):
 
 
 def _ids(reply: Any) -> Iterator[list[bytes]]:
-    """The ids of the entries in the answer to XREADGROUP, for each stream that has some.
+    """Yield the ids of the entries in an answer to XREADGROUP, stream by stream.
 
-    It is a dictionary or a list of pairs, by the version of redis-py and its protocol.
+    The answer is a dictionary or a list of pairs, by the version of redis-py and its protocol.
     """
     for _, entries in reply.items() if isinstance(reply, dict) else reply or ():
         if entries and isinstance(entries[0], list) and isinstance(entries[0][0], (list, tuple)):

@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The client library: publishers and subscribers, for threads and for asyncio.
 
-Its public names are importable from :mod:`gearhorn`. What runs on the event loop
-does the work: ``AsyncPublisher`` sends requests by a ``Caller`` (a submitter whose
-copies are the requests), and a ``Reception`` receives messages by a fair grabber,
-sends their answers and keeps what is registered so (``subscriptions``).
-``Publisher`` and ``Subscriber`` are the same for programs with threads: a
-``LoopThread`` runs the loop, handlers get their messages through an ``Inbox``.
+The public names are importable from :mod:`gearhorn`. The event loop does the work.
+``AsyncPublisher`` sends requests by a ``Caller``, a submitter whose copies are the
+requests. A ``Reception`` receives messages by a fair grabber, sends their answers and
+keeps subscriptions registered (``subscriptions``). ``Publisher`` and ``Subscriber``
+are the same for programs with threads: a ``LoopThread`` runs the loop, and handlers
+get their messages through an ``Inbox``.
 
 Invariants:
 
@@ -15,8 +15,8 @@ Invariants:
   belong to the loop alone.
 * A message is answered once, by its handler's end or by the handler itself, and
   the answer goes out on the connection that it came on.
-* A request that was lost with its server is sent to the next, with the same
-  unique for the copies and another for the job.
+* A request that was lost with its server is sent to another, with the same unique for
+  the copies and a new one for the job.
 
 Rejected: background jobs for background fan-outs (nobody would get the report);
 a connection for each topic (a gateway has thousands).

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What the answers of a daemon mean: reports and errors."""
+"""The answers of a daemon, read as reports or errors."""
 
 import functools
 
@@ -14,15 +14,15 @@ _decode_subscription = msgspec.json.Decoder(messages.Subscription).decode
 _decode_refusal = msgspec.json.Decoder(messages.Refusal).decode
 
 _NAMED = 5
-"""How many failed receivers the text of an error names; its report has more."""
+"""The most failed receivers that the text of an error names; its report has more."""
 
 
 def fan_out_report(answer: Answer) -> messages.FanOutReport:
-    """The report of a fan-out that reached all.
+    """Return the report of a fan-out that reached all receivers.
 
-    :raises PartialFailure: it did not.
+    :raises PartialFailure: the fan-out did not reach all.
     :raises GearhornError: the request was refused; the class says why.
-    :raises BadAnswer: the answer is no report.
+    :raises BadAnswer: the answer is not a report.
     """
     try:
         report = _decode_report(answer.data)
@@ -34,10 +34,10 @@ def fan_out_report(answer: Answer) -> messages.FanOutReport:
 
 
 def subscription(answer: Answer) -> messages.Subscription:
-    """The answer to a registration or a removal.
+    """Return the answer to a registration or a removal.
 
     :raises GearhornError: the request was refused; the class says why.
-    :raises BadAnswer: the answer is no report.
+    :raises BadAnswer: the answer cannot be read.
     """
     if answer.completed:
         try:
@@ -59,7 +59,7 @@ def _partial_failure(report: messages.FanOutReport) -> errors.PartialFailure:
 
 
 def refusal(data: bytes) -> errors.GearhornError:
-    """The error that a daemon's refusal stands for."""
+    """Return the error for a daemon's refusal."""
     try:
         refused = _decode_refusal(data)
     except msgspec.DecodeError:
@@ -68,7 +68,7 @@ def refusal(data: bytes) -> errors.GearhornError:
         )
     kind = _classes().get(refused.error, errors.RequestError)
     error = kind(refused.message)
-    # As given, also where a newer daemon has codes unknown here.
+    # The code as given: a newer daemon may have codes that are unknown here.
     error.code = refused.error
     error.report = refused
     return error

@@ -32,29 +32,29 @@ if TYPE_CHECKING:
     from gearhorn.client.parameters import PublishKeywords
 
 REPORT_GRACE_S = 5.0
-"""How much longer than its receivers have the report of a fan-out may take."""
+"""Seconds that the report of a fan-out may take after the receivers' time is up."""
 _ESCAPED = 6
-"""How much longer a result can be in the JSON of a report that gathers it."""
+"""The factor by which a result can grow in the JSON of a report that gathers it."""
 
 Outgoing: TypeAlias = tuple[str, Any] | tuple[str, Any, str | None]
-"""A topic, a payload and, if wanted, a unique."""
+"""A message to publish: a topic, a payload and, if wanted, a unique."""
 Outcome: TypeAlias = messages.FanOutReport | errors.GearhornError
 
 
 class Publication(NamedTuple):
-    """A fan-out that was checked and is ready to be sent."""
+    """A fan-out that is checked and ready to be sent."""
 
     topic: str
     data: bytes
     patience: float
-    """How long its report is waited for, in seconds."""
+    """The longest wait for its report, in seconds."""
 
 
 class Preparation:
-    """Makes requests of what is to be published; checks it, and sends nothing.
+    """A maker of checked requests, which sends nothing.
 
-    :param timeout: how long receivers have, in seconds, where a message does
-        not say.
+    :param timeout: seconds that receivers have to answer a message without a timeout
+        of its own.
     :param max_message_bytes: the largest request that the daemons take.
     """
 
@@ -76,7 +76,7 @@ class Preparation:
         request = messages.FanOut.of(
             topic,
             payload,
-            # So that a second attempt coalesces with what the first has queued.
+            # With a unique a second attempt coalesces with copies that the first queued.
             unique=secrets.token_urlsafe(15) if unique is None else unique,
             background=background,
             timeout=None if background and options.timeout is None else seconds,
@@ -92,23 +92,27 @@ class Preparation:
 
 
 class AsyncPublisher:
-    """Publishes to topics, on the event loop that uses it first.
+    """A publisher for asyncio programs. It belongs to the event loop that first uses it.
 
     It connects at its first use. Close it with :meth:`close`, or use it as an
     asynchronous context manager.
 
-    :param servers: the job servers' addresses, ``host:port`` each: a list, or
-        one string with commas. A topic goes to one of those connected; what
-        was on its way to one that is lost is sent to the next.
-    :param timeout: how long receivers have to answer a foreground fan-out,
-        and a daemon to answer a background one, in seconds.
-    :param connect_timeout: how long no job server may be reachable, in seconds.
-    :param tls: the TLS settings for all servers, see :func:`gearhorn.tls_context`.
-    :param function: what the daemons' function is called.
+    :param servers: the addresses of the job servers, ``host:port`` each, as a list or
+        as one string with commas. Each topic is sent through one of the servers that
+        are connected. Messages on their way to a server that is lost are sent to
+        another.
+    :param timeout: the time, in seconds, that receivers have to answer a foreground
+        fan-out, and that a daemon has to answer a background one.
+    :param connect_timeout: the time, in seconds, for which no job server may be
+        reachable before messages fail; also the longest time for one attempt to
+        connect.
+    :param tls: the TLS settings for all servers; see :func:`gearhorn.tls_context`.
+    :param function: the name of the daemons' function that fans out.
     :param max_message_bytes: the largest request that the daemons take.
-    :raises InvalidServer: a server's address is none.
-    :raises WrongType, InvalidSeconds, ConfigurationError: another value is not
-        what it should be.
+    :raises InvalidServer: an address is not valid, or there is none.
+    :raises WrongType: another value has the wrong type.
+    :raises InvalidSeconds: a time is out of range.
+    :raises ConfigurationError: another value is not valid.
     """
 
     def __init__(
@@ -125,7 +129,7 @@ class AsyncPublisher:
         check_seconds(connect_timeout, "connect_timeout")
         check_function(function, "function")
         self.prepare = Preparation(timeout, max_message_bytes)
-        """Checks what is to be published; in any thread."""
+        """Checks messages and makes requests of them, in any thread."""
         self._connect_timeout = connect_timeout
         self._settings = ConnectionSettings(tls=tls, connect_timeout=connect_timeout)
         self._function = function
@@ -145,7 +149,11 @@ class AsyncPublisher:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connections. What is still being published is given up."""
+        """Close the connections.
+
+        Messages that wait for their report fail with
+        :class:`~gearhorn.errors.Closed`.
+        """
         self._closed = True
         if self._caller is not None:
             await self._caller.close()
@@ -164,20 +172,27 @@ class AsyncPublisher:
     ) -> messages.FanOutReport:
         """Send a copy of ``payload`` to every subscriber of ``topic``.
 
-        :param payload: bytes and strings are sent as they are, anything else
-            as its JSON.
-        :param background: return when every copy is queued, and do not wait
-            for receivers.
-        :param unique: copies to one queue with the same unique are one while
-            the first is queued or running; each message has a unique of its
-            own unless it is given one.
-        :param timeout: how long receivers have, in seconds.
-        :param gather: the report carries the receivers' results.
-        :param on_progress: told about once a second how many receivers have
-            answered, and of how many: ``on_progress(done, total)``.
+        :param payload: bytes and strings are sent as they are, anything else as JSON.
+        :param background: return when every copy is queued, and do not wait for
+            receivers.
+        :param unique: copies in one queue with the same unique are one while the first
+            is queued or running. Each message has a unique of its own unless given.
+        :param timeout: the time that receivers have to answer, in seconds; the
+            publisher's unless given. It goes with a foreground message only.
+        :param priority: the priority of the copies; normal unless given.
+        :param gather: have the report carry the receivers' results.
+        :param on_progress: called about once a second as ``on_progress(done, total)``,
+            with the number of receivers that have answered and the number of all.
+        :returns: the report. All copies are delivered, or, in the background, queued.
         :raises PartialFailure: some receivers failed; ``report`` names them.
-        :raises RequestError: what was asked for breaks the contract.
-        :raises NoServer, NoAnswer, NotQueued, BadAnswer: there is no report.
+        :raises RequestError: the request breaks the contract; the class says how.
+        :raises NoServer: no job server could be reached for ``connect_timeout``.
+        :raises NoAnswer: no daemon answered in time. The message may still be
+            delivered.
+        :raises NotQueued: every connected job server refused the request.
+        :raises BadAnswer: the answer is not one that a daemon gives.
+        :raises Closed: the publisher is closed.
+        :raises GearhornError: the daemon failed unexpectedly; its log says why.
         """
         options = PublishOptions(background, timeout, priority, gather)
         publication = self.prepare(topic, payload, unique, options)
@@ -223,10 +238,13 @@ class AsyncPublisher:
     ) -> AsyncIterator[Outcome]:
         """Publish many messages and yield their reports, in order.
 
-        :param many: ``(topic, payload)`` or ``(topic, payload, unique)`` each.
-        :param window: how many are on their way at the most.
-        :param return_exceptions: yield what :meth:`publish` would raise in
-            place of the report, instead of raising it, which ends the
+        The other parameters, and the errors, are those of :meth:`publish`.
+
+        :param many: the messages, each ``(topic, payload)`` or
+            ``(topic, payload, unique)``.
+        :param window: the most messages that are on their way at a time.
+        :param return_exceptions: yield the errors that :meth:`publish` would raise, in
+            place of reports. Otherwise the first error is raised, and ends the
             iteration.
         """
         check_count(window, "window")
@@ -247,7 +265,10 @@ class AsyncPublisher:
             yield value_of(await pending.popleft(), return_exceptions)
 
     def start(self, publication: Publication, on_done: Callable[[Outcome], object]) -> Call:
-        """Send a fan-out; ``on_done`` takes its report or error."""
+        """Send a fan-out.
+
+        :param on_done: called with the report or the error.
+        """
 
         def answered(outcome: Answer | errors.GearhornError) -> None:
             on_done(outcome if isinstance(outcome, errors.GearhornError) else _outcome(outcome))
@@ -269,9 +290,9 @@ class AsyncPublisher:
 
 
 def message_parts(message: Outgoing) -> tuple[str, Any, str | None]:
-    """Topic, payload and unique of a message.
+    """Return the topic, the payload and the unique of a message.
 
-    :raises WrongType: it has another number of parts.
+    :raises WrongType: the message does not have two or three parts.
     """
     if len(message) == 2:
         topic, payload = message
@@ -282,7 +303,7 @@ def message_parts(message: Outgoing) -> tuple[str, Any, str | None]:
 
 
 def value_of(outcome: Outcome, return_exceptions: bool) -> Outcome:
-    """What :meth:`AsyncPublisher.publish_many` yields; or raise it."""
+    """Return the outcome, or raise it if it is an error that is not to be returned."""
     if isinstance(outcome, errors.GearhornError) and not return_exceptions:
         raise outcome
     return outcome

@@ -18,17 +18,17 @@ from gearhorn.client.subscriber_base import SubscriberBase
 from gearhorn.wire.grabber import Job
 
 _TURN_S = 0.01
-"""How long handlers that do not wait may keep the loop to themselves."""
+"""Seconds for which handlers that do not wait may keep the loop to themselves."""
 
 
 class AsyncSubscriber(SubscriberBase):
-    """Receives messages: by handlers in :meth:`run`, or by iteration.
+    """A subscriber for asyncio programs, with handlers in :meth:`run` or by iteration.
 
-    Handlers are coroutine functions, of which ``concurrency`` run at a time,
-    or plain functions, which must not block. It serves once.
-
-    Iterating over it (``async for``) yields messages, each to be answered by
-    :meth:`Message.ack` or :meth:`Message.fail`.
+    Handlers are coroutine functions, of which ``concurrency`` run at a time, or plain
+    functions, which must not block. Iterating over the subscriber (``async for``)
+    yields messages, each to be answered by :meth:`Message.ack` or
+    :meth:`Message.fail`. A subscriber serves once. The parameters are those of
+    :class:`~gearhorn.client.subscriber_base.SubscriberBase`.
     """
 
     def _set_up(self) -> None:
@@ -40,11 +40,13 @@ class AsyncSubscriber(SubscriberBase):
     async def run(self) -> None:
         """Receive and handle messages until :meth:`stop` or a signal.
 
-        In the main thread, SIGTERM and SIGINT stop it. Then it fetches no more,
-        finishes what it holds, and unregisters if that was asked for.
+        In the main thread SIGTERM and SIGINT stop it. It then fetches no more messages,
+        finishes those in hand within ``drain_timeout``, and unregisters if that was
+        asked for.
 
         :raises RequestError: a registration was refused; the class says why.
         :raises ConfigurationError: a topic has no handler.
+        :raises Closed: the subscriber has served before.
         """
         self._check_handlers(expected=True)
         reception = self._start()
@@ -64,10 +66,13 @@ class AsyncSubscriber(SubscriberBase):
         reception.raise_refusal()
 
     async def __aiter__(self) -> AsyncIterator[Message]:
-        """Receive messages until :meth:`stop` or a signal.
+        """Yield messages until :meth:`stop` or a signal.
+
+        Messages that are not answered when the iteration ends go to a subscriber again.
 
         :raises RequestError: a registration was refused; the class says why.
         :raises ConfigurationError: a topic has a handler.
+        :raises Closed: the subscriber has served before.
         """
         self._check_handlers(expected=False)
         reception = self._start()
@@ -91,7 +96,7 @@ class AsyncSubscriber(SubscriberBase):
         reception.raise_refusal()
 
     def stop(self) -> None:
-        """Have it stop; handlers may ask for it, other threads not."""
+        """Stop receiving. Handlers may call this; other threads must not."""
         self._stop_asked.set()
 
     def _in_loop(self, callback: Callable[[], object]) -> None:
@@ -151,7 +156,7 @@ class AsyncSubscriber(SubscriberBase):
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """Stop at the first signal; a second does what it did before."""
+        """Stop at the first signal; a second one has its former effect."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return

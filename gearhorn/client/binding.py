@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What a subscriber receives, and what handles it."""
+"""Bindings of queues to handlers."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,14 +9,14 @@ from gearhorn import messages
 from gearhorn.client.message import Message
 
 Handler = Callable[[Message], Any]
-"""Takes a message; what it returns is the result, what it raises a failure."""
+"""Takes a message and returns its result. If it raises, the message has failed."""
 
 
 class Binding:
     """The queue of a topic and a client_id, and the handler of its messages.
 
-    :raises WrongType, InvalidTopic, InvalidClientId, NameTooLong: they cannot
-        be subscribed.
+    :raises WrongType, InvalidTopic, InvalidClientId, NameTooLong: topic or client_id
+        is not valid.
     """
 
     __slots__ = ("client_id", "handler", "queue", "topic")

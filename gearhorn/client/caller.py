@@ -1,9 +1,9 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""Requests to the daemons: one foreground job each, until it is answered.
+"""Requests to the daemons, each a foreground job.
 
-A foreground job lives only as long as its client, and its answer is the
-report; so every request is one, also where the fan-out is in the background.
+That holds for background fan-outs too: a foreground job lives only as long as its
+client, and its answer is the report.
 """
 
 import asyncio
@@ -28,9 +28,9 @@ OnProgress = Callable[[int, int], object]
 
 
 class Call(Listener):
-    """A request under way; the listener of the batches that carry it.
+    """A request under way, and the listener of the batches that carry it.
 
-    :param on_done: takes the answer, or the error that there is instead.
+    :param on_done: called with the answer, or with an error.
     """
 
     __slots__ = (
@@ -72,7 +72,7 @@ class Call(Listener):
         self._timer = asyncio.get_running_loop().call_later(timeout, self._time_is_up)
 
     def submit(self) -> None:
-        """Try it on a server, or wait for one."""
+        """Send the request to a server, or wait for one."""
         connections = self._caller.servers
         servers = [server for server in connections if server not in self._refused]
         if not connections:
@@ -89,8 +89,8 @@ class Call(Listener):
                 foreground=True,
                 queues=(self._function,),
                 keys=("",),
-                # Another for each attempt: gearmand would join this job to an
-                # earlier one whose client it has lost, and never answer.
+                # A new one for each attempt: gearmand would join this job to an earlier
+                # one whose client it has lost, and never answer.
                 uniques=(self._caller.new_unique(),),
                 groups=None,
                 payload=self._data,
@@ -99,7 +99,7 @@ class Call(Listener):
             self._caller.submit(connections[self._server], self._batch)
 
     def cancel(self) -> None:
-        """Wait for the answer no longer."""
+        """Stop waiting for the answer."""
         self._timer.cancel()
         self._caller.forget(self)
         if self._batch is not None:
@@ -108,11 +108,11 @@ class Call(Listener):
             self._copy.forget()
 
     def no_server(self) -> None:
-        """No job server was there for as long as one may be away."""
+        """Fail, as no job server could be reached for ``connect_timeout``."""
         self._done(errors.NoServer("no job server can be reached"))
 
     def closed(self) -> None:
-        """Its caller was closed."""
+        """Fail, as the caller is closed."""
         self._done(errors.Closed("closed before the answer came"))
 
     def _time_is_up(self) -> None:
@@ -125,10 +125,10 @@ class Call(Listener):
         self.cancel()
         self._on_done(outcome)
 
-    # What the submitter tells.
+    # Called by the submitter.
 
     def batch_lost(self, batch: Batch) -> None:
-        # The server went before it took the job: try the next.
+        # The server was lost before it took the job: try another.
         self.submit()
 
     def copy_created(self, copy: Copy) -> None:
@@ -156,18 +156,18 @@ class Call(Listener):
             self._done(answer)
 
     def copy_lost(self, copy: Copy) -> None:
-        # The server went, and the job with it: ask again elsewhere. A daemon
-        # may have done it already. Its copies carry the request's unique, so
-        # that what is still queued is not queued twice.
+        # The server was lost, and the job with it: ask again elsewhere. A daemon may
+        # have done the job already. Its copies carry the request's unique, so those that
+        # are still queued are not queued twice.
         self._copy = None
         self._parts.clear()
         self.submit()
 
 
 class Caller(Submitter):
-    """Sends requests to the daemons and takes their answers.
+    """A submitter of requests to the daemons.
 
-    :param connect_timeout: how long no server may be reachable, in seconds,
+    :param connect_timeout: the time, in seconds, for which no server may be reachable
         before requests that wait for one fail.
     """
 
@@ -198,10 +198,10 @@ class Caller(Submitter):
     ) -> Call:
         """Send a request.
 
-        :param lane: requests of one lane go out in order.
-        :param timeout: how long the answer may take, in seconds.
-        :param on_done: told once, unless the call is cancelled: the answer,
-            or NoServer, NoAnswer, NotQueued, BadAnswer or Closed.
+        :param lane: the lane of the request; those of one lane go out in order.
+        :param timeout: the longest time for the answer, in seconds.
+        :param on_done: called once, unless the call is cancelled, with the answer, or
+            with NoServer, NoAnswer, NotQueued, BadAnswer or Closed.
         """
         call = Call(self, function.encode(), data, lane, timeout, on_done, on_progress)
         self._open.add(call)
@@ -218,7 +218,7 @@ class Caller(Submitter):
     ) -> Answer:
         """Send a request and wait for its answer.
 
-        :raises NoServer, NoAnswer, NotQueued, BadAnswer, Closed: there is none.
+        :raises NoServer, NoAnswer, NotQueued, BadAnswer, Closed: there is no answer.
         """
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
 
@@ -243,7 +243,7 @@ class Caller(Submitter):
         await super().close()
 
     def new_unique(self) -> bytes:
-        """A unique that no job has had."""
+        """Return a unique that no job has had."""
         return b"%s-%x" % (self._unique_prefix.encode(), next(self._unique_numbers))
 
     def wait_for_server(self, call: Call) -> None:
@@ -252,7 +252,7 @@ class Caller(Submitter):
         self._waiting[call] = loop.call_later(self._connect_timeout, call.no_server)
 
     def forget(self, call: Call) -> None:
-        """It has ended."""
+        """Forget a call that has ended."""
         self._open.discard(call)
         timer = self._waiting.pop(call, None)
         if timer is not None:
@@ -267,7 +267,7 @@ class Caller(Submitter):
 
 
 def _choose(lane: bytes, servers: Sequence[Address]) -> Address:
-    """The server of a lane, the same as long as it is there: so its order is kept."""
+    """Return the server of a lane: the same while it is connected, to keep the order."""
     if len(servers) == 1:
         return servers[0]
 

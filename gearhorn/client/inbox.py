@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""Messages on their way from the event loop to the threads that handle them."""
+"""The inbox between the event loop and the threads that handle messages."""
 
 import threading
 from collections import deque
@@ -11,12 +11,12 @@ T = TypeVar("T")
 
 
 class Inbox(Generic[T]):
-    """Takes items many at a time and hands them out one by one.
+    """A queue that takes many items at a time and hands them out one by one.
 
-    One at a time, so that none waits behind one that takes long; and without
-    a lock while there are some.
+    One by one, so no item waits behind one that takes long. While there are items, no
+    lock is taken.
 
-    :param on_empty: called in a thread that finds it empty, before it waits.
+    :param on_empty: called in a thread that finds the inbox empty, before it waits.
     """
 
     def __init__(self, on_empty: Callable[[], object]) -> None:
@@ -30,28 +30,28 @@ class Inbox(Generic[T]):
         return len(self._items)
 
     def put(self, items: Iterable[T]) -> None:
-        """Add items; of many, one call wakes as many threads as there is work for."""
+        """Add items, and wake as many idle threads as there are items."""
         self._items.extend(items)
         if self._idle:
             with self._condition:
                 self._condition.notify(len(self._items))
 
     def close(self) -> None:
-        """Let :meth:`get` return ``None`` once all has been handed out."""
+        """Make :meth:`get` return ``None`` once all items have been handed out."""
         with self._condition:
             self._closed = True
             self._condition.notify_all()
 
     def get(self) -> T | None:
-        """The next item, waiting for it; ``None`` if there will be none."""
+        """Wait for the next item and return it; ``None`` if there will be none."""
         while True:
             try:
                 return self._items.popleft()
             except IndexError:
                 self._on_empty()
             with self._condition:
-                # Counted before it looks, so that an item put meanwhile is
-                # either seen here or announced.
+                # Counted before the look: an item that is put meanwhile is either seen
+                # here or announced.
                 self._idle += 1
                 try:
                     if not self._items:

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""An event loop in a thread of its own, for those who have none."""
+"""An event loop in a thread of its own, for programs that have none."""
 
 import asyncio
 import threading
@@ -13,9 +13,9 @@ T = TypeVar("T")
 
 
 class LoopThread:
-    """Runs an event loop from its first use until it is stopped.
+    """A thread that runs an event loop from its first use until it is stopped.
 
-    :param name: what the thread is called.
+    :param name: the name of the thread.
     """
 
     def __init__(self, name: str) -> None:
@@ -25,7 +25,7 @@ class LoopThread:
         self._thread: threading.Thread | None = None
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run ``coroutine`` in the loop and wait for what it returns.
+        """Run ``coroutine`` in the loop, wait for it, and return its result.
 
         :raises Closed: the loop has been stopped.
         """
@@ -37,14 +37,14 @@ class LoopThread:
         try:
             return future.result()
         except BaseException:
-            # As Ctrl-C while waiting.
+            # KeyboardInterrupt, for one, may come while waiting.
             future.cancel()
             raise
 
     def call_soon(self, callback: Callable[[], object]) -> None:
-        """Call ``callback`` in the loop, unless that has been stopped.
+        """Call ``callback`` in the loop, unless the loop has been stopped.
 
-        Any thread may ask for it, and a signal handler.
+        Any thread or signal handler may call this.
         """
         try:
             self.loop.call_soon_threadsafe(callback)
@@ -53,7 +53,7 @@ class LoopThread:
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
-        """The loop, which runs."""
+        """The running loop. It is started if need be."""
         loop = self._loop
         return self._start() if loop is None else loop
 
@@ -70,7 +70,7 @@ class LoopThread:
         with self._lock:
             if self._loop is None:
                 loop = asyncio.new_event_loop()
-                # A program that forgets to close is not kept from ending.
+                # daemon=True: a program that forgets to close can still end.
                 self._thread = threading.Thread(
                     target=self._serve, args=(loop,), name=self._name, daemon=True
                 )

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""A message as a subscriber gets it."""
+"""Messages that a subscriber receives."""
 
 import logging
 from collections.abc import Callable
@@ -14,42 +14,43 @@ from gearhorn.wire.grabber import Job
 LOG = logging.getLogger(__name__)
 
 Respond = Callable[[Job, bytes | None], None]
-"""Ends a job with its result, or without one where it failed."""
+"""Ends a job with its result, or as failed if that is ``None``."""
 
 
 class Message(msgspec.Struct, eq=False):
-    """One subscriber's copy of what was published.
+    """A message: one subscriber's copy of what was published.
 
-    It is the subscriber's until it is answered, once, by :meth:`ack` or
-    :meth:`fail`. One that is not answered before the connection ends goes to
-    a subscriber again. A handler need not answer: what it returns or raises
-    is the answer.
+    A message is answered once, by :meth:`ack` or :meth:`fail`. One that is not answered
+    before its connection ends goes to a subscriber again. A handler need not call
+    either: the value that it returns, or the exception that it raises, is the answer.
     """
 
     _job: Job
     topic: str
+    """The topic to which the message was published."""
     client_id: str
-    """Whose copy it is."""
+    """The client_id of the subscriber whose copy it is."""
     _respond: Respond
     answered: bool = False
+    """True once the message is answered."""
 
     @property
     def payload(self) -> bytes:
-        """What was published, as bytes."""
+        """The payload as bytes."""
         return self._job.data
 
     @property
     def text(self) -> str:
         """The payload as text.
 
-        :raises UnicodeDecodeError: it is no UTF-8.
+        :raises UnicodeDecodeError: the payload is not UTF-8.
         """
         return self._job.data.decode()
 
     def json(self) -> Any:
-        """What the payload says in JSON.
+        """Return the value that the payload has as JSON.
 
-        :raises ValueError: it is no JSON.
+        :raises ValueError: the payload is not JSON.
         """
         try:
             return msgspec.json.decode(self._job.data)
@@ -58,29 +59,29 @@ class Message(msgspec.Struct, eq=False):
 
     @property
     def unique(self) -> str:
-        """The copy's unique: Gearman coalesces copies of one queue by it."""
+        """The copy's unique, by which Gearman coalesces copies in one queue."""
         return self._job.unique.decode("utf-8", "replace")
 
     @property
     def handle(self) -> str:
-        """What the job server calls the copy; another server may call another so."""
+        """The job server's name for the copy. Other servers may use the same name."""
         return self._job.handle.decode("utf-8", "replace")
 
     def ack(self, result: Any = None) -> None:
-        """Tell the server, and a publisher who waits, that it is done.
+        """Tell the server, and a publisher who waits, that the message is done.
 
-        :param result: bytes or a string as they are, anything else as JSON;
+        :param result: bytes or a string are sent as they are, anything else as JSON;
             ``None`` for no result.
-        :raises InvalidResult: the result cannot be sent; nothing is.
-        :raises AlreadyAnswered: it was answered before.
+        :raises InvalidResult: the result cannot be sent. The message is not answered.
+        :raises AlreadyAnswered: the message was answered before.
         """
         data = encode_result(result)
         self._answer_once(data)
 
     def fail(self) -> None:
-        """Tell the server, and a publisher who waits, that it failed for good.
+        """Tell the server, and a publisher who waits, that the message failed for good.
 
-        :raises AlreadyAnswered: it was answered before.
+        :raises AlreadyAnswered: the message was answered before.
         """
         self._answer_once(None)
 
@@ -91,7 +92,7 @@ class Message(msgspec.Struct, eq=False):
         self._respond(self._job, data)
 
     def settle(self, data: bytes | None) -> None:
-        """Answer for the handler that has ended, unless it did that itself."""
+        """Answer for a handler that has ended, unless it has answered itself."""
         if not self.answered:
             self.answered = True
             self._respond(self._job, data)
@@ -104,9 +105,9 @@ class Message(msgspec.Struct, eq=False):
 
 
 def encode_result(result: Any) -> bytes:
-    """A handler's result as it is sent.
+    """Return a handler's result as it is sent.
 
-    :raises InvalidResult: it cannot be.
+    :raises InvalidResult: the result cannot be sent.
     """
     if result is None:
         return b""
@@ -117,5 +118,5 @@ def encode_result(result: Any) -> bytes:
 
 
 def log_failure(message: Message, error: BaseException) -> None:
-    """Log what the handler of ``message`` raised."""
+    """Log the exception that the handler of ``message`` raised."""
     LOG.error("the handler of %r failed", message, exc_info=error)

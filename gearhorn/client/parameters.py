@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What users of the library give: checked once, and frozen."""
+"""The options of publishers and subscribers, checked once and frozen."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from gearhorn.wire.connection import ConnectionSettings
 
 @dataclass(frozen=True)
 class PublishOptions:
-    """How a message is published.
+    """The options of a message to publish.
 
     :param background: do not wait for receivers.
-    :param timeout: how long receivers have, in seconds.
-    :param priority: of the copies.
-    :param gather: the report carries the receivers' results.
+    :param timeout: seconds that receivers have to answer.
+    :param priority: the priority of the copies.
+    :param gather: have the report carry the receivers' results.
     """
 
     background: bool = False
@@ -28,7 +28,7 @@ class PublishOptions:
 
 
 class PublishKeywords(TypedDict, total=False):
-    """The same as keywords, for type checkers."""
+    """The same options as keywords, for type checkers."""
 
     background: bool
     timeout: float | None
@@ -38,7 +38,7 @@ class PublishKeywords(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class SubscribeOptions:
-    """How a subscriber receives: see SubscriberBase. Times are in seconds."""
+    """The options of a subscriber, as for SubscriberBase. Times are in seconds."""
 
     servers: Sequence[Address]
     wire: ConnectionSettings
@@ -64,9 +64,9 @@ class SubscribeOptions:
 
 
 def servers_of(servers: str | Iterable[str]) -> Sequence[Address]:
-    """The job servers that a user names: a list, or one string with commas.
+    """Return the addresses in a list, or in one string with commas.
 
-    :raises InvalidServer: one is no address, or there is none.
+    :raises InvalidServer: an address is not valid, or there is none.
     """
     try:
         texts: list[object] = [*(servers.split(",") if isinstance(servers, str) else servers)]
@@ -79,18 +79,20 @@ def servers_of(servers: str | Iterable[str]) -> Sequence[Address]:
 
 
 def check_seconds(seconds: float, what: str) -> None:
-    """Refuse what is no duration.
+    """Refuse a value that is not a number of seconds in range.
 
-    :raises WrongType, InvalidSeconds: with the reason.
+    :raises WrongType: it is not a number.
+    :raises InvalidSeconds: it is out of range.
     """
     messages.check_type(seconds, what, float)
     messages.check_seconds(seconds, what)
 
 
 def check_count(count: int, what: str) -> None:
-    """Refuse what is no number above zero.
+    """Refuse a value that is not an integer above zero.
 
-    :raises WrongType, ConfigurationError: with the reason.
+    :raises WrongType: it is not an integer.
+    :raises ConfigurationError: it is not above zero.
     """
     messages.check_type(count, what, int)
     if count < 1:
@@ -98,9 +100,10 @@ def check_count(count: int, what: str) -> None:
 
 
 def check_function(name: str, what: str) -> None:
-    """Refuse what cannot be a Gearman function.
+    """Refuse a value that cannot be the name of a Gearman function.
 
-    :raises WrongType, ConfigurationError: with the reason.
+    :raises WrongType: it is not a string.
+    :raises ConfigurationError: it breaks the rule for names.
     """
     messages.check_type(name, what, str)
     try:

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""The publisher for programs with threads: the asynchronous one, in a thread of its own."""
+"""The publisher for programs with threads: the asynchronous one, run in a thread."""
 
 import ssl
 from collections import deque
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
 
 class Publisher:
-    """Publishes to topics; any number of threads may use one.
+    """A publisher for programs with threads. Any number of threads may use it.
 
-    It starts a thread and connects at its first use, so that it can be made
-    before a process forks. Close it with :meth:`close`, or use it as a context
-    manager. The parameters are those of :class:`AsyncPublisher`.
+    It starts a thread and connects at its first use, so it can be made before a process
+    forks. Close it with :meth:`close`, or use it as a context manager. The parameters
+    are those of :class:`AsyncPublisher`.
     """
 
     def __init__(
@@ -72,7 +72,11 @@ class Publisher:
         self.close()
 
     def close(self) -> None:
-        """Close the connections and end the thread."""
+        """Close the connections and end the thread.
+
+        Calls of :meth:`publish` that wait for their report raise
+        :class:`~gearhorn.errors.Closed`.
+        """
         if not self._closed:
             self._closed = True
             self._thread.stop(self._publisher.close)
@@ -91,8 +95,8 @@ class Publisher:
     ) -> messages.FanOutReport:
         """Send a copy of ``payload`` to every subscriber of ``topic``.
 
-        As :meth:`AsyncPublisher.publish`. ``on_progress`` is called in the
-        publisher's own thread: let it be brief.
+        Parameters and errors are those of :meth:`AsyncPublisher.publish`.
+        ``on_progress`` is called in the publisher's own thread, and should be brief.
         """
         self._check_open()
         return self._thread.run(
@@ -141,8 +145,8 @@ class Publisher:
     ) -> Iterator[Outcome]:
         """Publish many messages and yield their reports, in order.
 
-        As :meth:`AsyncPublisher.publish_many`. Each message is sent as it
-        comes, however slowly they come.
+        Parameters and errors are those of :meth:`AsyncPublisher.publish_many`. Each
+        message is sent as soon as ``many`` yields it, however slowly that is.
         """
         check_count(window, "window")
         options = PublishOptions(background, timeout, priority, gather)
@@ -167,13 +171,13 @@ class Publisher:
             raise errors.Closed("the publisher is closed")
 
     def _hand_over(self, publication: Publication, future: "Future[Outcome]") -> None:
-        """Give a fan-out to the loop; of many, only the first wakes it."""
+        """Give a fan-out to the loop. Of many, only the first wakes the loop."""
         self._check_open()
         self._handed.append((publication, future))
         if len(self._handed) == 1:
             self._thread.call_soon(self._take_over)
         if self._closed:
-            # By another thread meanwhile; the loop may have ended.
+            # Another thread closed it meanwhile, and the loop may have ended.
             self._take_over()
 
     def _take_over(self) -> None:

@@ -1,12 +1,12 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What subscribers of both kinds share: functions, jobs and their answers.
+"""The reception of messages for subscribers of both kinds: functions, jobs, answers.
 
-All of it runs in the event loop, but for what answers from other threads. Many
-answers go out in one write. Those of other threads make one wake-up of the loop:
-the first of a quiet time wakes it, and so does a thread that runs out of work;
-while jobs that were just handed out are being done, the loop looks by itself, a
-millisecond later.
+Everything runs in the event loop, except answers that are given in other threads. Many
+answers go out in one write, and those of other threads wake the loop only once. The
+first answer after a quiet time wakes it, and so does a thread that runs out of work.
+While jobs that were just handed out are being done, the loop looks for answers by
+itself, a millisecond later.
 """
 
 import asyncio
@@ -31,45 +31,45 @@ from gearhorn.wire.watch import Watch
 LOG = logging.getLogger(__name__)
 
 AHEAD_S = 0.05
-"""Messages are fetched ahead for about this long: more would keep a quiet
+"""Seconds of work, about, for which messages are fetched ahead: more would keep a quiet
 topic, and other subscribers of the same queue, waiting."""
 AHEAD_MAX = 1000
 _GATHER_S = 0.001
 _PACE_WEIGHT = 0.05
 _HELD_MESSAGES = 4
-"""How many messages of the largest size may be held."""
+"""The messages of the largest size that may be held."""
 _SYNCHRONIZE_S = 1.0
-"""How long a server may take to read the last answers."""
+"""Seconds that a server may take to read the last answers."""
 _MAX_REPORT_BYTES = 1 << 20
 
 Take = Callable[[list[Job]], None]
 
 
 class Pace:
-    """How long a message takes, on the average of late ones."""
+    """The seconds that a message takes, as an average that favours recent ones."""
 
     __slots__ = ("seconds",)
 
     def __init__(self) -> None:
-        # One message is fetched ahead until more is known.
+        # One message for each handler is fetched ahead until more is known.
         self.seconds = AHEAD_S
 
     def note(self, seconds: float) -> None:
-        """A message took ``seconds``; threads that cut in do no harm."""
+        """Record that a message took ``seconds``. An update lost between threads is harmless."""
         self.seconds += (seconds - self.seconds) * _PACE_WEIGHT
 
     def ahead(self, concurrency: int) -> int:
-        """How many messages to fetch ahead."""
+        """Return the number of messages to fetch ahead."""
         return max(1, min(AHEAD_MAX, int(concurrency * AHEAD_S / max(self.seconds, 1e-9))))
 
 
 class Reception:
-    """Receives messages and sends their answers.
+    """The receiving end of a subscriber: it takes messages and sends their answers.
 
-    :param bindings: what is received, by the name of the queue; shared with the
-        subscriber, which changes it.
-    :param take: takes jobs, many at a time.
-    :param threaded: messages are answered in other threads than the loop's.
+    :param bindings: the bindings by the name of the queue, shared with the subscriber,
+        which changes them.
+    :param take: called with jobs, many at a time.
+    :param threaded: true if messages are answered in other threads than the loop's.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Reception:
         self._call_soon = self._loop.call_soon_threadsafe if threaded else self._loop.call_soon
         self._answers: deque[tuple[Job, bytes | None]] = deque()
         self._looks = False
-        """The loop will look for answers by itself."""
+        """True while the loop is going to look for answers by itself."""
         self._woken = False
         name = f"gearhorn-subscriber-{socket.gethostname()}-{os.getpid()}"
         watch = Watch()
@@ -115,10 +115,10 @@ class Reception:
         self._removed: set[bytes] = set()
         self.pace = Pace()
         self.count_kept: Callable[[], int] = lambda: 0
-        """Counts the messages that the user keeps beside those being handled."""
+        """Returns the number of messages that the user keeps besides those being handled."""
 
     def start(self) -> None:
-        """Connect, and serve and register what is there."""
+        """Connect, and register and serve all bindings."""
         if self._options.register or self._options.unregister:
             self._caller.connect(self._options.servers)
             self._subscriptions.start()
@@ -130,10 +130,10 @@ class Reception:
         self._grabber.connect(self._options.servers)
 
     def add(self, binding: Binding) -> None:
-        """Serve one more, once it is registered if that is wanted.
+        """Serve a binding, once it is registered if that is wanted.
 
-        Its queue is not touched before: a registration is refused where the
-        queue is another subscriber's, whose messages these are.
+        Its queue is not touched before that. If the registration is refused, the queue
+        may be another subscriber's, and so are its messages.
         """
         queue = binding.queue.encode()
         self._removed.discard(queue)
@@ -144,19 +144,19 @@ class Reception:
             self._grabber.serve(binding.queue)
 
     def remove(self, binding: Binding) -> None:
-        """Serve one less; what is held of it is still done."""
+        """Stop serving a binding. Its messages in hand are still handled."""
         self._grabber.leave(binding.queue)
         self._removed.add(binding.queue.encode())
         if self._options.register:
             self._subscriptions.remove(binding.topic, binding.client_id)
 
     async def settle(self) -> None:
-        """Fetch no more, and return when nothing more can come."""
+        """Fetch no more messages, and return when none can come any more."""
         self._grabber.stop_grabbing()
         await self._grabber.settled.wait()
 
     async def drain(self) -> None:
-        """Wait for the answers of what is held, while there is time."""
+        """Wait for the answers of messages in hand, at most for ``drain_timeout``."""
         self._flush()
         try:
             async with async_timeout.timeout(self._options.drain_timeout):
@@ -179,7 +179,7 @@ class Reception:
 
     @property
     def held(self) -> int:
-        """How many messages have been fetched and not been answered."""
+        """The number of messages that are fetched and not answered."""
         return self._grabber.held
 
     def raise_refusal(self) -> None:
@@ -188,9 +188,10 @@ class Reception:
             raise self.refused.result()
 
     def message(self, job: Job) -> tuple[Message, Handler] | None:
-        """The message that ``job`` brings, and its handler.
+        """Return the message that ``job`` brings, and its handler.
 
-        ``None`` if its connection is lost: it goes to a subscriber again.
+        :returns: ``None`` if the connection is lost: the message goes to a subscriber
+            again.
         """
         binding = self._bindings.get(job.function)
         if binding is None or not job.connection.connected:
@@ -200,34 +201,34 @@ class Reception:
         ), binding.handler or _unhandled
 
     def answer(self, job: Job, data: bytes | None) -> None:
-        """Send the result of a job, or its failure, in one go with others."""
+        """Send the result or the failure of a job, in one write with others."""
         self._answers.append((job, data))
         if not self._looks:
             self.wake()
 
     def out_of_work(self) -> None:
-        """A thread found nothing to do: send what was answered.
+        """Send the answers, as a thread has found nothing to do.
 
-        If a server has still to answer a grab, that does it.
+        If a server has still to answer a grab, its answer will have them sent.
         """
         if not self._grabber.asks:
             self.wake()
 
     def wake(self) -> None:
-        """Have the loop send the answers and look at the window now."""
+        """Make the loop send the answers and adjust the window now."""
         if not self._woken:
             self._woken = True
             try:
                 self._call_soon(self._flush)
             except RuntimeError:
-                # It has ended: what was held has gone back to the server.
+                # The loop has ended: messages in hand have gone back to the server.
                 LOG.debug("a message was answered after the end")
 
     def _registered(self, topic: str, client_id: str) -> None:
         self._grabber.serve(messages.queue_name(topic, client_id))
 
     def _received(self, jobs: list[Job]) -> None:
-        # First, so that the answers go out in one write with the next grabs.
+        # First, so the answers go out in one write with the next grabs.
         self._flush()
         if not jobs:
             return
@@ -243,7 +244,7 @@ class Reception:
             self._loop.call_later(_GATHER_S, self._look)
 
     def _look(self) -> None:
-        # First, so that an answer that comes while they are sent wakes the loop.
+        # First, so an answer that comes while others are sent wakes the loop.
         self._looks = False
         self._flush()
 

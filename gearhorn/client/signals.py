@@ -14,9 +14,9 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 @contextlib.contextmanager
 def stop_on_signals(stop: Callable[[], object]) -> Iterator[None]:
-    """Call ``stop`` at the first signal; a second does what it did before.
+    """Call ``stop`` at the first signal; a second one has its former effect.
 
-    Only in the main thread, as others cannot take signals.
+    This works in the main thread only, as others cannot handle signals.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -19,13 +19,13 @@ from gearhorn.wire.grabber import Job
 
 
 class Subscriber(SubscriberBase):
-    """Receives messages: by handlers in :meth:`run`, or by iteration.
+    """A subscriber for programs with threads, with handlers in :meth:`run` or by iteration.
 
-    One thread of its own owns the sockets and renews registrations, whatever
-    handlers do; ``concurrency`` threads run the handlers. It serves once.
-
-    Iterating over it yields messages, each to be answered by
-    :meth:`Message.ack` or :meth:`Message.fail`.
+    One thread of its own has the sockets and renews registrations, whatever handlers
+    do. ``concurrency`` threads run the handlers. Iterating over the subscriber yields
+    messages, each to be answered by :meth:`Message.ack` or :meth:`Message.fail`, in any
+    thread. A subscriber serves once. The parameters are those of
+    :class:`~gearhorn.client.subscriber_base.SubscriberBase`.
     """
 
     def _set_up(self) -> None:
@@ -38,11 +38,13 @@ class Subscriber(SubscriberBase):
     def run(self) -> None:
         """Receive and handle messages until :meth:`stop` or a signal.
 
-        In the main thread, SIGTERM and SIGINT stop it. Then it fetches no more,
-        finishes what it holds, and unregisters if that was asked for.
+        In the main thread SIGTERM and SIGINT stop it. It then fetches no more messages,
+        finishes those in hand within ``drain_timeout``, and unregisters if that was
+        asked for.
 
         :raises RequestError: a registration was refused; the class says why.
         :raises ConfigurationError: a topic has no handler.
+        :raises Closed: the subscriber has served before.
         """
         self._check_handlers(expected=True)
         reception = self._start()
@@ -63,10 +65,13 @@ class Subscriber(SubscriberBase):
         reception.raise_refusal()
 
     def __iter__(self) -> Iterator[Message]:
-        """Receive messages until :meth:`stop` or a signal.
+        """Yield messages until :meth:`stop` or a signal.
+
+        Messages that are not answered when the iteration ends go to a subscriber again.
 
         :raises RequestError: a registration was refused; the class says why.
         :raises ConfigurationError: a topic has a handler.
+        :raises Closed: the subscriber has served before.
         """
         self._check_handlers(expected=False)
         reception = self._start()
@@ -85,7 +90,7 @@ class Subscriber(SubscriberBase):
         reception.raise_refusal()
 
     def stop(self) -> None:
-        """Have it stop; any thread, handler and signal handler may ask for it."""
+        """Stop receiving. Any thread, handler or signal handler may call this."""
         self._stop_asked = True
         if self._reception is not None:
             self._thread.call_soon(self._stop)
@@ -127,7 +132,7 @@ class Subscriber(SubscriberBase):
             self._reception.out_of_work()
 
     def _handle(self, reception: Reception) -> None:
-        """Handle messages, in a thread of its own."""
+        """Handle messages, one after the other; each handler thread runs this."""
         while (job := self._inbox.get()) is not None:
             found = reception.message(job)
             if found is None:
@@ -137,7 +142,7 @@ class Subscriber(SubscriberBase):
             try:
                 result = encode_result(handler(message))
             except BaseException as error:
-                # Also what ends a program: it would end nothing but a thread.
+                # SystemExit and the like too: they would end only this thread.
                 log_failure(message, error)
                 message.settle(None)
             else:

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What subscribers for threads and for asyncio share: options, topics, handlers."""
+"""The base of subscribers for threads and for asyncio: options, topics, handlers."""
 
 import ssl
 from collections.abc import Callable, Iterable
@@ -15,36 +15,39 @@ from gearhorn.wire.connection import ConnectionSettings
 from gearhorn.wire.grabber import Job
 
 _DAEMONS = messages.queue_name(messages.MATCHMAKING_TOPIC, "")
-"""How the queues begin in which daemons tell each other what changed."""
+"""The beginning of the daemons' own queues, in which they take notices."""
 
 H = TypeVar("H", bound=Handler)
 
 
 class SubscriberBase:
-    """What :class:`Subscriber` and :class:`AsyncSubscriber` share.
+    """The base of :class:`Subscriber` and :class:`AsyncSubscriber`.
 
-    :param servers: the job servers' addresses, ``host:port`` each: a list, or
-        one string with commas. It connects to all of them, as copies may be
-        on any.
-    :param client_id: who it is, where :meth:`on` does not say.
-    :param ttl: how long its registrations last unless they are renewed, in
-        seconds; it renews them. Without it they last for ever.
-    :param register: register what :meth:`on` names, and receive it once that
-        is done.
-    :param unregister: remove these registrations when it stops.
-    :param concurrency: how many messages are handled at the same time. With
+    :param servers: the addresses of the job servers, ``host:port`` each, as a list or
+        as one string with commas. The subscriber connects to all of them, as its
+        messages may be on any.
+    :param client_id: the client_id of topics for which :meth:`on` is given none.
+    :param ttl: the time, in seconds, after which registrations end unless they are
+        renewed. The subscriber renews them. Without it they last for ever.
+    :param register: register the topics given to :meth:`on`, and receive each once it
+        is registered.
+    :param unregister: remove these registrations when the subscriber stops.
+    :param concurrency: the number of messages that are handled at the same time. With
         more than one their order is not kept.
-    :param drain_timeout: how long what is held may take when it stops, in
-        seconds; what is not answered by then goes to a subscriber again.
-    :param connect_timeout: how long one attempt to connect may take.
-    :param tls: the TLS settings for all servers, see :func:`gearhorn.tls_context`.
+    :param drain_timeout: the time, in seconds, to finish the messages in hand when the
+        subscriber stops. Messages that are not answered by then go to a subscriber
+        again.
+    :param connect_timeout: the longest time for one attempt to connect, in seconds.
+    :param tls: the TLS settings for all servers; see :func:`gearhorn.tls_context`.
     :param max_message_bytes: the largest message that is taken; a larger one fails.
-    :param register_function: what the daemons' function is called.
-    :param unregister_function: likewise.
-    :raises InvalidServer: a server's address is none.
-    :raises InvalidClientId, NameTooLong: the client_id cannot be one.
-    :raises WrongType, InvalidSeconds, ConfigurationError: another value is not
-        what it should be.
+    :param register_function: the name of the daemons' function that registers.
+    :param unregister_function: the name of the daemons' function that unregisters.
+    :raises InvalidServer: an address is not valid, or there is none.
+    :raises InvalidClientId: the client_id is not valid.
+    :raises NameTooLong: the client_id is too long.
+    :raises WrongType: another value has the wrong type.
+    :raises InvalidSeconds: a time is out of range.
+    :raises ConfigurationError: another value is not valid.
     """
 
     def __init__(
@@ -83,7 +86,7 @@ class SubscriberBase:
         self._set_up()
 
     def _set_up(self) -> None:
-        """Make what the kind of subscriber needs."""
+        """Make the parts that this kind of subscriber needs."""
         raise NotImplementedError
 
     def _new_reception(self, take: Callable[[list[Job]], None], *, threaded: bool) -> Reception:
@@ -93,19 +96,20 @@ class SubscriberBase:
         return self._reception
 
     def on(self, topic: str, *, client_id: str | None = None) -> Callable[[H], H]:
-        """Receive a topic, from now on; decorates the handler of its messages.
+        """Receive a topic from now on, and return a decorator for its handler.
 
-        What the handler returns is the result of the message: ``None``,
-        bytes, a string, or anything that can be written as JSON. If it
-        raises, the message has failed. Without a handler, where what this
-        returns is not called, messages are got by iteration.
+        The value that the handler returns is the result of the message: ``None``,
+        bytes, a string, or anything that can be written as JSON. If the handler raises,
+        the message has failed. To get messages by iteration, do not use the decorator.
 
-        :param client_id: whose messages, if not the subscriber's own.
-        :raises RequestError: topic or client_id cannot be what they should.
+        :param client_id: the client_id that receives the topic; the subscriber's own
+            unless given.
+        :raises RequestError: topic or client_id is not valid, or the queue belongs to
+            another topic of this subscriber or to the daemons.
         """
         binding = self._binding(topic, client_id)
         if not self._options.register and binding.queue.startswith(_DAEMONS):
-            # A daemon refuses it where it is asked to register it.
+            # When asked to register this queue, a daemon would refuse it.
             raise errors.ReservedQueue(f"the queue {binding.queue} is one of the daemons' own")
         known = self._bindings.setdefault(binding.queue.encode(), binding)
         if (known.topic, known.client_id) != (binding.topic, binding.client_id):
@@ -125,11 +129,12 @@ class SubscriberBase:
         return set_handler
 
     def off(self, topic: str, *, client_id: str | None = None) -> None:
-        """Receive a topic no longer, and remove its registration.
+        """Stop receiving a topic, and remove its registration if ``register`` was set.
 
-        What has been fetched already is still handled.
+        Messages that have been fetched already are still handled.
 
-        :raises RequestError: topic or client_id cannot be what they should.
+        :param client_id: as for :meth:`on`.
+        :raises RequestError: topic or client_id is not valid.
         """
         queue = self._binding(topic, client_id).queue.encode()
         binding = self._bindings.get(queue)
@@ -148,7 +153,7 @@ class SubscriberBase:
         return Binding(topic, chosen)
 
     def _check_handler(self, handler: Handler) -> None:
-        """Refuse what cannot be a handler."""
+        """Raise TypeError if ``handler`` cannot be a handler."""
         if not callable(handler):
             raise TypeError("a handler must be callable")
 

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""The registrations of a subscriber: made, renewed, made again, removed."""
+"""The registrations of a subscriber: making, renewing, repeating and removing them."""
 
 import asyncio
 import logging
@@ -18,9 +18,9 @@ LOG = logging.getLogger(__name__)
 
 RENEWALS_PER_TTL = 3
 AT_ONCE = 100
-"""How many requests are on their way at the most."""
+"""The most requests on their way at a time."""
 ANSWER_TIMEOUT_S = 60.0
-"""How long a daemon has to answer, before it is asked again."""
+"""Seconds that a daemon has to answer, before it is asked again."""
 REMOVAL_TIMEOUT_S = 10.0
 RETRY_S = 2.0
 
@@ -28,11 +28,11 @@ _Key = tuple[str, str]
 
 
 class Subscriptions:
-    """Keeps subscriptions registered, by topic and client_id.
+    """The subscriptions, by topic and client_id, that are kept registered.
 
-    :param ttl: how long each lasts unless it is renewed, in seconds.
-    :param on_registered: told the topic and client_id of each that was added,
-        once it is registered for the first time.
+    :param ttl: the time for which each lasts unless renewed, in seconds.
+    :param on_registered: called with the topic and the client_id of each that was
+        added, once it is registered for the first time.
     """
 
     def __init__(
@@ -51,9 +51,9 @@ class Subscriptions:
         self._on_registered = on_registered
         self._wanted: dict[_Key, None] = {}
         self._registered: set[_Key] = set()
-        """Those of the wanted that have been registered once."""
+        """The wanted subscriptions that have been registered once."""
         self._due: dict[_Key, None] = {}
-        """Those to be registered now."""
+        """The subscriptions to register now."""
         self._is_due = asyncio.Event()
         self._pass: asyncio.Future[list[bool]] | None = None
         """The registrations under way."""
@@ -63,19 +63,19 @@ class Subscriptions:
         self._tasks = Tasks()
         loop = asyncio.get_running_loop()
         self.refused: asyncio.Future[errors.GearhornError] = loop.create_future()
-        """Why the first registration that a daemon refused was refused."""
+        """Done once a daemon has refused a registration, with the error."""
 
     def start(self) -> None:
         """Register and renew from now on."""
         self._tasks.start(self._keep())
 
     def add(self, topic: str, client_id: str) -> None:
-        """Have a subscription registered."""
+        """Register a subscription, and keep it registered."""
         self._wanted[topic, client_id] = None
         self._ask_again({(topic, client_id): None})
 
     def remove(self, topic: str, client_id: str) -> None:
-        """Have a subscription removed."""
+        """Remove a subscription."""
         self._wanted.pop((topic, client_id), None)
         self._registered.discard((topic, client_id))
         self._due.pop((topic, client_id), None)
@@ -87,7 +87,7 @@ class Subscriptions:
             keys, self._wanted = self._wanted, {}
             self._due.clear()
             if self._pass is not None:
-                # Else a registration may be done after its removal.
+                # Otherwise a registration may be done after its removal.
                 await asyncio.wait((self._pass,), timeout=REMOVAL_TIMEOUT_S)
             await asyncio.gather(*[self._unregister(key) for key in keys])
         await self._tasks.cancel()
@@ -119,13 +119,13 @@ class Subscriptions:
             due, self._due = self._due, {}
             self._pass = asyncio.gather(*[self._register(key) for key in due])
             if not all(await self._pass):
-                # What was not answered is due again already; one that is new
-                # now waits as well.
+                # Requests without an answer are due again already. A new subscription
+                # waits for this pause as well.
                 await asyncio.sleep(RETRY_S)
                 self._is_due.set()
 
     async def _register(self, key: _Key) -> bool:
-        """Register once; false if no daemon answered."""
+        """Send a registration; return false if no daemon answered."""
         topic, client_id = key
         request = messages.Register(topic=topic, client_id=client_id, ttl=self._ttl)
         try:
@@ -147,7 +147,7 @@ class Subscriptions:
                 self.refused.set_result(error)
             return True
         if key not in self._wanted:
-            # It was removed meanwhile, and that may have been done before this.
+            # It was removed meanwhile, and the removal may have been done before this.
             await self._unregister(key)
         elif key not in self._registered:
             self._registered.add(key)

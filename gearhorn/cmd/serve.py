@@ -33,14 +33,14 @@ from gearhorn.service import config, daemonize, logs, running, standalone
 
 LOG = logging.getLogger(__name__)
 
-# Of sysexits.h, as service managers know them.
+# From sysexits.h: service managers know these.
 EX_UNAVAILABLE = 69
 EX_CANTCREAT = 73
 EX_CONFIG = 78
 
 _GARBAGE_THRESHOLD = 20_000
-"""After how many new objects Python looks for circles of them, instead of 700: fan-outs
-leave none, and looking took a fourteenth of the daemon's time."""
+"""The new objects after which Python looks for reference cycles, instead of 700:
+fan-outs leave none, and looking took a fourteenth of the daemon's time."""
 
 _DESCRIPTION = "Fan-out for Gearman: one job in, a copy for every subscriber."
 
@@ -80,13 +80,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except errors.ConfigurationError as error:
         return _fail(error, EX_CONFIG)
     except SystemExit as end:
-        # oslo.config ends so on a wrong value of an option that the command
-        # line has too, and has said why.
+        # oslo.config exits with 1, after saying why, if a file has a wrong value for an
+        # option that the command line has too.
         if end.code == 1:
             return EX_CONFIG
         raise
     except KeyboardInterrupt:
-        # Before the loop took care of signals.
+        # It came before the loop handled signals.
         return 128 + signal.SIGINT
 
 
@@ -98,8 +98,8 @@ def _run(conf: cfg.ConfigOpts) -> int:
             "[service] daemonize: --standalone runs in the foreground only"
         )
     with contextlib.ExitStack() as stack:
-        # In this order: root may be needed for the place of the pid file, and
-        # the log file is to be the user's. What fails is said on the terminal.
+        # The order matters: making the pid file may need root, and the log file is to
+        # belong to the user. Until detaching, errors go to the terminal.
         pid_file = None
         if conf.service.pidfile:
             pid_file = daemonize.PidFile(conf.service.pidfile)
@@ -120,7 +120,7 @@ def _run(conf: cfg.ConfigOpts) -> int:
 
 
 def _tune_garbage_collection() -> None:
-    """Have Python look for garbage rarely, and not among what is there for good."""
+    """Make Python look for garbage rarely, and not among objects that stay for good."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(_GARBAGE_THRESHOLD)

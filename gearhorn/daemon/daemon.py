@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""The daemon: all parts put together, started, drained and stopped."""
+"""The daemon: its parts put together, started, drained and stopped."""
 
 import asyncio
 import logging
@@ -27,19 +27,19 @@ from gearhorn.wire.watch import Watch
 LOG = logging.getLogger(__name__)
 
 QUERY_STORE_TIMEOUTS = 2
-"""How many timeouts of the store a query waits, behind other calls of it."""
+"""The timeouts of the store that a query waits: it may be queued behind other calls."""
 
 
 def new_worker_id(name: str) -> str:
-    """A worker id that shows where the daemon runs and is used once."""
+    """Return a new worker id: the name, the process id and a random part."""
     return f"{name}-{os.getpid()}-{os.urandom(4).hex()}"
 
 
 class Daemon:
     """One daemon, from its start to its end.
 
-    :param on_ready: called once it serves.
-    :param on_stopping: called when it begins to stop.
+    :param on_ready: called once the daemon serves.
+    :param on_stopping: called when the daemon begins to stop.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Daemon:
         self._take_requests()
         self._connect_parts()
 
-    # How it is put together.
+    # Building.
 
     def _reach_job_servers(self) -> None:
         watch = Watch()
@@ -71,7 +71,7 @@ class Daemon:
         self._workers = Workers(self.worker_id, settings, watch)
 
     def _reach_store(self) -> None:
-        """The store, what is kept of it here, and what keeps that true."""
+        """Make the store, the cached lists, and the parts that keep those true."""
         settings = self.settings
         self._patience = Patience()
         self._store = open_store(
@@ -106,7 +106,7 @@ class Daemon:
         )
 
     def _take_requests(self) -> None:
-        """What does the work of each function."""
+        """Make the parts that do the work of each function."""
         settings = self.settings
         self._fanouts = FanOuts(
             self._lists,
@@ -130,7 +130,7 @@ class Daemon:
         )
 
     def _connect_parts(self) -> None:
-        """Who is told what by whom: all of it, as none of the parts knows the others' own."""
+        """Connect the parts: all callbacks are set here, as no part knows the others."""
         self._workers.serve(
             fanout=self._fanouts.take,
             query=self._queries.take,
@@ -142,10 +142,10 @@ class Daemon:
         self._lists.on_unknown = self._matchmaking.renew_soon
         self._matchmaking.on_removed = self._upkeep.daemon_removed
 
-    # How it runs.
+    # Running.
 
     def stop(self) -> None:
-        """Have :meth:`run` drain and return."""
+        """Make :meth:`run` drain and return."""
         self._stopping.set()
 
     async def run(self) -> None:
@@ -174,8 +174,8 @@ class Daemon:
 
     async def _start(self) -> None:
         await self._open_store()
-        # In this order: notices can be taken, the entry stands, and only then
-        # are lists kept and jobs taken.
+        # The order matters: first notices can be taken, then the entry is made, and
+        # only then lists are kept and jobs taken.
         self._submitter.connect(self.settings.servers)
         await self._workers.take_notices()
         if self.settings.alone:
@@ -187,7 +187,7 @@ class Daemon:
 
     async def _open_store(self) -> None:
         async def attempt() -> errors.StoreMisconfigured | None:
-            # Waiting would not help; an operator at the console is told.
+            # Returned, and not waited for: the operator at the console has to act.
             try:
                 await self._store.open()
             except errors.StoreMisconfigured as error:
@@ -225,7 +225,7 @@ class Daemon:
 
     def _status(self, fault: errors.StoreError | None) -> messages.StatusRow:
         settings = self.settings
-        # The store may answer what is read while it refuses changes.
+        # The store may answer reads while it refuses changes.
         fault = fault or self._patience.fault
         return messages.StatusRow(
             worker_id=self.worker_id,

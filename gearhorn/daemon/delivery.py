@@ -21,14 +21,14 @@ from gearhorn.wire.submitter import Submitter
 
 @dataclass(frozen=True)
 class Context:
-    """What all deliveries of a daemon share."""
+    """The environment that all deliveries of a daemon share."""
 
     submitter: Submitter
     timeout: float
-    """How long a foreground delivery waits for receivers, in seconds, where
-    the request does not say."""
+    """Seconds that a foreground delivery waits for receivers if the request gives
+    no timeout."""
     max_gathered_bytes: int
-    """How many bytes of results a report carries at the most."""
+    """The most bytes of results that a report carries."""
     room: Room
     on_stuck: Callable[["Delivery"], None]
     """Called when no job server is connected; :meth:`Delivery.resume` is due
@@ -37,10 +37,10 @@ class Context:
 
 
 class Delivery(Listener):
-    """What both kinds of delivery share: placing copies and ending.
+    """The base of both kinds of delivery: placing copies and ending.
 
-    :param token: what the generated uniques of its copies begin with; empty
-        for copies without a unique.
+    :param token: the beginning of the uniques that are generated for the copies;
+        empty for copies without a unique.
     """
 
     foreground: bool
@@ -80,13 +80,13 @@ class Delivery(Listener):
                 self._submit(server, share)
 
     def resume(self) -> None:
-        """Submit what no server was there for."""
+        """Submit the copies that have waited for a server."""
         unplaced, self._unplaced = self._unplaced, []
         for share in unplaced:
             self._place(share)
 
     def abandon(self) -> None:
-        """Stop without an answer: the job is no longer this daemon's."""
+        """Stop without an answer: the job is another daemon's now."""
         self._cancel()
         self._context.on_end(self)
 
@@ -122,7 +122,7 @@ class Delivery(Listener):
         submitter.submit(connection, batch)
 
     def _uniques(self, connection_token: bytes) -> Sequence[bytes]:
-        """The unique of each group of copies."""
+        """Return the unique of each group of copies."""
         raise NotImplementedError
 
     def _generated_uniques(self) -> Sequence[bytes]:
@@ -130,13 +130,13 @@ class Delivery(Listener):
             return (b"",)
         return [b"%s-%x" % (self._token, group) for group in range(self._recipients.group_count)]
 
-    # What the submitter tells.
+    # Called by the submitter.
 
     def batch_created(self, batch: Batch) -> None:
         self._batches.remove(batch)
 
     def batch_lost(self, batch: Batch) -> None:
-        # What was not queued on this server is submitted to the next.
+        # Copies that this server had not yet queued go to another one.
         self._batches.remove(batch)
         share = Share(batch.queues, batch.keys, batch.groups)
         self._place(share.after(batch.created))
@@ -171,7 +171,7 @@ class Delivery(Listener):
 
 
 class BackgroundDelivery(Delivery):
-    """Ends when every copy is safely queued."""
+    """A delivery that ends when job servers have queued or refused every copy."""
 
     foreground = False
 
@@ -199,7 +199,7 @@ class BackgroundDelivery(Delivery):
 
 
 class ForegroundDelivery(Delivery):
-    """Ends when every receiver has answered, or the time is up."""
+    """A delivery that ends when every receiver has answered, or the time is up."""
 
     foreground = True
 
@@ -214,7 +214,7 @@ class ForegroundDelivery(Delivery):
     ) -> None:
         super().__init__(context, job, request, payload, recipients, token)
         self._open: dict[str, Copy | None] = dict.fromkeys(recipients.whole.client_ids)
-        """Whose answer is missing, and the copy once it is queued."""
+        """The client_ids whose answers are missing, each with its copy once queued."""
         self._deadline: asyncio.TimerHandle | None = None
         self._results = Results(context.max_gathered_bytes, context.room)
         self._gather = messages.truth(request.gather)
@@ -225,10 +225,9 @@ class ForegroundDelivery(Delivery):
         self.job.progress(total - len(self._open), total)
 
     def _uniques(self, connection_token: bytes) -> Sequence[bytes]:
-        # gearmand joins a submission to a queued job of the same unique even
-        # if that job's client is gone and its answer will never come. So no
-        # foreground copy shares one with a background copy, or with one that
-        # was sent on another connection.
+        # gearmand joins a submission to a queued job of the same unique even if that
+        # job's client is gone and its answer will never come. So a foreground copy
+        # shares no unique with a background copy, or with a copy on another connection.
         if self._request.unique is not None:
             uniques: Sequence[bytes] = (self._request.unique.encode(),)
         else:
@@ -236,7 +235,7 @@ class ForegroundDelivery(Delivery):
         return [unique and b"%s-%s" % (unique, connection_token) for unique in uniques]
 
     def batch_written(self, batch: Batch) -> None:
-        # The time of the receivers runs once all copies are on their way.
+        # The receivers' time starts when all copies are on their way.
         if (
             self._deadline is None
             and not self._unplaced
@@ -289,8 +288,8 @@ class ForegroundDelivery(Delivery):
         for copy in self._open.values():
             if copy is not None:
                 copy.forget()
-        # The copies know this delivery: without it they would hold each other,
-        # and the payload, until Python looks for such circles.
+        # The copies know this delivery. Otherwise they would hold each other, and the
+        # payload, until Python looks for reference cycles.
         self._open.clear()
         self._results.give_back()
 

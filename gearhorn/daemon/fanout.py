@@ -1,10 +1,10 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""Taking fan-outs and starting them, in order.
+"""Fan-outs: taking them, and starting them in order.
 
-A fan-out whose topic's list may be used now starts at once. Where the list
-has to be read first or, with ``order = topic``, the topic's earlier fan-out
-has not ended, it waits in the topic's lane; what follows it waits behind it.
+A fan-out starts at once if its topic's list may be used now. It waits in the topic's
+lane if the list has to be read first, or, with ``order = topic``, if the topic's
+earlier fan-out has not ended. Later fan-outs of the topic wait behind it.
 """
 
 import asyncio
@@ -30,23 +30,23 @@ LOG = logging.getLogger(__name__)
 Order = Literal["receiver", "topic"]
 
 PROGRESS_S = 1.0
-"""How often the publisher of a foreground fan-out is told how far it is."""
+"""Seconds between two reports of progress to the publisher of a foreground fan-out."""
 
 GATHERED_MESSAGES = 4
-"""How many results of the largest size all reports together gather at a time: a
-thousand fan-outs could otherwise hold that each."""
+"""The results of the largest size that all reports together gather at a time. There
+can be a thousand fan-outs, and each could otherwise hold one."""
 
 _decode_request = messages.RequestDecoder(messages.FanOut)
 
 
 def _decode(data: bytes) -> tuple[messages.FanOut, bytes]:
-    """A request and its payload."""
+    """Return a request and its payload."""
     request = _decode_request(data)
     return request, request.payload_bytes()
 
 
 class _Waiting:
-    """A fan-out that was taken and cannot start yet."""
+    """A fan-out that cannot start yet."""
 
     __slots__ = ("gone", "job", "payload", "request", "taken")
 
@@ -72,20 +72,19 @@ class _Lane:
         self.waiting: deque[_Waiting] = deque()
         self.reading = False
         self.busy = False
-        """With ``order = topic``: a fan-out of the topic has not ended."""
+        """True while a fan-out of the topic has not ended, with ``order = topic``."""
 
 
 class FanOuts:
-    """Takes jobs of the function ``fanout``.
+    """The jobs of the function ``fanout``.
 
-    :param order: ``topic`` to start a topic's next fan-out only when the
-        previous one has ended, ``receiver`` not to wait.
-    :param timeout: how long a foreground fan-out waits for receivers, in
-        seconds, unless the request says.
-    :param generate_unique: give each copy a unique where the request gives
-        none.
-    :param max_message_bytes: the largest job that is taken, and the most that
-        a report gathers.
+    :param order: ``topic`` to start a topic's next fan-out only when the previous
+        one has ended, ``receiver`` not to wait.
+    :param timeout: seconds that a foreground fan-out waits for receivers if the
+        request gives no timeout.
+    :param generate_unique: give each copy a unique if the request gives none.
+    :param max_message_bytes: the largest job that is taken, and the most bytes of
+        results that a report gathers.
     """
 
     def __init__(
@@ -113,13 +112,13 @@ class FanOuts:
         self._tasks = Tasks()
         self._stuck_deliveries: dict[Delivery, None] = {}
         self._foreground: dict[ForegroundDelivery, float] = {}
-        """Those under way, and when they started on the loop's clock."""
+        """The foreground fan-outs under way, and their starts on the loop's clock."""
         self._progress_timer: asyncio.TimerHandle | None = None
         self._token_prefix = os.urandom(6).hex()
         self._token_numbers = itertools.count()
 
     def take(self, job: Job) -> None:
-        """Fan out what ``job`` asks for, or refuse it."""
+        """Do the fan-out that ``job`` asks for, or refuse it."""
         brought = decoded(job, _decode)
         if brought is None:
             return
@@ -137,11 +136,11 @@ class FanOuts:
         self._advance(lane)
 
     async def close(self) -> None:
-        """Read no more lists; what waits for one is not answered."""
+        """Read no more lists; fan-outs that wait for one are not answered."""
         await self._tasks.cancel()
 
     def _advance(self, lane: _Lane) -> None:
-        """Start what can start; have the list read where that is missing."""
+        """Start the fan-outs that can start; have the list read if they need it."""
         if lane.reading:
             return
         while lane.waiting and not lane.busy:
@@ -166,8 +165,8 @@ class FanOuts:
             raise
         finally:
             lane.reading = False
-        # Even a list that is not kept is right for what was taken before it
-        # was asked for. The first of these always was.
+        # Even a list that is not kept serves the fan-outs that were taken before it was
+        # asked for. The first in the lane always was.
         while lane.waiting and not lane.busy and lane.waiting[0].taken < recipients.asked:
             self._start_next(lane, recipients)
         self._advance(lane)
@@ -193,12 +192,12 @@ class FanOuts:
         delivery.start()
 
     def _token(self, job: Job, background: bool) -> bytes:
-        """What the uniques of a fan-out's copies begin with; empty for copies without.
+        """Return the beginning of the copies' uniques; empty for copies without.
 
-        The same again if a job that has a unique is run a second time after a
-        crash, so that a copy that is still queued is not queued twice. Where it
-        has none, background copies still need one each, as persistent queues
-        keep one job per function of those without. They keep no foreground jobs.
+        If a job with a unique is run a second time after a crash, the token is the
+        same again: a copy that is still queued is not queued twice. If the job has no
+        unique, background copies still need some, as persistent queues keep only one
+        job without a unique for each function. They keep no foreground jobs.
         """
         if not job.unique:
             if not background:
@@ -217,11 +216,11 @@ class FanOuts:
         if self._in_turn:
             lane = self._lanes[delivery.topic]
             lane.busy = False
-            # Not from within the call that ended it: a topic without
-            # subscribers would start its fan-outs one inside the other.
+            # Not inside the call that ended it: a topic without subscribers would
+            # start its fan-outs one inside the other.
             asyncio.get_running_loop().call_soon(self._advance, lane)
 
-    # No job server.
+    # Waiting for a job server.
 
     def _stuck(self, delivery: Delivery) -> None:
         if not self._stuck_deliveries:
@@ -229,7 +228,7 @@ class FanOuts:
         self._stuck_deliveries[delivery] = None
 
     def servers_changed(self) -> None:
-        """A job server came or went: what waited for one goes on."""
+        """Resume the deliveries that wait for a job server, if one is connected."""
         if self._context.submitter.servers and self._stuck_deliveries:
             LOG.info("a job server is connected: fan-outs go on")
             stuck, self._stuck_deliveries = self._stuck_deliveries, {}

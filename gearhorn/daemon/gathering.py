@@ -1,19 +1,19 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""The results of receivers that a report carries, within bounds."""
+"""The results of receivers that a report carries, and the room for them."""
 
 from gearhorn import messages
 
 
 class Room:
-    """How many bytes of results all deliveries together may still gather."""
+    """The bytes of results that all deliveries together may still gather."""
 
     def __init__(self, max_bytes: int) -> None:
         self.free = max_bytes
 
 
 class Results:
-    """The results of receivers, as far as there is room for them."""
+    """The results of one delivery's receivers, as far as there is room."""
 
     def __init__(self, max_bytes: int, room: Room) -> None:
         self.complete: dict[str, messages.Result] = {}
@@ -21,11 +21,15 @@ class Results:
         self._room = room
         self._taken = 0
         self._parts: dict[str, bytearray | None] = {}
-        """What came so far; ``None`` where it is too large. Not the parts as they
-        are: a million empty ones are nothing to send and much to keep."""
+        """The results so far of receivers that send parts; ``None`` if too large.
+
+        Joined at once: a million empty parts are nothing to send and much to keep."""
 
     def add(self, key: str, data: bytes, whole: bool) -> None:
-        """Add a part that is not the last; ``whole`` if nothing of it was thrown away."""
+        """Add a part that is not the last.
+
+        :param whole: false if ``data`` is only the head of the part.
+        """
         parts = self._parts.setdefault(key, bytearray())
         if parts is None:
             return
@@ -36,7 +40,7 @@ class Results:
             self._parts[key] = None
 
     def close(self, key: str, data: bytes, whole: bool) -> bool:
-        """Add the last part; whether the result is there."""
+        """Add the last part; return false if the result was too large."""
         if key in self._parts:
             self.add(key, data, whole)
             parts = self._parts.pop(key)
@@ -49,11 +53,11 @@ class Results:
         return True
 
     def give_back(self) -> None:
-        """Let other deliveries have the room."""
+        """Give the room back to other deliveries."""
         self._release(self._taken)
 
     def _take(self, size: int) -> bool:
-        """Take room; false if there is not so much."""
+        """Take room for ``size`` bytes; return false if there is not so much."""
         if size > self._max_bytes - self._taken or size > self._room.free:
             return False
         self._taken += size

@@ -1,12 +1,12 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""The durations that the promise about registrations rests on.
+"""The durations on which the promise about registrations rests.
 
-A list of subscribers may be used for ``cache_ttl`` after it was asked for. A
-daemon that does not answer is therefore waited for that long, and a tenth: no
-two clocks run at the same rate. An entry that is not renewed for ``daemon_ttl``
-is removed, and its daemon is told of no change from then on; so a daemon keeps
-no list whose lease could outlast its entry. (Gray and Cheriton, "Leases", 1989.)
+A list of subscribers may be used for ``cache_ttl`` after it was asked for. So a
+change waits that long, and a tenth more, for a daemon that does not answer: no two
+clocks run at the same rate. An entry that is not renewed for ``daemon_ttl`` is
+removed, and its daemon is told of no change from then on. So a daemon keeps no list
+whose lease could outlast its entry. (Gray and Cheriton, "Leases", 1989.)
 """
 
 from dataclasses import dataclass
@@ -14,20 +14,20 @@ from dataclasses import dataclass
 from gearhorn import errors
 
 MARGIN = 1.1
-"""By how much one clock may run faster than another."""
+"""The factor by which one clock may run faster than another."""
 
 _RENEWALS = 3
 _REMOVAL_LOOKS = 2
-"""How many times the others look at the entries in the time in which they notice
-that one was renewed last, and that it has not been renewed since."""
+"""The looks at the entries that others need to remove one: the first sees the last
+renewal, the other that none has come since."""
 
 
 @dataclass(frozen=True)
 class Leases:
-    """All times are in seconds.
+    """The durations of lists and entries. All times are in seconds.
 
-    :param cache_ttl: how long a list may be used.
-    :param daemon_ttl: after how long without renewal an entry is removed.
+    :param cache_ttl: the time for which a list may be used.
+    :param daemon_ttl: the time without renewal after which an entry is removed.
     :raises ConfigurationError: an entry could end before any list that its
         daemon keeps.
     """
@@ -36,7 +36,7 @@ class Leases:
     daemon_ttl: float = 60.0
 
     def __post_init__(self) -> None:
-        # Right before a renewal is due, the entry still has this long to live.
+        # The entry has this time left just before a renewal is due.
         if self.longest_list >= self.daemon_ttl - self.renewal_interval:
             raise errors.ConfigurationError(
                 f"{self.daemon_ttl:g} is not above 1.65 times cache_ttl, "
@@ -45,25 +45,25 @@ class Leases:
 
     @property
     def longest_list(self) -> float:
-        """After how long a list that anybody read before is too old to be used."""
+        """The time after which a list, whoever read it, is too old to be used."""
         return self.cache_ttl * MARGIN
 
     @property
     def renewal_interval(self) -> float:
-        """How often a daemon renews its entry, and looks at those of the others."""
+        """The time from one renewal of an entry to the next, and between looks at others."""
         return self.daemon_ttl / _RENEWALS
 
     @property
     def certain_entry(self) -> float:
-        """How long after it asked for a renewal a daemon may rely on its entry."""
+        """The time, from the request for a renewal, for which an entry surely stands."""
         return self.daemon_ttl / MARGIN
 
     @property
     def forgotten_change(self) -> float:
-        """After how long whoever made a change would have confirmed it."""
+        """The time in which a daemon that is alive confirms a change that it made."""
         return 2 * self.longest_list
 
     @property
     def latest_removal(self) -> float:
-        """After how long a daemon that was killed is removed at the latest."""
+        """The longest time until the entry of a daemon that was killed is removed."""
         return self.daemon_ttl + _REMOVAL_LOOKS * self.renewal_interval

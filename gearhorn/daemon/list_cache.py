@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The lists of recipients that this daemon has read, each on a lease.
 
-A list may be used for ``cache_ttl`` seconds from just before it was asked
-for, by whoever looks at it then, and no longer: that is what lets another
-daemon answer a registration without this one's word. It is kept only if
-nothing was said about its topic between asking and receiving; one that is not
-kept serves only the fan-outs that were taken before it was asked for.
+A list may be used for ``cache_ttl`` seconds from just before it was asked for, and no
+longer. So another daemon can answer a registration without this daemon's word. A
+list is kept only if no notice about its topic came between asking and receiving. A
+list that is not kept serves only the fan-outs that were taken before it was asked
+for.
 """
 
 import math
@@ -22,29 +22,29 @@ from gearhorn.tasks import in_turns
 
 
 class _Read:
-    """A list that was asked for and has not come."""
+    """The reading of a list that has not come yet."""
 
     __slots__ = ("disturbed",)
 
     def __init__(self) -> None:
         self.disturbed = False
-        """Its topic was named in a notice meanwhile, or all was dropped."""
+        """True if the list of the topic, or all lists, were dropped meanwhile."""
 
 
 class Fetched(NamedTuple):
-    """A list that was read, and whether it is kept for others."""
+    """A list that was read. ``kept`` is true if later fan-outs may use it too."""
 
     recipients: Recipients
     kept: bool
 
 
 class ListCache:
-    """Reads lists from the store and keeps them while their lease lasts.
+    """The lists that were read from the store, kept while their lease lasts.
 
-    :param worker_id: in whose name lists are read.
-    :param uncached_topic: the matchmaking topic, whose list is always read.
-    :param cache_ttl: how long a list may be used, in seconds.
-    :param max_topics: how many lists are kept, the last used ones.
+    :param worker_id: the id of this daemon, in whose name lists are read.
+    :param uncached_topic: the matchmaking topic, whose list is never kept.
+    :param cache_ttl: the time for which a list may be used, in seconds.
+    :param max_topics: the most lists that are kept; the last used ones stay.
     """
 
     def __init__(
@@ -71,15 +71,15 @@ class ListCache:
 
     @property
     def kept(self) -> int:
-        """How many lists are kept, those too old to be used as well."""
+        """The number of lists that are kept, those too old to be used included."""
         return len(self._lists)
 
     def cached(self, topic: str) -> Recipients | None:
-        """The list of ``topic``, if there is one that may be used now."""
+        """Return the list of ``topic``, if there is one that may be used now."""
         recipients = self._lists.get(topic)
         if recipients is None:
             return None
-        # At each use and not by a timer, which a stopped process does not run.
+        # At each use, and not by a timer, which does not run in a stopped process.
         if clock.now() >= recipients.asked + self._cache_ttl:
             del self._lists[topic]
             return None
@@ -87,11 +87,11 @@ class ListCache:
         return recipients
 
     async def fetch(self, topic: str) -> Fetched:
-        """The list of ``topic`` from the store, waiting for it if need be."""
+        """Return the list of ``topic`` from the store; wait while the store is away."""
         read = _Read()
 
         async def ask() -> tuple[Recipients, bool]:
-            # Each attempt anew: what disturbed an earlier one is in this.
+            # Reset for each attempt, which sees the changes that disturbed the last one.
             read.disturbed = False
             asked = clock.now()
             client_ids, known = await self._store.members(topic, self._worker_id)
@@ -120,14 +120,14 @@ class ListCache:
         return Fetched(recipients, kept)
 
     def keep_until(self, end: float) -> None:
-        """Keep lists whose lease ends by then, on :func:`gearhorn.clock.now`.
+        """Keep lists whose lease ends by ``end``, on :func:`gearhorn.clock.now`.
 
-        Later the daemon's entry could be gone, and it would be told of no change.
+        After that the daemon's entry could be gone, and nobody would tell it of changes.
         """
         self._keep_until = end
 
     def keep_none(self) -> None:
-        """Use no list any more that was asked for until now, and keep no other."""
+        """Drop all lists, those being read too, and keep no more."""
         self._keep_until = -math.inf
         self._lists.clear()
         for reads in self._reads.values():
@@ -135,7 +135,7 @@ class ListCache:
                 read.disturbed = True
 
     def drop(self, topic: str) -> None:
-        """Use the list of ``topic`` no more."""
+        """Drop the list of ``topic``, also one being read."""
         self._lists.pop(topic, None)
         for read in self._reads.get(topic, ()):
             read.disturbed = True

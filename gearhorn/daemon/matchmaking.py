@@ -1,12 +1,12 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""The daemons' entries, and telling every daemon of a change.
+"""Matchmaking: the daemons' entries, and the confirmation of changes.
 
-The live daemons are the subscribers of the matchmaking topic. A change of a
-topic's set may be answered once every one of them has confirmed that it
-dropped the topic's list, or once every list that was read before the change
-is too old to be used, whichever comes first: see :meth:`Matchmaking.confirm`.
-What a daemon must do so that this holds stands at ``Matchmaking._keep``.
+The live daemons are the subscribers of the matchmaking topic. A change of a topic's
+subscribers may be answered once every daemon has confirmed that it dropped the
+topic's list, or once every list that was read before the change is too old to be
+used, whichever comes first: see :meth:`Matchmaking.confirm`. ``Matchmaking._keep``
+does what this asks of each daemon.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ _decode = messages.RequestDecoder(messages.Notice)
 
 
 class _Round:
-    """A confirmation that has not begun, and all that wait for it."""
+    """A confirmation that has not begun, and the future that all its waiters share."""
 
     def __init__(self, change: Change) -> None:
         self.change = change
@@ -40,7 +40,7 @@ class _Round:
 
 
 class Matchmaking:
-    """This daemon among the others.
+    """This daemon's entry, and its dealings with other daemons.
 
     :param topic: the matchmaking topic.
     """
@@ -68,7 +68,7 @@ class Matchmaking:
         self._next_rounds: dict[str, _Round] = {}
         self._rounds: dict[str, asyncio.Task[None]] = {}
         self._seen: dict[str, tuple[int, float]] = {}
-        """The renewal number of each entry, and when it was first seen."""
+        """The renewal number of each entry, and the time at which it was first seen."""
         self.on_removed: Callable[[str], None] = lambda worker_id: None
         """Called with the worker id of an entry that this daemon removed."""
 
@@ -82,8 +82,11 @@ class Matchmaking:
     # The entry of this daemon.
 
     async def join(self) -> None:
-        """Make the entry. The function that takes notices must be registered
-        before, and lists are kept only after."""
+        """Make the entry.
+
+        The function that takes notices must be registered before this. Lists are kept
+        only after it.
+        """
         await self._patience.call(self._claim, self._store.join)
 
     def start(self) -> None:
@@ -91,15 +94,15 @@ class Matchmaking:
         self._keeper = asyncio.get_running_loop().create_task(self._keep())
 
     def renew_soon(self) -> None:
-        """Renew the entry now: the store does not know it, perhaps."""
+        """Renew the entry now, as the store may not know it."""
         self._renewal_due.set()
 
     async def _keep(self) -> None:
-        """Renew the entry for ever; if it is gone, drop all and join again.
+        """Renew the entry for ever; if it is gone, drop all lists and join again.
 
-        Others remove an entry after seeing the same renewal number for
-        ``daemon_ttl``, so until that long after a renewal was asked for, the
-        entry stands; no list is kept that could be used later than that.
+        Others remove an entry when they have seen the same renewal number for
+        ``daemon_ttl``. So an entry stands for that long from the time at which its
+        renewal was asked for. No list is kept that could be used later than that.
         """
         loop = asyncio.get_running_loop()
         while True:
@@ -110,7 +113,8 @@ class Matchmaking:
             try:
                 await self._renew()
             except Exception:
-                # Once more in a while; until it works, nothing is kept.
+                # It is tried again at the next interval. Lists are kept no longer than
+                # the last renewal allows.
                 LOG.exception("unexpected error while the entry was renewed")
 
     async def _renew(self) -> None:
@@ -125,7 +129,7 @@ class Matchmaking:
         await self.join()
 
     async def _claim(self, operation: Callable[[str], Awaitable[bool | None]]) -> bool:
-        """Join or renew: once, timed from before the store is asked."""
+        """Join or renew once; allow lists for a while, counted from before the call."""
         before = clock.now()
         if await operation(self._worker_id) is False:
             return False
@@ -133,14 +137,14 @@ class Matchmaking:
         return True
 
     async def close(self) -> None:
-        """Stop confirming and renewing; whoever waits is not answered."""
+        """Stop confirming and renewing; jobs that wait for it are not answered."""
         tasks = list(self._rounds.values())
         if self._keeper is not None:
             tasks.append(self._keeper)
         await end(tasks)
 
     async def leave(self) -> None:
-        """Remove the entry, if it was made. No list may be used after that."""
+        """Remove the entry, if it was made, and drop all lists before."""
         if self._keeper is None:
             return
         self._lists.keep_none()
@@ -149,7 +153,7 @@ class Matchmaking:
             return
         except errors.StoreError as error:
             fault = error
-        # Out of the handler: oslo.log would add the exception once more.
+        # Not in the handler: oslo.log would add the exception once more.
         LOG.warning("could not leave, another daemon will remove the entry: %s", fault)
 
     # Other daemons.
@@ -157,8 +161,8 @@ class Matchmaking:
     async def confirm(self, change: Change) -> None:
         """Return once every live daemon honours ``change``.
 
-        Changes of a topic that arrive while one is being confirmed are
-        confirmed together, by the round after it.
+        Changes of a topic that come during a round are all confirmed by the next
+        round.
         """
         waiting = self._next_rounds.get(change.topic)
         if waiting is None:
@@ -193,19 +197,19 @@ class Matchmaking:
         daemons = await self._patience.call(self._store.daemons)
         others = [worker_id for worker_id in daemons if worker_id != self._worker_id]
         all_told = await self._tell(others, change.topic, stored + self._leases.longest_list)
-        # A store that was restarted or failed over may have lost entries, and
-        # lists that were read before can still be in use where nobody asks.
+        # A store that was restarted or failed over may have lost entries. Daemons that
+        # were not told can then still use lists that they read before.
         certain = self._store.run_changed_at + self._leases.longest_list < stored
         if not (all_told and certain):
             await clock.sleep_until(stored + self._leases.longest_list)
         await self._patience.call(self._store.confirm, change)
 
     async def _tell(self, worker_ids: Sequence[str], topic: str, deadline: float) -> bool:
-        """Send notices; whether all were confirmed before ``deadline``."""
+        """Send notices; return true if all were confirmed before ``deadline``."""
         if not worker_ids:
             return True
         if clock.now() >= deadline:
-            # The store was away for so long that nobody's word is needed.
+            # The store was away for so long that no confirmation is needed.
             return False
         notices = Notices(topic, worker_ids)
         notices.send(self._submitter, self._topic)
@@ -214,7 +218,7 @@ class Matchmaking:
                 await notices.confirmed.wait()
             return True
         except asyncio.TimeoutError:
-            # Said below, out of the handler: oslo.log would add the exception.
+            # Logged below, not in the handler: oslo.log would add the exception.
             pass
         finally:
             notices.forget()
@@ -227,10 +231,10 @@ class Matchmaking:
         return False
 
     async def remove_by_hand(self, worker_id: str) -> bool:
-        """Remove an entry as an operator asks for it; whether there was one.
+        """Remove an entry for an operator; return true if it was removed.
 
-        The daemon may be alive and have lists in use, so until these are too
-        old it is still told of changes: the entry is barred and stands.
+        The daemon may be alive and use its lists. Until these are too old, the entry is
+        barred and stands, and the daemon is still told of changes.
         """
         renewal = await self._patience.call(self._store.bar, worker_id)
         if renewal is None:
@@ -250,11 +254,11 @@ class Matchmaking:
             self.on_removed(worker_id)
 
     def is_known(self, worker_id: str) -> bool:
-        """Whether a daemon had an entry when they were last looked through."""
+        """Return true if a daemon had an entry at the last look."""
         return worker_id in self._seen
 
     async def reap_daemons(self) -> None:
-        """Look through the entries; remove what ``daemon_ttl`` did not renew."""
+        """Look at all entries, and remove those not renewed for ``daemon_ttl``."""
         daemons = await self._patience.call(self._store.daemons)
         now = clock.now()
         self._seen = {

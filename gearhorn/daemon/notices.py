@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""Telling other daemons that a topic's set has changed."""
+"""Notices to other daemons that the subscribers of a topic have changed."""
 
 import asyncio
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ from gearhorn.wire.submitter import Submitter
 
 
 class Notices(Listener):
-    """One notice to each of several daemons, on every job server.
+    """A notice to each of several daemons, on every job server.
 
-    A daemon has confirmed when one of its notices ended in WORK_COMPLETE.
+    A daemon confirms by ending one of its notices with WORK_COMPLETE.
     """
 
     def __init__(self, topic: str, worker_ids: Sequence[str]) -> None:
@@ -26,7 +26,7 @@ class Notices(Listener):
         self._copies: set[Copy] = set()
 
     def send(self, submitter: Submitter, matchmaking_topic: str) -> None:
-        """Send them to every server that is connected."""
+        """Send the notices to every server that is connected."""
         queues = [
             messages.queue_name(matchmaking_topic, worker_id).encode()
             for worker_id in self._worker_ids
@@ -40,8 +40,8 @@ class Notices(Listener):
                 foreground=True,
                 queues=queues,
                 keys=self._worker_ids,
-                # No unique: a notice must not join an earlier one that the
-                # daemon answered before this change.
+                # No unique: a notice must not join an earlier one, which the daemon
+                # may have carried out before this change.
                 uniques=(b"",),
                 groups=None,
                 payload=payload,
@@ -51,14 +51,14 @@ class Notices(Listener):
             submitter.submit(connection, batch)
 
     def forget(self) -> None:
-        """Listen no more."""
+        """Cancel the notices, and drop answers that still come."""
         for batch in self._batches:
             batch.cancel()
         for copy in self._copies:
             copy.forget()
 
-    # What the submitter tells. A batch or copy that is lost or refused counts
-    # for nothing: the other servers' notices do, and without any, time.
+    # Called by the submitter. A batch or copy that is lost or refused changes
+    # nothing: the notices on other servers remain, or the end of all leases.
 
     def copy_created(self, copy: Copy) -> None:
         self._copies.add(copy)
@@ -70,7 +70,7 @@ class Notices(Listener):
         if packet_type == framing.WORK_DATA:
             return
         self._copies.discard(copy)
-        # Anything but a daemon fails a job that it does not know.
+        # Only a daemon completes a notice: other workers fail a job they do not know.
         if packet_type == framing.WORK_COMPLETE:
             self.silent.discard(copy.key)
             if not self.silent:

@@ -1,11 +1,11 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""Which job server a queue belongs to.
+"""The placement of queues on job servers.
 
-The highest by rendezvous hash of the queue's name among the servers that are
-connected: so all daemons that see the same servers, under the same names,
-send a queue's copies to the same one, where they stay in order and coalesce;
-and when a server goes, only its own queues move.
+A queue belongs to the connected server that is highest by rendezvous hash of its
+name. So all daemons that see the same servers, under the same names, send a queue's
+copies to the same server, where they stay in order and coalesce. When a server goes,
+only its own queues move.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,31 +16,31 @@ from gearhorn.tasks import Steps, at_once
 from gearhorn.wire.address import Address
 
 _PIECE = 1_000
-"""How many queues are given out at a time: about two milliseconds of work."""
+"""The queues that are given out at a time: about two milliseconds of work."""
 
 
 class Share(NamedTuple):
-    """The queues of one server, and what belongs to each."""
+    """The queues of one server, with the client_id and the group of each."""
 
     queues: Sequence[bytes]
     client_ids: Sequence[str]
     groups: Sequence[int] | None
-    """Which group of copies each is in; ``None`` where there is one."""
+    """The group of copies of each queue; ``None`` if there is only one."""
 
     def after(self, count: int) -> "Share":
-        """What is left without the first ``count`` queues."""
+        """Return the share without its first ``count`` queues."""
         rest = slice(count, None)
         groups = None if self.groups is None else self.groups[rest]
         return Share(self.queues[rest], self.client_ids[rest], groups)
 
 
 def divide(share: Share, servers: Sequence[Address]) -> Mapping[Address, Share]:
-    """Give each queue of ``share`` to its server."""
+    """Return the part of ``share`` that belongs to each server."""
     return at_once(divide_in_steps(share, servers))
 
 
 def divide_in_steps(share: Share, servers: Sequence[Address]) -> Steps[Mapping[Address, Share]]:
-    """As :func:`divide`, piece by piece."""
+    """Do the work of :func:`divide` in steps."""
     if len(servers) == 1:
         return {servers[0]: share}
     seeds = [(server, blake2b(str(server).encode(), digest_size=8)) for server in servers]

@@ -1,9 +1,9 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""Answering what operators ask: topics, subscribers, daemons, and how it is.
+"""The queries of operators: topics, subscribers, daemons, and this daemon's status.
 
-So they need no access to the store. A query does not wait for a store that is
-away, as a registration does: it is answered with what is wrong.
+Operators need no access to the store. A query does not wait for a store that is
+away, as a registration does: the answer says what is wrong.
 """
 
 import asyncio
@@ -22,11 +22,11 @@ _decode = messages.RequestDecoder(Query)
 
 
 class Queries:
-    """Takes jobs of the function that queries.
+    """The jobs of the function ``fanout_query``.
 
-    :param timeout: how long the store may take for an answer, in seconds.
-    :param status: tells how this daemon is, given what is wrong with the
-        store, if anything is.
+    :param timeout: the time that the store may take for an answer, in seconds.
+    :param status: returns the status of this daemon, given the error of the store,
+        if there is one.
     """
 
     def __init__(
@@ -65,14 +65,17 @@ class Queries:
             job.complete(report.encode())
 
     async def _in_time(self, answer: Awaitable[messages.Row]) -> messages.Row:
-        """What the store answers, also where other calls wait for it already."""
+        """Return the store's answer, or raise StoreAway when the time is up.
+
+        The timeout of the store itself does not count the wait behind other calls.
+        """
         try:
             async with async_timeout.timeout(self._timeout):
                 return await answer
         except asyncio.TimeoutError:
             raise errors.StoreAway(f"the store took more than {self._timeout:g} seconds") from None
 
-    # Each asks for a row more than the page takes, to know whether it is the last.
+    # Each asks for one row more than the page holds, to see if it is the last.
 
     async def _topics(self, query: Query, after: str, limit: int) -> Page[object]:
         found = await self._in_time(self._store.topics(after, limit + 1))
@@ -111,7 +114,7 @@ class Queries:
         return Page(query=query.query, rows=[self._status_row(fault)])
 
     async def close(self) -> None:
-        """Stop what is under way; its jobs are not answered."""
+        """Stop all queries; their jobs are not answered."""
         await self._tasks.cancel()
 
 

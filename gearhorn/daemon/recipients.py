@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""The subscribers of a topic as a fan-out needs them: queues, groups, servers."""
+"""The recipients of a fan-out: a topic's subscribers with queues, groups and servers."""
 
 import zlib
 from collections.abc import Mapping, Sequence
@@ -11,23 +11,24 @@ from gearhorn.tasks import Steps, at_once
 from gearhorn.wire.address import Address
 
 GROUP_COPIES = 500
-"""Copies of one fan-out that share a unique, at about the most.
+"""About the most copies of one fan-out that share a unique.
 
-gearmand looks a unique up in one table by its hash alone: one for 50,000
-copies is quadratic, another for each copy is slow on deep queues.
+gearmand looks a unique up in one table, by its hash alone. One unique for 50,000
+copies takes quadratic time; one for each copy is slow on deep queues.
 """
 
 _PIECE = 1_000
-"""How many subscribers are taken into a list at a time: half a millisecond of work."""
+"""The subscribers that are taken into a list at a time: half a millisecond of work."""
 
 
 class Recipients:
     """A topic's subscribers, as they were when they were asked for.
 
     :param whole: their queues, group by group.
-    :param group_count: how many groups there are, a power of two.
+    :param group_count: the number of groups, a power of two.
     :param longest_queue: the bytes of the longest name of a queue.
-    :param asked: when they were asked for, on :func:`gearhorn.clock.now`.
+    :param asked: the time at which they were asked for, on
+        :func:`gearhorn.clock.now`.
     """
 
     __slots__ = (
@@ -56,22 +57,22 @@ class Recipients:
 
     @classmethod
     def of(cls, topic: str, client_ids: Sequence[str], asked: float) -> "Recipients":
-        """The recipients with these client_ids."""
+        """Return the recipients with these client_ids."""
         return at_once(cls.in_steps(topic, client_ids, asked))
 
     @classmethod
     def in_steps(cls, topic: str, client_ids: Sequence[str], asked: float) -> Steps["Recipients"]:
-        """As :meth:`of`, piece by piece, so that nothing waits for a long list."""
-        # A power of two, so that a second run of a fan-out whose topic gained
-        # or lost a few subscribers gives each copy the same unique again.
+        """Do the work of :meth:`of` in steps: other work need not wait for a long list."""
+        # A power of two: if a fan-out is run a second time, and its topic has gained
+        # or lost a few subscribers, each copy gets the same unique again.
         group_count = 1
         while group_count * GROUP_COPIES < len(client_ids):
             group_count *= 2
         mask = group_count - 1
         longest = 0
         prefix = messages.queue_name(topic, "").encode()
-        # Group by group: gearmand walks through the jobs of one unique at
-        # each submission, and they stay in the processor's cache.
+        # Group by group: gearmand walks through the jobs of one unique at each
+        # submission, and so they stay in the processor's cache.
         grouped: list[tuple[list[bytes], list[str]]] = [([], []) for _ in range(group_count)]
         for start in range(0, len(client_ids), _PIECE):
             if start:
@@ -95,7 +96,7 @@ class Recipients:
         return cls(topic, Share(queues, names, groups), group_count, longest, asked)
 
     def shares(self, servers: Sequence[Address]) -> Mapping[Address, Share]:
-        """What each server gets of the list; worked out once for the same servers."""
+        """Return the share of each server; worked out once for the same servers."""
         key = tuple(servers)
         if self._placed is None or self._placed[0] != key:
             at_once(self.place_in_steps(key))
@@ -103,12 +104,12 @@ class Recipients:
         return self._placed[1]
 
     def place_in_steps(self, servers: Sequence[Address]) -> Steps[None]:
-        """Do the work of :meth:`shares` beforehand, piece by piece."""
+        """Do the work of :meth:`shares` beforehand, in steps."""
         shares = yield from divide_in_steps(self.whole, sorted(servers, key=str))
         self._placed = (tuple(servers), shares)
 
     def queued_report(self) -> bytes:
-        """The report of a background fan-out of which no copy failed; made once."""
+        """Return the report of a background fan-out without failures; made once."""
         if not self._queued_report:
             self._queued_report = messages.FanOutReport(
                 topic=self.topic, subscribers=len(self), queued=len(self)

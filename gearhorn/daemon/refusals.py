@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""Reading the request that a job brings, and refusing it."""
+"""Requests that jobs bring: decoding and refusing them."""
 
 import logging
 from collections.abc import Callable
@@ -15,7 +15,10 @@ T = TypeVar("T")
 
 
 def decoded(job: Job, decode: Callable[[bytes], T]) -> T | None:
-    """What ``decode`` makes of the job's data; ``None`` if the job was refused."""
+    """Return what ``decode`` makes of the job's data, or refuse the job.
+
+    :returns: ``None`` if the job was refused.
+    """
     try:
         if job.oversize:
             raise errors.MessageTooLarge("the request is larger than this daemon takes")
@@ -26,10 +29,11 @@ def decoded(job: Job, decode: Callable[[bytes], T]) -> T | None:
 
 
 def refuse(job: Job, error: errors.GearhornError) -> None:
-    """Answer ``job`` with a refusal, in the packets that it asks for.
+    """Answer ``job`` with a refusal.
 
-    WORK_WARNING and WORK_FAIL, and not WORK_EXCEPTION: gearmand turns that,
-    for clients without the option ``exceptions``, into a WORK_FAIL with a NUL
+    It goes in WORK_COMPLETE if the request asks for ``always_report``, else in
+    WORK_WARNING, followed by WORK_FAIL. WORK_EXCEPTION is not used: for clients
+    without the option ``exceptions`` gearmand turns it into a WORK_FAIL with a NUL
     behind its handle, and libgearman then waits for ever.
     """
     refusal = messages.Refusal.of(error).encode()
@@ -40,7 +44,7 @@ def refuse(job: Job, error: errors.GearhornError) -> None:
 
 
 def fail_unexpectedly(job: Job, error: Exception) -> None:
-    """Answer ``job`` after an error that should not be, and log it."""
+    """Log an unexpected error, and answer ``job`` with a refusal."""
     LOG.error(
         "unexpected error in a job of %s",
         job.function.decode("utf-8", "replace"),
@@ -50,7 +54,7 @@ def fail_unexpectedly(job: Job, error: Exception) -> None:
 
 
 def guarded(take: Callable[[Job], None]) -> Callable[[Job], None]:
-    """``take``, so that no job stops the loop."""
+    """Wrap ``take``: an exception is logged and answered, and stops nothing."""
 
     def take_guarded(job: Job) -> None:
         try:

@@ -1,9 +1,9 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""Registering and removing subscribers.
+"""The registration and removal of subscribers.
 
-Each request is a task of its own: it changes the store, has every daemon
-confirm that it knows, and only then answers.
+Each request is a task of its own. It changes the store, waits until every daemon
+honours the change, and only then answers.
 """
 
 import asyncio
@@ -29,10 +29,10 @@ _decode_unregister = messages.RequestDecoder(messages.Unregister)
 
 
 class Registry:
-    """Takes jobs of the functions that register and unregister.
+    """The jobs of the functions that register and unregister.
 
-    :param matchmaking_topic: the topic of the daemons themselves.
-    :param own_functions: functions that no queue may be named as.
+    :param matchmaking_topic: the topic to which the daemons subscribe.
+    :param own_functions: the daemon's functions, whose names no queue may have.
     """
 
     def __init__(
@@ -88,8 +88,8 @@ class Registry:
             raise errors.ReservedTopic(
                 f"{request.topic} is the daemons' own topic; they add themselves"
             )
-        # gearmand's "drop function", with which the function of a dead daemon
-        # is removed, compares names without case.
+        # Compared without case, as gearmand's "drop function" does it, with which the
+        # function of a dead daemon is removed.
         if queue in self._own_functions or queue.lower().startswith(self._own_prefix):
             raise errors.ReservedQueue(
                 f"the queue {queue} is a function of the daemon; use another topic or client_id"
@@ -114,10 +114,10 @@ class Registry:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> None:
-        """Change the store, and return once every daemon honours it.
+        """Change the store, and return once every daemon honours the change.
 
-        A store that was restarted or failed over meanwhile may have lost the
-        change, so it is made again: that is harmless where it is there.
+        A store that was restarted or failed over meanwhile may have lost the change.
+        It is made again then, which does no harm.
         """
         while True:
             run = self._store.run_changed_at
@@ -127,5 +127,5 @@ class Registry:
                 return
 
     async def close(self) -> None:
-        """Stop what is under way; its jobs are not answered."""
+        """Stop all requests; their jobs are not answered."""
         await self._tasks.cancel()

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""Removing the functions of departed daemons from job servers."""
+"""The removal of departed daemons' functions from job servers."""
 
 import asyncio
 import logging
@@ -15,7 +15,7 @@ LOG = logging.getLogger(__name__)
 
 
 async def retire(function: str, servers: Sequence[Address], settings: ConnectionSettings) -> bool:
-    """Remove a function that no daemon does any more; false where one server still has it."""
+    """Remove a function that no daemon serves; return false if a job server still has it."""
     return all(
         await asyncio.gather(*(_retire_from(server, function, settings) for server in servers))
     )

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""All that a daemon is told."""
+"""The settings of a daemon."""
 
 import socket
 from collections.abc import Sequence
@@ -16,12 +16,12 @@ from gearhorn.wire.connection import ConnectionSettings
 
 @dataclass(frozen=True)
 class DaemonSettings:
-    """Plain values. Times are in seconds."""
+    """The settings of a daemon as plain values. Times are in seconds."""
 
     servers: Sequence[Address]
     store_url: str
     worker_name: str = field(default_factory=socket.gethostname)
-    """What the daemon's worker id begins with."""
+    """The beginning of the daemon's worker id."""
     wire: ConnectionSettings = field(default_factory=ConnectionSettings)
     functions: FunctionNames = field(default_factory=FunctionNames)
     key_prefix: str = "gearhorn:"
@@ -36,4 +36,4 @@ class DaemonSettings:
     max_cached_topics: int = 10_000
     drain_timeout: float = messages.DRAIN_TIMEOUT_S
     alone: bool = False
-    """No other daemon shares the store: whoever has an entry is dead."""
+    """True if no other daemon shares the store: whoever has an entry is dead."""

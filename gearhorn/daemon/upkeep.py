@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What a daemon does now and then for all: expiry, and what the dead left."""
+"""The regular work of a daemon: expired subscriptions, and what dead daemons left."""
 
 import asyncio
 import logging
@@ -16,17 +16,17 @@ from gearhorn.tasks import Tasks
 LOG = logging.getLogger(__name__)
 
 REAP_S = 1.0
-"""How often subscriptions are looked at that have expired, in seconds."""
+"""Seconds between two looks for expired subscriptions."""
 REAP_MOST = 1000
-"""How many are reaped in one step of the store."""
+"""The most subscriptions that are reaped in one step of the store."""
 RETIRE_ATTEMPTS = 20
 
 
 class Upkeep:
-    """Keeps the store and the job servers clean.
+    """The regular work that keeps the store and the job servers clean.
 
-    :param retire: removes a departed daemon's function from all job servers;
-        false where it has to be tried again.
+    :param retire: removes a departed daemon's function from all job servers, and
+        returns false if it has to be tried again.
     """
 
     def __init__(
@@ -44,14 +44,14 @@ class Upkeep:
         self._leases = leases
         self._retire = retire
         self._to_retire: dict[str, int] = {}
-        """Daemons whose function may still be there, and attempts left."""
+        """The daemons whose function may still be there, and the attempts left."""
         self._unconfirmed: set[Change] = set()
-        """Changes that were unconfirmed when that was last looked at."""
+        """The changes that were unconfirmed at the last look."""
         self._vouched: float | None = None
         self._tasks = Tasks()
 
     def start(self) -> None:
-        """Begin."""
+        """Start the work, each kind at its interval."""
         for interval, work in (
             (REAP_S, self._reap_subscriptions),
             (REAP_S, self._vouch),
@@ -61,7 +61,7 @@ class Upkeep:
             self._tasks.start(self._repeat(interval, work))
 
     async def close(self) -> None:
-        """End."""
+        """Stop the work."""
         await self._tasks.cancel()
 
     async def _repeat(self, interval: float, work: Callable[[], Awaitable[None]]) -> None:
@@ -70,11 +70,11 @@ class Upkeep:
             try:
                 await work()
             except Exception:
-                # Nobody else would do it the next time.
+                # The loop goes on: nobody else would do this work.
                 LOG.exception("unexpected error in the upkeep")
 
     def daemon_removed(self, worker_id: str) -> None:
-        """A daemon's entry was removed: its function is to go as well."""
+        """Record that a daemon's entry was removed: its function is to go as well."""
         self._to_retire[worker_id] = RETIRE_ATTEMPTS
 
     async def _reap_subscriptions(self) -> None:
@@ -88,13 +88,13 @@ class Upkeep:
             await self._confirm(changes)
 
     async def _confirm_forgotten(self) -> None:
-        """Confirm changes whose daemon died before it could."""
+        """Confirm the changes of daemons that died before they could."""
         changes = set(await self._patience.call(self._store.unconfirmed, REAP_MOST))
         before, self._unconfirmed = self._unconfirmed, changes
         await self._confirm(changes & before)
 
     async def _vouch(self) -> None:
-        """Spare daemons that start later the wait for lists from before."""
+        """Spare daemons that start later the wait for lists from an earlier process."""
         changed_at = self._store.run_changed_at
         if changed_at != self._vouched and changed_at + self._leases.longest_list < clock.now():
             await self._patience.call(self._store.vouch)
@@ -111,7 +111,7 @@ class Upkeep:
     async def _try_to_retire(self, worker_id: str) -> None:
         self._to_retire[worker_id] -= 1
         if (
-            # It was only frozen, and has joined again.
+            # The daemon was only frozen, and has joined again.
             self._matchmaking.is_known(worker_id)
             or await self._retire(worker_id)
             or not self._to_retire[worker_id]

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""The daemon's workers: three, so that one kind of work can never stop another."""
+"""The daemon's three workers. No kind of work can stop another."""
 
 import asyncio
 import logging
@@ -17,19 +17,19 @@ from gearhorn.wire.watch import Watch
 LOG = logging.getLogger(__name__)
 
 SMALL_WINDOW = 1000
-"""How many registrations, and how many notices, are in hand at the most."""
+"""The most registrations, removals and queries in hand, and the most notices."""
 SMALL_MESSAGE_BYTES = 64 * 1024
 """The largest registration, removal, query or notice."""
 WINDOW_MESSAGES = 4
-"""How many messages of the largest size the fan-outs in hand may hold."""
+"""The messages of the largest size that the fan-outs in hand may hold."""
 
 Take = Callable[[Job], None]
 
 
 class Workers:
-    """Grabs jobs of all the daemon's functions.
+    """The grabbers of all the daemon's functions.
 
-    :param worker_id: what servers show the workers as.
+    :param worker_id: the name that servers show for the workers.
     """
 
     def __init__(self, worker_id: str, settings: DaemonSettings, watch: Watch) -> None:
@@ -58,10 +58,10 @@ class Workers:
     def serve(
         self, *, fanout: Take, query: Take, register: Take, unregister: Take, notice: Take
     ) -> None:
-        """Say who takes the jobs of each function, before anything connects."""
+        """Set the takers of each function's jobs. Call this before anything connects."""
         functions = self._settings.functions
-        # Of one connection's functions the last registered is served first: a
-        # flood of questions does not hold up what changes something.
+        # gearmand serves the last registered of one connection's functions first, so a
+        # flood of queries does not hold up registrations.
         for worker, take, names in (
             (self.fanouts, fanout, (functions.fanout,)),
             (self.requests, query, (functions.query,)),
@@ -73,28 +73,28 @@ class Workers:
                 worker.add_function(name, guarded(take))
 
     def notice_function(self, worker_id: str) -> str:
-        """The function in which a daemon takes notices."""
+        """Return the function in which a daemon takes notices."""
         return messages.queue_name(self._settings.matchmaking_topic, worker_id)
 
     async def take_notices(self) -> None:
-        """Return once notices can be taken on one server."""
+        """Connect, and return once notices can be taken on one server."""
         self.notices.connect(self._settings.servers)
         await self.notices.connected()
 
     async def take_all(self) -> None:
-        """Return once all else can be taken on one server."""
+        """Connect, and return once all other jobs can be taken on one server."""
         self.requests.connect(self._settings.servers)
         self.fanouts.connect(self._settings.servers)
         await self.requests.connected()
         await self.fanouts.connected()
 
     def stop_grabbing(self) -> None:
-        """Take no more jobs but notices."""
+        """Take no more jobs except notices."""
         self.fanouts.stop_grabbing()
         self.requests.stop_grabbing()
 
     async def drain(self) -> None:
-        """Wait for the jobs in hand, while there is time."""
+        """Wait until the jobs in hand are done, or ``drain_timeout`` has passed."""
         timeout = self._settings.drain_timeout
         drained = (self.fanouts, self.requests)
         if held := sum(worker.held for worker in drained):
@@ -109,7 +109,7 @@ class Workers:
                 await idle
             return
         except asyncio.TimeoutError:
-            # Said below, out of the handler: oslo.log would add the exception.
+            # Logged below, not in the handler: oslo.log would add the exception.
             pass
         LOG.warning(
             "%d jobs were not finished in %g seconds: handing them back",

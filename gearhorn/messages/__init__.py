@@ -1,19 +1,19 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What is said: the requests that gearhorn takes and the answers that it gives.
+"""The requests that gearhorn takes and the answers that it gives.
 
 ``requests`` and ``pages`` hold a frozen class for each request, checked when it is
-made; ``decoding`` reads one from the bytes of a job and names the key that is
-wrong; ``reports`` and ``pages`` hold the answers. ``names`` has the one rule for
-names and all limits, ``values`` how JSON values are read and written, ``defaults``
-what both sides take for granted. doc/source/protocol.rst describes every key.
+made. ``decoding`` reads a request from the bytes of a job and names the key that is
+wrong. ``reports`` and ``pages`` hold the answers. ``names`` has the one rule for
+names and all limits, ``values`` reads and writes JSON values, and ``defaults`` holds
+the defaults of both sides. doc/source/reference/protocol.rst describes every key.
 
 Invariants:
 
-* No I/O, no clock and no state: the daemon and the client library share it, and
-  refuse the same things with the same codes.
-* What exists is sound: who has a request need not look at its values again.
-* A payload that is no string is kept byte for byte as it stands in the request.
+* No I/O, no clock and no state: the daemon and the client library share this
+  package, and refuse the same things with the same codes.
+* A request that exists is sound; nobody has to check its values again.
+* A payload that is not a string is kept byte for byte as it stands in the request.
 
 Rejected: JSON schemas (slower by far, and their errors name no code); pydantic.
 """

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""Reading requests, and saying which key is wrong."""
+"""The decoding of requests, with errors that name the wrong key."""
 
 from typing import Any, Generic, TypeVar
 
@@ -13,7 +13,7 @@ from gearhorn.messages.requests import Request
 from gearhorn.messages.values import NOT_GIVEN, truth
 
 _SHOWN_CHARACTERS = 100
-"""How much of a key a message shows: a key can be as long as a request."""
+"""The part of a key that an error shows: a key can be as long as a request."""
 
 _decode_keys = msgspec.json.Decoder(dict[str, Raw]).decode
 
@@ -22,9 +22,9 @@ R = TypeVar("R", bound=Request)
 
 
 class RequestDecoder(Generic[R]):
-    """Reads requests of one class out of the bytes of a job.
+    """A decoder of requests of one class.
 
-    :param request_class: what the requests of this function are.
+    :param request_class: the class of the function's requests.
     """
 
     def __init__(self, request_class: type[R]) -> None:
@@ -32,13 +32,13 @@ class RequestDecoder(Generic[R]):
         self._decode = msgspec.json.Decoder(request_class).decode
 
     def __call__(self, data: bytes) -> R:
-        """The request in ``data``.
+        """Return the request in ``data``, the bytes of a job.
 
-        :raises RequestError: the subclass says what is wrong.
+        :raises RequestError: the request is refused; the subclass says why.
         """
         try:
             if not data.isascii():
-                # msgspec passes over the inside of a Raw value.
+                # msgspec does not check UTF-8 inside a Raw value.
                 data.decode()
             try:
                 return self._decode(data)
@@ -54,10 +54,10 @@ class RequestDecoder(Generic[R]):
             raise errors.InvalidJSON(f"the request is not JSON: {error}") from None
 
     def _decode_slowly(self, data: bytes) -> R:
-        """Look again at what msgspec refused, to name the key.
+        """Decode a request that msgspec refused, and name the key that is wrong.
 
-        What it refused may be a duplicate: the last of those counts, and
-        once only that one is left, the request may be sound.
+        The wrong value may belong to a key that is given twice. The last one
+        counts, so the request may be sound without the others.
         """
         try:
             given = _decode_keys(data)
@@ -82,13 +82,13 @@ class RequestDecoder(Generic[R]):
 
 
 def _type_name(kind: Any) -> str:
-    """What a user calls the type of a field, optional or not."""
+    """Return the name that a user knows for the type of a field, optional or not."""
     alternatives = getattr(kind, "__args__", (kind,))
     return next(name for t, name in TYPE_NAMES.items() if t in alternatives)
 
 
 def wants_report(data: bytes) -> bool:
-    """Whether a request that was refused asks for ``always_report``."""
+    """Return true if a request that was refused asks for ``always_report``."""
     try:
         return truth(_decode_keys(data).get("always_report", NOT_GIVEN))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -1,25 +1,25 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What both sides take for granted unless they are told otherwise."""
+"""The defaults of daemons and clients."""
 
 from dataclasses import dataclass
 
 MATCHMAKING_TOPIC = "__matchmaking"
-"""The topic whose subscribers the daemons are."""
+"""The topic to which the daemons subscribe."""
 
 FANOUT_TIMEOUT_S = 60.0
-"""How long a foreground fan-out waits for its receivers."""
+"""Seconds that a foreground fan-out waits for its receivers."""
 
 DRAIN_TIMEOUT_S = 30.0
-"""How long what is in hand may take when a daemon or a subscriber is stopped."""
+"""Seconds that a daemon or a subscriber, when stopped, has to finish its jobs."""
 
 MAX_MESSAGE_BYTES = 64 << 20
-"""The largest request of a fan-out, and the largest message that a subscriber takes."""
+"""The largest fan-out request, and the largest message that a subscriber takes."""
 
 
 @dataclass(frozen=True)
 class FunctionNames:
-    """What the daemon's functions are called."""
+    """The names of the daemon's functions."""
 
     register: str = "register_fanout_subscriber"
     subscribe: str = "subscribe_fanout"

@@ -9,10 +9,13 @@ from typing import Literal
 from gearhorn import errors
 
 MAX_QUEUE_BYTES = 512
-"""gearmand 1.1.20 closes the connection at names over 8 KiB; status lines stay readable at this."""
+"""The longest queue name with which lines of gearmand's "status" stay readable.
+
+gearmand 1.1.20 closes the connection at names over 8 KiB.
+"""
 
 MAX_UNIQUE_BYTES = 48
-"""gearmand cuts a unique at 64 bytes; the rest is room for the daemon's suffix."""
+"""The longest unique. gearmand cuts it at 64 bytes; the rest is for the daemon's suffix."""
 
 MAX_SECONDS = 10 * 365 * 86400
 """The longest ttl and timeout, in seconds."""
@@ -28,12 +31,12 @@ _control_character = re.compile(r"[\x00-\x1f\x7f-\x9f]").search
 
 
 def queue_name(topic: str, client_id: str) -> str:
-    """The Gearman function in which a subscriber receives a topic."""
+    """Return the queue of a subscriber: the Gearman function that gets its copies."""
     return f"{topic}_{client_id}"
 
 
 def topics_of(queue: str) -> list[str]:
-    """The topics that a queue can belong to: it may be cut at each ``_``."""
+    """Return the topics that a queue can belong to: it may be cut at each ``_``."""
     return [queue[:i] for i in range(1, len(queue) - 1) if queue[i] == "_"]
 
 
@@ -55,17 +58,20 @@ def _check_name(name: str, what: str, error: type[errors.RequestError]) -> None:
 
 
 def check_topic(topic: str) -> None:
-    """Refuse what cannot be a topic.
+    """Refuse an invalid topic.
 
-    :raises InvalidTopic, NameTooLong: with the reason.
+    :raises InvalidTopic: it is empty, holds a control character or is not Unicode.
+    :raises NameTooLong: it leaves no room for a client_id in a queue name.
     """
     _check_name(topic, "topic", errors.InvalidTopic)
 
 
 def check_subscription(topic: str, client_id: str) -> None:
-    """Refuse what cannot be a subscription.
+    """Refuse an invalid topic or client_id.
 
-    :raises InvalidTopic, InvalidClientId, NameTooLong: with the reason.
+    :raises InvalidTopic, InvalidClientId: one is empty, holds a control character
+        or is not Unicode.
+    :raises NameTooLong: the queue name has over :data:`MAX_QUEUE_BYTES`.
     """
     check_topic(topic)
     _check_name(client_id, "client_id", errors.InvalidClientId)
@@ -78,9 +84,10 @@ def check_subscription(topic: str, client_id: str) -> None:
 
 
 def check_unique(unique: str) -> None:
-    """Refuse what Gearman cannot coalesce on.
+    """Refuse a unique that Gearman cannot coalesce on.
 
-    :raises InvalidUnique: with the reason.
+    :raises InvalidUnique: it is empty, ``-``, over :data:`MAX_UNIQUE_BYTES`, or
+        holds a control character.
     """
     if unique == "-":
         # gearmand reads it as "coalesce on the payload".
@@ -96,18 +103,21 @@ def check_unique(unique: str) -> None:
 
 
 def check_seconds(seconds: float, what: str) -> None:
-    """Refuse what is no duration.
+    """Refuse a duration that is not above 0, or is over :data:`MAX_SECONDS`.
 
-    :raises InvalidSeconds: with the reason.
+    :param what: the name of the value, for the text of the error.
+    :raises InvalidSeconds: it is out of range.
     """
     if not (0 < seconds <= MAX_SECONDS) or math.isnan(seconds):
         raise errors.InvalidSeconds(f"{what} must be above 0 and at most {MAX_SECONDS} seconds")
 
 
 def check_type(value: object, what: str, kind: type, *, optional: bool = False) -> None:
-    """Refuse a value of another type than a request's key takes.
+    """Refuse a value that is not of type ``kind``: bool is not a number.
 
-    :raises WrongType: with the reason.
+    :param what: the name of the value, for the text of the error.
+    :param optional: allow ``None``.
+    :raises WrongType: the value has another type.
     """
     if optional and value is None:
         return

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What operators ask, and what they are told, in pages."""
+"""The queries of operators, and the pages that answer them."""
 
 from collections.abc import Sequence
 from typing import Generic, TypeVar
@@ -13,7 +13,7 @@ from gearhorn.messages.reports import Report
 from gearhorn.messages.requests import Request
 
 MAX_PAGE = 1000
-"""How many rows one answer to a query holds."""
+"""The most rows in one answer to a query."""
 
 TOPICS = "topics"
 
@@ -27,11 +27,12 @@ QUERIES = (TOPICS, SUBSCRIBERS, DAEMONS, STATUS)
 
 
 class Query(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Asks for a page of what the store holds, or how a daemon is.
+    """A request for a page of what the store holds, or for the status of a daemon.
 
-    :param topic: whose subscribers are asked for.
+    :param query: one of :data:`QUERIES`.
+    :param topic: the topic whose subscribers are asked for.
     :param after: the key of the last row of the page before.
-    :param limit: how many rows the page has at the most.
+    :param limit: the most rows in the page.
     """
 
     query: str
@@ -60,7 +61,7 @@ class Query(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class TopicRow(Struct, frozen=True):
-    """A topic that has subscribers."""
+    """A topic and the number of its subscribers."""
 
     topic: str
     subscribers: int
@@ -69,8 +70,8 @@ class TopicRow(Struct, frozen=True):
 class SubscriberRow(Struct, frozen=True):
     """A subscriber of a topic.
 
-    ``expires_in`` is in seconds, ``None`` for never. Where it is not above
-    zero the subscription has ended and is about to be removed.
+    ``expires_in`` is in seconds, ``None`` for never. If it is not above zero the
+    subscription has ended and is about to be removed.
     """
 
     client_id: str
@@ -79,10 +80,10 @@ class SubscriberRow(Struct, frozen=True):
 
 
 class DaemonRow(Struct, frozen=True):
-    """A daemon that has an entry in the store.
+    """A daemon's entry in the store.
 
-    ``age`` is how many seconds ago it renewed the entry. A barred one was
-    removed by hand, and stands until no list that it read can be in use.
+    ``age`` is the time since the last renewal, in seconds. A barred entry was
+    removed by hand, and stands until no list that its daemon read can be in use.
     """
 
     worker_id: str
@@ -91,22 +92,22 @@ class DaemonRow(Struct, frozen=True):
 
 
 class StatusRow(Struct, frozen=True, kw_only=True):
-    """How the daemon is that answers. Times are in seconds."""
+    """The status of the daemon that answers. Times are in seconds."""
 
     worker_id: str
     version: str
     uptime: float
     store_fault: str | None
-    """The code of what is wrong with the store."""
+    """The code of the error for which calls of the store wait, if any do."""
     servers: dict[str, bool]
-    """Each job server that it was told of, and whether it is connected."""
+    """The job servers in the configuration: true for those connected."""
     fanouts: int
     """Fan-outs in hand."""
     requests: int
     """Registrations, removals and queries in hand, this one too."""
     cached_topics: int
     functions: dict[str, str]
-    """What its functions are called, by the name of the option."""
+    """The names of its functions, by the name of the option."""
     matchmaking_topic: str
     cache_ttl: float
     daemon_ttl: float
@@ -118,8 +119,7 @@ Row = TypeVar("Row")
 class Page(Report, Generic[Row], frozen=True, kw_only=True):
     """The answer to a query.
 
-    ``next`` is what to give as ``after`` for the next page; ``None`` where
-    this is the last.
+    ``next`` is the ``after`` of the query for the next page; ``None`` on the last.
     """
 
     query: str

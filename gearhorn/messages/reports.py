@@ -10,11 +10,11 @@ from msgspec import UNSET, Struct, UnsetType
 from gearhorn import errors
 
 MAX_LISTED_FAILURES = 1000
-"""How many failed receivers a report names; it counts them all."""
+"""The most failed receivers that a report names; it counts them all."""
 
-# Why a copy failed, as a report gives it: a closed list.
+# The reasons for which a copy fails. Reports give no others.
 TIMEOUT = "timeout"
-"""The receiver had not answered when the time was up; it may still get the copy."""
+"""The receiver did not answer in time; it may still get the copy."""
 
 RECEIVER_FAILED = "receiver_failed"
 """The receiver answered WORK_FAIL."""
@@ -23,13 +23,13 @@ RECEIVER_EXCEPTION = "receiver_exception"
 """The receiver answered WORK_EXCEPTION."""
 
 SERVER_LOST = "server_lost"
-"""The job server was lost after it took the copy and before the answer came."""
+"""The job server was lost after it took the copy, before the answer came."""
 
 NOT_QUEUED = "not_queued"
-"""The job server answered the copy with an ERROR packet: a full queue, for one."""
+"""The job server answered the copy with an ERROR packet, as for a full queue."""
 
 RESULT_TOO_LARGE = "result_too_large"
-"""The receiver answered, but its result has more bytes than the daemon gathers."""
+"""The receiver answered, with a result of more bytes than the daemon gathers."""
 
 REASONS = (
     TIMEOUT,
@@ -42,15 +42,18 @@ REASONS = (
 
 
 class Report(Struct, frozen=True, kw_only=True):
-    """What every report shares."""
+    """The base of all answers."""
 
     def encode(self) -> bytes:
-        """The report as JSON."""
+        """Return the answer as JSON."""
         return msgspec.json.encode(self)
 
 
 class Refusal(Report, frozen=True, kw_only=True):
-    """Why a request was not taken."""
+    """The answer to a request that was refused.
+
+    ``error`` is the code, ``message`` a sentence for people.
+    """
 
     error: str
     message: str
@@ -69,7 +72,7 @@ class Subscription(Report, frozen=True, kw_only=True):
 
 
 class Bytes(Struct, frozen=True):
-    """A receiver's result that is no UTF-8, as ``{"base64": ...}``."""
+    """A receiver's result that is not UTF-8, in base64."""
 
     base64: str
 
@@ -78,7 +81,7 @@ Result = str | Bytes
 
 
 def result_of(data: bytes) -> Result:
-    """A receiver's result as a report carries it."""
+    """Return a receiver's result as a report carries it."""
     try:
         return data.decode()
     except UnicodeDecodeError:
@@ -86,12 +89,15 @@ def result_of(data: bytes) -> Result:
 
 
 class FanOutReport(Report, frozen=True, kw_only=True):
-    """What became of a fan-out.
+    """The outcome of a fan-out.
 
-    ``delivered`` counts the receivers that answered a foreground fan-out,
-    ``queued`` the copies of a background one that are safely queued. Only
-    where some failed: ``failed_count`` counts all of them, ``failed`` names
-    the first thousand.
+    ``subscribers`` counts the topic's subscribers. ``delivered`` counts the
+    receivers that answered a foreground fan-out, ``queued`` the copies of a
+    background one that job servers have queued. If some failed, ``failed_count``
+    counts them and ``failed`` has the reason for each of the first thousand, by
+    client_id. ``results`` has the gathered results by client_id, each a string,
+    or :class:`Bytes` if it is not UTF-8. Fields that do not apply are
+    ``msgspec.UNSET``.
     """
 
     topic: str

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""The requests that change something or are fanned out."""
+"""Requests to register, to unregister and to fan out, and notices between daemons."""
 
 import base64
 import binascii
@@ -22,15 +22,15 @@ from gearhorn.messages.values import NOT_GIVEN, RAW_TRUE, encode_payload, truth
 
 
 class Request(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
-    """What every request shares."""
+    """The base of all requests."""
 
     def encode(self) -> bytes:
-        """The request as JSON, without what is left at its default."""
+        """Return the request as JSON, without keys that have their default."""
         return msgspec.json.encode(self)
 
 
 class Register(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Adds a subscriber; with ``ttl`` (seconds) for that long only."""
+    """A request to add a subscriber, for ``ttl`` seconds or for good."""
 
     topic: str
     client_id: str
@@ -43,7 +43,7 @@ class Register(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Unregister(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Removes a subscriber."""
+    """A request to remove a subscriber."""
 
     topic: str
     client_id: str
@@ -53,7 +53,7 @@ class Unregister(Request, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
 
 class Notice(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Tells a daemon to drop its cached list of a topic's subscribers."""
+    """A notice to a daemon to drop its list of a topic's subscribers."""
 
     topic: str
 
@@ -65,10 +65,11 @@ _decode_text = msgspec.json.Decoder(str).decode
 
 
 class FanOut(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Sends the payload to every subscriber of the topic.
+    """A request to send the payload to every subscriber of the topic.
 
-    ``payload`` is kept as it stands in the request, since a value that is no
-    string is sent byte for byte; :meth:`payload_bytes` is what receivers get.
+    ``payload`` is kept as it stands in the request, since a value that is not a
+    string is sent byte for byte. Receivers get :meth:`payload_bytes`.
+    ``timeout`` is in seconds.
     """
 
     topic: str
@@ -115,7 +116,7 @@ class FanOut(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
         priority: str | None = None,
         gather: bool = False,
     ) -> "FanOut":
-        """A request that brings ``payload`` to its receivers.
+        """Make a request whose receivers get ``payload``.
 
         :param payload: bytes or a string as they are, anything else as JSON.
         :raises RequestError: the daemon would refuse the request.
@@ -136,9 +137,9 @@ class FanOut(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
         )
 
     def payload_bytes(self) -> bytes:
-        """What each receiver gets.
+        """Return the bytes that each receiver gets.
 
-        :raises InvalidPayload: the payload is not as ``encoding`` says.
+        :raises InvalidPayload: the payload cannot be decoded as ``encoding`` says.
         """
         raw = bytes(self.payload)
         if not raw.startswith(b'"'):
@@ -149,7 +150,7 @@ class FanOut(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
         if self.encoding is None:
             return text
         try:
-            # Python lets padding pass that completes nothing, and each version other padding.
+            # Python accepts some surplus padding, and each version accepts another.
             if len(text) % 4 or text.endswith(b"==="):
                 raise binascii.Error("incorrect padding")
             return base64.b64decode(text, validate=True)

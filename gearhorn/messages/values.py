@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""JSON values: which count as true, and how a payload is written."""
+"""JSON values: the ones that count as true, and payloads."""
 
 import base64
 from typing import Any
@@ -22,9 +22,9 @@ _TRUE = frozenset((b"true", b"1"))
 
 
 def truth(value: Raw) -> bool:
-    """Whether a JSON value counts as true.
+    """Return true if a JSON value counts as true.
 
-    All do but false, 0, "", null, [] and {}; one that was left out is false.
+    All do but false, 0, "", null, [] and {}. A value that was left out does not.
     """
     text = bytes(value)
     if text in _TRUE:
@@ -39,9 +39,9 @@ def truth(value: Raw) -> bool:
 
 
 def encode_value(value: Any) -> bytes:
-    """``value`` as bytes: bytes and strings as they are, anything else as JSON.
+    """Return ``value`` as bytes: bytes and strings as they are, anything else as JSON.
 
-    :raises InvalidPayload: it cannot be written so.
+    :raises InvalidPayload: the value has no JSON form, or holds nan or inf.
     """
     if isinstance(value, bytes):
         return value
@@ -53,14 +53,14 @@ def encode_value(value: Any) -> bytes:
         data = msgspec.json.encode(value)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise errors.InvalidPayload(f"a payload must be bytes, text or JSON: {error}") from None
-    # msgspec writes them as null.
+    # msgspec writes nan and inf as null.
     if b"null" in data and _has_non_finite(value):
         raise errors.InvalidPayload("a payload must be bytes, text or JSON: nan and inf are none")
     return data
 
 
 def _has_non_finite(value: Any) -> bool:
-    # The hook stands for what has been written already, as Raw has.
+    # The hook gets values that hold JSON already, such as Raw.
     waiting = [msgspec.to_builtins(value, enc_hook=lambda _: None)]
     while waiting:
         part = waiting.pop()
@@ -75,10 +75,14 @@ def _has_non_finite(value: Any) -> bool:
 
 
 def encode_payload(payload: Any) -> tuple[Raw, str | None]:
-    """The payload as it stands in a request, and its encoding."""
+    """Return the payload as it stands in a request, and its encoding.
+
+    :raises InvalidPayload: as :func:`encode_value` does.
+    """
     data = encode_value(payload)
     is_json = not isinstance(payload, (str, bytes, bytearray, memoryview))
-    # A JSON string, as a date makes one, would reach receivers without its quotes.
+    # A date becomes a JSON string, which would reach receivers without its quotes:
+    # it is sent as text that has them.
     if is_json and not data.startswith(b'"'):
         return Raw(data), None
     try:

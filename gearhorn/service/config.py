@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""Reading the configuration, and what the daemon is told of it."""
+"""The configuration, and the daemon's settings that are made from it."""
 
 import argparse
 import math
@@ -28,16 +28,16 @@ PROJECT = "gearhorn"
 PROGRAM = "gearhorn-fanout"
 
 _LONGEST_TAIL = f"-{2**22}-{'0' * 8}"
-"""What the daemon adds to its name: the process id and a random part."""
+"""The longest addition to the daemon's name: the process id and a random part."""
 
 
 def list_opts() -> list[tuple[cfg.OptGroup, list[cfg.Opt]]]:
-    """The options, for oslo.config's generator and documentation."""
+    """Return the options, for oslo.config's generator and documentation."""
     return [(group, list(options)) for group, options in GROUPS.items()]
 
 
 class _Parser(cfg.ConfigOpts):
-    """Keeps the line breaks of the text that --help ends with."""
+    """A parser that keeps the line breaks in the text at the end of --help."""
 
     def _pre_setup(self, *args: Any, **kwargs: Any) -> Any:
         result = super()._pre_setup(*args, **kwargs)
@@ -51,13 +51,12 @@ def load(
 ) -> cfg.ConfigOpts:
     """Read the command line and the configuration files that it names.
 
-    Where it names none, the usual places are searched: ``~/.gearhorn``,
-    ``~``, ``/etc/gearhorn`` and ``/etc``, for ``gearhorn.conf`` and
-    ``gearhorn-fanout.conf``. Not for ``--standalone``, which is to start
-    anywhere.
+    If it names none, ``gearhorn.conf`` and ``gearhorn-fanout.conf`` are looked for in
+    ``~/.gearhorn``, ``~``, ``/etc/gearhorn`` and ``/etc``; but not with
+    ``--standalone``, which is to start anywhere.
 
-    :raises ConfigurationError: a file cannot be read or makes no sense.
-    :raises SystemExit: the command line is wrong, or has been answered.
+    :raises ConfigurationError: a file cannot be read, or has a wrong option or value.
+    :raises SystemExit: the command line is wrong, or asks for --help or --version.
     """
     conf = _Parser()
     log.register_options(conf)
@@ -87,13 +86,13 @@ def load(
 
 
 def _long_form(argument: str) -> str:
-    # oslo.config has no aliases for its own options.
+    # An alias: oslo.config has none for its own options.
     name, equals, value = argument.partition("=")
     return f"--config-file{equals}{value}" if name == "--config" else argument
 
 
 def _sentence(error: BaseException) -> str:
-    """What went wrong on one line, without oslo.config's own terms."""
+    """Return the error on one line, without oslo.config's own terms."""
     text = " ".join(str(error).split())
     found = re.fullmatch(r".*LocationInfo\(.*detail='(.*)'\) is not valid: (.*)", text)
     return f"{found[2]}, in {found[1]}" if found else text
@@ -111,10 +110,10 @@ def _check_default(
 
 
 def _check_names(conf: cfg.ConfigOpts) -> None:
-    """Refuse what oslo.config ignores: a group or an option that does not exist.
+    """Refuse groups and options that do not exist, which oslo.config ignores.
 
-    In [DEFAULT] there are oslo.log's options, and names that values refer to
-    by $; only what belongs in another group is refused there.
+    [DEFAULT] holds oslo.log's options, and names that values refer to with ``$``. Only
+    options that belong in another group are refused there.
     """
     known = {group.name: {option.dest for option in options} for group, options in GROUPS.items()}
     paths = [Path(name) for name in conf.config_file or ()]
@@ -138,7 +137,7 @@ def _check_names(conf: cfg.ConfigOpts) -> None:
 
 
 def _check_values(conf: cfg.ConfigOpts) -> None:
-    """Read each value once, as oslo.config checks them no earlier."""
+    """Read each value once: oslo.config checks a value only when it is read."""
     for group, options in GROUPS.items():
         for option in options:
             name = f"[{group.name}] {option.name}"
@@ -152,9 +151,9 @@ def _check_values(conf: cfg.ConfigOpts) -> None:
 
 
 def settings_of(conf: cfg.ConfigOpts) -> DaemonSettings:
-    """What the daemon is told.
+    """Return the settings of the daemon.
 
-    :raises ConfigurationError: an option does not go with another.
+    :raises ConfigurationError: a value is wrong, or does not go with another.
     """
     return DaemonSettings(
         servers=_servers(conf),
@@ -199,7 +198,7 @@ def _servers(conf: cfg.ConfigOpts) -> Sequence[Address]:
 def _store_url(conf: cfg.ConfigOpts) -> str:
     url: str = conf.store.url
     try:
-        # Made without connecting, so that an error in it is told before detaching.
+        # This does not connect. It shows errors in the URL before detaching.
         open_store(
             url,
             key_prefix=conf.store.key_prefix,
@@ -234,7 +233,7 @@ def _worker_name(conf: cfg.ConfigOpts) -> str:
 
 
 def _check_no_space(option: str, name: str) -> None:
-    # Space separates what gearmand answers in text.
+    # White space separates the fields of gearmand's answers in text.
     if len(name.split()) != 1:
         raise errors.ConfigurationError(f"{option}: {name!r} holds white space")
 
@@ -246,7 +245,7 @@ def _functions(conf: cfg.ConfigOpts) -> FunctionNames:
     for option, name in names.items():
         title = f"[functions] {option}"
         try:
-            # One rule for all names.
+            # The rule for topics is the rule for all names.
             messages.check_topic(name)
         except errors.RequestError as error:
             reason = str(error).replace("topic", "the name", 1)

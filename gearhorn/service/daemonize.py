@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What a service of the old style does at its start: pid file, user, detaching."""
+"""The start of a service in the old style: pid file, user, detaching."""
 
 import contextlib
 import errno
@@ -19,8 +19,8 @@ import daemon
 from gearhorn import errors
 
 _UMASK = 0o027
-# Those that a terminal sends. By default python-daemon would also take SIGTERM,
-# which is the event loop's.
+# The signals that a terminal sends. By default python-daemon would also take SIGTERM,
+# which belongs to the event loop.
 _IGNORED_SIGNALS = (signal.SIGHUP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 
 
@@ -31,11 +31,11 @@ class PidFileUnusable(errors.GearhornError):
 
 
 class PidFile:
-    """The file that names this process, held by a lock while it lives.
+    """The pid file of this process, locked while the process lives.
 
-    A file in its place is replaced if it is a pid file of a process that is
-    gone. A symbolic link is never followed: who may write in the directory
-    could otherwise have root overwrite any file.
+    The pid file of a process that is gone is replaced. A symbolic link is never
+    followed: otherwise anyone who may write in the directory could have root
+    overwrite any file.
     """
 
     def __init__(self, path: str) -> None:
@@ -45,9 +45,9 @@ class PidFile:
     def take(self) -> None:
         """Make the file and write the process id.
 
-        :raises PidFileUnusable: with the reason.
+        :raises PidFileUnusable: the file cannot be made, or another process holds it.
         """
-        # Again where the file was removed or replaced in between.
+        # More than once, as another process may make or remove the file in between.
         for _ in range(10):
             self._remove_stale()
             if self._make():
@@ -56,7 +56,7 @@ class PidFile:
         raise PidFileUnusable(f"the pid file {self.path} is fought over by several processes")
 
     def write(self) -> None:
-        """Write the process id, which is another one after detaching."""
+        """Write the process id, which changes with detaching."""
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
 
@@ -64,7 +64,7 @@ class PidFile:
         return self._fd
 
     def release(self) -> None:
-        """Remove the file, or empty it where this user may not remove it."""
+        """Remove the file, or empty it if this user may not remove it."""
         try:
             if _is_at(self._fd, self.path):
                 os.unlink(self.path)
@@ -82,18 +82,18 @@ class PidFile:
             raise PidFileUnusable(
                 f"the pid file {self.path} cannot be made: {error.strerror}"
             ) from None
-        # Until it is locked, another start may take it for a stale one.
+        # Until the file is locked, another start may take it for a stale one.
         if not _lock(fd) or not _is_at(fd, self.path):
             os.close(fd)
             return False
-        # Whatever the umask is: others are to read it.
+        # Others are to read it, whatever the umask is.
         os.fchmod(fd, 0o644)
         self._fd = fd
         return True
 
     def _remove_stale(self) -> None:
         try:
-            # Non-blocking, as a FIFO would wait for a writer.
+            # O_NONBLOCK, as opening a FIFO would wait for a writer.
             fd = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
             return
@@ -121,7 +121,7 @@ class PidFile:
 
 
 def _lock(fd: int) -> bool:
-    # Unlike those of fcntl(2), such a lock outlives the forks of detaching.
+    # Unlike the locks of fcntl(2), this one outlives the forks of detaching.
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -137,7 +137,7 @@ def _is_at(fd: int, path: str) -> bool:
 
 
 def _lives(process_id: int) -> bool:
-    # In a container one's own number is often that of the last start.
+    # In a container the process id is often the same at each start.
     if process_id in (0, os.getpid()):
         return False
     try:
@@ -150,7 +150,7 @@ def _lives(process_id: int) -> bool:
 
 
 class Identity(NamedTuple):
-    """A user, with his name for the supplementary groups, and a group."""
+    """A user, with the name for the supplementary groups, and a group."""
 
     uid: int | None
     name: str | None
@@ -158,7 +158,7 @@ class Identity(NamedTuple):
 
 
 def identity(user: str | None, group: str | None) -> Identity:
-    """Whom the options name.
+    """Return the identity that the options name.
 
     :raises ConfigurationError: there is no such user or group.
     """
@@ -196,13 +196,14 @@ def become(who: Identity) -> None:
 def detach(pid_file: PidFile | None) -> None:
     """Go on as a process in the background, without the terminal.
 
-    Before any socket is made, since all but the log files is closed.
+    Call this before any socket is made: all files are closed except those of the log
+    and the pid file.
     """
     kept = set(_log_files())
     if pid_file is not None:
         kept.add(pid_file.fileno())
     context = daemon.DaemonContext(
-        # Also where it is started by init, as in a container: it was asked for.
+        # Even if init started it, as in a container: detaching was asked for.
         detach_process=True,
         umask=_UMASK,
         files_preserve=sorted(kept),
@@ -214,10 +215,10 @@ def detach(pid_file: PidFile | None) -> None:
 
 
 def _log_files() -> Iterator[int]:
-    """The descriptors that log handlers write to."""
+    """Yield the descriptors that log handlers write to."""
     for logger in (logging.getLogger(), *logging.Logger.manager.loggerDict.values()):
         for handler in getattr(logger, "handlers", ()):
-            # A file, or a connection to a log server, unless not yet open.
+            # A file, or a connection to a log server. Either may not be open yet.
             for name in ("stream", "socket", "sock"):
                 output = getattr(handler, name, None)
                 if output is not None:

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""Where log lines go."""
+"""The set-up of logging."""
 
 import logging
 
@@ -10,13 +10,13 @@ from oslo_log import log
 from gearhorn import errors
 from gearhorn.service.config import PROJECT
 
-# What they say below this is of no use to an operator. An entry for one of
-# them in default_log_levels comes first.
+# Below warnings these say nothing of use to an operator. An entry for one of them in
+# default_log_levels takes precedence.
 _QUIET = ("asyncio", "gear", "redis")
 
 
 def goes_elsewhere(conf: cfg.ConfigOpts) -> bool:
-    """Whether the options send the log elsewhere than to stderr."""
+    """Return true if the options send the log elsewhere than to stderr."""
     return bool(
         conf.log_config_append
         or conf.log_file
@@ -27,9 +27,9 @@ def goes_elsewhere(conf: cfg.ConfigOpts) -> bool:
 
 
 def setup(conf: cfg.ConfigOpts) -> None:
-    """Set logging up as the options say; on stderr if they say nothing.
+    """Set logging up as the options say, on stderr if they say nothing.
 
-    :raises ConfigurationError: it cannot be done as they say.
+    :raises ConfigurationError: logging cannot be set up like that.
     """
     # oslo.log would fall back to stdout.
     if not goes_elsewhere(conf):

@@ -1,9 +1,9 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""Telling the service manager how the daemon is.
+"""Messages to the service manager about the state of the daemon.
 
-The protocol of sd_notify(3): a datagram to the socket that ``NOTIFY_SOCKET``
-names. Without that variable nothing is sent.
+The protocol is that of sd_notify(3): a datagram to the socket that
+``NOTIFY_SOCKET`` names. Without that variable nothing is sent.
 """
 
 import asyncio
@@ -28,17 +28,17 @@ def _send(state: str) -> None:
 
 
 def ready(status: str) -> None:
-    """The daemon serves."""
+    """Say that the daemon serves."""
     _send(f"READY=1\nSTATUS={status}")
 
 
 def stopping() -> None:
-    """The daemon has begun to stop."""
+    """Say that the daemon has begun to stop."""
     _send("STOPPING=1")
 
 
 def start_watchdog(loop: asyncio.AbstractEventLoop) -> None:
-    """From now on tell the watchdog, if there is one, that ``loop`` turns."""
+    """Tell the watchdog, if there is one, from now on that ``loop`` runs."""
     microseconds = os.environ.get("WATCHDOG_USEC", "")
     if microseconds.isdigit() and int(microseconds):
         _pat(loop, int(microseconds) / 1e6 / 2)

@@ -1,9 +1,9 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""Everything that can be configured.
+"""The options of the daemon.
 
-The defaults are those of :class:`~gearhorn.daemon.DaemonSettings`, and are
-not written twice. :mod:`gearhorn.service.config` reads the values.
+Their defaults are those of :class:`~gearhorn.daemon.settings.DaemonSettings`, and
+are not written twice. :mod:`gearhorn.service.config` reads the values.
 """
 
 from collections.abc import Sequence
@@ -256,11 +256,11 @@ GROUPS: dict[cfg.OptGroup, Sequence[cfg.Opt]] = {
 COMMAND_LINE = (
     cfg.BoolOpt(
         "standalone",
-        # The name without it is that of the group.
+        # Without this its name would be that of the group.
         dest="standalone_mode",
         default=False,
         help="Start a job server and use a store of its own, so that nothing else need run.",
     ),
-    # For --help; it is read as --config-file before the command line is parsed.
+    # For --help only: it becomes --config-file before the command line is parsed.
     cfg.StrOpt("config", metavar="PATH", help="The same as --config-file."),
 )

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""Running a daemon as a process: signals, and the service manager's word."""
+"""A daemon run as a process: signals, and messages to the service manager."""
 
 import asyncio
 import logging
@@ -22,7 +22,7 @@ SECOND_SIGNAL_S = 0.2
 async def run(settings: DaemonSettings, on_ready: Callable[[], None] = lambda: None) -> None:
     """Run a daemon until a signal comes, and let it drain.
 
-    :param on_ready: called once it serves.
+    :param on_ready: called once the daemon serves.
     :raises StoreMisconfigured: the store cannot be used as configured.
     """
 
@@ -37,9 +37,9 @@ async def run(settings: DaemonSettings, on_ready: Callable[[], None] = lambda: N
 
 
 class _Signals:
-    """Stops at the first signal, and exits at once at the second.
+    """Handlers that stop at the first signal, and exit at once at the second.
 
-    :param stop: called at the first.
+    :param stop: called at the first signal.
     """
 
     def __init__(self, stop: Callable[[], None]) -> None:
@@ -47,10 +47,10 @@ class _Signals:
         self._first_at: float | None = None
 
     def catch(self) -> None:
-        """Take the signals that end a service."""
+        """Handle the signals that end a service."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            # One that is detached from its terminal, or runs under nohup, ignores SIGHUP.
+            # A process that is detached or runs under nohup ignores SIGHUP.
             if signal.getsignal(number) is not signal.SIG_IGN:
                 loop.add_signal_handler(number, self._signalled, number)
 
@@ -60,7 +60,7 @@ class _Signals:
             self._first_at = now
             LOG.info("%s: draining", signal.Signals(number).name)
             self._stop()
-        # A process and its group are often signalled both, as by timeout(1).
+        # timeout(1), for one, signals the process and then its group.
         elif now - self._first_at > SECOND_SIGNAL_S:
             LOG.warning("second signal: exiting at once")
             logging.shutdown()

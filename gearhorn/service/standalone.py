@@ -33,7 +33,7 @@ HOST = "127.0.0.1"
 _START_TIMEOUT_S = 10.0
 _STOP_TIMEOUT_S = 5.0
 _LEFTOVER_TIMEOUT_S = 2.0
-"""How long the job server of a daemon that was killed gets to end in."""
+"""Seconds in which the job server of a daemon that was killed has to end."""
 _RESTART_PAUSE_S = 1.0
 
 
@@ -44,7 +44,7 @@ class JobServerFailed(errors.GearhornError):
 
 
 class Program(NamedTuple):
-    """A job server that can be started."""
+    """A job server that can be started, and what users should know about it."""
 
     name: str
     command: Sequence[str]
@@ -52,7 +52,7 @@ class Program(NamedTuple):
 
 
 def find_program(port: int, directory: Path) -> Program:
-    """gearmand where the machine has it, else the server of the gear library."""
+    """Return gearmand if the machine has it, else the server of the gear library."""
     gearmand = shutil.which("gearmand", path=os.pathsep.join(_program_directories()))
     if gearmand is not None:
         return Program(
@@ -63,7 +63,7 @@ def find_program(port: int, directory: Path) -> Program:
                 f"--port={port}",
                 f"--pid-file={directory / 'gearmand.pid'}",
                 "--log-file=stderr",
-                # Else one busy queue starves the others of its worker.
+                # Without this one busy queue starves the others of its worker.
                 "--round-robin",
             ),
             "Its queues are kept in memory: what is queued is lost when it ends.",
@@ -78,7 +78,7 @@ def find_program(port: int, directory: Path) -> Program:
 
 
 def _program_directories() -> Iterator[str]:
-    # Debian keeps gearmand in sbin, where only root's PATH looks.
+    # Debian has gearmand in sbin, which only root's PATH names.
     for directory in os.environ.get("PATH", os.defpath).split(os.pathsep):
         yield directory
         if os.path.basename(directory) == "bin":
@@ -86,23 +86,23 @@ def _program_directories() -> Iterator[str]:
 
 
 def state_directory(configured: str | None) -> Path:
-    """Where the store is kept."""
+    """Return the directory of the store."""
     if configured:
         return Path(configured).expanduser().absolute()
     home = os.environ.get("XDG_STATE_HOME", "")
-    # The standard has relative ones ignored.
+    # The XDG standard says to ignore relative paths.
     base = Path(home) if os.path.isabs(home) else Path.home() / ".local" / "state"
     return base / "gearhorn"
 
 
 def standalone_settings(settings: DaemonSettings, port: int, directory: Path) -> DaemonSettings:
-    """``settings`` with the job server and the store of the standalone mode."""
+    """Return ``settings`` with the job server and the store of the standalone mode."""
     return dataclasses.replace(
         settings,
         servers=(Address(HOST, port),),
         store_url=f"sqlite://{quote(str(directory / 'store.db'))}",
         wire=dataclasses.replace(settings.wire, tls=None),
-        # Its directory is locked, so a daemon that has an entry was killed.
+        # The directory is locked, so a daemon that has an entry was killed.
         alone=True,
     )
 
@@ -111,10 +111,11 @@ def standalone_settings(settings: DaemonSettings, port: int, directory: Path) ->
 def held_directory(directory: Path) -> Iterator[None]:
     """Make the directory, and keep it from a second standalone daemon.
 
-    They would share a store and not a job server, and never hear each other.
+    Two daemons would share the store but no job server, and their notices would never
+    arrive.
 
-    :raises ConfigurationError: it cannot be made.
-    :raises JobServerFailed: another daemon has it.
+    :raises ConfigurationError: the directory cannot be made.
+    :raises JobServerFailed: another daemon holds it.
     """
     try:
         directory.mkdir(parents=True, mode=0o700, exist_ok=True)
@@ -138,9 +139,9 @@ def held_directory(directory: Path) -> Iterator[None]:
 
 @contextlib.asynccontextmanager
 async def job_server(port: int, directory: Path) -> AsyncIterator[Program]:
-    """A job server that accepts connections, started again whenever it ends.
+    """Run a job server that accepts connections, and start it again whenever it ends.
 
-    :raises JobServerFailed: the port is busy, or it did not start.
+    :raises JobServerFailed: the port is busy, or the job server did not start.
     """
     program = find_program(port, directory)
     await _wait_free(port)
@@ -178,7 +179,7 @@ async def _keep(
 
 
 def _ending(code: int) -> str:
-    """How a child process ended, by its return code."""
+    """Describe the end of a child process, by its return code."""
     if code >= 0:
         return f"with exit code {code}"
     try:
@@ -219,7 +220,7 @@ async def _start(program: Program, port: int, directory: Path) -> asyncio.subpro
             stdin=asyncio.subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            # A Ctrl-C at the terminal would else end it before the daemon has drained.
+            # Otherwise Ctrl-C at the terminal would end it before the daemon has drained.
             start_new_session=True,
         )
     try:
@@ -258,7 +259,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 
 def greeting(program: Program, settings: DaemonSettings, directory: Path) -> str:
-    """What to say once the daemon serves: where, and what to type next."""
+    """Return the text to show once the daemon serves: its address, and what to type."""
     server = settings.servers[0]
     has_tool = shutil.which("gearman") is not None
     example = _example if has_tool else _own_example
@@ -296,7 +297,7 @@ def _example(server: Address, functions: FunctionNames) -> Iterator[str]:
 
 
 def _own_example(server: Address, functions: FunctionNames) -> Iterator[str]:
-    """The same with gearhorn's own command."""
+    """Yield the same example with gearhorn's own command."""
     script = Path(sys.executable).with_name("gearhorn")
     command = [str(script)] if script.exists() else [sys.executable, "-m", "gearhorn.cmd.cli"]
     command += ["--server", str(server)]

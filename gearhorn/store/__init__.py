@@ -1,22 +1,22 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""Where the subscriptions and the daemons' entries are kept.
+"""The store of subscriptions and of the daemons' entries.
 
-``base`` is the interface, which :func:`open_store` implements by URL: Redis, also
-behind Sentinel (``redis``, ``redis_url``, ``redis_errors``, and ``scripts`` in Lua),
-or a SQLite file (``sqlite``, ``sqlite_file``). ``patience`` makes the daemon's
-calls wait while the store is away, full or refused.
+``base`` is the interface. :func:`open_store` chooses the implementation by the URL:
+Redis, also behind Sentinel (``redis``, ``redis_url``, ``redis_errors``, and
+``redis_scripts`` in Lua), or an SQLite file (``sqlite``, ``sqlite_file``).
+``patience`` makes the daemon's calls wait while the store is away, full or refuses.
 
 Invariants:
 
 * Each change is one atomic step, may be repeated without harm, and gives the
   topic a version that nobody has confirmed yet.
-* Every call checks the identity of the store in the same step, so that one that
-  was emptied or swapped is noticed and not taken for "no subscribers".
+* Every call checks the identity of the store in the same step. A store that was
+  emptied or swapped is noticed, and not taken for "no subscribers".
 * Errors are sorted here: away, full, misconfigured, replaced. No driver's error
   gets out.
 
-Rejected: a cache of its own, and a queue (Gearman has one); transactions in Redis
+Rejected: a cache in the store, and a queue (Gearman has one); transactions in Redis
 (MULTI is refused while memory is out, when reading must go on).
 """
 
@@ -28,16 +28,16 @@ _SQLITE = ("sqlite",)
 
 
 def open_store(url: str, *, key_prefix: str, matchmaking_topic: str, timeout: float) -> Store:
-    """The store that a URL names; it still has to be opened.
+    """Return the store that a URL names. It still has to be opened.
 
-    :param key_prefix: what every key in Redis begins with. An SQLite store
-        has its file for itself and needs none.
-    :param matchmaking_topic: the topic whose subscribers the daemons are.
+    :param key_prefix: the beginning of every key in Redis. An SQLite store has
+        its file for itself and needs none.
+    :param matchmaking_topic: the topic to which the daemons subscribe.
     :param timeout: seconds that an answer may take.
     :raises StoreMisconfigured: the URL is wrong.
     """
     scheme = url.partition(":")[0].lower()
-    # Each imports what only it needs.
+    # Imported here, as each needs libraries that the other does not.
     if scheme in _REDIS:
         from gearhorn.store.redis import RedisStore
 

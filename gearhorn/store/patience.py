@@ -40,17 +40,17 @@ _T = TypeVar("_T")
 
 
 class Patience:
-    """Makes calls of a store wait until it does what it is asked.
+    """A wrapper of calls to a store, which repeats them until they succeed.
 
-    One object serves all calls of one store. It logs a line when the first
-    of them fails, another when they fail for another kind of reason, and one
-    when none fails any more. That a call succeeds does not end a fault while
-    others still fail: a store that is full is read all the same.
+    One object serves all calls of one store. It logs a line when the first of
+    them fails, one when the kind of failure changes, and one when none fails any
+    more. One call that succeeds does not end a fault while others still fail: a
+    store that is full can be read.
     """
 
     def __init__(self) -> None:
         self.fault: errors.StoreError | None = None
-        """Why calls wait; ``None`` while none does."""
+        """The error for which calls wait; ``None`` while none does."""
         self._since = 0.0
         self._waiting: Counter[type[errors.StoreError]] = Counter()
 
@@ -60,10 +60,9 @@ class Patience:
         *args: _P.args,
         **kwargs: _P.kwargs,
     ) -> _T:
-        """What ``operation(*args)`` returns, once the store does it.
+        """Call ``operation(*args)`` until the store does it, and return the result.
 
-        Tries again until then or until cancelled. What is no StoreError, as
-        QueueTaken, is raised: it is an answer.
+        An exception that is not a StoreError is raised: QueueTaken is an answer.
         """
         delay = _FIRST_DELAY
         waits_for: type[errors.StoreError] | None = None
@@ -82,15 +81,15 @@ class Patience:
                     self._works(waits_for, begun)
                     waits_for = None
                     return result
-                # Out of the handler: oslo.log adds the exception that is being
-                # handled to a line that has it already.
+                # Not in the handler: oslo.log would add the exception that is being
+                # handled to the line, which has it already.
                 self._fails(fault, waits_for)
                 waits_for = type(fault)
                 # Jitter keeps the calls from coming back all at once.
                 await asyncio.sleep(delay * random.uniform(0.5, 1.0))
                 delay = min(2 * delay, _LONGEST_DELAY)
         finally:
-            # Where it was cancelled.
+            # Not None only if the call was cancelled.
             self._leave(waits_for)
 
     def _fails(
@@ -111,7 +110,7 @@ class Patience:
 
     def _works(self, before: type[errors.StoreError] | None, begun: float) -> None:
         self._leave(before)
-        # An answer asked for before the fault tells nothing about it.
+        # A call that began before the fault tells nothing about it.
         if self.fault is not None and begun >= self._since and not self._waiting.total():
             self.fault = None
             LOG.info(

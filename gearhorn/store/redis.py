@@ -7,8 +7,8 @@ Every key begins with the key prefix:
 ==================  ====  ===================================================
 ``identity``        str   random, made by whoever opens an empty store
 ``counter``         str   the last version or renewal number
-``run``             str   which process of Redis has answered for so long that
-                          no list from before it is in use
+``run``             str   the process of Redis that has answered for so long
+                          that no list from before it is in use
 ``topic:<topic>``   set   the topic's client_ids; for the matchmaking topic
                           the worker ids of the daemons
 ``topics``          zset  every topic that has a set, all with score 0
@@ -20,8 +20,8 @@ Every key begins with the key prefix:
 ``seen``            hash  worker id -> milliseconds of the server's clock
 ==================  ====  ===================================================
 
-Each call is a Lua script (:mod:`gearhorn.store.redis_scripts`) that checks the
-identity as well; sets are read page by page.
+Each call is a Lua script (:mod:`gearhorn.store.redis_scripts`), which also checks
+the identity. Sets are read page by page.
 """
 
 import asyncio
@@ -51,22 +51,22 @@ from gearhorn.store.redis_errors import TRANSLATED, translate
 LOG = logging.getLogger(__name__)
 
 _PAGE = 2_000
-"""How many members of a set are asked for at once.
+"""The members of a set that are asked for at once.
 
 A page stops the event loop for about 1 ms, with redis-py's own parser for
 20 ms, and Redis for 1 ms. Each costs the way to Redis and back.
 """
 
 _CONNECTIONS = 16
-"""How many calls talk to Redis at a time; the others wait their turn."""
+"""The most calls that talk to Redis at a time; the others wait their turn."""
 
 
 class RedisStore(Store):
     """A :class:`~gearhorn.store.base.Store` in Redis 6 or newer.
 
     :param url: as :mod:`gearhorn.store.redis_url` describes.
-    :param key_prefix: what every key begins with.
-    :param matchmaking_topic: the topic whose subscribers the daemons are.
+    :param key_prefix: the beginning of every key.
+    :param matchmaking_topic: the topic to which the daemons subscribe.
     :param timeout: seconds that connecting, and each answer, may take.
     """
 
@@ -135,8 +135,8 @@ class RedisStore(Store):
                 client_ids.update(page)
                 reader_known &= renewal is not None and int(renewal) > 0
                 pages += 1
-            # A cursor is good for the process that gave it: with another
-            # one's, members would be passed over.
+            # A cursor is good only for the process that gave it: another one would
+            # pass over members.
             if pages == 1 or run == self._run:
                 return Members(list(client_ids), reader_known)
 
@@ -183,9 +183,9 @@ class RedisStore(Store):
         return [TopicSize(*row) for row in _pairs(reply)]
 
     async def subscribers(self, topic: str, after: str, limit: int) -> Sequence[SubscriberExpiry]:
-        # A Redis set has no order. Each page of the answer reads all of it,
-        # which is fit for people; an ordered set beside it would cost every
-        # registration. Strings sort as their UTF-8 does.
+        # A Redis set has no order, so each page of the answer reads all of it. That
+        # is fast enough for people; an ordered set would slow every registration.
+        # Strings sort as their UTF-8 does.
         first: list[str] = []
         async for page, _ in self._scan("SSCAN", self._set_of + topic):
             later = {client_id for client_id in page if client_id > after}
@@ -220,14 +220,14 @@ class RedisStore(Store):
         )
 
     async def _checked(self, name: str, keys: list[str], *arguments: str | int) -> Any:
-        """Run a script that returns nil if the identity has gone."""
+        """Run a script that returns nil if the identity is gone or is another."""
         reply = await self._script(name, keys, self._identity, *arguments)
         if reply is None:
             raise _replaced()
         return reply
 
     async def _script(self, name: str, keys: list[str], *arguments: str | int) -> Any:
-        """Run a script, by its hash where the server has it already."""
+        """Run a script, by its hash if the server has it already."""
         run = self._scripts.get(name)
         if run is None:
             run = self._redis.register_script(redis_scripts.SCRIPTS[name])
@@ -238,7 +238,7 @@ class RedisStore(Store):
     async def _scan(
         self, scan: str, key: str, reader: str = ""
     ) -> AsyncIterator[tuple[list[str], str | None]]:
-        """The pages of a set or hash, each with the reader's renewal."""
+        """Yield the pages of a set or hash, each with the reader's renewal number."""
         keys = [f"{self._prefix}identity", key, f"{self._prefix}daemons"]
         cursor = "0"
         while True:
@@ -249,7 +249,7 @@ class RedisStore(Store):
 
     @contextlib.asynccontextmanager
     async def _talking(self) -> AsyncIterator[None]:
-        """Wait for a turn, and translate what goes wrong."""
+        """Wait for a turn, and translate errors."""
         async with self._slots:
             try:
                 yield
@@ -260,7 +260,7 @@ class RedisStore(Store):
                 raise fault from error
 
     async def _on_connect(self, connection: AbstractConnection) -> None:
-        """Greet the server, and see whether it is another one."""
+        """Greet the server, and note if it is another process than before."""
         await connection.on_connect()
         run = ":".join(
             [
@@ -281,7 +281,7 @@ class RedisStore(Store):
 
 
 async def _info(connection: AbstractConnection, section: str, field: str) -> str:
-    """A field of INFO, empty where the server has none of the name."""
+    """Return a field of INFO, empty if the server does not have it."""
     await connection.send_command("INFO", section)
     for line in str(await connection.read_response()).splitlines():
         name, _, value = line.partition(":")
@@ -295,7 +295,7 @@ def _replaced() -> errors.StoreReplaced:
 
 
 def _pairs(flat: list[Any]) -> Iterable[tuple[str, int]]:
-    """What stands in a list in turn, as pairs."""
+    """Return the elements of a flat list as pairs."""
     return ((flat[i], int(flat[i + 1])) for i in range(0, len(flat), 2))
 
 

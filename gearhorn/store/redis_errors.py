@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What redis-py and Redis report, as errors of gearhorn."""
+"""The errors of redis-py and Redis, translated into gearhorn's."""
 
 import asyncio
 import re
@@ -11,12 +11,12 @@ from redis import exceptions
 
 from gearhorn import errors
 
-# Redis up to 6 wraps what a command said in "ERR Error running script", so
-# the codes are looked for in the text as well.
+# Redis up to 6 wraps the error of a command in "ERR Error running script", so the
+# codes are looked for in the text as well.
 _AWAY = re.compile(r"\b(LOADING|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY)\b").search
 _FULL = re.compile(r"\b(READONLY|OOM|MISCONF|NOREPLICAS)\b").search
-# How TLS names a certificate that is missing or refused, on either side. Of
-# Sentinels there is only a text, which names the classes of what they refuse.
+# The names that TLS has for a certificate that is missing or refused, on either
+# side. The errors of Sentinels come as text only, with the names of classes in it.
 _REFUSED = re.compile(
     r"ALERT_(\w*CERTIFICATE\w*|UNKNOWN_CA|ACCESS_DENIED|HANDSHAKE_FAILURE)"
     r"|CERTIFICATE_VERIFY_FAILED|\bAuth\w+Error\b"
@@ -29,10 +29,10 @@ _AWAY_CLASSES = (
     exceptions.TryAgainError,
     OSError,
     TimeoutError,
-    # Not the built-in one before Python 3.11.
+    # Before Python 3.11 this is not the built-in one.
     asyncio.TimeoutError,
-    # What transports raise in Python 3.12 and 3.13, and loops other than
-    # asyncio's own, when they are written to after the connection was reset.
+    # Transports in Python 3.12 and 3.13, and those of loops other than asyncio's
+    # own, raise these when written to after the connection was reset.
     AttributeError,
     RuntimeError,
 )
@@ -44,19 +44,19 @@ _REFUSED_CLASSES = (
 _FULL_CLASSES = (exceptions.ReadOnlyError, exceptions.OutOfMemoryError)
 
 TRANSLATED = (exceptions.RedisError, UnicodeError, *_AWAY_CLASSES)
-"""What redis-py can raise because of the server or the network."""
+"""The exceptions that redis-py can raise because of the server or the network."""
 
 
 def translate(error: Exception) -> errors.StoreError:
-    """The error to raise in place of one that redis-py raised."""
+    """Return the error to raise in place of one that redis-py raised."""
     for origin in _origins(error):
-        # redis-py makes these a ConnectionError, some of its releases without
-        # their text.
+        # redis-py turns these into a ConnectionError, in some releases without their
+        # text.
         if isinstance(origin, _REFUSED_CLASSES) or (
             isinstance(origin, ssl.SSLError) and _REFUSED(str(origin))
         ):
             return errors.StoreMisconfigured(f"Redis: {origin}")
-    # And so it does with all that fails in the handshake on a Unix socket.
+    # It does the same with every error of the handshake on a Unix socket.
     if error.args and isinstance(error.args[0], Exception):
         error = error.args[0]
     text = str(error) or type(error).__name__
@@ -72,7 +72,7 @@ def _advice(text: str) -> str:
 
 
 def _origins(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, and those that led to it."""
+    """Yield the error, and those that led to it."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__

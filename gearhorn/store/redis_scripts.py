@@ -3,46 +3,45 @@
 """The Lua scripts that Redis runs, each as one atomic step: ``lua/*.lua``.
 
 The head of each says which KEYS and ARGV it takes and what it returns. A line
-``-- include NAME`` stands for ``lua/shared/NAME.lua``. All but ``open`` begin with
-the check of the identity and return nil if it has gone.
+``-- include NAME`` stands for ``lua/shared/NAME.lua``. All but ``open`` first check
+the identity, and return nil if it is gone or is another.
 
-Redis does not undo what a script did before an error, so that order matters:
-what is read is read first, a changed topic gets its version next, and the
-topic's own set is written last. A script that stops halfway then leaves a
-version too many, never a change without one, and does the rest when it is
-called again. (Redis refuses for want of memory, of disk or of replicas at the
-first write only.)
+Redis does not undo what a script did before an error, so the order matters. A
+script reads first, then gives a changed topic its version, and writes the topic's
+own set last. If it stops halfway it leaves a version too many, never a change
+without one, and does the rest when it is called again. (Redis refuses for lack of
+memory, disk or replicas at the first write only.)
 
 Reads are scripts too. A transaction would do as well, but Redis refuses MULTI
 while it is out of memory, when fan-outs can go on.
 
-The sets of other topics than the one asked for have names that are known only
-in the script, which is why these do not run on a Redis Cluster.
+These scripts do not run on a Redis Cluster: they use sets of other topics, whose
+names are known only in the script.
 """
 
 import importlib.resources
 import re
 
 SUBSCRIPTION_KEYS = ("identity", "counter", "topics", "claims", "expiry", "unconfirmed")
-"""What ``shared/subscriptions.lua`` takes."""
+"""The KEYS of ``shared/subscriptions.lua``."""
 
 DAEMON_KEYS = ("identity", "counter", "topics", "daemons", "seen")
-"""What ``shared/daemons.lua`` takes, before the set of the matchmaking topic."""
+"""The KEYS of ``shared/daemons.lua``, before the set of the matchmaking topic."""
 
 _FILES = importlib.resources.files("gearhorn.store").joinpath("lua")
 _include = re.compile(r"^-- include (\w+)\n", re.MULTILINE)
 
 
 def _read(path: str) -> str:
-    """The text of a script, with what it includes."""
+    """Return the text of a script, with the files it includes."""
     text = _FILES.joinpath(path).read_text("utf-8")
     return _include.sub(lambda match: _read(f"shared/{match[1]}.lua"), text)
 
 
-# At once: the user that the daemon becomes may not reach the files.
+# Read at import: the user that the daemon becomes may not reach the files.
 SCRIPTS = {
     file.name.removesuffix(".lua"): _read(file.name)
     for file in _FILES.iterdir()
     if file.name.endswith(".lua")
 }
-"""The text of each script, by its name."""
+"""The text of each script, by name."""

@@ -11,14 +11,14 @@ host:port/service[?db=1]``                     of Sentinels in turn
 ``rediss+sentinel://...``                      the same, both over TLS
 =============================================  ==============================
 
-The part after ``?`` takes the names that redis-py knows: ``db``,
-``username``, ``password``, and with TLS ``ssl_ca_certs``, ``ssl_certfile``,
-``ssl_keyfile`` (files), ``ssl_cert_reqs`` (``required``, ``none``) and
-``ssl_check_hostname``. Sentinels that want a password of their own get
-``sentinel_username`` and ``sentinel_password``.
+The options after ``?`` have redis-py's names: ``db``, ``username``,
+``password``, and with TLS ``ssl_ca_certs``, ``ssl_certfile``, ``ssl_keyfile``
+(files), ``ssl_cert_reqs`` (``required``, ``none``) and ``ssl_check_hostname``.
+Sentinels that have a password of their own get ``sentinel_username`` and
+``sentinel_password``.
 
-The certificate and the name in it are verified unless the URL says
-otherwise. (redis-py did not verify the name by default before 6.0.)
+The certificate and the name in it are verified unless the URL says otherwise.
+(Before 6.0 redis-py did not verify the name by default.)
 """
 
 import asyncio
@@ -39,7 +39,7 @@ from gearhorn import errors
 
 SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")
 
-# Without types in redis-py.
+# redis-py gives these no types.
 _make_sentinel: Any = sentinel.Sentinel
 _make_sentinel_pool: Any = sentinel.SentinelConnectionPool
 
@@ -56,27 +56,27 @@ class Connections:
     """A pool of connections to the server that a URL names.
 
     :param timeout: seconds that connecting, and each answer, may take.
-    :param on_connect: what to await on each new connection.
-    :raises StoreMisconfigured: the URL is wrong; the message says how without
-        showing it, as it may hold a password.
+    :param on_connect: awaited with each new connection.
+    :raises StoreMisconfigured: the URL is wrong. The message says how, and does
+        not show the URL, which may hold a password.
     """
 
     def __init__(self, url: str, *, timeout: float, on_connect: OnConnect) -> None:
         parts = _split(url)
         options = _options(parts)
-        # Protocol 2 answers alike in all releases of redis-py from 5 on.
+        # With protocol 2 all releases of redis-py from 5 on return the same.
         common: dict[str, Any] = {
             "protocol": 2,
             "socket_timeout": timeout,
             "socket_connect_timeout": timeout,
         }
-        # One retry serves a pooled connection that the server has closed in
-        # the meantime. A lost reply is not hidden by another try.
+        # One retry, for a pooled connection that the server has closed meanwhile.
+        # Not for timeouts: a reply that was lost is reported.
         own: dict[str, Any] = {
             "decode_responses": True,
             "redis_connect_func": on_connect,
             "retry": Retry(NoBackoff(), 1, (RedisConnectionError,)),
-            # redis-py 5 asks for it once more.
+            # redis-py 5 needs this as well.
             "retry_on_error": [RedisConnectionError],
         }
         self._sentinel: sentinel.Sentinel | None = None
@@ -96,12 +96,12 @@ class Connections:
             )
 
     async def drop_idle(self) -> None:
-        """Drop idle connections: the server may have forgotten them all.
+        """Drop idle connections, all of which the server may have forgotten.
 
-        Else each would cost somebody a timeout after an outage.
+        After an outage each would cost a call its timeout.
         """
-        # Taken out first. The pool would close them where they are, and with
-        # them what another call makes of one at the same moment.
+        # They are taken out first. The pool's own method closes them in place, while
+        # another call may take one.
         idle = [*self.pool._available_connections]
         self.pool._available_connections.clear()
         await asyncio.gather(
@@ -128,7 +128,7 @@ def _wrong(why: str) -> errors.StoreMisconfigured:
 
 def _split(url: str) -> SplitResult:
     scheme, separator, rest = url.partition("://")
-    # A list of addresses is no address: newer Pythons refuse one with brackets.
+    # urlsplit() expects one address: newer Pythons refuse a list with brackets.
     many = re.split("[/?#]", rest)[0] if scheme.lower().endswith("+sentinel") else ""
     try:
         parts = urlsplit(scheme + separator + rest[len(many) :])
@@ -138,7 +138,7 @@ def _split(url: str) -> SplitResult:
 
 
 def _options(parts: SplitResult) -> dict[str, Any]:
-    """What the URL says beside the place, as redis-py takes it."""
+    """Return the options in a URL, other than the place, as redis-py takes them."""
     known = ["db", "username", "password"]
     if parts.scheme.startswith("rediss"):
         known += _TLS_OPTIONS
@@ -167,7 +167,7 @@ def _options(parts: SplitResult) -> dict[str, Any]:
 
 def _check_tls(options: dict[str, Any]) -> None:
     for name in _FILES:
-        # Said here, as it would else look like a server that is away.
+        # Otherwise it would look like a server that is away.
         if name in options and not os.access(options[name], os.R_OK):
             raise _wrong(f"names a file for {name} that cannot be read: {options[name]}")
     requirement = options.setdefault("ssl_cert_reqs", "required")
@@ -184,7 +184,7 @@ def _number(text: str, what: str) -> int:
 
 
 def _place(parts: SplitResult, options: dict[str, Any]) -> type[connections.AbstractConnection]:
-    """Add where the server is to the options; what kind of connection."""
+    """Add the place of the server to the options; return the kind of connection."""
     if parts.scheme == "unix":
         if not parts.path:
             raise _wrong("lacks the path of the socket")
@@ -214,7 +214,7 @@ def _host_and_port(netloc: str, default_port: int) -> tuple[str, int]:
 def _sentinel(
     parts: SplitResult, options: dict[str, Any], common: dict[str, Any]
 ) -> sentinel.Sentinel:
-    """What asks the Sentinels; takes their options out of ``options``."""
+    """Return a client of the Sentinels; take their options out of ``options``."""
     own = {
         name.removeprefix("sentinel_"): options.pop(name)
         for name in _SENTINEL_OPTIONS
@@ -224,7 +224,7 @@ def _sentinel(
         own["ssl"] = True
         own.update((n, options[n]) for n in _TLS_OPTIONS if n in options)
     hosts = parts.netloc.rpartition("@")[2].split(",")
-    # Another Sentinel is asked at once instead.
+    # Without retries: another Sentinel is asked at once.
     options = {"retry": Retry(NoBackoff(), 0), **common, **own}
     asker: sentinel.Sentinel = _make_sentinel([], sentinel_kwargs=options)
     for host, port in (_host_and_port(text, _SENTINEL_PORT) for text in hosts):
@@ -233,10 +233,10 @@ def _sentinel(
 
 
 class _SentinelClient(Redis):
-    """A client of one Sentinel, which can be shown.
+    """A client of one Sentinel whose text form holds no password.
 
-    Where no Sentinel knows a master, redis-py shows its clients in the error:
-    with their passwords, in some of its releases.
+    If no Sentinel knows a master, redis-py shows its clients in the error, in some
+    releases with their passwords.
     """
 
     def __repr__(self) -> str:

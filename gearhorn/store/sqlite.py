@@ -33,14 +33,14 @@ class SQLiteStore(Store):
     """A :class:`~gearhorn.store.base.Store` in a file.
 
     :param url: ``sqlite://`` and the absolute path of the file.
-    :param matchmaking_topic: the topic whose subscribers the daemons are.
+    :param matchmaking_topic: the topic to which the daemons subscribe.
     :param timeout: seconds to wait for another process's change.
     """
 
     def __init__(self, url: str, *, matchmaking_topic: str, timeout: float) -> None:
         self._file = SQLiteFile(_path(url), timeout)
         self._matchmaking = matchmaking_topic
-        # SQLite blocks. Its connection lives in this one thread.
+        # SQLite blocks, and its connection may be used in one thread only.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite")
 
     async def open(self) -> None:
@@ -50,12 +50,12 @@ class SQLiteStore(Store):
         try:
             await self._in_thread(self._file.close)
         except (sqlite3.Error, RuntimeError):
-            # The latter if it is closed already.
+            # RuntimeError if it is closed already.
             pass
         self._thread.shutdown(wait=False)
 
     async def vouch(self) -> None:
-        """No process stands between a call and the file."""
+        """Do nothing: no process stands between a call and the file."""
 
     async def add(self, topic: str, client_id: str, ttl: float | None) -> Sequence[Change]:
         queue = messages.queue_name(topic, client_id)
@@ -256,7 +256,7 @@ def _path(url: str) -> str:
 
 
 def _next_number(db: sqlite3.Connection) -> int:
-    """The next version or renewal number."""
+    """Return the next version or renewal number."""
     db.execute("UPDATE store SET counter = counter + 1")
     (number,) = db.execute("SELECT counter FROM store").fetchone()
     return int(number)
@@ -270,7 +270,7 @@ def _give_version(db: sqlite3.Connection, topic: str) -> None:
 
 
 def _discard(db: sqlite3.Connection, topic: str, client_id: str) -> None:
-    """Remove a subscriber if it is there."""
+    """Remove a subscriber, if it is there."""
     cursor = db.execute(
         "DELETE FROM subscribers WHERE topic = ? AND client_id = ?",
         (topic, client_id),
@@ -291,6 +291,6 @@ def _unconfirmed(db: sqlite3.Connection, topics: Iterable[str]) -> list[Change]:
 
 
 def _renewal(db: sqlite3.Connection, worker_id: str) -> int:
-    """A daemon's renewal number, 0 if it has no entry."""
+    """Return a daemon's renewal number, 0 if it has no entry."""
     row = db.execute("SELECT renewal FROM daemons WHERE worker_id = ?", (worker_id,)).fetchone()
     return int(row[0]) if row else 0

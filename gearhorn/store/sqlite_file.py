@@ -1,8 +1,8 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""The file of an SQLite store: opening it, transactions in it, its faults.
+"""The file of an SQLite store: opening it, transactions in it, its errors.
 
-All of it blocks, and belongs to one thread.
+Everything here blocks, and belongs to one thread.
 """
 
 import contextlib
@@ -42,7 +42,7 @@ _SCHEMA = (
     f"PRAGMA user_version = {_SCHEMA_VERSION}",
 )
 
-# By the text, since Python has SQLite's codes only from 3.11 on.
+# By text, since Python has SQLite's codes only from 3.11 on.
 _KINDS = {
     "locked": errors.StoreAway,
     "disk I/O error": errors.StoreAway,
@@ -69,7 +69,7 @@ class SQLiteFile:
         self._identity = ""
 
     def open(self) -> None:
-        """Take or make the file and its identity."""
+        """Open the file, or make it, and take its identity."""
         self.close()
         with self._faults():
             self._create()
@@ -81,11 +81,11 @@ class SQLiteFile:
             self._db = None
 
     def read(self, work: "Work[_T]") -> _T:
-        """What ``work`` finds, all at one moment."""
+        """Return what ``work`` finds, all from one moment."""
         return self._transaction("BEGIN", work)
 
     def change(self, work: "Work[_T]") -> _T:
-        """Do ``work`` in one step, and have it on the disk."""
+        """Do ``work`` in one step, and return its result once it is on the disk."""
         return self._transaction("BEGIN IMMEDIATE", work)
 
     def _transaction(self, begin: str, work: "Work[_T]") -> _T:
@@ -100,26 +100,26 @@ class SQLiteFile:
             finally:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
-            # What was written to a file that is gone is not stored.
+            # The file may be gone by now, and the change with it.
             if self._inode_now() != self._inode:
                 raise self._replaced()
             return result
 
     def _connection(self) -> sqlite3.Connection:
-        """The connection, if the file is still the one it is open on.
+        """Return the connection, if its file is still the one at the path.
 
-        It is never opened again in passing: SQLite would apply what is left
-        of the old file's write-ahead log to a new one.
+        A new file is not opened here: SQLite would apply what is left of the old
+        file's write-ahead log to it.
         """
         if self._db is None or self._inode_now() != self._inode:
             raise self._replaced()
         return self._db
 
     def _create(self) -> None:
-        """Make the directory and the file where they are missing.
+        """Make the directory and the file if they are missing.
 
-        SQLite would make it readable by all. The file that it has open is
-        never opened here: to close that would drop SQLite's locks.
+        SQLite would make a file that all can read. An existing file is not opened
+        here: closing it would drop the locks that SQLite has on it.
         """
         os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
         try:
@@ -128,7 +128,7 @@ class SQLiteFile:
             pass
 
     def _connect(self) -> None:
-        """Connect to the file that is there, and give it tables."""
+        """Connect to the file, and give it tables if it has none."""
         inode = self._inode_now()
         db = sqlite3.connect(
             f"file:{quote(self._path)}?mode=rw",
@@ -148,7 +148,7 @@ class SQLiteFile:
         self._db, self._inode, self._identity = db, inode, identity
 
     def _prepare(self, db: sqlite3.Connection) -> str:
-        """Make the tables if the file is empty; the identity in it."""
+        """Make the tables if the file is empty, and return its identity."""
         (application_id,) = db.execute("PRAGMA application_id").fetchone()
         (version,) = db.execute("PRAGMA user_version").fetchone()
         if application_id == 0 and _is_empty(db):
@@ -174,11 +174,11 @@ class SQLiteFile:
 
     @contextlib.contextmanager
     def _faults(self) -> Iterator[None]:
-        """Translate what goes wrong."""
+        """Translate errors."""
         try:
             yield
         except sqlite3.Error as error:
-            # A file that is gone looks like one that is read-only.
+            # SQLite reports a file that is gone as read-only.
             if self._inode is not None and self._inode_now() != self._inode:
                 raise self._replaced() from error
             raise _kind(str(error))(f"{self._path}: {error}") from error

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What of the gear library is used, and all that is overridden of it.
+"""The parts of the gear library that gearhorn uses, and overrides.
 
 ====================================  =========================================
 gear                                  here
@@ -10,7 +10,7 @@ gear                                  here
                                       packets that announce it: :class:`Worker`
 ``gear.Client``                       the options of a client, and the packets
                                       that ask for them: :class:`Client`
-``gear.Connection``, ``gear.Packet``  what these packets are written to
+``gear.Connection``, ``gear.Packet``  take these packets
 ``gear.Server``                       the job server of the standalone mode
                                       (:mod:`gearhorn.wire.server`)
 ====================================  =========================================
@@ -27,7 +27,7 @@ import gear
 
 
 class _Recorder(gear.Connection):
-    """A connection that keeps what is sent on it."""
+    """A connection that keeps the packets sent on it."""
 
     def __init__(self) -> None:
         super().__init__("", 0)
@@ -38,48 +38,48 @@ class _Recorder(gear.Connection):
 
 
 class _Threadless(gear.BaseClient):
-    """Neither reads nor connects: that is the event loop's."""
+    """A client or worker of gear without threads: the event loop reads and connects."""
 
     def __init__(self, client_id: str) -> None:
         super().__init__(client_id)
-        # gear starts two threads, which return at once, and a pipe to wake one of them.
+        # gear has started two threads, which return at once, and made a pipe to wake one.
         self.poll_thread.join()
         self.connect_thread.join()
         os.close(self.wake_read)
         os.close(self.wake_write)
 
     def _doPollLoop(self) -> None:
-        """No thread of gear's reads."""
+        """Return at once: the event loop reads."""
 
     def _doConnectLoop(self) -> None:
-        """No thread of gear's connects."""
+        """Return at once: the event loop connects."""
 
     def greeting(self) -> bytes:
-        """The packets with which each new connection begins."""
+        """Return the packets that each new connection sends first."""
         recorder = _Recorder()
         self._onConnect(recorder)
         return b"".join(recorder.sent)
 
 
 class Worker(_Threadless, gear.Worker):
-    """A worker's name and functions.
+    """The name and the functions of a worker.
 
-    :param client_id: what servers show it as.
+    :param client_id: the name that servers show for it.
     """
 
     def add_function(self, name: bytes) -> None:
-        """Announce ``name`` from the next connection on.
+        """Announce ``name`` on each new connection.
 
-        Not by ``registerFunction()``, which tells the connections that gear has.
+        ``registerFunction()`` would tell gear's own connections.
         """
         self.functions[name] = gear.FunctionRecord(name)
 
 
 class Client(_Threadless, gear.Client):
-    """A client's options.
+    """The options of a client.
 
-    :param client_id: for gear's log; servers are not told.
-    :param options: what is asked for on each connection.
+    :param client_id: the name in gear's log; servers are not told.
+    :param options: set on each connection.
     """
 
     def __init__(self, client_id: str, options: Iterable[bytes]) -> None:

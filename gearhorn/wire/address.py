@@ -19,9 +19,11 @@ class Address:
 
     @classmethod
     def parse(cls, text: str) -> "Address":
-        """The address in ``host:port``, ``host``, ``[v6]:port`` or ``[v6]``.
+        """Return the address in ``host:port``, ``host``, ``[v6]:port`` or ``[v6]``.
 
-        :raises InvalidServer: it is none of these.
+        The port is 4730 unless given.
+
+        :raises InvalidServer: the text is none of these.
         """
         text = text.strip()
         if text.startswith("["):
@@ -53,9 +55,9 @@ class Address:
 
 
 def parse_addresses(texts: Iterable[str]) -> Sequence[Address]:
-    """The addresses in ``texts``, each once.
+    """Return the addresses in ``texts``, each once.
 
-    :raises InvalidServer: one is no address, or there is none.
+    :raises InvalidServer: a text is not an address, or there is none.
     """
     addresses = tuple(dict.fromkeys(Address.parse(text) for text in texts))
     if not addresses:

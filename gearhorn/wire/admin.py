@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What is asked of one job server on a connection of its own, now and then."""
+"""Single questions to one job server, each on a connection of its own."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Mapping
@@ -18,15 +18,15 @@ from gearhorn.wire.connection import ConnectionSettings
 T = TypeVar("T")
 
 _DISCARD_AHEAD = 64
-"""How many jobs are asked for before the first has come: 89,000 a second pass
-then, and 10,000 where each is waited for."""
+"""The jobs that are asked for before the first has come. 89,000 a second pass this
+way, and 10,000 if each is waited for."""
 _MAX_ANSWER_BYTES = 64 << 20
 
 
 class QueueState(NamedTuple):
-    """What a job server tells of a function.
+    """The state of a function on a job server, as its command "status" shows it.
 
-    ``total`` counts the jobs that wait and those that ``running`` counts.
+    ``total`` counts the jobs that wait and those that run.
     """
 
     total: int
@@ -35,7 +35,7 @@ class QueueState(NamedTuple):
 
 
 async def version(server: Address, settings: ConnectionSettings) -> str:
-    """What the server says its version is.
+    """Return the version that the server tells.
 
     :raises ServerLost: the server is away or did not answer in time.
     """
@@ -44,7 +44,7 @@ async def version(server: Address, settings: ConnectionSettings) -> str:
 
 
 async def queues(server: Address, settings: ConnectionSettings) -> Mapping[str, QueueState]:
-    """All functions that the server knows.
+    """Return the state of each function that the server knows, by name.
 
     :raises ServerLost: the server is away or did not answer in time.
     """
@@ -56,11 +56,11 @@ async def ask(
 ) -> Answer:
     """Submit a foreground job and wait for its end.
 
-    :param timeout: how long, in seconds.
+    :param timeout: the longest wait for the end, in seconds.
     :raises ServerLost: the server is away, or refused the job.
     :raises NoAnswer: the job did not end in time.
     """
-    # Without a unique, so that it joins no job that another client has left.
+    # Without a unique, so it joins no job that another client has left.
     packet = framing.pack(framing.SUBMIT_JOB, function.encode(), b"", data)
     async with _connected(server, settings) as (reader, writer):
         writer.write(packet)
@@ -77,10 +77,11 @@ async def ask(
 async def discard_queued(
     server: Address, settings: ConnectionSettings, function: str, timeout: float | None = None
 ) -> int:
-    """Take every job that waits in ``function`` and fail it; how many.
+    """Take every job that waits in ``function``, fail it, and return their number.
 
-    :param timeout: how long, in seconds; as for connecting unless given.
-    :raises ServerLost: the server is away, or did not come to the end in time.
+    :param timeout: the longest time for all of it, in seconds; that for connecting
+        unless given.
+    :raises ServerLost: the server is away, or was not done in time.
     """
     work = _discard_queued(server, settings, function)
     return await _in_time(work, server, settings, timeout)
@@ -104,20 +105,20 @@ async def _discard_queued(server: Address, settings: ConnectionSettings, functio
                     handle = body.partition(b"\0")[0]
                     writer.write(framing.pack(framing.WORK_FAIL, handle) + grab)
                     discarded += 1
-        # So that the function can be dropped at once: closing is noticed late.
-        # No job is held, which this would put back. NO_JOB says it is done.
+        # CANT_DO, so the function can be dropped at once: closing is noticed late. No
+        # job is held that this would requeue. NO_JOB says that it is done.
         writer.write(framing.pack(framing.CANT_DO, function.encode()) + grab)
         await reader.readexactly(framing.HEADER_BYTES)
     return discarded
 
 
 async def drop_function(server: Address, settings: ConnectionSettings, function: str) -> bool:
-    """Remove ``function`` from the server's list; false if workers do it.
+    """Remove ``function`` from the server's list.
 
-    gearmand destroys what is queued in it, in silence, and compares names
-    without case: discard what is queued first, and name no function of which
-    another differs only in case.
+    gearmand silently destroys the jobs in it, and compares names without case. So
+    discard the jobs first, and name no function if another differs only in case.
 
+    :returns: false if workers do the function, and it stays.
     :raises ServerLost: the server is away or did not answer in time.
     """
     work = _ask_line(server, settings, b"drop function " + function.encode())
@@ -150,7 +151,7 @@ async def _in_time(
     except (
         OSError,
         EOFError,
-        # A name that cannot be a host name.
+        # The name cannot be a host name.
         UnicodeError,
         asyncio.TimeoutError,
         asyncio.LimitOverrunError,
@@ -171,7 +172,7 @@ async def _queues(server: Address, settings: ConnectionSettings) -> Mapping[str,
     async with _connected(server, settings) as (reader, writer):
         writer.write(b"status\n")
         parts: list[bytes] = []
-        # A line with a dot alone ends it, and can be cut between two reads.
+        # A line with only a dot ends the list, and can be cut between two reads.
         while not b"".join(parts[-2:]).endswith((b"\n.\n", b"\n.\r\n")) and parts != [b".\n"]:
             part = await reader.read(1 << 20)
             if not part:
@@ -179,7 +180,7 @@ async def _queues(server: Address, settings: ConnectionSettings) -> Mapping[str,
             parts.append(part)
     states: dict[str, QueueState] = {}
     for line in b"".join(parts).decode("utf-8", "replace").split("\n"):
-        # From the right: names can hold anything but a line break.
+        # From the right, as names can hold anything but a line break.
         fields = line.rsplit("\t", 3)
         if len(fields) == 4 and all(field.strip().isdecimal() for field in fields[1:]):
             states[fields[0]] = QueueState(*map(int, fields[1:]))

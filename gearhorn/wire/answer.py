@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""The answer to a job, as the client that submitted it gets it."""
+"""The answer to a job, as its client gets it."""
 
 from typing import NamedTuple
 
@@ -8,9 +8,9 @@ from gearhorn.wire import framing
 
 
 class Answer(NamedTuple):
-    """How a job ended.
+    """The end of a job.
 
-    ``data`` is its result, or the warning that came before its failure.
+    ``data`` is its result, or the warnings that came before its failure.
     """
 
     completed: bool
@@ -18,7 +18,7 @@ class Answer(NamedTuple):
 
 
 class AnswerParts:
-    """Puts an answer together from the packets that it comes in."""
+    """The parts of an answer, which comes in one packet or more."""
 
     __slots__ = ("_data", "_warnings")
 
@@ -27,7 +27,7 @@ class AnswerParts:
         self._warnings: list[bytes] = []
 
     def add(self, packet_type: int, data: bytes) -> Answer | None:
-        """Take what a packet carries; the answer, if it was the last."""
+        """Take the data of a packet; return the answer if it was the last."""
         if packet_type == framing.WORK_DATA:
             self._data.append(data)
         elif packet_type == framing.WORK_WARNING:
@@ -39,6 +39,6 @@ class AnswerParts:
         return None
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Forget what came so far."""
         self._data.clear()
         self._warnings.clear()

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""Copies of one payload for queues on one server, and who is told of them."""
+"""Batches, the copies in them that wait for answers, and listeners to their outcome."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -11,51 +11,53 @@ from gearhorn.wire import framing
 
 
 class Listener:
-    """Told what becomes of a batch; a subclass overrides what it wants to know."""
+    """A listener to the outcome of batches. Subclasses override what they need."""
 
     __slots__ = ()
 
     def batch_written(self, batch: "Batch") -> None:
-        """All copies of a foreground batch are on their way."""
+        """Called when all copies of a foreground batch are on their way."""
 
     def batch_created(self, batch: "Batch") -> None:
-        """The server has answered each copy: it is queued, or was refused."""
+        """Called when the server has answered each copy: it is queued, or refused."""
 
     def batch_lost(self, batch: "Batch") -> None:
-        """The server is gone; copies from ``batch.created`` on are unanswered.
+        """Called when the server is gone.
 
-        What is left of the batch is the listener's to submit again.
+        Copies from ``batch.created`` on are unanswered; the listener may submit
+        them again.
         """
 
     def copy_created(self, copy: "Copy") -> None:
-        """The server queued a foreground copy; its answer is waited for."""
+        """Called when the server has queued a foreground copy."""
 
     def copy_refused(self, batch: "Batch", index: int) -> None:
-        """The server answered a copy with an ERROR packet."""
+        """Called when the server has answered a copy with an ERROR packet."""
 
     def copy_answered(self, copy: "Copy", packet_type: int, data: bytes, whole: bool) -> None:
-        """The receiver of a foreground copy answered.
+        """Called with each part of a receiver's answer to a foreground copy.
 
-        :param packet_type: WORK_DATA, or as the last WORK_COMPLETE, WORK_FAIL
+        :param packet_type: WORK_DATA, or for the last part WORK_COMPLETE, WORK_FAIL
             or WORK_EXCEPTION.
-        :param whole: ``data`` is all of it; it is a part of what was too large.
+        :param whole: false if ``data`` is only the head of a part that was too
+            large.
         """
 
     def copy_told(self, copy: "Copy", packet_type: int, data: bytes) -> None:
-        """The receiver of a foreground copy sent WORK_STATUS or WORK_WARNING."""
+        """Called when a receiver has sent WORK_STATUS or WORK_WARNING."""
 
     def copy_lost(self, copy: "Copy") -> None:
-        """The server was lost between taking a copy and its answer."""
+        """Called when the server is lost after taking a copy, before its answer."""
 
 
 class Batch:
     """Copies of one payload for queues on one server.
 
-    :param lane: what it takes turns as, and in whose order it is written.
+    :param lane: the lane in which it waits for its turn.
     :param queues: the names of the queues.
-    :param keys: what the listener calls each copy.
+    :param keys: the listener's name for each copy.
     :param uniques: the unique of each group of queues.
-    :param groups: which group each queue is in; ``None`` where there is one.
+    :param groups: the group of each queue; ``None`` if there is only one.
     :param longest_queue: the bytes of the longest name.
     """
 
@@ -105,13 +107,13 @@ class Batch:
 
     @property
     def packet_bytes(self) -> int:
-        """The size of its largest packet."""
+        """The size of the largest packet."""
         return (
             framing.HEADER_BYTES + self.longest_queue + len(self._middles[-1]) + len(self.payload)
         )
 
     def cancel(self) -> None:
-        """Write no more of it and tell its listener nothing more."""
+        """Write no more copies, and tell the listener nothing more."""
         self.cancelled = True
 
     def pack(self, start: int, stop: int, parts: list[bytes]) -> None:
@@ -146,7 +148,7 @@ class Batch:
 
 
 class Copy(msgspec.Struct, eq=False):
-    """A foreground copy that a server has queued and no one has answered."""
+    """A foreground copy that a server has queued and nobody has answered."""
 
     batch: Batch
     key: str
@@ -159,10 +161,11 @@ class Copy(msgspec.Struct, eq=False):
 
 
 class AwaitedCopies:
-    """The copies whose answers are missing, by the handle that an answer carries.
+    """The copies whose answers are missing, by handle.
 
-    Two copies coalesced by their unique have one handle, and each gets all of
-    the answer's packets: ``_twins`` holds such copies, in order.
+    Two copies that gearmand has coalesced by their unique have one handle, and
+    each packet of the answer comes once for each: ``_twins`` holds such copies, in
+    order.
     """
 
     __slots__ = ("_twins", "by_handle")
@@ -186,7 +189,7 @@ class AwaitedCopies:
             del self.by_handle[copy.handle]
 
     def part(self, handle: bytes) -> Copy | None:
-        """The copy that a packet is for that is not the last."""
+        """Return the copy for a packet that is not the last of its answer."""
         twins = self._twins.get(handle)
         if twins is None:
             return self.by_handle.get(handle)
@@ -194,7 +197,7 @@ class AwaitedCopies:
         return twins[-1]
 
     def last(self, handle: bytes) -> Copy | None:
-        """The copy that the last packet of an answer is for."""
+        """Return the copy for the last packet of an answer, and forget it."""
         if not self._twins or handle not in self._twins:
             return self.by_handle.pop(handle, None)
         twins = self._twins[handle]
@@ -208,6 +211,6 @@ class AwaitedCopies:
             del self._twins[handle]
 
     def all(self) -> list[Copy]:
-        """Every copy whose answer is missing."""
+        """Return every copy whose answer is missing."""
         alone = [c for handle, c in self.by_handle.items() if handle not in self._twins]
         return alone + [copy for twins in self._twins.values() for copy in twins]

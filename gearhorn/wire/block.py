@@ -1,9 +1,9 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""Blocks of copies: what goes to a job server at one time.
+"""Blocks: the copies that go to a job server in one write.
 
-gearmand serves all that one connection sent before it looks at another, so the
-size of a block is how long others wait. It follows the server, between bounds.
+gearmand serves all that one connection has sent before it looks at another, so
+others wait for a whole block. Its size follows the server, between bounds.
 """
 
 import math
@@ -16,27 +16,27 @@ FIRST = 32
 LEAST = 8
 MOST = 1000
 MOST_FOREGROUND = 200
-"""Of copies whose answers are waited for: receivers work while the rest is sent."""
+"""The most foreground copies: while gearmand takes a block, receivers get no job."""
 AIM_S = 0.002
-"""How long a full block is to take, beside the way to the server and back."""
+"""The seconds that a full block is to take, beside the way to the server and back."""
 MOST_BYTES = 1 << 20
 
 
 class BlockSize:
-    """How many copies the next block may hold: as many as a server takes in :data:`AIM_S`."""
+    """The size of the next block: the copies that a server takes in :data:`AIM_S`."""
 
     __slots__ = ("_least_s", "copies")
 
     def __init__(self) -> None:
         self.copies = FIRST
         self._least_s = math.inf
-        """What the quickest block took: the way to the server and back."""
+        """The seconds of the quickest block: the way to the server and back."""
 
     def note(self, copies: int, took_s: float) -> None:
-        """A block that counts as ``copies`` was answered in ``took_s`` seconds.
+        """Record that a block which counts as ``copies`` was answered in ``took_s`` seconds.
 
-        One that could have held more, and counts as none, tells nothing about
-        a full one.
+        A block that could have held more counts as none, since it tells nothing
+        about a full one.
         """
         self._least_s = min(self._least_s, took_s)
         if copies:
@@ -49,8 +49,8 @@ class Block:
 
     First it is filled, then its answers are counted.
 
-    :param size: how many copies it may hold.
-    :param alone: it is filled from one lane, with which nobody takes turns.
+    :param size: the most copies in it.
+    :param alone: true if all copies come from one lane.
     """
 
     __slots__ = (
@@ -78,38 +78,38 @@ class Block:
         self._foreground_share = MOST_FOREGROUND if alone else MOST_FOREGROUND // 2
         self._packets: list[bytes] = []
         self._parts: deque[tuple[Batch, int]] = deque()
-        """What is in flight behind ``batch``: batches, each with where the part
-        of it ends that was sent at one time."""
+        """The parts in flight after that of ``batch``: for each its batch, and the
+        index of the copy that follows it."""
         self._stop = 0
-        """Where the part of ``batch`` ends that is in flight."""
+        """The index of the copy that follows the part of ``batch`` in flight."""
         self.full = False
         self.counts_as = 0
-        """How many copies its time stands for; 0 if it could have held more."""
+        """The copies that its time stands for; 0 if it could have held more."""
         self.batch: Batch | None = None
         """The batch whose copy the next answer is for."""
         self.unanswered = 0
         self.sent_at = 0.0
 
-    # While it is filled.
+    # While the block is filled.
 
     def turn(self, *, alone: bool) -> int:
-        """How many copies a lane may add before the next has its turn."""
+        """Return the number of copies that a lane may add in its turn."""
         return self._left if alone else min(self._share, self._left)
 
     def allows(self, batch: Batch) -> int:
-        """How many copies of ``batch``'s kind one turn may add."""
+        """Return the number of copies of the kind of ``batch`` that one turn may add."""
         if not batch.foreground:
             return self._left
         return min(self._foreground_left, self._foreground_share)
 
     def add(self, batch: Batch, most: int) -> int:
-        """Take the next copies of ``batch``, ``most`` at the most.
+        """Take the next copies of ``batch``, at most ``most``.
 
-        :returns: how many; none if the block is :attr:`full` without them.
+        :returns: their number; 0 if the block is :attr:`full` without them.
         """
         fits = self._bytes_left // batch.packet_bytes
         if not most:
-            # No more foreground copies: it may well have held others.
+            # The block is full of foreground copies, but not of others.
             self._close(self.unanswered)
             return 0
         if not fits and self._packets:
@@ -133,23 +133,23 @@ class Block:
         self.full = True
         self.counts_as = counts_as
 
-    # While it is on its way.
+    # While the block is on its way.
 
     def packets(self) -> bytes:
-        """What is to be sent; it is given out once."""
+        """Return the packets to send, and forget them."""
         data = b"".join(self._packets)
         self._packets.clear()
         return data
 
     def sent(self, now: float) -> None:
-        """It was sent ``now``, on the loop's clock, and answers are to come."""
+        """Record that the block was sent ``now``, on the loop's clock."""
         self.sent_at = now
         self._next_part()
 
     def count_answer(self) -> None:
-        """The server has answered the next copy of :attr:`batch`.
+        """Record that the server has answered the next copy of :attr:`batch`.
 
-        Its listener is told once the server has answered all of a batch.
+        The listener is told once the server has answered all copies of the batch.
         """
         batch = self.batch
         assert batch is not None
@@ -161,7 +161,7 @@ class Block:
                 batch.listener.batch_created(batch)
 
     def batches(self) -> Iterator[Batch]:
-        """The batches of which copies are unanswered, in order."""
+        """Yield the batches with unanswered copies, in order."""
         if self.batch is not None:
             yield self.batch
         for batch, _ in self._parts:

@@ -14,8 +14,8 @@ from gearhorn import errors
 from gearhorn.wire import framing
 from gearhorn.wire.address import Address
 
-# gear.Server leaves ECHO_REQ unanswered, so a question that it knows goes with
-# it: the state of a job that there is not.
+# gear.Server does not answer ECHO_REQ, so a question about a job that does not
+# exist goes with it.
 _PROBE = framing.pack(framing.ECHO_REQ, b"gearhorn") + framing.pack(framing.GET_STATUS, b"gearhorn")
 _CONGESTED_BYTES = 1 << 20
 _UNLESS_ACCEPTED = "; over TLS: does it want a certificate, or another one than tls_cert?"
@@ -23,35 +23,36 @@ _UNLESS_ACCEPTED = "; over TLS: does it want a certificate, or another one than 
 
 @dataclass(frozen=True)
 class ConnectionSettings:
-    """How connections are made and watched. All times are in seconds."""
+    """The settings of connections. All times are in seconds."""
 
     tls: ssl.SSLContext | None = None
     connect_timeout: float = 10.0
     liveness_interval: float = 10.0
-    """A server that sends no byte for this long is asked for an echo."""
+    """The silence after which a server is asked for an echo."""
     liveness_timeout: float = 10.0
-    """A server that then sends none for this long counts as lost."""
+    """The further silence after which the server counts as lost."""
     reconnect_max: float = 10.0
     """The longest pause between two attempts to connect."""
 
 
 class Owner(Protocol):
-    """Acts on what a connection brings."""
+    """The owner of a connection, which acts on its packets."""
 
     def packets_received(self, connection: "Connection", packets: Sequence[framing.Packet]) -> None:
-        """Act on packets, in order; all of one read of the socket."""
+        """Act on the packets of one read of the socket, in order."""
 
     def writable(self, connection: "Connection") -> None:
-        """The server reads again what it is sent."""
+        """Called when a server that was congested reads again."""
 
 
 class Connection(asyncio.Protocol):
     """One connection to a job server, from its handshake to its end.
 
-    A new attempt is a new object, so that an answer that comes late can never
-    go out on a newer socket, where its handle is another job's.
+    Each attempt is a new object, so a late answer cannot go out on a newer
+    socket. gearmand numbers handles from 1 at each start: the same handle may
+    be another job's there.
 
-    :param greeting: makes what is sent first.
+    :param greeting: returns the packets that are sent first.
     :param max_bytes: the largest data of a job or answer that is taken whole.
     """
 
@@ -68,14 +69,14 @@ class Connection(asyncio.Protocol):
         self.ready = self.loop.create_future()
         """Done once the server has answered the first probe."""
         self.lost: asyncio.Future[str] = self.loop.create_future()
-        """Why the connection ended."""
+        """Done once the connection has ended, with the reason."""
         self.connected = False
         self.token = os.urandom(4).hex().encode()
-        """Marks uniques that must not outlive this connection."""
+        """A mark for uniques that no other connection may share."""
         self.congested = False
-        """The server does not read what it is sent: more is not to be caused."""
+        """True while the server does not read; nothing that adds to its backlog starts."""
         self.complained = False
-        """The server has sent an ERROR that answers no submission."""
+        """True once the server has sent an ERROR that answers no submission."""
         self._owner = owner
         self._settings = settings
         self._greeting = greeting
@@ -86,18 +87,18 @@ class Connection(asyncio.Protocol):
         self._asked = False
         self._timer: asyncio.TimerHandle | None = None
 
-    # What asyncio calls.
+    # Called by asyncio.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # No instance of it on uvloop, whose transports only have its methods.
+        # cast(), as uvloop's transports have the methods of the class only.
         self._transport = transport = cast(asyncio.Transport, transport)
         self.connected = True
         transport.set_write_buffer_limits(high=_CONGESTED_BYTES)
         raw = transport.get_extra_info("socket")
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self.write(self._greeting())
-        # Whatever was sent before the probe has been read by the server when
-        # its answer comes: functions are registered, options are set.
+        # When the probe is answered, the server has read all that was sent before:
+        # functions are registered and options are set.
         self.write(_PROBE)
         self._watch_liveness()
 
@@ -115,7 +116,7 @@ class Connection(asyncio.Protocol):
             self._timer.cancel()
         reason = str(exc) if exc else "the server closed the connection"
         if not self.ready.done():
-            # With TLS 1.3 the server's word about it is often lost in the reset.
+            # With TLS 1.3 a server's complaint is often lost in the reset.
             if self._settings.tls is not None and not isinstance(exc, ssl.SSLError):
                 reason += _UNLESS_ACCEPTED
             self.ready.set_exception(ConnectionError(reason))
@@ -130,12 +131,12 @@ class Connection(asyncio.Protocol):
         self.congested = False
         self._owner.writable(self)
 
-    # What the rest of the adapter calls.
+    # Called by pools.
 
     async def connect(self) -> None:
-        """Return once the server has answered the greeting.
+        """Connect, and return once the server has answered the greeting.
 
-        :raises OSError: it cannot be reached, or closed the connection.
+        :raises OSError: the server cannot be reached, or closed the connection.
         """
         tls = self._settings.tls
         await self.loop.create_connection(
@@ -148,38 +149,38 @@ class Connection(asyncio.Protocol):
         await self.ready
 
     def write(self, data: bytes) -> None:
-        """Send ``data`` with all else that this turn of the loop sends."""
+        """Send ``data`` at the end of this turn of the loop, in one write with the rest."""
         if not self._out:
             self.loop.call_soon(self.flush)
         self._out.append(data)
 
     def flush(self) -> None:
-        """Send what waits to be sent, in one write."""
+        """Send all that waits, in one write."""
         if self._out and self._transport is not None:
             data = b"".join(self._out)
             self._out.clear()
             self._transport.write(data)
 
     def close(self) -> None:
-        """Send what waits and close."""
+        """Send all that waits, and close."""
         self.flush()
         if self._transport is not None:
             self._transport.close()
 
     def abort(self, reason: str) -> None:
-        """Give the connection up at once."""
+        """Drop the connection at once."""
         if not self.lost.done():
             self.lost.set_result(reason)
         if self._transport is not None:
             self._transport.abort()
 
     def give_up(self) -> None:
-        """Abort, unless the connection is closing in good order."""
+        """Drop the connection at once, unless it is closing in good order."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.abort()
 
     def probed(self) -> None:
-        """The answer to a probe came."""
+        """Record that the server has answered a probe."""
         if not self.ready.done():
             self.ready.set_result(None)
 

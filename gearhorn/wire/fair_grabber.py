@@ -1,19 +1,18 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""A worker for functions that are no one's but the user's: fair, and changing.
+"""A worker for functions that come and go, and that get their turns fairly.
 
-Of one connection's functions gearmand serves the last registered first, for
-as long as that has jobs. So after a connection has been busy for a while, the
-functions that got none are taken back (CANT_DO) and registered again, which
-puts them first: each busy function has its turn, and a quiet one waits no
-longer than that. NO_JOB says that every function is empty, so that nobody can
-have been starved before it.
+Of one connection's functions gearmand serves the last registered first, as long as
+that one has jobs. So after a connection has been busy for a while, functions are
+taken back (CANT_DO) and registered again, those with the fewest jobs last, to be
+served first. Each busy function has its turn, and a quiet one waits no longer than
+that. NO_JOB says that every function is empty: nobody has been starved.
 
-CANT_DO requeues the jobs of its function that the connection holds, and those
-that are on their way to it. So a turn is taken only when every grab has been
-answered, and it leaves alone the functions whose jobs are held. The pause is
-one round trip. (Rejected: a connection for each function, of which a gateway
-has thousands; CAN_DO alone, which registers a function twice.)
+CANT_DO requeues the jobs of its function that the connection holds, and those on
+their way to it. So functions are moved only when every grab has been answered, and
+not while their jobs are held. The pause is one round trip. (Rejected: a connection
+for each function, of which a gateway has thousands; CAN_DO alone, which registers a
+function twice.)
 """
 
 import asyncio
@@ -26,16 +25,16 @@ from gearhorn.wire.grabber import Grabber, Job
 from gearhorn.wire.watch import Watch
 
 MAX_GRABS = 256
-"""More than a daemon's: while a thread works jobs off, the loop cannot ask for
-more (Python runs one thread at a time), and the server should not run dry."""
+"""More than a daemon's grabs: while a thread handles jobs, the loop cannot ask for
+more (Python runs one thread at a time), and grabs should not run out."""
 MANY_FUNCTIONS = 1_000
-"""With more, as many grabs as a daemon's: for each in vain gearmand walks
-through all functions of the connection."""
+"""With more functions, grabs are as many as a daemon's: for each one in vain
+gearmand walks through all functions of the connection."""
 TURN_S = 0.05
-"""How long a busy function may keep the others waiting."""
+"""The seconds that a busy function may keep the others waiting."""
 MAX_MOVED = 100
-"""How many functions one turn moves at the most; the next moves the next. It
-costs gearmand a walk through all functions of the connection for each."""
+"""The most functions that one turn moves; the next turn moves the next ones. Each
+costs gearmand a walk through all functions of the connection."""
 
 _FADING = 0.9
 _FORGOTTEN = 0.01
@@ -43,23 +42,24 @@ _SYNCHRONIZE = b"gearhorn-synchronize"
 
 
 class _Turn:
-    """What one connection does for its functions."""
+    """The functions of one connection, and their turns."""
 
     __slots__ = ("functions", "leaving", "served", "since", "used")
 
     def __init__(self, functions: Sequence[bytes]) -> None:
         self.functions = list(functions)
-        """Those that were moved longest ago come first."""
+        """The functions, from those moved longest ago to those moved last."""
         self.leaving: set[bytes] = set()
+        """The functions to leave once none of their jobs is held."""
         self.since = 0.0
-        """When the turn began; 0 while there is none."""
+        """The time at which the turn began; 0 while there is none."""
         self.served: Counter[bytes] = Counter()
-        """How many jobs each function has had in this turn."""
+        """The jobs of each function in this turn."""
         self.used: dict[bytes, float] = {}
-        """And before it, fading."""
+        """The jobs of each function in earlier turns, fading."""
 
     def end(self) -> None:
-        """Every function was empty: nobody is owed anything."""
+        """Forget all turns: every function was empty, and nobody is owed one."""
         self.since = 0.0
         self.served.clear()
         self.used.clear()
@@ -75,9 +75,10 @@ class _Turn:
 
 
 class FairGrabber(Grabber):
-    """Grabs jobs of functions that come and go, and hands on many at once.
+    """A grabber for functions that come and go, which hands on many jobs at once.
 
-    :param on_jobs: takes the jobs that one read of a socket brought, if any.
+    :param on_jobs: called after each read of a socket, with the jobs that it
+        brought, if any.
     """
 
     def __init__(
@@ -114,9 +115,9 @@ class FairGrabber(Grabber):
             self._refill_soon(next(iter(self._grabs)))
 
     def serve(self, name: str) -> None:
-        """Do the function ``name``, on each connection, from now on."""
+        """Take jobs of the function ``name`` from now on, on each connection."""
         function = name.encode()
-        # Not known to the adapter: gear would announce each by a packet object.
+        # Not through the adapter: gear would announce each with a packet object.
         self._handlers[function] = self._arrived.append
         self._wanted[function] = None
         self._limit_grabs()
@@ -126,12 +127,12 @@ class FairGrabber(Grabber):
             elif function not in turn.functions:
                 turn.functions.append(function)
                 connection.write(framing.pack(framing.CAN_DO, function))
-                # The server calls for jobs that come, not for those there are.
+                # The server calls when a job comes, not for those that wait already.
                 self._grabs[connection].dry = False
                 self._refill_soon(connection)
 
     def leave(self, name: str) -> None:
-        """Do the function ``name`` no longer, once none of its jobs is held."""
+        """Stop taking jobs of the function ``name``, once none of them is held."""
         function = name.encode()
         self._wanted.pop(function, None)
         self._limit_grabs()
@@ -146,10 +147,10 @@ class FairGrabber(Grabber):
         self.max_grabs = grabber.MAX_GRABS if has_many else MAX_GRABS
 
     def answer(self, answers: "deque[tuple[Job, bytes | None]]") -> None:
-        """End all these jobs: with a result each, or as failed without one.
+        """End each of these jobs with its result, or with WORK_FAIL if that is ``None``.
 
-        As Job.complete() and Job.fail() do, at half the cost. Other threads
-        may add to the queue meanwhile.
+        This costs half as much as Job.complete() and Job.fail(). Other threads may
+        add to the queue meanwhile.
         """
         header = framing.header
         connection: Connection | None = None
@@ -181,33 +182,33 @@ class FairGrabber(Grabber):
 
     @property
     def asks(self) -> bool:
-        """Whether a server has still to answer a grab."""
+        """True while a server has still to answer a grab."""
         return self._window.asked > 0
 
     @property
     def leaving(self) -> bool:
-        """Whether functions wait to be left until their jobs are answered."""
+        """True while functions wait to be left until their jobs are answered."""
         return any(turn.leaving for turn in self._turns.values())
 
     def retry_leaving(self) -> None:
-        """Leave what can be left by now."""
+        """Leave the functions whose jobs are answered by now."""
         for connection, turn in self._turns.items():
             if turn.leaving:
                 self._pause(connection)
 
     async def synchronize(self, timeout: float) -> None:
-        """Return when the servers have read what was sent before.
+        """Return when the servers have read all that was sent before.
 
-        A connection that is closed while something unread has come is reset,
-        which can cost the answers that the server had not read yet.
+        A connection that is closed while it has data to read is reset, and answers
+        that the server has not read yet can be lost.
 
-        :param timeout: how long to wait at the most, in seconds.
+        :param timeout: the longest wait, in seconds.
         """
         waiting: list[asyncio.Future[None]] = []
         for connection in self._grabs:
             future: asyncio.Future[None] = connection.loop.create_future()
             self._synchronized[connection] = future
-            # gear.Server answers no ECHO_REQ.
+            # gear.Server does not answer ECHO_REQ.
             connection.write(framing.pack(framing.GET_STATUS, _SYNCHRONIZE))
             waiting.append(future)
         if waiting:
@@ -258,7 +259,7 @@ class FairGrabber(Grabber):
         super()._refill()
 
     def _take_turn(self, connection: Connection, turn: _Turn, held: set[bytes]) -> None:
-        """Put first what has had the least, and leave what is to be left.
+        """Put first the functions that had the fewest jobs, and leave those to be left.
 
         :param held: the functions whose jobs are held.
         """

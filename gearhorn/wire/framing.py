@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Gearman's binary protocol as bytes: no sockets, no clock, no state but a buffer.
 
-The daemon and the client library share it. A packet is twelve bytes of
-header, a magic code, a type and the size of the body, each four bytes, and a
-body of arguments divided by NUL. See http://gearman.org/protocol.
+A packet has a header of twelve bytes: a magic code, a type and the size of the
+body, four bytes each, big-endian. The body holds arguments divided by NUL. See
+http://gearman.org/protocol.
 """
 
 import struct
@@ -22,7 +22,7 @@ RESPONSE: Final = constants.RES
 _header = struct.Struct(">4sII")
 
 OVERSIZE_HEAD_BYTES: Final = 16 * 1024
-"""How much is kept of a packet that is too large: enough for its arguments."""
+"""The bytes that are kept of a packet that is too large: enough for its arguments."""
 
 CAN_DO: Final[int] = constants.CAN_DO
 CANT_DO: Final[int] = constants.CANT_DO
@@ -46,11 +46,11 @@ WORK_STATUS: Final[int] = constants.WORK_STATUS
 WORK_WARNING: Final[int] = constants.WORK_WARNING
 
 ANSWERS: Final = frozenset((WORK_COMPLETE, WORK_DATA, WORK_EXCEPTION, WORK_FAIL))
-"""What the result of a job comes in."""
+"""The packets that carry the result of a job."""
 
 Packet: TypeAlias = tuple[int, bytes, bool]
-"""The type of a packet, its body, and whether that is all of it: of one that
-is too large only the head is kept."""
+"""The type of a packet, its body, and true if the body is whole. Only the head is
+kept of one that is too large."""
 
 SUBMIT_TYPES: Final = {
     (False, "high"): constants.SUBMIT_JOB_HIGH,
@@ -64,29 +64,29 @@ SUBMIT_TYPES: Final = {
 
 
 def is_known(packet_type: int) -> bool:
-    """Whether Gearman has packets of this type."""
+    """Return true if Gearman has packets of this type."""
     return packet_type in constants.types
 
 
 def header(packet_type: int, size: int) -> bytes:
-    """The header of a request whose body has ``size`` bytes."""
+    """Return the header of a request whose body has ``size`` bytes."""
     return _header.pack(REQUEST, packet_type, size)
 
 
 def pack(packet_type: int, *arguments: bytes) -> bytes:
-    """A request, ready to send."""
+    """Return a request, ready to send."""
     body = b"\0".join(arguments)
     return _header.pack(REQUEST, packet_type, len(body)) + body
 
 
 class PacketReader:
-    """Cuts a stream of bytes into packets.
+    """A reader that cuts a stream of bytes into packets.
 
-    A body over ``max_bytes`` is thrown away as it comes, but for its first
-    16 KiB, so that a job can still be refused by the arguments there.
+    Of a body over ``max_bytes`` only the first 16 KiB are kept. The arguments in
+    them are enough to refuse a job.
 
     :param max_bytes: the largest body that is kept whole, in bytes.
-    :param magic: what each packet must begin with.
+    :param magic: the magic code of every packet.
     """
 
     def __init__(self, max_bytes: int, magic: bytes = RESPONSE) -> None:
@@ -98,9 +98,9 @@ class PacketReader:
         self._oversize: Packet = (0, b"", False)
 
     def feed(self, data: bytes) -> Sequence[Packet]:
-        """The packets that ``data`` completes.
+        """Return the packets that ``data`` completes.
 
-        :raises FramingError: the stream holds something else than packets.
+        :raises FramingError: the stream holds something other than packets.
         """
         packets: list[Packet] = []
         if self._to_skip:
@@ -111,9 +111,9 @@ class PacketReader:
             self._to_skip = 0
             packets.append(self._oversize)
         elif self._rest:
-            # A bytearray grows in steps: joining bytes at each read would be
-            # quadratic in the size of a large packet, and a list of pieces
-            # would take many times its size where they are small.
+            # A bytearray grows in steps. Rejected: joining bytes at each read, which
+            # is quadratic in the size of a large packet; a list of pieces, which
+            # takes many times that size if they are small.
             self._rest += data
             if len(self._rest) < self._need:
                 return packets

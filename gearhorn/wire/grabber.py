@@ -1,11 +1,11 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""The worker on the loop: grabs many jobs ahead and answers them.
+"""The worker: grabs many jobs ahead and answers them.
 
 A server answers each GRAB_JOB_UNIQ in order, with a job or NO_JOB. With one
 grab outstanding a connection does 10,000 jobs a second, with 64 of them
-89,000. So that an idle worker does not ask 64 times for one job, the number
-starts at each awakening with what the one before brought, and doubles with
+89,000. An idle worker is not to ask 64 times for one job, so at each awakening
+the number starts with the jobs that the last awakening brought. It doubles with
 each job that comes.
 """
 
@@ -32,9 +32,9 @@ _PRE_SLEEP = framing.pack(framing.PRE_SLEEP)
 class Job(msgspec.Struct, eq=False):
     """A job that a server assigned, bound to the connection it came on.
 
-    Every job is to be answered once, by :meth:`complete` or :meth:`fail`. The
-    answer of one whose connection is lost goes nowhere: the server gives the
-    job to a worker again.
+    Every job is to be answered once, by :meth:`complete` or :meth:`fail`. If its
+    connection is lost, the answer goes nowhere: the server gives the job to a
+    worker again.
     """
 
     _grabber: "Grabber"
@@ -44,28 +44,28 @@ class Job(msgspec.Struct, eq=False):
     unique: bytes
     data: bytes
     oversize: bool
-    """The data is only a part of what was sent: it was too large."""
+    """True if the job was too large, and ``data`` may be only a part of it."""
     _on_abandoned: Callable[[], object] | None = None
 
     def hold(self, on_abandoned: Callable[[], object]) -> None:
-        """Have the job from now on, in place of who had it before.
+        """Take the job over from its holder.
 
-        :param on_abandoned: called if the connection is lost before the
-            answer: the job is somebody else's then.
+        :param on_abandoned: called if the connection is lost before the answer: the
+            job is somebody else's then.
         """
         self._on_abandoned = on_abandoned
 
     def abandon(self) -> None:
-        """Tell who has the job that its connection is lost."""
+        """Tell the holder that the connection is lost."""
         if self._on_abandoned is not None:
             self._on_abandoned()
         self.let_go()
 
     def let_go(self) -> None:
-        """Nobody has the job any more.
+        """Forget the holder.
 
-        Or job and callback would hold each other, and the message, until
-        Python looks for such circles.
+        Otherwise job and callback would hold each other, and the message, until
+        Python looks for reference cycles.
         """
         self._on_abandoned = None
 
@@ -81,14 +81,14 @@ class Job(msgspec.Struct, eq=False):
             )
 
     def fail(self, data: bytes | None = None) -> None:
-        """End the job with WORK_FAIL, after a WORK_WARNING that carries the data."""
+        """End the job with WORK_FAIL, after a WORK_WARNING that carries ``data``."""
         if self._grabber.release(self):
             if data is not None:
                 self.connection.write(framing.pack(framing.WORK_WARNING, self.handle, data))
             self.connection.write(framing.pack(framing.WORK_FAIL, self.handle))
 
     def progress(self, done: int, total: int) -> None:
-        """Send WORK_STATUS, if the server reads what it is sent."""
+        """Send WORK_STATUS, unless the connection is congested."""
         if not self.connection.congested:
             self.connection.write(
                 framing.pack(
@@ -101,7 +101,7 @@ class Job(msgspec.Struct, eq=False):
 
 
 class _Grabs:
-    """What a connection has asked for."""
+    """The grabs and jobs of one connection."""
 
     __slots__ = ("came", "dry", "held", "outstanding", "paused", "target")
 
@@ -109,23 +109,23 @@ class _Grabs:
         self.outstanding = 0
         self.target = _FIRST_GRABS
         self.came = 0
-        """How many jobs this awakening has brought."""
+        """The jobs that this awakening has brought."""
         self.dry = False
-        """The last answer was NO_JOB: ask no more until the server calls."""
+        """True after NO_JOB: no grab is sent until the server calls."""
         self.paused = False
-        """Ask no more until what was asked for is answered: see FairGrabber."""
+        """True while no grab is sent until all are answered: see FairGrabber."""
         self.held: dict[Job, None] = {}
-        """In the order in which they came, which is that in which they are abandoned."""
+        """The jobs that are held, in the order in which they came and are abandoned."""
 
 
 class Grabber(Pool):
-    """Grabs jobs while the window has room, and hands them on.
+    """A pool that grabs jobs while the window has room, and hands them on.
 
     Functions are added before :meth:`connect`.
 
-    :param client_id: what servers show it as.
-    :param window: how many jobs are held or asked for at the most.
-    :param window_bytes: how many bytes of jobs are held at about the most.
+    :param client_id: the name that servers show for it.
+    :param window: the most jobs that are held or asked for.
+    :param window_bytes: about the most bytes of jobs that are held.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class Grabber(Pool):
         """Set after :meth:`stop_grabbing`, once no job is held and no grab unanswered."""
 
     def add_function(self, name: str, handler: Callable[[Job], None]) -> None:
-        """Do ``name`` by ``handler``; of several, the last is served first."""
+        """Register a function. Of several, gearmand serves the last first."""
         function = name.encode()
         self._worker.add_function(function)
         self._handlers[function] = handler
@@ -164,7 +164,7 @@ class Grabber(Pool):
 
     @property
     def held(self) -> int:
-        """How many jobs are held."""
+        """The number of jobs that are held."""
         return self._window.held
 
     def packets_received(self, connection: Connection, packets: Sequence[framing.Packet]) -> None:
@@ -197,7 +197,7 @@ class Grabber(Pool):
         if not self._grabbing:
             self._tell_if_idle()
         elif woken:
-            # Nothing else is on its way that the grabs could go with.
+            # At once: nothing else is about to be sent that the grabs could go with.
             self._refill()
             connection.flush()
         else:
@@ -210,9 +210,9 @@ class Grabber(Pool):
         body: bytes,
         whole: bool,
     ) -> bool:
-        """Hand on a job; false if the server has no right to assign it."""
+        """Hand on a job; return false if the server may not assign it."""
         if not grabs.outstanding:
-            # More than what was asked for would not be held back by the window.
+            # The window would not hold back jobs that were not asked for.
             connection.abort("it assigned a job that was not asked for")
             return False
         try:
@@ -235,7 +235,7 @@ class Grabber(Pool):
         return True
 
     def release(self, job: Job) -> bool:
-        """Hold ``job`` no longer; whether it was held and can be answered."""
+        """Stop holding ``job``; return true if it was held and can be answered."""
         grabs = self._grabs.get(job.connection)
         if grabs is None or job not in grabs.held:
             return False
@@ -262,7 +262,7 @@ class Grabber(Pool):
         if not self._grabbing:
             return
         if len(self._grabs) > 1:
-            # The next server first, or a small window would be the first's.
+            # The servers take turns: one alone could fill a small window.
             connection = next(iter(self._grabs))
             self._grabs[connection] = self._grabs.pop(connection)
         for connection, grabs in self._grabs.items():

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""One connection to each job server, kept up."""
+"""A pool that keeps one connection to each job server."""
 
 import asyncio
 import logging
@@ -20,19 +20,19 @@ LOG = logging.getLogger(__name__)
 _BACKOFF_FIRST_S = 0.1
 _CLOSE_TIMEOUT_S = 1.0
 _SHOWN_BYTES = 1000
-"""How much of an ERROR is for people."""
+"""The bytes of an ERROR that are logged."""
 _SOUND_AFTER_S = 5.0
-"""A connection that lived this long was sound: the next backoff starts anew."""
+"""After a connection that lived this long, the backoff starts anew."""
 
 
 class Pool:
-    """Connects to job servers, and again whenever a connection is lost.
+    """One connection to each job server, made again whenever it is lost.
 
-    :param name: what its tasks are called.
-    :param greeting: makes what each new connection begins with.
+    :param name: the name of its tasks.
+    :param greeting: returns the packets that each new connection sends first.
     :param max_bytes: the largest data of a job or answer that is taken whole.
-    :param watch: the log of servers that come and go, shared by all pools of
-        a process.
+    :param watch: the log of servers that come and go, shared by all pools of a
+        process.
     """
 
     def __init__(
@@ -65,11 +65,11 @@ class Pool:
             )
 
     async def connected(self) -> None:
-        """Return once there is a connection that has passed its handshake."""
+        """Return once a connection has passed its handshake."""
         await self._connected.wait()
 
     async def close(self) -> None:
-        """Close all connections, after what waits to be sent is sent."""
+        """Send what waits to be sent, and close all connections."""
         closing = [c.lost for c in self.connections.values()]
         await end(self._tasks)
         self._tasks.clear()
@@ -84,7 +84,7 @@ class Pool:
             try:
                 reason = await self._serve_connection(server)
             except (OSError, asyncio.TimeoutError, UnicodeError) as error:
-                # UnicodeError: a name that cannot be a host name.
+                # UnicodeError if the name cannot be a host name.
                 reason = str(error) or "no answer in time"
             lived = asyncio.get_running_loop().time() - started
             if lived > _SOUND_AFTER_S:
@@ -118,22 +118,22 @@ class Pool:
                 self.connection_gone(connection)
                 self.on_servers_changed()
 
-    # What the worker and the client do with their connections.
+    # Overridden by grabbers and submitters.
 
     def connection_ready(self, connection: Connection) -> None:
-        """A connection has passed its handshake."""
+        """Called when a connection has passed its handshake."""
         raise NotImplementedError
 
     def connection_gone(self, connection: Connection) -> None:
-        """A connection that was ready is lost or closed."""
+        """Called when a connection that was ready is lost or closed."""
         raise NotImplementedError
 
     def packets_received(self, connection: Connection, packets: Sequence[framing.Packet]) -> None:
-        """Act on packets, in order; all of one read of the socket."""
+        """Act on the packets of one read of the socket, in order."""
         raise NotImplementedError
 
     def writable(self, connection: Connection) -> None:
-        """The server reads again what it is sent."""
+        """Called when a server that was congested reads again."""
 
     def other_packet(self, connection: Connection, packet_type: int, body: bytes) -> None:
         """Act on a packet that the hot path does not know."""
@@ -145,8 +145,8 @@ class Pool:
             connection.abort(f"unknown packet type {packet_type}")
 
     def error_received(self, connection: Connection, body: bytes) -> None:
-        """An ERROR that answers no submission."""
-        # Once for each connection: a server could send any number of them.
+        """Log an ERROR that answers no submission."""
+        # Once a connection: a server could send any number of them.
         if not connection.complained:
             connection.complained = True
             text = body[:_SHOWN_BYTES].replace(b"\0", b" ").decode("utf-8", "replace")

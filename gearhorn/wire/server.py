@@ -1,9 +1,9 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""The job server of the standalone mode where gearmand is not installed.
+"""The job server of the standalone mode if gearmand is not installed.
 
-``python -m gearhorn.wire.server HOST PORT``: gear's own, which is made for
-tests, with what the daemon and Gearman's stock tools need beside it.
+``python -m gearhorn.wire.server HOST PORT`` serves with gear's own, which is made
+for tests, and adds what the daemon and Gearman's stock tools need.
 """
 
 import logging
@@ -16,7 +16,8 @@ import gear
 from gear import constants
 
 _GRAB_JOB_ALL = 39
-"""What workers on libgearman ask for, as the tool gearman; gear has no name for it."""
+"""The request for a job of workers on libgearman, such as the tool gearman. gear has
+no name for it."""
 
 _DROP = b"drop function "
 
@@ -26,7 +27,7 @@ class JobServer(gear.Server):
 
     def handlePacket(self, packet: Any) -> None:
         if packet.ptype == _GRAB_JOB_ALL:
-            # Answered as gearmand does where no reducer is set.
+            # As gearmand answers if no reducer is set.
             self.handleGrabJobUniq(packet)
         else:
             super().handlePacket(packet)
@@ -45,7 +46,7 @@ class JobServer(gear.Server):
         )
 
     def handleOptionReq(self, packet: Any) -> None:
-        # Of the option "exceptions", the only one there is: gear always sends them.
+        # "exceptions" is the only option there is, and gear always sends them.
         packet.connection.sendPacket(
             gear.Packet(constants.RES, constants.OPTION_RES, packet.getArgument(0))
         )
@@ -60,7 +61,7 @@ class JobServer(gear.Server):
                 self.functions.discard(name)
                 request.connection.sendRaw(b"OK\n")
         elif command == b"version":
-            # With its name, as the number says nothing beside those of gearmand.
+            # With gear's name, so nobody takes the number for gearmand's.
             request.connection.sendRaw(f"OK gear {metadata.version('gear')}\n".encode())
         else:
             super().handleAdminRequest(request)

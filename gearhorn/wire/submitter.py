@@ -1,14 +1,14 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""The client on the loop: submits copies in blocks, matches replies in order.
+"""The client: submits copies in blocks and matches replies in order.
 
-A block, filled from many batches, is sent once the one before is answered.
-(Rejected: free pipelining, or a next block when half of the last is answered,
-with which others wait 0.4 s at the 99th percentile; one batch a block, which
-gives 7,500 batches of one a second instead of 30,000.)
+A block, filled from many batches, is sent once the block before is answered.
+(Rejected: free pipelining, or a block as soon as half of the last is answered,
+with both of which others wait 0.4 s at the 99th percentile; one batch a block,
+which gives 7,500 batches of one copy a second instead of 30,000.)
 
-Batches of one lane, a topic, are written in order, each whole before the next;
-lanes take turns, at most half a block each while others wait.
+Batches of one lane, a topic, are written in order, each whole before the next.
+Lanes take turns, with at most half a block each while others wait.
 """
 
 from collections import deque
@@ -22,31 +22,31 @@ from gearhorn.wire.connection import Connection, ConnectionSettings
 from gearhorn.wire.pool import Pool
 from gearhorn.wire.watch import Watch
 
-# Without it gearmand turns a receiver's WORK_EXCEPTION into a WORK_FAIL with a
-# NUL behind the handle.
+# Without this option gearmand turns a receiver's WORK_EXCEPTION into a WORK_FAIL
+# with a NUL behind the handle.
 _OPTIONS = (b"exceptions",)
 
 
 class _Outbox:
-    """What one connection has to send and has in flight."""
+    """The copies that one connection has to send, and those in flight."""
 
     __slots__ = ("awaited", "block", "due", "lanes", "size")
 
     def __init__(self) -> None:
         self.lanes: dict[str, deque[Batch]] = {}
-        """What waits, by topic, in the order of turns."""
+        """The batches that wait, by topic, in the order of turns."""
         self.size = BlockSize()
         self.block: Block | None = None
         """The block in flight."""
         self.due = False
-        """The next block will be sent in this turn of the loop."""
+        """True if the next block will be sent in this turn of the loop."""
         self.awaited = AwaitedCopies()
 
 
 class Submitter(Pool):
-    """Submits batches to the servers it is connected to.
+    """A pool of connections on which batches are submitted.
 
-    :param client_id: what its tasks are called.
+    :param client_id: the name of its tasks.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Submitter(Pool):
         return self.connections
 
     def submit(self, connection: Connection, batch: Batch) -> None:
-        """Send ``batch``, after what its lane holds for that connection."""
+        """Send ``batch`` after those that its lane holds for that connection."""
         outbox = self._outboxes[connection]
         lane = outbox.lanes.get(batch.lane)
         if lane is None:
@@ -118,8 +118,8 @@ class Submitter(Pool):
             if copy is not None:
                 copy.batch.listener.copy_answered(copy, packet_type, data, whole)
         elif packet_type == framing.ERROR and block is not None and block.batch is not None:
-            # Replies come in the order of requests and the connection sends
-            # nothing but submissions, so it is this copy's.
+            # Replies come in the order of requests, and the connection sends only
+            # submissions: the ERROR answers the next copy.
             batch = block.batch
             if not batch.cancelled:
                 batch.listener.copy_refused(batch, batch.created)
@@ -133,9 +133,9 @@ class Submitter(Pool):
             self.other_packet(connection, packet_type, body)
 
     def _send_soon(self, connection: Connection, outbox: _Outbox) -> None:
-        """Send a block, unless one is unanswered.
+        """Send a block at the end of this turn of the loop, unless one is unanswered.
 
-        Not at once: what else this turn of the loop submits goes with it.
+        Batches that are submitted in the same turn go with it.
         """
         if outbox.lanes and not outbox.due and outbox.block is None:
             outbox.due = True
@@ -158,9 +158,9 @@ class Submitter(Pool):
 
     def connection_gone(self, connection: Connection) -> None:
         outbox = self._outboxes.pop(connection)
-        # Insertion order keeps the order in which a lane was submitted: what
-        # was in flight comes first. Each batch once, though a part of it is
-        # in the block and the rest in its lane.
+        # In the order in which each lane was submitted: what was in flight comes
+        # first. Each batch once, even if a part of it is in the block and the rest
+        # in its lane.
         batches = dict.fromkeys(outbox.block.batches() if outbox.block is not None else ())
         for lane in outbox.lanes.values():
             batches.update(dict.fromkeys(lane))
@@ -173,7 +173,7 @@ class Submitter(Pool):
 
 
 def _fill(lanes: dict[str, deque[Batch]], size: int) -> Block:
-    """Take a block of ``size`` copies from the lanes, each in its turn."""
+    """Return a block of at most ``size`` copies, taken from the lanes in turn."""
     block = Block(size, alone=len(lanes) == 1)
     while lanes and not block.full:
         lane, batches = next(iter(lanes.items()))
@@ -186,7 +186,7 @@ def _fill(lanes: dict[str, deque[Batch]], size: int) -> Block:
             turn = min(turn, block.allows(batch))
             added = block.add(batch, turn)
             if not added:
-                # Its lane has the first turn of the next block.
+                # The lane stays first, and has the first turn of the next block.
                 return block
             turn -= added
             if batch.written == len(batch.queues):

@@ -10,15 +10,17 @@ from gearhorn import errors
 def tls_context(
     ca: str | None, cert: str | None = None, key: str | None = None
 ) -> ssl.SSLContext | None:
-    """The TLS settings for all job servers, or ``None`` for plain TCP.
+    """Return the TLS settings for all job servers, or ``None`` for plain TCP.
 
-    gear's own context checks no name and forbids TLS 1.3.
+    The certificate of a server and the name in it are verified. (gear's own
+    context does not check the name and forbids TLS 1.3.)
 
-    :param ca: the file of the authority that signed the servers'
-        certificates.
-    :param cert: the file of this side's certificate, if servers ask for one.
-    :param key: the file of its key, if it is not in ``cert``.
-    :raises ConfigurationError: a file cannot be used.
+    :param ca: the file with the certificate of the authority that signed those of
+        the servers; ``None`` or ``""`` for plain TCP.
+    :param cert: the file with the certificate of this side, if servers ask for one.
+    :param key: the file with its key, if that is not in ``cert``.
+    :raises ConfigurationError: a file cannot be used, or ``cert`` or ``key`` is
+        given without ``ca``.
     """
     if not ca:
         if cert or key:

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""The log lines about job servers that come and go."""
+"""The log of job servers that come and go."""
 
 import logging
 
@@ -10,9 +10,9 @@ LOG = logging.getLogger(__name__)
 
 
 class Watch:
-    """Logs once that a server is away, and once that it is back.
+    """A log with one line when a server goes away, and one when it is back.
 
-    Several connections go to each server; they fail and return together.
+    Several connections go to each server, and fail and return together.
     """
 
     def __init__(self) -> None:
@@ -20,7 +20,7 @@ class Watch:
         self._known: set[Address] = set()
 
     def up(self, server: Address, who: object) -> None:
-        """``who`` has a connection to ``server``."""
+        """Record that ``who`` has a connection to ``server``."""
         away = self._away.get(server, set())
         was_away = bool(away)
         away.discard(who)
@@ -29,7 +29,7 @@ class Watch:
             LOG.info("job server %s: connected", server)
 
     def down(self, server: Address, who: object, reason: object) -> None:
-        """``who`` lost its connection to ``server`` or cannot make one."""
+        """Record that ``who`` lost its connection to ``server`` or cannot make one."""
         away = self._away.setdefault(server, set())
         if not away:
             LOG.warning(

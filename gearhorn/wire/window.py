@@ -1,15 +1,16 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""How many jobs a worker may hold."""
+"""The number of jobs that a worker may hold."""
 
 
 class Window:
-    """Counts the jobs that are held and asked for, and how many more there is room for.
+    """A count of the jobs that are held or asked for, and of the room for more.
 
-    One job always fits: one that is larger than the window would else be the last.
+    An idle worker always has room for one job. Otherwise it would never ask again
+    after one that is larger than the window.
 
-    :param jobs: how many jobs are held or asked for at the most.
-    :param size: how many bytes of jobs are held at about the most.
+    :param jobs: the most jobs that are held or asked for.
+    :param size: about the most bytes of jobs that are held.
     """
 
     __slots__ = ("_bytes", "_expected", "_jobs", "_size", "asked", "held")
@@ -19,8 +20,8 @@ class Window:
         self._size = size
         self._bytes = 0
         self._expected = 1
-        """The bytes to reckon with in a job that is asked for: those of the
-        largest of late, fading."""
+        """The bytes expected of a job that is asked for: those of the largest of
+        late, fading."""
         self.held = 0
         """Jobs that have come and are not answered."""
         self.asked = 0
@@ -28,21 +29,21 @@ class Window:
 
     @property
     def idle(self) -> bool:
-        """Whether no job is held and none can come."""
+        """True while no job is held and none can come."""
         return not self.held and not self.asked
 
     def room(self) -> int:
-        """How many more jobs may be asked for."""
+        """Return the number of jobs that may be asked for now."""
         jobs = self._jobs - self.held - self.asked
         by_size = (self._size - self._bytes) // self._expected - self.asked
         return min(jobs, max(by_size, int(self.idle)))
 
     def ask(self, jobs: int) -> None:
-        """So many more grabs are on their way."""
+        """Count so many more grabs that are on their way."""
         self.asked += jobs
 
     def come(self, size: int) -> None:
-        """A grab was answered with a job of ``size`` bytes, which is held."""
+        """Count a grab as answered with a job of ``size`` bytes, which is held."""
         self.asked -= 1
         self.held += 1
         self._bytes += size
@@ -50,16 +51,16 @@ class Window:
         self._expected = size if size > faded else faded or 1
 
     def miss(self, grabs: int = 1) -> None:
-        """So many grabs were answered with no job, or never will be answered."""
+        """Count so many grabs as answered with no job, or as lost."""
         self.asked -= grabs
 
     def release(self, size: int) -> None:
-        """A job of ``size`` bytes is held no longer."""
+        """Count a job of ``size`` bytes as no longer held."""
         self.held -= 1
         self._bytes -= size
 
     def resize(self, jobs: int) -> bool:
-        """Allow so many jobs from now on; whether that is more than before."""
+        """Allow so many jobs from now on; return true if that is more than before."""
         grows = jobs > self._jobs
         self._jobs = jobs
         return grows

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m gearhorn.cmd.cli``, where the console script is not installed."""
+"""``python -m gearhorn.cmd.cli``, if the console script is not installed."""
 
 from gearhorn.cmd.cli import main
 

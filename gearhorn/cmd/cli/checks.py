@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What ``gearhorn doctor`` makes of what it saw of servers, store and daemons."""
+"""The checks of ``gearhorn doctor`` on servers, store and daemons."""
 
 import re
 import shlex
@@ -21,7 +21,7 @@ TESTED_GEARMAND = (1, 1, 20)
 
 
 def check(facts: Facts) -> list[Finding]:
-    """All that is found, what is worst first."""
+    """Return all findings, worst first."""
     return findings.worst_first(
         [
             *_servers(facts),
@@ -174,7 +174,7 @@ def _unreachable(daemon: DaemonRow, status: StatusRow, facts: Facts) -> Iterator
 def _without_entry(function: str, name: str, status: StatusRow, facts: Facts) -> Iterator[Finding]:
     state = total(facts.second, function)
     if state.workers and not total(facts.first, function).workers:
-        # It started between the two looks, after the others' store was asked.
+        # It started between the two looks, after the store was asked.
         return
     if state.workers:
         yield Finding(

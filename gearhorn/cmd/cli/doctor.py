@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""The command that looks for what is wrong."""
+"""The command ``doctor``."""
 
 import asyncio
 from collections import Counter, defaultdict
@@ -74,7 +74,7 @@ async def _ask_version(session: Session, facts: Facts, server: Address) -> None:
     try:
         facts.versions[server] = await admin.version(server, session.wire)
     except errors.ServerLost:
-        # gear's own server has no such command; what is gone does not answer this either.
+        # gear's own server has no such command; a server that is gone fails again here.
         try:
             await admin.queues(server, session.wire)
         except errors.ServerLost as fault:

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What the command's exit code says."""
+"""The exit codes of the command."""
 
 import json
 
@@ -10,22 +10,23 @@ from gearhorn import errors
 
 OK = 0
 FAILED = 1
-"""It was done in part or not at all: some copies were not delivered, doctor
-found something, the answer to a question was no."""
+"""The work was done in part or not at all: some copies were not delivered, doctor
+found something, or the answer to a question was no."""
 USAGE = 2
 """The command line is wrong; click's own code."""
 REFUSED = 3
-"""The daemon refused the request, or would: the message has the code."""
+"""The daemon refused the request, or would have: the message has the code."""
 NO_ANSWER = 4
 """No job server can be reached, no daemon serves it, or none answered in time."""
 STORE = 5
-"""The daemon answered that its store does not do what it is asked."""
+"""The daemon answered that its store failed."""
 
 
 class Failure(click.ClickException):
-    """Ends the command with :data:`FAILED`.
+    """An error that ends the command with :data:`FAILED`.
 
-    :param code: which error it is, one of those in :mod:`gearhorn.errors`.
+    :param code: the code of the error, from :mod:`gearhorn.errors` if it is one of
+        those.
     """
 
     exit_code = FAILED
@@ -37,7 +38,7 @@ class Failure(click.ClickException):
         self._as_json = context is not None and getattr(context.find_root().obj, "as_json", False)
 
     def show(self, file: object = None) -> None:
-        """Say it on standard error, in the format asked for."""
+        """Print the error on standard error, in the format asked for."""
         if self._as_json:
             click.echo(json.dumps({"error": self.code, "message": self.message}), err=True)
         else:
@@ -74,7 +75,7 @@ _FAILURES: dict[type[errors.GearhornError], type[Failure]] = {
 
 
 def failure_of(error: errors.GearhornError) -> Failure:
-    """How the command ends after ``error``."""
+    """Return the failure with which the command ends after ``error``."""
     kind = next(kind for raised, kind in _FAILURES.items() if isinstance(error, raised))
     text = str(error)
     if isinstance(error, errors.NoAnswer):

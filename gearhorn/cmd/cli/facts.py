@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What doctor saw, and the form of what it concludes."""
+"""The facts that ``gearhorn doctor`` collects."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,12 +15,14 @@ Queues = Mapping[Address, Mapping[str, QueueState]]
 
 @dataclass
 class Facts:
-    """What was seen.
+    """The state of servers, daemons and queues at two looks.
 
+    :param interval: the seconds between the two looks.
+    :param faults: the servers that did not answer, and why.
+    :param versionless: the servers that work, but do not tell their version.
     :param first: the functions of each server that answered.
     :param second: the same, ``interval`` seconds later.
-    :param versionless: servers that work, and do not say their version.
-    :param subscriptions: who subscribes, by queue; more than one only if
+    :param subscriptions: the topic and client_id of each queue; more than one only if
         something is wrong.
     """
 
@@ -33,22 +35,22 @@ class Facts:
     second: Queues = field(default_factory=dict)
     status: StatusRow | None = None
     query_fault: tuple[str, str] | None = None
-    """The code and text of why a daemon did not answer what was asked."""
+    """The code and the text of the error with which a query ended."""
     daemons: Sequence[DaemonRow] | None = None
     subscriptions: Mapping[str, Sequence[tuple[str, str]]] | None = None
 
 
 def function_names(facts: Facts) -> list[str]:
-    """All functions on all servers."""
+    """Return the names of all functions on all servers."""
     return sorted({name for states in facts.second.values() for name in states})
 
 
 def jobs_waiting(queues: Queues, function: str) -> int:
-    """How many jobs no worker has taken, on all servers together."""
+    """Return the number of jobs that no worker has taken, on all servers together."""
     state = total(queues, function)
     return state.total - state.running
 
 
 def grows(facts: Facts, function: str) -> bool:
-    """Whether more waited at the second look than at the first, which was not empty."""
+    """Return true if jobs waited at the first look, and more at the second."""
     return 0 < jobs_waiting(facts.first, function) < jobs_waiting(facts.second, function)

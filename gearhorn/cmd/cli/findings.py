@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What ``gearhorn doctor`` can find."""
+"""The findings of ``gearhorn doctor``."""
 
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -8,14 +8,14 @@ from typing import Literal, NamedTuple
 Level = Literal["error", "warning", "note"]
 
 LEVELS: tuple[Level, ...] = ("error", "warning", "note")
-"""From the worst."""
+"""The levels, worst first."""
 
 
 class Check(NamedTuple):
     """A kind of finding.
 
-    :param name: what scripts know it by.
-    :param level: how bad it is.
+    :param name: its name for scripts.
+    :param level: its severity.
     """
 
     name: str
@@ -48,9 +48,9 @@ COLLISION = Check("collision", "error")
 class Finding:
     """Something that an operator should know.
 
-    :param subject: what it is about: a server, function, daemon or queue.
-    :param text: what is the case.
-    :param advice: what to do.
+    :param subject: the server, function, daemon or queue in question.
+    :param text: the state of things, in a sentence.
+    :param advice: the remedy.
     """
 
     check: Check
@@ -63,7 +63,7 @@ class Finding:
         return self.check.level
 
     def row(self) -> dict[str, str]:
-        """The finding for scripts."""
+        """Return the finding for scripts."""
         return {
             "level": self.level,
             "check": self.check.name,
@@ -74,5 +74,5 @@ class Finding:
 
 
 def worst_first(found: list[Finding]) -> list[Finding]:
-    """The findings, sorted by level."""
+    """Return the findings, sorted by level."""
     return sorted(found, key=lambda finding: LEVELS.index(finding.level))

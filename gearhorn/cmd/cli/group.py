@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""The options that stand before every command."""
+"""The group of all commands, with the options before the command."""
 
 import re
 from collections.abc import Callable
@@ -24,7 +24,7 @@ pass_session = click.make_pass_decorator(Session)
 
 
 class _Group(click.Group):
-    """Turns gearhorn's errors into messages and exit codes."""
+    """A group that turns gearhorn's errors into messages and exit codes."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -34,12 +34,12 @@ class _Group(click.Group):
 
 
 def _split(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> list[str]:
-    """Several in one value too, as the environment has them."""
+    """Split values that hold several, as those from the environment may."""
     return [part for value in values for part in re.split(r"[,\s]+", value) if part]
 
 
 def format_option(command: Decorated) -> Decorated:
-    """``--format`` behind the command as well, where people write it."""
+    """Add ``--format`` after the command too, where people write it."""
 
     def take(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
         if value is not None:
@@ -152,7 +152,7 @@ def gearhorn(
 ) -> None:
     """Publish to topics, listen to them, and look after gearhorn's daemons.
 
-    All goes through the job servers; the store is the daemons' own.
+    Everything goes through the job servers; only the daemons use the store.
     """
     wire = ConnectionSettings(
         tls=tls_context(tls_ca, tls_cert, tls_key),

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""The command that receives."""
+"""The command ``listen``."""
 
 import json
 import logging
@@ -55,16 +55,16 @@ def listen(
 ) -> None:
     """Subscribe to each TOPIC, and print messages as they come.
 
-    A message is acknowledged when it is printed. It is printed as it is, with
-    a line break where it does not end in one, and behind the topic if there
-    are several; on a terminal without what could move the cursor. In JSON each
-    line is an object with topic, client_id, unique and payload, which is a
-    string or, where the message is no UTF-8, {"base64": ...}.
+    A message is acknowledged when it is printed. It is printed as it is, after
+    the topic if there are several, and with a line break if it does not end in
+    one. On a terminal, characters that could move the cursor are escaped. In
+    JSON each line is an object with topic, client_id, unique and payload: a
+    string, or {"base64": ...} if the message is not UTF-8.
 
     COMMAND gets the payload on standard input, and GEARHORN_TOPIC,
     GEARHORN_CLIENT_ID and GEARHORN_UNIQUE in its environment. If it ends with
     0, its standard output is the result of the message, which a publisher
-    can gather; else the message has failed.
+    can gather; otherwise the message has failed.
 
     Ends at Ctrl-C or SIGTERM, after the message in hand; with 1 if a COMMAND
     failed. While no job server can be reached it tries again.
@@ -87,10 +87,10 @@ def listen(
     )
     for topic in topics:
         subscriber.on(topic)
-    # A refusal is raised as well, and is to be printed once.
+    # A refusal is raised as well as logged, and is to be printed once.
     subscriptions.LOG.addFilter(lambda record: record.levelno < logging.ERROR)
     failed = 0
-    # Closed at the end of --count too, when what was fetched ahead goes back.
+    # Closed after --count messages too: those fetched ahead then go back.
     with closing(cast(Generator[Message, None, None], iter(subscriber))) as received:
         for message in islice(received, count):
             if command is not None:
@@ -122,7 +122,7 @@ def _print(session: Session, message: Message, *, with_topic: bool) -> None:
 
 
 def _run(command: str, message: Message) -> bool:
-    """Run ``command`` for the message; whether it succeeded."""
+    """Run ``command`` for the message; return true if it succeeded."""
     environment = {
         **os.environ,
         "GEARHORN_TOPIC": message.topic,
@@ -131,12 +131,12 @@ def _run(command: str, message: Message) -> bool:
     }
     done = subprocess.run(
         command,
-        # The user's own command line; nothing of the message goes into its text.
+        # A shell for the user's own command line; no part of the message goes into it.
         shell=True,  # nosec B602
         input=message.payload,
         stdout=subprocess.PIPE,
         env=environment,
-        # Ctrl-C is for listen, which ends after the message.
+        # Ctrl-C goes to listen alone, which ends after the message.
         start_new_session=True,
         check=False,
     )

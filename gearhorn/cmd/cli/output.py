@@ -34,12 +34,12 @@ def show_table(rows: Sequence[Row], columns: Sequence[str], nothing: str) -> Non
 
 
 def printable(value: object) -> str:
-    """The value as text that cannot move the cursor of a terminal."""
+    """Return the value as text that cannot move the cursor of a terminal."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(value))
 
 
 def seconds(value: float) -> str:
-    """A duration for people, in the unit that fits."""
+    """Return a duration, in seconds, as text in the unit that fits."""
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
         if abs(value) >= 2 * size:
             return f"{value / size:.0f} {unit}"
@@ -47,12 +47,12 @@ def seconds(value: float) -> str:
 
 
 def plural(count: int, one: str) -> str:
-    """``2 jobs`` and ``1 job``."""
+    """Return ``2 jobs``, or ``1 job``."""
     return f"{count} {one}" if count == 1 else f"{count} {one}s"
 
 
 def listed(names: Iterable[str], most: int = 5) -> str:
-    """The names, or the first of them and how many there are."""
+    """Return the names, or the first of them and the number of the others."""
     names = list(names)
     shown = ", ".join(map(printable, names[:most]))
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

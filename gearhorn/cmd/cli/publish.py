@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""The command that publishes."""
+"""The command ``publish``."""
 
 import os
 import stat
@@ -22,7 +22,7 @@ from gearhorn.cmd.cli.session import Session
 from gearhorn.messages import FanOutReport
 
 RECEIVERS_S = 60.0
-"""How long receivers have to answer, unless --timeout says."""
+"""Seconds that receivers have to answer, unless --timeout is given."""
 
 
 @click.command()
@@ -77,7 +77,7 @@ def publish(
     a receiver failed or did not answer in time.
 
     With --lines many messages are on their way at once. A line that fails is
-    named on standard error; in JSON each line of output is what became of one
+    named on standard error; in JSON each line of output is the report on one
     line of input.
 
     \b
@@ -118,7 +118,7 @@ def _payload(payload: str | None, file: BinaryIO | None) -> bytes:
         return file.read()
     if payload == "-":
         return sys.stdin.buffer.read()
-    # As it was typed, also where that is no UTF-8.
+    # The bytes as they were typed, even if they are not UTF-8.
     return os.fsencode(cast(str, payload))
 
 
@@ -138,7 +138,7 @@ def _publish_one(
         except errors.PartialFailure as error:
             report = error.report
         except errors.NoAnswer:
-            # Why there is none, where that can be seen.
+            # Raises a clearer error if no daemon serves the function.
             session.run(session.find_serving(session.functions["fanout"]))
             raise
     _show(session, report)
@@ -147,7 +147,7 @@ def _publish_one(
 
 
 class _Progress:
-    """A bar on standard error, if that is a terminal and there is something to see."""
+    """A progress bar on standard error, if that is a terminal and progress comes."""
 
     def __init__(self) -> None:
         self._stack = ExitStack()
@@ -161,7 +161,7 @@ class _Progress:
         self._stack.close()
 
     def at(self, done: int, total: int) -> None:
-        """So many of so many receivers have answered."""
+        """Show that ``done`` of ``total`` receivers have answered."""
         if not sys.stderr.isatty():
             return
         if self._bar is None:
@@ -195,7 +195,7 @@ def _show(session: Session, report: FanOutReport) -> None:
             {"failed": name, "reason": reason} for name, reason in sorted(report.failed.items())
         ]
         show_table(rows, ("failed", "reason"), "")
-        # A report names a thousand of them, and counts them all.
+        # A report names only a thousand failed receivers.
         if isinstance(report.failed_count, int) and report.failed_count > len(rows):
             click.echo(f"and {report.failed_count - len(rows)} more")
 
@@ -229,11 +229,11 @@ def _publish_lines(
 def _followed(
     outcomes: Iterator[Outcome], source: IO[bytes], sizes: deque[int]
 ) -> Iterator[Outcome]:
-    """The outcomes, with a bar on standard error if that is a terminal.
+    """Yield the outcomes, with a progress bar on standard error if that is a terminal.
 
-    Of the bytes where their number is known beforehand, else of the messages.
+    The bar counts bytes if their number is known beforehand, else messages.
 
-    :param sizes: of the lines whose outcomes are to come.
+    :param sizes: the sizes of the lines whose outcomes are to come.
     """
     if not sys.stderr.isatty():
         yield from outcomes
@@ -250,9 +250,9 @@ def _followed(
 
 
 def _line_is_done(session: Session, number: int, outcome: Outcome) -> bool:
-    """Show what became of a line; whether all of its copies were delivered.
+    """Show the outcome of a line; return true if all of its copies were delivered.
 
-    :raises GearhornError: there is no use in going on.
+    :raises GearhornError: it is of no use to go on.
     """
     if not isinstance(outcome, errors.GearhornError):
         if session.as_json:

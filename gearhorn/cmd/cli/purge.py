@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""The command that empties a queue."""
+"""The command ``purge``."""
 
 import asyncio
 
@@ -15,7 +15,7 @@ from gearhorn.wire import admin
 from gearhorn.wire.address import Address
 
 PURGE_S = 3600.0
-"""How long emptying a queue may take: a deep one on disk needs minutes."""
+"""Seconds that emptying a queue may take: a deep one on disk needs minutes."""
 
 
 @click.command()
@@ -25,11 +25,11 @@ PURGE_S = 3600.0
 @format_option
 @pass_session
 def purge(session: Session, topic: str, client_id: str, yes: bool) -> None:
-    """Discard what waits in the queue of CLIENT_ID for TOPIC.
+    """Discard the messages in the queue of CLIENT_ID for TOPIC.
 
-    For a queue that nobody will read any more. What a worker holds is not
-    touched. A publisher that still waits for one of the messages is told that
-    its receiver failed. Unregister first, or the queue fills again.
+    Use it on a queue that nobody will read any more. Messages that a worker
+    holds are not touched. A publisher that still waits for one of the messages
+    is told that its receiver failed. Unregister first, or the queue fills again.
 
     \b
     Example:
@@ -51,7 +51,7 @@ def purge(session: Session, topic: str, client_id: str, yes: bool) -> None:
 
 
 def _question(session: Session, topic: str, client_id: str, queue: str) -> str:
-    """Says what would be lost, and what speaks against it."""
+    """Return the question to confirm: what would be lost, and reasons against it."""
     found, faults = session.run(session.queues())
     if not found:
         raise errors.ServerLost("; ".join(map(str, faults.values())))
@@ -69,12 +69,12 @@ def _question(session: Session, topic: str, client_id: str, queue: str) -> str:
 
 
 async def _purge(session: Session, queue: str) -> tuple[int, list[errors.ServerLost]]:
-    """Empty the queue on all servers; how many were in it, and where it failed."""
+    """Empty the queue on all servers; return the number of messages, and the failures."""
 
     async def empty(server: Address) -> int:
         discarded = await admin.discard_queued(server, session.wire, queue, PURGE_S)
-        # Else the name stays listed for ever. gearmand compares names without
-        # case there, and destroys what it finds.
+        # Dropped, as the name would stay listed for ever. gearmand compares names
+        # without case here, and destroys the jobs that it finds.
         alike = [
             state
             for name, state in (await admin.queues(server, session.wire)).items()

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What doctor concludes about queues."""
+"""The checks of ``gearhorn doctor`` on queues."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ from gearhorn.messages import queue_name
 
 
 def check_queues(facts: Facts) -> Iterator[Finding]:
-    """All that is found about queues."""
+    """Yield all findings about queues."""
     yield from _own_queues(facts)
     yield from _subscriber_queues(facts)
     yield from _other_queues(facts)
@@ -71,7 +71,7 @@ def _subscriber_queues(facts: Facts) -> Iterator[Finding]:
 
 
 def _other_queues(facts: Facts) -> Iterator[Finding]:
-    """Functions that are no subscriber's queue and no function of the daemons."""
+    """Check the functions that are neither a subscriber's queue nor the daemons' own."""
     subscriptions = facts.subscriptions
     if facts.status is None or subscriptions is None:
         return

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""The commands that change who subscribes."""
+"""The commands ``register``, ``unregister`` and ``remove-daemon``."""
 
 import click
 
@@ -20,8 +20,8 @@ from gearhorn.cmd.cli.session import Session
 def register(session: Session, topic: str, client_id: str, ttl: float | None) -> None:
     """Subscribe CLIENT_ID to TOPIC.
 
-    A repeat does no harm: with --ttl it renews the subscription, without it
-    makes it permanent.
+    Repeating it does no harm: with --ttl that renews the subscription, without
+    it makes it permanent.
 
     \b
     Examples:
@@ -41,7 +41,8 @@ def register(session: Session, topic: str, client_id: str, ttl: float | None) ->
 def unregister(session: Session, topic: str, client_id: str) -> None:
     """Unsubscribe CLIENT_ID from TOPIC.
 
-    Where it is not subscribed, that is fine. What waits in its queue stays there: see purge.
+    It does no harm if CLIENT_ID is not subscribed. Messages that wait in the
+    queue stay there: see purge.
 
     \b
     Example:
@@ -71,9 +72,10 @@ def _show(session: Session, topic: str, client_id: str, sentence: str) -> None:
 def remove_daemon(session: Session, worker_id: str) -> None:
     """Remove the entry of a dead daemon.
 
-    WORKER_ID is as the command daemons shows it. The others do this by
-    themselves after a while. The answer takes as long as a list that the
-    daemon may have cached can be used. One that lives makes its entry anew.
+    WORKER_ID is the one that gearhorn daemons shows. The other daemons remove
+    the entry by themselves after a while. The answer comes once no list that
+    the daemon may have cached can be used. A daemon that lives makes its entry
+    anew.
 
     \b
     Example:

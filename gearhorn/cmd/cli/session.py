@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""The job servers that the command was told of, and what is asked through them."""
+"""A session with the job servers and, through them, with the daemons."""
 
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
@@ -35,9 +35,9 @@ class NoDaemon(errors.WireError):
 
 @dataclass
 class Session:
-    """What the options before the command say.
+    """The options before the command, and the questions to servers and daemons.
 
-    :param timeout: how long an answer may take, in seconds.
+    :param timeout: the longest time for an answer, in seconds.
     """
 
     servers: Sequence[Address]
@@ -54,7 +54,7 @@ class Session:
     async def queues(
         self,
     ) -> tuple[dict[Address, Mapping[str, QueueState]], dict[Address, errors.ServerLost]]:
-        """The functions of each server, and what is wrong with those that do not answer."""
+        """Return the functions of each server, and the errors of those without an answer."""
         answers = await asyncio.gather(
             *(admin.queues(server, self.wire) for server in self.servers), return_exceptions=True
         )
@@ -70,10 +70,10 @@ class Session:
         return found, faults
 
     async def ask(self, name: str, request: messages.Request) -> bytes:
-        """What a daemon answers to a request.
+        """Send a request to a daemon and return its answer.
 
         :param name: one of :data:`FUNCTIONS`.
-        :raises GearhornError: it refused, there is none, or it did not answer.
+        :raises GearhornError: the daemon refused or did not answer, or there is none.
         """
         function = self.functions[name]
         server = self._serving.get(function)
@@ -85,10 +85,9 @@ class Session:
         return answer.data
 
     async def find_serving(self, function: str) -> Address:
-        """A server on which a daemon works: elsewhere the job would wait for one.
+        """Return a server on which a daemon works; on another the job would wait for one.
 
-        The first that is found, so that one that is slow to say that it is
-        away holds nothing up.
+        It is the first that is found: a server that is slow to fail holds nothing up.
         """
 
         async def look(server: Address) -> tuple[Address, bool]:
@@ -122,14 +121,14 @@ class Session:
     async def _page(self, query: Query, row_class: type[Row]) -> Page[Row]:
         answer = await self.ask("query", query)
         try:
-            # A type that is made at run time, which mypy cannot follow.
+            # The type is made at run time, which mypy cannot follow.
             page: Page[Row] = msgspec.json.decode(answer, type=Page[row_class])  # type: ignore[valid-type]
         except msgspec.DecodeError as error:
             raise errors.GearhornError(f"the daemon's answer makes no sense: {error}") from None
         return page
 
     async def _rows(self, row_class: type[Row], query: str, topic: str | None = None) -> list[Row]:
-        """All rows of a query, page by page."""
+        """Return all rows of a query, asked for page by page."""
         rows: list[Row] = []
         after: str | None = None
         while True:
@@ -140,25 +139,25 @@ class Session:
                 return rows
 
     async def topics(self) -> list[TopicRow]:
-        """All topics that have subscribers."""
+        """Return all topics that have subscribers."""
         return await self._rows(TopicRow, messages.TOPICS)
 
     async def subscribers(self, topic: str) -> list[SubscriberRow]:
-        """All subscribers of a topic."""
+        """Return all subscribers of a topic."""
         return await self._rows(SubscriberRow, messages.SUBSCRIBERS, topic)
 
     async def daemons(self) -> list[DaemonRow]:
-        """All daemons that have an entry in the store."""
+        """Return all daemons that have an entry in the store."""
         return await self._rows(DaemonRow, messages.DAEMONS)
 
     async def status(self) -> StatusRow:
-        """How the daemon is that answers."""
+        """Return the status of the daemon that answers."""
         (row,) = await self._rows(StatusRow, messages.STATUS)
         return row
 
 
 def total(found: Mapping[Address, Mapping[str, QueueState]], function: str) -> QueueState:
-    """The state of a function on all servers together."""
+    """Return the state of a function on all servers together."""
     states = [states[function] for states in found.values() if function in states]
     return QueueState(*(sum(column) for column in zip(*states, strict=True))) if states else _NONE
 

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""The commands that show topics, subscribers and daemons."""
+"""The commands ``topics``, ``subscribers`` and ``daemons``."""
 
 import click
 
@@ -40,9 +40,9 @@ def topics(session: Session) -> None:
 def subscribers(session: Session, topic: str) -> None:
     """Show the subscribers of TOPIC and their queues.
 
-    How many messages wait or are being worked on, and how many workers are
-    connected, is what all job servers say together. Ends with 1 if one of
-    them cannot be asked.
+    The numbers of messages that wait, of messages that are being worked on and
+    of workers are sums over all job servers. Ends with 1 if one of these cannot
+    be asked.
 
     \b
     Examples:
@@ -89,9 +89,9 @@ def _expiry(expires_in: float | None) -> str:
 def daemons(session: Session) -> None:
     """Show the daemons and when each was last seen.
 
-    A daemon renews its entry several times before it counts as dead; a late
-    one is dead or cut off, and is removed by the others. "barred" is one that
-    was removed by hand and whose cached lists are about to run out.
+    A daemon renews its entry several times before it would count as dead. One
+    that is "late" is dead or cut off, and is removed by the others. One that is
+    "barred" was removed by hand, and its cached lists are about to run out.
 
     \b
     Example:
@@ -112,7 +112,7 @@ def daemons(session: Session) -> None:
 
 
 def state_of(daemon: DaemonRow, daemon_ttl: float) -> str:
-    """In a word, how a daemon is."""
+    """Return the state of a daemon, in a word."""
     if daemon.barred:
         return "barred"
     return "late" if daemon.age > daemon_ttl else "live"

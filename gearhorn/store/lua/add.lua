@@ -2,7 +2,7 @@
 -- KEYS: those of subscriptions, the topic's set
 -- ARGV: those of subscriptions, topic, client_id, ttl in milliseconds or 0, then every topic that
 --   the queue can belong to
--- Returns topics and their unconfirmed versions in turn; or, as a string, who has the queue.
+-- Returns topics and their unconfirmed versions in turn; or, as a string, the holder of the queue.
 -- include subscriptions
 local set, topic, client_id = KEYS[7], ARGV[3], ARGV[4]
 local ttl = tonumber(ARGV[5])

@@ -1,4 +1,4 @@
--- Let a daemon's entry be renewed no more, and let it stand.
+-- Keep a daemon's entry from being renewed, and let it stand.
 -- KEYS, ARGV: those of daemons
 -- Returns the entry's renewal number, 0 if there is none.
 -- include daemons

@@ -1,4 +1,4 @@
--- Every daemon knows of a topic's change; nothing is done if it has changed since.
+-- Mark a topic's change as known to every daemon; do nothing if the topic has changed since.
 -- KEYS: those of subscriptions
 -- ARGV: those of subscriptions, topic, version
 -- include subscriptions

@@ -1,8 +1,8 @@
--- The entries of all daemons.
+-- Read the entries of all daemons.
 -- KEYS: identity, daemons, seen
 -- ARGV: the identity
--- Returns the time in milliseconds, the renewal numbers, and when each was made, in turn with the
---   worker ids.
+-- Returns the time in milliseconds, worker ids and renewal numbers in turn, then worker ids and the
+--   times of their last renewals in turn.
 -- include identity
 -- include clock
 return {

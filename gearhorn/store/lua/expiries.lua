@@ -1,7 +1,7 @@
--- When subscribers expire.
+-- Read the expiries of subscribers.
 -- KEYS: identity, expiry
--- ARGV: the identity, then topic NUL client_id of each
--- Returns the time, then of each when it expires, in milliseconds, or nil.
+-- ARGV: the identity, then topic NUL client_id of each subscriber
+-- Returns the time, then the expiry of each subscriber or nil, in milliseconds.
 -- include identity
 -- include clock
 local found = {now}

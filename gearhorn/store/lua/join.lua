@@ -1,4 +1,4 @@
--- Make a daemon's entry, or make it anew.
+-- Make a daemon's entry, or make it anew if there is one.
 -- KEYS, ARGV: those of daemons
 -- include daemons
 renew()

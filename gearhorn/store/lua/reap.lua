@@ -1,6 +1,6 @@
 -- Remove subscribers that have expired.
 -- KEYS: those of subscriptions
--- ARGV: those of subscriptions, how many at the most
+-- ARGV: those of subscriptions, the most to remove
 -- Returns topics and their unconfirmed versions in turn.
 -- include subscriptions
 local changed, seen = {}, {}

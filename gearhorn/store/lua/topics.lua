@@ -1,7 +1,7 @@
--- A page of the topics that have subscribers.
+-- Read a page of the topics that have subscribers.
 -- KEYS: those of subscriptions
--- ARGV: those of subscriptions, after which topic, how many at the most
--- Returns topics and how many subscribers each has in turn.
+-- ARGV: those of subscriptions, the topic before the page, the most topics in it
+-- Returns topics and the numbers of their subscribers in turn.
 -- include subscriptions
 local rows = {}
 local page = redis.call(

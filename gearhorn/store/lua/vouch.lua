@@ -1,4 +1,4 @@
--- Note which process of Redis has answered for so long that no list from before it is in use.
+-- Note the process of Redis that has answered for so long that no list from before it is in use.
 -- KEYS: identity, run
 -- ARGV: the identity, the run
 -- include identity

@@ -70,17 +70,17 @@ def test_a_case_prints_a_table_and_writes_json(tmp_path: Path) -> None:
 
 
 def test_turns_are_told_by_their_medians_and_ranges() -> None:
-    processes, report, results = (
-        importlib.import_module(f"benchmarks.{name}") for name in ("processes", "report", "results")
+    processes, report, figures = (
+        importlib.import_module(f"benchmarks.{name}") for name in ("processes", "report", "figures")
     )
 
     def measured(rate: float, gearmand_s: float, kernel_s: float) -> Any:
         spent = {"gearmand": processes.ProcessorTime(gearmand_s, kernel_s)}
-        return results.Measured(rate, results.Spent(spent, 2e-6))
+        return figures.Measured(rate, figures.Spent(spent, 2e-6))
 
-    figures = [measured(100, 3e-6, 1e-6), measured(300, 1e-6, 2e-6), measured(200, 2e-6, 0.0)]
-    missed = results.Row("many", "copies/s", figures, [200.0] * 3, results.ratio_at_least(1.01))
-    met = results.Row("few", "ms", [1.0, 2.0], target=results.figure_at_most(1.5))
+    turns = [measured(100, 3e-6, 1e-6), measured(300, 1e-6, 2e-6), measured(200, 2e-6, 0.0)]
+    missed = figures.Row("many", "copies/s", turns, [200.0] * 3, figures.ratio_at_least(1.01))
+    met = figures.Row("few", "ms", [1.0, 2.0], target=figures.figure_at_most(1.5))
 
     _, first, second = report.table([missed, met]).splitlines()
     for cell in ("200 (100-300)", "200 (200-200)", "1.00 (0.50-1.50)", "ratio >= 1.01 MISSED"):
@@ -93,10 +93,40 @@ def test_turns_are_told_by_their_medians_and_ranges() -> None:
     assert report.processor_time([met]) == ""
 
 
+@pytest.mark.parametrize("results", sorted((ROOT / "benchmarks/results").glob("*.json")))
+def test_stored_results_are_shown_and_drawn_as_they_are_kept(results: Path, tmp_path: Path) -> None:
+    done = run("--from", str(results), "--plots", str(tmp_path))
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == results.with_suffix(".txt").read_text("utf-8")
+    # Those that the documentation shows.
+    shown = sorted((ROOT / "doc/source/plots").glob("*.svg"))
+    assert len(shown) > 4
+    for drawing in shown:
+        assert drawing.read_text("utf-8") == (tmp_path / drawing.name).read_text("utf-8")
+
+
+def test_drawings_can_be_compared_by_eye() -> None:
+    plots, stored = (importlib.import_module(f"benchmarks.{name}") for name in ("plots", "stored"))
+    drawing = importlib.import_module("gearhorn.tests.drawing")
+    results = stored.read(ROOT / "benchmarks/results/2026-11.json")
+    (latency,) = (case for case in results if case.name == "latency")
+    drawn = plots.drawing(latency, results[latency])
+    # Far longer than all others.
+    assert ">4,404, cut</text>" in drawn
+    assert drawing.ORANGE in drawn
+    for case, rows in results.items():
+        of_curves = [row for row in rows if row.at is not None and case.is_drawn(row)]
+        if of_curves:
+            for _, lines in plots._panels(of_curves):
+                assert len(lines) <= 5
+                assert len({line.label for line in lines}) == len(lines)
+
+
 def test_it_says_how_to_get_what_it_compares_with() -> None:
     done = run("--install-help")
     assert done.returncode == 0
-    for part in ("rabbitmq-server", "nats-server", "redis-server", "pika", "nats-py", "matplotlib"):
+    for part in ("rabbitmq-server", "nats-server", "redis-server", "pika", "nats-py"):
         assert part in done.stdout
 
 

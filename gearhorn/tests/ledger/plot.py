@@ -1,48 +1,50 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""The samples of a soak as a picture; the only module that needs matplotlib."""
+"""The samples of a soak as a picture."""
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from gearhorn.tests.drawing import BLUE, LIGHT_BLUE, ORANGE, Canvas, Line, draw_lines
 from gearhorn.tests.ledger import usage
 from gearhorn.tests.ledger.usage import Usage
 
-_COLOURS = {"daemon": "tab:blue", "publisher": "tab:green", "subscriber": "tab:orange"}
-_PANELS = (("resident_kib", "resident, MiB", 1024), ("files", "descriptors", 1))
+_KINDS = {"daemon": BLUE, "publisher": LIGHT_BLUE, "subscriber": ORANGE}
+_PANELS = (
+    ("resident_kib", "MiB resident, the most of each kind", 1024),
+    ("files", "descriptors", 1),
+)
+_HEIGHT = 130
 
 
 def draw(samples: Sequence[Usage], resets: Sequence[float], path: Path) -> None:
-    """Memory and descriptors of each process, and what is in Redis, over the minutes."""
-    # By name, as it is no requirement of the tests, and so that types are checked without it too.
-    matplotlib: Any = importlib.import_module("matplotlib")
-    matplotlib.use("Agg")
-    pyplot: Any = importlib.import_module("matplotlib.pyplot")
-    figure, axes = pyplot.subplots(3, sharex=True, figsize=(8, 7), layout="constrained")
-    for axis, (quantity, label, unit) in zip(axes, _PANELS, strict=False):
-        for who in usage.names(samples):
-            kind = who.partition("-")[0]
-            if kind in _COLOURS:
-                minutes, values = _line(samples, who, quantity)
-                label_of = f"{kind}s" if who.endswith("-0") else None
-                values = [value / unit for value in values]
-                axis.plot(minutes, values, color=_COLOURS[kind], label=label_of, linewidth=1)
-        axis.set_ylabel(label)
-    axes[0].legend(loc="center right", ncols=3)
-    axes[2].plot(*_line(samples, "redis", "keys"), color="tab:red", linewidth=1)
-    axes[2].set_ylabel("keys and members in Redis")
-    axes[2].set_xlabel("minutes; the lines are resets of all connections")
-    for axis in axes:
-        axis.set_ylim(bottom=0)
-        for at in resets:
-            axis.axvline(at / 60, color="lightgrey", linewidth=0.5, zorder=0)
-    figure.savefig(path, dpi=100)
+    """Memory and descriptors of each kind of process, and what is in Redis, over the minutes."""
+    minutes = [at / 60 for at in resets]
+    canvas = Canvas("plot-soak", "What each kind of process uses, and what is in Redis")
+    canvas.heading("what is used, over the minutes of a soak")
+    for quantity, label, unit in _PANELS:
+        canvas.caption(label)
+        lines = [
+            Line(f"{kind}s", colour, _most(samples, kind, quantity, unit))
+            for kind, colour in _KINDS.items()
+        ]
+        draw_lines(canvas, lines, "minutes", marks=minutes, height=_HEIGHT)
+    canvas.caption("keys and members in Redis")
+    keys = [Line("Redis", BLUE, _most(samples, "redis", "keys", 1))]
+    label = "minutes; the thin lines are resets of all connections"
+    draw_lines(canvas, keys, label, marks=minutes, height=_HEIGHT)
+    path.write_text(canvas.finish(), encoding="utf-8")
 
 
-def _line(samples: Sequence[Usage], who: str, quantity: str) -> tuple[list[float], list[float]]:
-    of_one = [sample for sample in samples if sample.who == who]
-    return [s.at / 60 for s in of_one], [float(getattr(s, quantity)) for s in of_one]
+def _most(
+    samples: Sequence[Usage], kind: str, quantity: str, unit: int
+) -> Sequence[tuple[float, float]]:
+    """The highest of all processes of a kind, one after the other as they were looked at."""
+    names = [who for who in usage.names(samples) if who.startswith(kind)]
+    of_each = [[sample for sample in samples if sample.who == who] for who in names]
+    return [
+        (group[0].at / 60, max(float(getattr(each, quantity)) / unit for each in group))
+        for group in zip(*of_each, strict=False)
+    ]

@@ -9,7 +9,6 @@ published and received is judged as in a run under faults.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import sys
 import tempfile
 import time
@@ -103,17 +102,12 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--record", type=Path, help="the directory of the record; it is kept")
     parser.add_argument("--csv", type=Path, help="write the samples to that file")
-    parser.add_argument(
-        "--plot", type=Path, help="draw them into that file (needs matplotlib: pip install it)"
-    )
+    parser.add_argument("--plot", type=Path, help="draw them into that file, as SVG")
     return parser.parse_args()
 
 
 def main() -> int:
     options = parse()
-    if options.plot and importlib.util.find_spec("matplotlib") is None:
-        say("--plot needs matplotlib: install it with pip")
-        return 2
     record = options.record or Path(tempfile.mkdtemp(prefix="gearhorn-soak-"))
     record.mkdir(parents=True, exist_ok=True)
     say(f"the record is in {record}")

@@ -18,7 +18,9 @@ from gearhorn.cmd.cli.session import FUNCTIONS
 from gearhorn.messages import FunctionNames
 from gearhorn.wire.address import Address
 
-PAGE = (Path(__file__).parents[3] / "doc/source/cli.rst").read_text(encoding="utf-8")
+REFERENCE = Path(__file__).parents[3] / "doc/source/reference"
+PAGE = (REFERENCE / "cli.rst").read_text(encoding="utf-8")
+EXIT_CODES = (REFERENCE / "exit-codes.rst").read_text(encoding="utf-8")
 
 COMMANDS = sorted(gearhorn.commands)
 
@@ -75,8 +77,8 @@ def test_no_command_is_documented_that_there_is_not() -> None:
 
 def test_every_exit_code_is_documented() -> None:
     codes = {value for value in vars(exits).values() if isinstance(value, int)}
-    text = PAGE[PAGE.index("Exit codes\n") : PAGE.index("Commands\n---")]
-    assert {int(number) for number in re.findall(r"^(\d) ", text, re.MULTILINE)} == codes
+    text = EXIT_CODES.partition(".. list of exit codes of gearhorn\n")[2]
+    assert {int(number) for number in re.findall(r"^``(\d)`` ", text, re.MULTILINE)} == codes
 
 
 def test_every_check_of_doctor_is_documented() -> None:

@@ -22,17 +22,23 @@ from gearhorn.daemon.leases import Leases
 from gearhorn.daemon.recipients import GROUP_COPIES
 from gearhorn.daemon.settings import DaemonSettings
 from gearhorn.service import config, options, standalone
+from gearhorn.store import patience
 from gearhorn.wire import block, framing, grabber
 
 pytestmark = pytest.mark.once
 
 PACKAGE = Path(gearhorn.__file__).parent
 ROOT = PACKAGE.parent
-PAGES = {path.stem: path.read_text("utf-8") for path in (ROOT / "doc" / "source").glob("*.rst")}
+SOURCE = ROOT / "doc" / "source"
+PAGES = {
+    path.relative_to(SOURCE).with_suffix("").as_posix(): path.read_text("utf-8")
+    for path in SOURCE.rglob("*.rst")
+}
 README = (ROOT / "README.rst").read_text("utf-8")
-PROTOCOL = PAGES["protocol"]
-OPERATION = PAGES["operation"]
-ARCHITECTURE = PAGES["architecture"]
+PROTOCOL = PAGES["reference/protocol"]
+EXIT_CODES = PAGES["reference/exit-codes"]
+LOGS = PAGES["reference/logs"]
+ARCHITECTURE = PAGES["explanation/architecture"]
 
 
 def words(text: str) -> str:
@@ -180,7 +186,11 @@ def test_every_option_that_is_named_exists(page: str) -> None:
     assert groups <= {group.name for group in options.GROUPS}
 
 
-@pytest.mark.parametrize("text", [README, PAGES["installation"]])
+@pytest.mark.parametrize(
+    "text",
+    [README, *(PAGES[f"howto/{name}"] for name in ("service", "security", "backup"))],
+    ids=["README", "service", "security", "backup"],
+)
 def test_the_configuration_that_is_shown_can_be_read(text: str) -> None:
     blocks = re.findall(r"^\.\. code-block:: ini\n\n((?:    .*\n|\n)+)", text, re.MULTILINE)
     assert blocks
@@ -192,7 +202,7 @@ def test_the_configuration_that_is_shown_can_be_read(text: str) -> None:
 
 
 def test_the_configuration_page_is_generated_from_all_options() -> None:
-    assert "\n.. show-options:: gearhorn\n" in PAGES["configuration"]
+    assert "\n.. show-options:: gearhorn\n" in PAGES["reference/configuration"]
     assert "gearhorn = gearhorn.service.config:list_opts" in (ROOT / "setup.cfg").read_text("utf-8")
     assert [group for group, _ in config.list_opts()] == list(options.GROUPS)
 
@@ -200,23 +210,20 @@ def test_the_configuration_page_is_generated_from_all_options() -> None:
 @pytest.mark.parametrize(
     ("page", "text"),
     [
-        ("promises", f"``cache_ttl`` ({Leases.cache_ttl:g} seconds)"),
-        ("promises", f"``daemon_ttl`` ({Leases.daemon_ttl:g} seconds)"),
+        ("explanation/promises", f"``cache_ttl`` ({Leases.cache_ttl:g} seconds)"),
+        ("explanation/promises", f"``daemon_ttl`` ({Leases.daemon_ttl:g} seconds)"),
+        ("explanation/promises", f"{Leases().longest_list:g} seconds, and never"),
+        ("reference/cli", f"``[service] drain_timeout`` ({DaemonSettings.drain_timeout:g})"),
         (
-            "promises",
-            f"{Leases().longest_list:g} seconds, and never",
-        ),
-        ("operation", f"``[service] drain_timeout`` ({DaemonSettings.drain_timeout:g})"),
-        (
-            "operation",
+            "explanation/capacity",
             f"about {['no', 'one', 'two', 'three', 'four'][workers.WINDOW_MESSAGES]} times",
         ),
-        ("operation", f"shared by up to {GROUP_COPIES} copies"),
-        ("architecture", f"up to {block.MOST:,} copies"),
-        ("architecture", f"takes {block.AIM_S * 1000:g} ms"),
-        ("architecture", f"holds {block.MOST_FOREGROUND} at the most"),
-        ("architecture", f"down to {block.LEAST}."),
-        ("architecture", f"up to {grabber.MAX_GRABS} as jobs come"),
+        ("howto/servers", f"up to {GROUP_COPIES} copies share a unique"),
+        ("explanation/architecture", f"up to {block.MOST:,} copies"),
+        ("explanation/architecture", f"takes {block.AIM_S * 1000:g} ms"),
+        ("explanation/architecture", f"holds {block.MOST_FOREGROUND} at the most"),
+        ("explanation/architecture", f"down to {block.LEAST}."),
+        ("explanation/architecture", f"up to {grabber.MAX_GRABS} as jobs come"),
     ],
 )
 def test_the_numbers_that_are_named_are_those_of_the_code(page: str, text: str) -> None:
@@ -227,7 +234,7 @@ def test_the_numbers_that_are_named_are_those_of_the_code(page: str, text: str) 
 
 
 def test_the_exit_codes_are_those_of_the_command() -> None:
-    documented = first_column(between(OPERATION, "exit codes"))
+    documented = first_column(between(EXIT_CODES, "exit codes"))
     assert command.__doc__ is not None
     named = re.findall(r"^(\d+|128\+n) ", command.__doc__, re.MULTILINE)
     assert documented == named
@@ -237,10 +244,19 @@ def test_the_exit_codes_are_those_of_the_command() -> None:
 
 def test_the_service_is_shown_as_it_is() -> None:
     unit = (ROOT / "etc" / "gearhorn-fanout.service").read_text("utf-8").splitlines()
-    shown = re.findall(r"^    (\w+=.*)$", section(OPERATION, "The service"), re.MULTILINE)
+    shown_part = section(PAGES["howto/service"], "What the unit file says")
+    shown = re.findall(r"^    (\w+=.*)$", shown_part, re.MULTILINE)
     assert len(shown) > 5
     for line in shown:
         assert line in unit
+
+
+def log_lines() -> dict[str, str]:
+    """The level of each line on the page, with what is filled in as an asterisk."""
+    entries = re.findall(r"^``(.+)``\n    ([A-Z]+)\. ", between(LOGS, "log lines"), re.MULTILINE)
+    # Each is a definition: none is without a level.
+    assert len(entries) == len(re.findall(r"^``", between(LOGS, "log lines"), re.MULTILINE))
+    return {re.sub(r"<[^>]+>", "*", line): level for line, level in entries}
 
 
 def strings_of_the_code() -> set[str]:
@@ -256,18 +272,20 @@ def strings_of_the_code() -> set[str]:
 
 
 def test_every_log_line_that_is_shown_is_logged() -> None:
-    lines = re.findall(r"^     - ``(.+)``$", between(OPERATION, "log lines"), re.MULTILINE)
+    lines = log_lines()
     assert len(lines) > 15
     # What the store's lines end with is filled in.
     known = strings_of_the_code()
     known |= {f"{text}: *" for text in known}
-    for line in lines:
-        assert re.sub(r"<[^>]+>", "*", line) in known
+    assert lines.keys() <= known
 
 
-def logged_warnings() -> set[str]:
-    """What the daemon logs at WARNING and above, with what is filled in as an asterisk."""
-    found = set()
+_LEVELS = {"exception": "ERROR"}
+
+
+def logged() -> dict[str, set[str]]:
+    """The levels at which the daemon logs each text at INFO and above."""
+    found: dict[str, set[str]] = {}
     for path in PACKAGE.rglob("*.py"):
         if {PACKAGE / "tests", PACKAGE / "client", PACKAGE / "cmd" / "cli"} & {*path.parents}:
             continue
@@ -276,20 +294,28 @@ def logged_warnings() -> set[str]:
                 case ast.Call(
                     func=ast.Attribute(
                         value=ast.Name(id="LOG" | "_log"),
-                        attr="warning" | "error" | "exception" | "critical",
+                        attr="info" | "warning" | "error" | "exception" | "critical" as level,
                     ),
                     args=[ast.Constant(value=str(text)), *_],
                 ):
-                    found.add(re.sub(r"%(\.\d)?[a-z]", "*", text))
-    return found
+                    line = re.sub(r"%(\.\d)?[a-z]", "*", text)
+                    found.setdefault(line, set()).add(_LEVELS.get(level, level.upper()))
+    return {line: levels for line, levels in found.items() if re.search("[a-z]", line)}
 
 
-def test_every_warning_that_is_logged_is_shown() -> None:
-    lines = re.findall(r"^     - ``(.+)``$", between(OPERATION, "log lines"), re.MULTILINE)
-    shown = {re.sub(r"<[^>]+>", "*", line) for line in lines}
-    logged = {text for text in logged_warnings() if re.search("[a-z]", text)}
-    assert len(logged) > 10
-    assert logged <= shown
+def test_every_line_that_is_logged_is_shown_with_its_level() -> None:
+    shown = log_lines()
+    assert len(logged()) > 20
+    for line, levels in logged().items():
+        assert shown.get(line) in levels, line
+
+
+def test_every_fault_of_the_store_is_shown_with_the_line_that_is_logged() -> None:
+    shown = log_lines()
+    for advice in (*patience._ADVICE.values(), patience._OTHER):
+        assert shown[f"{advice}: *"] == "ERROR"
+    for kind in patience._ADVICE:
+        assert f"\n``{kind.code}``\n    " in PAGES["reference/store"]
 
 
 # The architecture.
@@ -355,10 +381,10 @@ def test_the_pages_that_the_readme_names_are_there() -> None:
         assert path == "doc/build/html" or (ROOT / path).exists(), path
 
 
-# The quick start.
+# The tutorial.
 
 
-def test_the_standalone_mode_says_what_the_quick_start_shows(
+def test_the_standalone_mode_says_what_the_tutorial_shows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("shutil.which", lambda name, **_: f"/usr/bin/{name}")
@@ -370,6 +396,6 @@ def test_the_standalone_mode_says_what_the_quick_start_shows(
     program = standalone.find_program(port, directory)
     greeting = standalone.greeting(program, settings, directory)
     (shown,) = re.findall(
-        r"    \$ tools/run-standalone\n((?:    .*\n|\n)+)", PAGES["quickstart"], re.MULTILINE
+        r"    \$ tools/run-standalone\n((?:    .*\n|\n)+)", PAGES["tutorial"], re.MULTILINE
     )
     assert re.sub(r"^    ", "", shown, flags=re.MULTILINE).strip() == greeting.strip()

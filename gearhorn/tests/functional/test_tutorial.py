@@ -1,0 +1,55 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
+"""The session of the tutorial, as it is shown."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from gearhorn.tests import sessions
+from gearhorn.tests.conftest import NewDaemon
+from gearhorn.tests.servers import Gearmand
+
+pytestmark = pytest.mark.once
+
+PAGE = (Path(__file__).parents[3] / "doc/source/tutorial.rst").read_text(encoding="utf-8")
+
+
+def without_what_varies(output: str) -> str:
+    """Worker ids and ages, and the width that they give to a table."""
+    output = re.sub(r"\S+-\d+-[0-9a-f]{8}", "WORKER", output)
+    output = re.sub(r"\d+ s ago", "AGO", output)
+    return re.sub(r" +", " ", output) if "WORKER" in output else output
+
+
+def awaited(command: str) -> str:
+    if command.startswith("python3 subscribe.py"):
+        return sessions.until("gearhorn subscribers officememos | grep -q carol")
+    return ""
+
+
+def test_the_session_is_real(
+    daemon: NewDaemon, gearmand: Gearmand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    daemon()
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    sessions.gearman_tool(gearmand, programs)
+    wrapper = programs / "gearhorn"
+    wrapper.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m gearhorn.cmd.cli "$@"\n')
+    wrapper.chmod(0o755)
+    sessions.write_files(PAGE, tmp_path, gearmand.address)
+    monkeypatch.setenv("GEARHORN_SERVERS", gearmand.address)
+    # The first starts the daemon.
+    first, *session = sessions.commands(PAGE)
+    assert first.text == "tools/run-standalone"
+    assert len(session) > 10
+
+    outputs = sessions.run_all(session, tmp_path, programs, awaited)
+
+    for command, output in zip(session, outputs, strict=True):
+        assert without_what_varies(output) == without_what_varies(command.output), command.text
