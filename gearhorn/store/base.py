@@ -18,9 +18,51 @@ must be called from the thread that runs the event loop.
 """
 
 import abc
+import enum
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
+
+TAG_CHARACTERS = 8
+
+
+def tag_of(identity: str) -> str:
+    """Return the beginning of an identity, by which job servers and people know a store."""
+    return identity[:TAG_CHARACTERS]
+
+
+def unusable(identity: str, known: Collection[str]) -> str:
+    """Return why a store may not be used, in words."""
+    found = f"it is the store {tag_of(identity)}" if identity else "it is empty"
+    if not known:
+        return f"{found}, and making a new one is not allowed"
+    return f"{found}, and known is {', '.join(sorted(known))}"
+
+
+class Terms(enum.IntEnum):
+    """The terms on which a store is opened."""
+
+    TAKE = 0
+    """Only one that is known."""
+    MAKE = 1
+    """One without an identity, too: it is given one, and follows those known."""
+    ACCEPT = 2
+    """Any, on an operator's word: it follows those known from now on."""
+
+
+class Opened(NamedTuple):
+    """A store that was opened. ``made`` is true if it had no identity before.
+
+    ``follows`` are the tags of the stores in whose place this one was accepted.
+    """
+
+    identity: str
+    made: bool
+    follows: frozenset[str]
+
+    @property
+    def tag(self) -> str:
+        return tag_of(self.identity)
 
 
 class Change(NamedTuple):
@@ -82,17 +124,26 @@ class Store(abc.ABC):
     run_changed_at: float = -math.inf
     """The time, on :func:`gearhorn.clock.now`, at which another process was first
     seen to answer: after a restart or a failover, in which entries of daemons may
-    have been lost. ``-inf`` if that cannot have happened: this object made the
-    store, a daemon vouched for the process (:meth:`vouch`), or the store is not a
-    process."""
+    have been lost; or at which a store was opened that was accepted in another's place.
+    ``-inf`` if neither can have happened: this object made the store, a daemon vouched
+    for it (:meth:`vouch`), or it is not a process and was never accepted."""
 
     @abc.abstractmethod
-    async def open(self) -> None:
-        """Connect, and take the identity of the store, or give it one.
+    async def open(self, known: Collection[str] = (), terms: Terms = Terms.MAKE) -> Opened:
+        """Connect, and take the identity of the store, or give it one, in one step.
 
         From then on every method raises
         :class:`~gearhorn.errors.StoreReplaced` if the store that answers has
-        another identity, or none: it was emptied or swapped.
+        another identity, or none: it was emptied or swapped. It may be opened again
+        then.
+
+        A store that is accepted, or made although something is known, counts as
+        restarted (:attr:`run_changed_at`).
+
+        :param known: the tags of the stores that this may be. It is one of them if it
+            has that tag or follows one that has. If none is known, it may be any.
+        :raises StoreReplaced: on these terms the store is not to be used, and it is
+            as it was.
         """
 
     @abc.abstractmethod
@@ -103,10 +154,9 @@ class Store(abc.ABC):
     async def vouch(self) -> None:
         """Note in the store that the process that answers has done so for long.
 
-        Call this once no list that was read from another process is in use. A
-        daemon that opens the store while the same process answers then has
-        :attr:`run_changed_at` at ``-inf``. A store that is not a process does
-        nothing here.
+        Call this once no list that was read from another process, or from a store in
+        whose place this was accepted, is in use. A daemon that opens the store while the
+        same process answers then has :attr:`run_changed_at` at ``-inf``.
         """
 
     # Subscriptions.

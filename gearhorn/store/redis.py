@@ -6,6 +6,7 @@ Every key begins with the key prefix:
 
 ==================  ====  ===================================================
 ``identity``        str   random, made by whoever opens an empty store
+``follows``         set   the tags of the stores in whose place it was accepted
 ``counter``         str   the last version or renewal number
 ``run``             str   the process of Redis that has answered for so long
                           that no list from before it is in use
@@ -31,7 +32,7 @@ import heapq
 import logging
 import math
 import secrets
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from typing import Any
 
 from redis.asyncio import Redis
@@ -43,9 +44,12 @@ from gearhorn.store.base import (
     Change,
     DaemonEntry,
     Members,
+    Opened,
     Store,
     SubscriberExpiry,
+    Terms,
     TopicSize,
+    unusable,
 )
 from gearhorn.store.redis_errors import TRANSLATED, translate
 
@@ -94,16 +98,20 @@ class RedisStore(Store):
             self._set_of + matchmaking_topic,
         ]
 
-    async def open(self) -> None:
-        keys = self._keys(("identity", "counter", "run"))
+    async def open(self, known: Collection[str] = (), terms: Terms = Terms.MAKE) -> Opened:
+        keys = self._keys(("identity", "counter", "run", "follows"))
         # Connects, and so asks for the run.
         async with self._talking():
             await self._redis.ping()
         token = secrets.token_hex(16)
-        identity, made, run = await self._script("open", keys, token, self._run or "")
+        identity, usable, made, run, follows = await self._script(
+            "open", keys, token, self._run or "", int(terms), *sorted(known)
+        )
+        if not usable:
+            raise errors.StoreReplaced(f"Redis: {unusable(identity, known)}")
         self._identity = identity
-        if made or run == self._run:
-            self.run_changed_at = -math.inf
+        self.run_changed_at = -math.inf if run == self._run else clock.now()
+        return Opened(identity, bool(made), frozenset(follows))
 
     async def vouch(self) -> None:
         if self._run is not None:
@@ -130,7 +138,7 @@ class RedisStore(Store):
 
     async def members(self, topic: str, reader: str) -> Members:
         while True:
-            run = self._run
+            begun = self._run, self._identity
             # SSCAN may give a member twice.
             client_ids: set[str] = set()
             reader_known = True
@@ -140,9 +148,9 @@ class RedisStore(Store):
                 client_ids.update(page)
                 reader_known &= renewal is not None and int(renewal) > 0
                 pages += 1
-            # A cursor is good only for the process that gave it: another one would
-            # pass over members.
-            if pages == 1 or run == self._run:
+            # A cursor is good only for the process and the store that gave it: others
+            # would pass over members.
+            if pages == 1 or begun == (self._run, self._identity):
                 return Members(list(client_ids), reader_known)
 
     async def reap(self, limit: int) -> Sequence[Change]:

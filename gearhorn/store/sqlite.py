@@ -8,20 +8,23 @@ clock.
 """
 
 import asyncio
+import math
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
-from gearhorn import errors, messages
+from gearhorn import clock, errors, messages
 from gearhorn.store.base import (
     Change,
     DaemonEntry,
     Members,
+    Opened,
     Store,
     SubscriberExpiry,
+    Terms,
     TopicSize,
 )
 from gearhorn.store.sqlite_file import SQLiteFile, Work
@@ -43,8 +46,10 @@ class SQLiteStore(Store):
         # SQLite blocks, and its connection may be used in one thread only.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite")
 
-    async def open(self) -> None:
-        await self._in_thread(self._file.open)
+    async def open(self, known: Collection[str] = (), terms: Terms = Terms.MAKE) -> Opened:
+        opened = await self._in_thread(lambda: self._file.open(known, terms))
+        self.run_changed_at = clock.now() if self._file.restarted else -math.inf
+        return opened
 
     async def close(self) -> None:
         try:
@@ -55,7 +60,8 @@ class SQLiteStore(Store):
         self._thread.shutdown(wait=False)
 
     async def vouch(self) -> None:
-        """Do nothing: no process stands between a call and the file."""
+        # No process stands between a call and the file, but it may have been accepted.
+        await self._execute("DELETE FROM notes WHERE kind = 'restarted'", ())
 
     async def add(self, topic: str, client_id: str, ttl: float | None) -> Sequence[Change]:
         queue = messages.queue_name(topic, client_id)

@@ -10,11 +10,12 @@ import errno
 import os
 import secrets
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import TypeVar
 from urllib.parse import quote
 
 from gearhorn import errors
+from gearhorn.store.base import Opened, Terms, tag_of, unusable
 
 _APPLICATION_ID = 0x67686F72  # "ghor", in the header of the file
 _SCHEMA_VERSION = 1
@@ -23,6 +24,16 @@ _SETTINGS = """CREATE TABLE IF NOT EXISTS settings (
         worker_id TEXT PRIMARY KEY,
         text TEXT NOT NULL
     ) WITHOUT ROWID"""
+# And this too. ``kind`` is "follows", with a tag, or "restarted".
+_NOTES = """CREATE TABLE IF NOT EXISTS notes (
+        kind TEXT NOT NULL,
+        text TEXT NOT NULL,
+        PRIMARY KEY (kind, text)
+    ) WITHOUT ROWID"""
+_MAKE = """INSERT INTO store SELECT ?, max(
+    ifnull((SELECT max(version) FROM unconfirmed), 0),
+    ifnull((SELECT max(abs(renewal)) FROM daemons), 0))"""
+"""Give an identity to a store that has none, with a counter that has not given what is there."""
 _SCHEMA = (
     "CREATE TABLE store (identity TEXT NOT NULL, counter INTEGER NOT NULL)",
     # The row is also the claim on the queue name.
@@ -92,13 +103,17 @@ class SQLiteFile:
         self._db: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None
         self._identity = ""
+        self.restarted = False
+        """True if the store was accepted in another's place, and nobody vouched for it yet."""
 
-    def open(self) -> None:
-        """Open the file, or make it, and take its identity."""
+    def open(self, known: Collection[str], terms: Terms) -> Opened:
+        """Open the file, or make it, and take its identity: see :meth:`Store.open`."""
         self.close()
         with self._faults():
+            if terms is Terms.TAKE and self._is_missing():
+                raise errors.StoreReplaced(f"{self._path}: {unusable('', known)}")
             self._create()
-            self._connect()
+            return self._connect(known, terms)
 
     def close(self) -> None:
         if self._db is not None:
@@ -152,8 +167,8 @@ class SQLiteFile:
         except FileExistsError:
             pass
 
-    def _connect(self) -> None:
-        """Connect to the file, and give it tables if it has none."""
+    def _connect(self, known: Collection[str], terms: Terms) -> Opened:
+        """Connect to the file, and give it tables and an identity if it has none."""
         inode = self._inode_now()
         db = sqlite3.connect(
             f"file:{quote(self._path)}?mode=rw",
@@ -165,28 +180,57 @@ class SQLiteFile:
             db.execute("PRAGMA synchronous = FULL")
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("BEGIN IMMEDIATE")
-            identity = self._prepare(db)
+            opened = self._prepare(db, known, terms)
             db.execute("COMMIT")
         except BaseException:
             db.close()
             raise
-        self._db, self._inode, self._identity = db, inode, identity
+        self._db, self._inode, self._identity = db, inode, opened.identity
+        return opened
 
-    def _prepare(self, db: sqlite3.Connection) -> str:
-        """Make the tables if the file is empty, and return its identity."""
+    def _prepare(self, db: sqlite3.Connection, known: Collection[str], terms: Terms) -> Opened:
+        """Make the tables if the file is empty, and take its identity or give it one."""
         (application_id,) = db.execute("PRAGMA application_id").fetchone()
         (version,) = db.execute("PRAGMA user_version").fetchone()
         if application_id == 0 and _is_empty(db):
+            if terms is Terms.TAKE:
+                raise errors.StoreReplaced(f"{self._path}: {unusable('', known)}")
             for statement in _SCHEMA:
                 db.execute(statement)
-            db.execute("INSERT INTO store VALUES (?, 0)", (secrets.token_hex(16),))
         elif (application_id, version) != (_APPLICATION_ID, _SCHEMA_VERSION):
             raise errors.StoreMisconfigured(
                 f"{self._path} is the database of another program, or of "
                 "another release of gearhorn"
             )
         db.execute(_SETTINGS)
-        return _identity(db)
+        db.execute(_NOTES)
+        identity = _identity(db)
+        made = not identity
+        if made:
+            usable = terms is not Terms.TAKE
+        else:
+            tags = {tag_of(identity), *_noted(db, "follows")}
+            usable = terms is Terms.ACCEPT or not known or not tags.isdisjoint(known)
+        if not usable:
+            raise errors.StoreReplaced(f"{self._path}: {unusable(identity, known)}")
+        if made:
+            identity = secrets.token_hex(16)
+            db.execute(_MAKE, (identity,))
+            db.execute("DELETE FROM notes")
+        if terms is Terms.ACCEPT or (made and known):
+            notes = [("follows", tag) for tag in known if tag != tag_of(identity)]
+            db.executemany(
+                "INSERT OR REPLACE INTO notes VALUES (?, ?)", [("restarted", ""), *notes]
+            )
+        self.restarted = bool(_noted(db, "restarted"))
+        return Opened(identity, made, _noted(db, "follows"))
+
+    def _is_missing(self) -> bool:
+        """Return true if there is no file, or nothing in it."""
+        try:
+            return os.stat(self._path).st_size == 0
+        except (FileNotFoundError, NotADirectoryError):
+            return True
 
     def _inode_now(self) -> tuple[int, int] | None:
         try:
@@ -226,6 +270,11 @@ class SQLiteFile:
 
 def _is_empty(db: sqlite3.Connection) -> bool:
     return db.execute("SELECT 1 FROM sqlite_master").fetchone() is None
+
+
+def _noted(db: sqlite3.Connection, kind: str) -> frozenset[str]:
+    rows = db.execute("SELECT text FROM notes WHERE kind = ?", (kind,))
+    return frozenset(text for (text,) in rows)
 
 
 def _identity(db: sqlite3.Connection) -> str:

@@ -1,0 +1,171 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
+"""Which store may be used, which is made, and which follows another: alike in every store."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+from pathlib import Path
+
+import pytest
+
+from gearhorn import clock, errors
+from gearhorn.store.base import Store, Terms, tag_of
+from gearhorn.store.redis import RedisStore
+from gearhorn.store.sqlite import SQLiteStore
+from gearhorn.tests.functional.store.stores import NewStore, ids
+from gearhorn.tests.servers import Redis
+
+
+class Emptier:
+    """Takes away all that a store holds."""
+
+    def __init__(self, redis_server: Redis, key_prefix: str, path: Path) -> None:
+        self._redis, self._prefix, self._path = redis_server, key_prefix, path
+
+    def __call__(self) -> None:
+        for key in self._redis.ask("KEYS", f"{self._prefix}*").split("\r\n"):
+            if key.startswith(self._prefix):
+                self._redis.ask("DEL", key)
+        for suffix in ("", "-wal", "-shm"):
+            Path(f"{self._path}{suffix}").unlink(missing_ok=True)
+
+
+@pytest.fixture
+def empty(redis_server: Redis, key_prefix: str, tmp_path: Path) -> Emptier:
+    return Emptier(redis_server, key_prefix, tmp_path / "store.db")
+
+
+async def test_the_first_makes_it_and_the_next_takes_it(store: Store, new_store: NewStore) -> None:
+    again = await store.open()
+    assert not again.made
+    other = new_store()
+    assert await other.open([again.tag], Terms.TAKE) == again
+    assert len(again.identity) == 32
+    assert again.follows == frozenset()
+    await other.close()
+
+
+async def test_an_empty_one_is_made_only_where_that_is_allowed(
+    new_store: NewStore, tmp_path: Path
+) -> None:
+    store = new_store()
+    for known in ((), ("1a2b3c4d",)):
+        with pytest.raises(errors.StoreReplaced, match="it is empty"):
+            await store.open(known, Terms.TAKE)
+        with pytest.raises(errors.StoreReplaced):
+            await store.add("memos", "bob", None)
+    assert os.listdir(tmp_path) == []
+    assert (await store.open()).made
+    await store.add("memos", "bob", None)
+    await store.close()
+
+
+async def test_another_than_those_known_is_not_used(store: Store, new_store: NewStore) -> None:
+    tag = (await store.open()).tag
+    other = new_store()
+    for terms in (Terms.TAKE, Terms.MAKE):
+        with pytest.raises(errors.StoreReplaced, match=f"{tag}, and known is 00000000, 11111111"):
+            await other.open(["11111111", "00000000"], terms)
+        with pytest.raises(errors.StoreReplaced):
+            await other.members("memos", "one")
+    assert not (await other.open([tag, "00000000"], Terms.TAKE)).made
+    await other.close()
+
+
+async def test_one_that_was_accepted_follows_those_in_whose_place_it_is(
+    store: Store, new_store: NewStore
+) -> None:
+    await store.add("memos", "bob", None)
+    tag = (await store.open()).tag
+    before = clock.now()
+    accepted = await store.open(["00000000", tag], Terms.ACCEPT)
+    assert accepted.follows == {"00000000"}
+    assert not accepted.made
+    assert before <= store.run_changed_at <= clock.now()
+
+    other = new_store()
+    assert (await other.open(["00000000"], Terms.TAKE)).tag == tag
+    # Nobody may trust that all lists are dropped until somebody vouches for it.
+    assert before <= other.run_changed_at <= clock.now()
+    assert await ids(other, "memos") == {"bob"}
+    with pytest.raises(errors.StoreReplaced):
+        await other.open(["11111111"], Terms.TAKE)
+
+    await store.vouch()
+    assert (await other.open(["00000000"], Terms.TAKE)).follows == {"00000000"}
+    assert other.run_changed_at == -math.inf
+    await store.open(["11111111"], Terms.ACCEPT)
+    assert (await other.open(["11111111"], Terms.TAKE)).follows == {"00000000", "11111111"}
+    await other.close()
+
+
+@pytest.mark.parametrize("terms", [Terms.MAKE, Terms.ACCEPT])
+async def test_one_that_is_made_though_another_is_known_follows_that(
+    new_store: NewStore, terms: Terms
+) -> None:
+    store, other = new_store(), new_store()
+    made = await store.open(["00000000"], terms)
+    assert made.made
+    assert made.follows == {"00000000"}
+    assert store.run_changed_at > -math.inf
+    assert (await other.open(["00000000"], Terms.TAKE)).identity == made.identity
+    assert other.run_changed_at > -math.inf
+    await store.close()
+    await other.close()
+
+
+async def test_a_running_one_goes_on_with_another_that_follows_its_own(
+    store: Store, new_store: NewStore, empty: Emptier
+) -> None:
+    await store.add("memos", "bob", None)
+    old = await store.open()
+    empty()
+    with pytest.raises(errors.StoreReplaced):
+        await store.open([old.tag], Terms.TAKE)
+    with pytest.raises(errors.StoreReplaced):
+        await ids(store, "memos")
+
+    other = new_store()
+    new = await other.open([old.tag], Terms.ACCEPT)
+    assert new.made
+    with pytest.raises(errors.StoreReplaced):
+        await ids(store, "memos")
+    assert (await store.open([old.tag], Terms.TAKE)).identity == new.identity
+    assert await ids(store, "memos") == set()
+    await store.add("memos", "alice", None)
+    assert await ids(other, "memos") == {"alice"}
+    await other.close()
+
+
+async def test_many_that_start_at_once_make_one(new_store: NewStore) -> None:
+    stores = [new_store() for _ in range(8)]
+    opened = await asyncio.gather(*(store.open() for store in stores))
+    assert len({one.identity for one in opened}) == 1
+    assert [one.made for one in opened].count(True) == 1
+    assert {store.run_changed_at for store in stores} == {-math.inf}
+    for store in stores:
+        await store.close()
+
+
+async def test_an_identity_that_is_lost_alone_keeps_the_numbers(
+    store: Store, new_store: NewStore, redis_server: Redis, key_prefix: str
+) -> None:
+    changes = await store.add("memos", "bob", None)
+    if isinstance(store, SQLiteStore):
+        await store._execute("DELETE FROM store", ())
+    else:
+        assert isinstance(store, RedisStore)
+        redis_server.ask("DEL", f"{key_prefix}identity")
+    other = new_store()
+    assert (await other.open()).made
+    await other.add("memos", "alice", None)
+    (change,) = await other.unconfirmed(10)
+    assert change.version > changes[0].version
+    await other.close()
+
+
+def test_a_tag_is_short_enough_to_be_read_out() -> None:
+    assert tag_of("0123456789abcdef") == "01234567"
