@@ -10,7 +10,8 @@ code   when
 0      it was stopped by a signal and has drained
 1      an unexpected error; the log has the traceback
 2      the command line is wrong
-69     the job server of --standalone cannot be started, or its port is busy
+69     the job server of --standalone cannot be started, or its port is busy;
+       --accept-store finds another store in use, or no job server or store
 73     the pid file cannot be made, or a running process holds it
 74     what --help or --version shows cannot be written
 78     the configuration is wrong, or the store refuses it
@@ -32,6 +33,7 @@ from oslo_config import cfg
 
 from gearhorn import errors
 from gearhorn.cmd import streams
+from gearhorn.daemon import acceptance
 from gearhorn.daemon.settings import DaemonSettings
 from gearhorn.service import config, daemonize, logs, running, standalone
 
@@ -56,6 +58,8 @@ examples:
   gearhorn-fanout --config /etc/gearhorn.conf
       as a service, in the foreground, with the job servers and the store
       that the file names
+  gearhorn-fanout --config /etc/gearhorn.conf --accept-store
+      accept a store that was emptied or replaced, for the daemons that wait
   gearhorn-fanout --config-dir /etc/gearhorn.conf.d --debug --log-file fanout.log
       with all files *.conf of a directory, and a detailed log
 
@@ -70,7 +74,7 @@ exit codes:
   0      stopped by a signal and drained
   1      unexpected error; the log has the traceback
   2      wrong command line
-  69     the job server of --standalone cannot be started, or its port is busy
+  69     --standalone: no job server, or a busy port; --accept-store: refused
   73     the pid file cannot be made, or a running process holds it
   74     what --help or --version shows cannot be written
   78     wrong configuration, or the store refuses it
@@ -146,6 +150,11 @@ def _run(conf: cfg.ConfigOpts, reload: _Reload) -> int:
         raise errors.ConfigurationError(
             "[service] daemonize: --standalone runs in the foreground only"
         )
+    if conf.accept_store:
+        if conf.standalone_mode:
+            raise errors.ConfigurationError("--accept-store: --standalone accepts any store")
+        daemonize.become(who)
+        return _accept(settings, conf.despite)
     with contextlib.ExitStack() as stack:
         # The order matters: making the pid file may need root, and the log file is to
         # belong to the user. Until detaching, errors go to the terminal.
@@ -166,6 +175,16 @@ def _run(conf: cfg.ConfigOpts, reload: _Reload) -> int:
         conf.log_opt_values(LOG, logging.DEBUG)
         _tune_garbage_collection()
         return _serve(conf, settings, reload)
+
+
+def _accept(settings: DaemonSettings, despite: Sequence[str]) -> int:
+    try:
+        done = asyncio.run(acceptance.accept(settings, despite))
+    except errors.StoreMisconfigured as error:
+        return _fail(errors.StoreMisconfigured(f"[store] {error}"), EX_CONFIG)
+    except (acceptance.NotAccepted, errors.StoreError) as error:
+        return _fail(error, EX_UNAVAILABLE)
+    return 0 if streams.write_out(config.PROGRAM, f"{done}\n") else EX_IOERR
 
 
 def _tune_garbage_collection() -> None:

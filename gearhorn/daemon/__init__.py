@@ -8,7 +8,8 @@
 ends the job with its report. ``registry`` takes registrations. It changes the
 store, has ``matchmaking`` tell every daemon (``notices``), and answers once no list
 from before can be in use (``leases``). ``upkeep`` does regular work that nobody
-asks for. ``daemon`` puts the parts together and connects them.
+asks for. ``opening`` decides which store may be used, by what ``lookout`` sees on the
+job servers and ``memory`` has on the disk. ``daemon`` puts the parts together and connects them.
 
 Invariants:
 
@@ -19,6 +20,9 @@ Invariants:
 * A topic's fan-outs reach a job server in the order in which they were taken.
 * Calls to the store wait in ``store.patience``. A store that is away never looks
   like "no subscribers".
+
+* No store is used, or made, while another one is known, but on an operator's word
+  (``acceptance``).
 
 Rejected: a thread or a task for each fan-out (a fan-out is an object with a
 count and a deadline); notices without leases (a daemon may be frozen and go on

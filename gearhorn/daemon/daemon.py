@@ -11,11 +11,14 @@ from gearhorn import clock, errors, messages
 from gearhorn.daemon.agreement import Agreement
 from gearhorn.daemon.fanout import FanOuts
 from gearhorn.daemon.list_cache import ListCache
+from gearhorn.daemon.lookout import Lookout
 from gearhorn.daemon.matchmaking import Matchmaking
+from gearhorn.daemon.memory import Memory
+from gearhorn.daemon.opening import Opening
 from gearhorn.daemon.queries import Queries
 from gearhorn.daemon.refusals import Refusals
 from gearhorn.daemon.registry import Registry
-from gearhorn.daemon.retirement import retire
+from gearhorn.daemon.retirement import drop_marks, retire
 from gearhorn.daemon.settings import DaemonSettings
 from gearhorn.daemon.upkeep import Upkeep
 from gearhorn.daemon.workers import Workers
@@ -23,6 +26,7 @@ from gearhorn.store import open_store
 from gearhorn.store.patience import Patience
 from gearhorn.tasks import end
 from gearhorn.version import installed_version
+from gearhorn.wire.marker import Marker
 from gearhorn.wire.submitter import Submitter
 from gearhorn.wire.watch import Watch
 
@@ -74,6 +78,7 @@ class Daemon:
             self.worker_id, settings.wire, settings.max_message_bytes, watch
         )
         self._workers = Workers(self.worker_id, settings, watch, self._refusals)
+        self._marker = Marker(self.worker_id, settings.wire, watch)
 
     def _reach_store(self) -> None:
         """Make the store, the cached lists, and the parts that keep those true."""
@@ -84,6 +89,14 @@ class Daemon:
             key_prefix=settings.key_prefix,
             matchmaking_topic=settings.matchmaking_topic,
             timeout=settings.store_timeout,
+        )
+        self._opening = Opening(
+            self._store,
+            self._patience,
+            Lookout(settings),
+            self._marker,
+            Memory(settings),
+            create=settings.create,
         )
         self._lists = ListCache(
             self._store,
@@ -110,6 +123,7 @@ class Daemon:
             self._matchmaking,
             leases=settings.leases,
             retire=self._retire,
+            look_for_others=self._opening.look_for_others,
         )
 
     def _take_requests(self) -> None:
@@ -150,9 +164,19 @@ class Daemon:
             notice=self._matchmaking.take,
         )
         self._submitter.on_servers_changed = self._fanouts.servers_changed
+        self._patience.on_replaced = self._opening.store_replaced
+        self._opening.on_waiting = self._workers.take_queries
+        self._opening.on_changed = self._store_changed
         self._lists.on_unknown = self._matchmaking.renew_soon
         self._matchmaking.on_removed = self._upkeep.daemon_removed
-        for part in (*self._workers.all, self._submitter, self._matchmaking, self._upkeep):
+        for part in (
+            *self._workers.all,
+            self._submitter,
+            self._marker,
+            self._opening,
+            self._matchmaking,
+            self._upkeep,
+        ):
             part.on_failed = self._failed
 
     # Running.
@@ -194,35 +218,30 @@ class Daemon:
         self.stop()
 
     async def _start(self) -> None:
-        await self._open_store()
-        # The order matters: first notices can be taken, then the entry is made, and
-        # only then lists are kept and jobs taken.
+        # The order matters: first the store is opened, and shown to others. Then notices
+        # can be taken, then the entry is made, and only then lists are kept and jobs taken.
+        self._marker.connect(self.settings.servers)
+        await self._opening.open()
         self._submitter.connect(self.settings.servers)
         await self._workers.take_notices()
         if self.settings.alone:
             await self._matchmaking.remove_all()
         await self._matchmaking.join()
+        self._opening.start()
         self._matchmaking.start()
         self._upkeep.start()
         await self._workers.take_all()
 
-    async def _open_store(self) -> None:
-        async def attempt() -> errors.StoreMisconfigured | None:
-            # Returned, and not waited for: the operator at the console has to act.
-            try:
-                await self._store.open()
-            except errors.StoreMisconfigured as error:
-                return error
-            return None
-
-        error = await self._patience.call(attempt)
-        if error is not None:
-            raise error
+    def _store_changed(self) -> None:
+        self._lists.keep_none()
+        # The entry is not in this store, so the daemon joins anew.
+        self._matchmaking.renew_soon()
 
     async def _stop(self) -> None:
         LOG.info("daemon %s is stopping", self.worker_id)
         self._workers.stop_grabbing()
         self._on_stopping()
+        self._warn_if_store_is_replaced()
         await self._workers.drain()
         await self._workers.fanouts.close()
         await self._fanouts.close()
@@ -230,16 +249,32 @@ class Daemon:
         await self._queries.close()
         await self._workers.requests.close()
         await self._upkeep.close()
+        await self._opening.close()
         await self._matchmaking.close()
         await self._matchmaking.leave()
         await self._workers.notices.close()
         connected = tuple(self._submitter.servers)
         await self._submitter.close()
+        marks, shown_on = self._marker.shown, tuple(self._marker.connections)
+        await self._marker.close()
         own_function = self._workers.notice_function(self.worker_id)
-        await retire(own_function, connected, self.settings.wire)
+        await asyncio.gather(
+            drop_marks(marks, shown_on, self.settings.wire),
+            retire(own_function, connected, self.settings.wire),
+        )
         await self._store.close()
         self._refusals.close()
         LOG.info("daemon %s has stopped", self.worker_id)
+
+    def _warn_if_store_is_replaced(self) -> None:
+        held = self._workers.fanouts.held + self._workers.requests.held
+        if held and self._opening.waits:
+            LOG.warning(
+                "told to stop while the store is not the one that it was: handing back %d jobs, "
+                "of which the fan-outs may wait for it. Restore or accept the store before a "
+                "daemon is started that does not know it",
+                held,
+            )
 
     async def _retire(self, worker_id: str) -> bool:
         function = self._workers.notice_function(worker_id)

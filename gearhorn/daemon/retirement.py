@@ -4,7 +4,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from gearhorn import errors
 from gearhorn.wire import admin
@@ -19,6 +19,20 @@ async def retire(function: str, servers: Sequence[Address], settings: Connection
     return all(
         await asyncio.gather(*(_retire_from(server, function, settings) for server in servers))
     )
+
+
+async def drop_marks(
+    marks: Collection[str], servers: Sequence[Address], settings: ConnectionSettings
+) -> None:
+    """Remove marks that no other daemon shows, as far as the job servers answer."""
+    await asyncio.gather(*(_drop(server, mark, settings) for server in servers for mark in marks))
+
+
+async def _drop(server: Address, function: str, settings: ConnectionSettings) -> None:
+    try:
+        await admin.drop_function(server, settings, function)
+    except errors.ServerLost as error:
+        LOG.debug("function %s was not removed: %s", function, error)
 
 
 async def _retire_from(server: Address, function: str, settings: ConnectionSettings) -> bool:

@@ -5,6 +5,8 @@
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
 
 from gearhorn import messages
 from gearhorn.daemon.fanout import Order
@@ -12,6 +14,9 @@ from gearhorn.daemon.leases import Leases
 from gearhorn.messages import FunctionNames
 from gearhorn.wire.address import Address
 from gearhorn.wire.connection import ConnectionSettings
+
+Create = Literal["first", "never", "always"]
+"""When an empty store is made a new one."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,9 @@ class DaemonSettings:
     functions: FunctionNames = field(default_factory=FunctionNames)
     key_prefix: str = "gearhorn:"
     store_timeout: float = 5.0
+    create: Create = "first"
+    state_dir: Path | None = None
+    """The directory in which the store is remembered over a restart."""
     fanout_timeout: float = messages.FANOUT_TIMEOUT_S
     order: Order = "receiver"
     max_in_flight: int = 1000

@@ -37,12 +37,14 @@ class Upkeep:
         *,
         leases: Leases,
         retire: Callable[[str], Awaitable[bool]],
+        look_for_others: Callable[[], Awaitable[None]],
     ) -> None:
         self._store = store
         self._patience = patience
         self._matchmaking = matchmaking
         self._leases = leases
         self._retire = retire
+        self._look_for_others = look_for_others
         self._to_retire: dict[str, int] = {}
         """The daemons whose function may still be there, and the attempts left."""
         self._unconfirmed: set[Change] = set()
@@ -59,6 +61,7 @@ class Upkeep:
             (REAP_S, self._vouch),
             (self._leases.forgotten_change, self._confirm_forgotten),
             (self._leases.renewal_interval, self._reap_daemons),
+            (self._leases.renewal_interval, self._compare_stores),
         ):
             self._tasks.keep(self._repeat(interval, work), f"the upkeep {work.__name__}")
 
@@ -104,6 +107,9 @@ class Upkeep:
 
     async def _confirm(self, changes: Iterable[Change]) -> None:
         await asyncio.gather(*map(self._matchmaking.confirm, changes))
+
+    async def _compare_stores(self) -> None:
+        await self._look_for_others()
 
     async def _reap_daemons(self) -> None:
         await self._matchmaking.reap_daemons()

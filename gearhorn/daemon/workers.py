@@ -3,6 +3,7 @@
 """The daemon's three workers. No kind of work can stop another."""
 
 import asyncio
+import functools
 import logging
 from collections.abc import Callable
 
@@ -58,6 +59,7 @@ class Workers:
         )
         self.all = (self.fanouts, self.requests, self.notices)
         self._worker_id = worker_id
+        self._answers_queries = False
 
     def serve(
         self, *, fanout: Take, query: Take, register: Take, unregister: Take, notice: Take
@@ -66,15 +68,19 @@ class Workers:
         functions = self._settings.functions
         # gearmand serves the last registered of one connection's functions first, so a
         # flood of queries does not hold up registrations.
-        for worker, take, names in (
-            (self.fanouts, fanout, (functions.fanout,)),
-            (self.requests, query, (functions.query,)),
-            (self.requests, register, (functions.register, functions.subscribe)),
-            (self.requests, unregister, (functions.unregister, functions.unsubscribe)),
-            (self.notices, notice, (self.notice_function(self._worker_id),)),
-        ):
-            for name in names:
-                worker.add_function(name, self._refusals.guarded(take))
+        self._add(self.fanouts, fanout, functions.fanout)
+        self._add(self.requests, query, functions.query)
+        self._add(self.notices, notice, self.notice_function(self._worker_id))
+        self._serve_changes = functools.partial(self._add_changes, register, unregister)
+
+    def _add_changes(self, register: Take, unregister: Take) -> None:
+        functions = self._settings.functions
+        self._add(self.requests, register, functions.register, functions.subscribe)
+        self._add(self.requests, unregister, functions.unregister, functions.unsubscribe)
+
+    def _add(self, worker: Grabber, take: Take, *names: str) -> None:
+        for name in names:
+            worker.add_function(name, self._refusals.guarded(take))
 
     def notice_function(self, worker_id: str) -> str:
         """Return the function in which a daemon takes notices."""
@@ -85,9 +91,16 @@ class Workers:
         self.notices.connect(self._settings.servers)
         await self.notices.connected()
 
+    def take_queries(self) -> None:
+        """Take queries and nothing else until :meth:`take_all`."""
+        if not self._answers_queries:
+            self._answers_queries = True
+            self.requests.connect(self._settings.servers)
+
     async def take_all(self) -> None:
         """Connect, and return once all other jobs can be taken on one server."""
-        self.requests.connect(self._settings.servers)
+        self._serve_changes()
+        self.take_queries()
         self.fanouts.connect(self._settings.servers)
         await self.requests.connected()
         await self.fanouts.connected()

@@ -5,8 +5,9 @@
 ``requests`` and ``pages`` hold a frozen class for each request, checked when it is
 made. ``decoding`` reads a request from the bytes of a job and names the key that is
 wrong. ``reports`` and ``pages`` hold the answers. ``names`` has the one rule for
-names and all limits, ``values`` reads and writes JSON values, and ``defaults`` holds
-the defaults of both sides. doc/source/reference/protocol.rst describes every key.
+names and all limits, ``marks`` the functions that show which store a daemon uses,
+``values`` reads and writes JSON values, and ``defaults`` holds the defaults of both
+sides. doc/source/reference/protocol.rst describes every key.
 
 Invariants:
 
@@ -26,6 +27,7 @@ from gearhorn.messages.defaults import (
     MAX_MESSAGE_BYTES,
     FunctionNames,
 )
+from gearhorn.messages.marks import Mark, Marks, is_mark
 from gearhorn.messages.names import (
     MAX_QUEUE_BYTES,
     MAX_SECONDS,
@@ -103,6 +105,8 @@ __all__ = [
     "FanOut",
     "FanOutReport",
     "FunctionNames",
+    "Mark",
+    "Marks",
     "Notice",
     "Page",
     "Priority",
@@ -125,6 +129,7 @@ __all__ = [
     "check_type",
     "check_unique",
     "encode_value",
+    "is_mark",
     "queue_name",
     "result_of",
     "topic_in",

@@ -174,6 +174,8 @@ def settings_of(conf: cfg.ConfigOpts) -> DaemonSettings:
         functions=_functions(conf),
         key_prefix=conf.store.key_prefix,
         store_timeout=conf.store.timeout,
+        create=conf.store.create,
+        state_dir=_state_dir(conf),
         fanout_timeout=conf.fanout.timeout,
         order=conf.fanout.order,
         max_in_flight=conf.fanout.max_in_flight,
@@ -213,6 +215,17 @@ def _store_url(conf: cfg.ConfigOpts) -> str:
     except errors.StoreMisconfigured as error:
         raise errors.ConfigurationError(f"[store] url: {error}") from None
     return url
+
+
+def _state_dir(conf: cfg.ConfigOpts) -> Path | None:
+    configured: str | None = conf.service.state_dir
+    if configured is None:
+        # systemd can set several.
+        configured = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    if not configured:
+        return None
+    # Absolute, as detaching goes to another directory.
+    return Path(configured).absolute()
 
 
 def _tls(conf: cfg.ConfigOpts) -> Any:

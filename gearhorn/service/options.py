@@ -126,6 +126,16 @@ STORE = (
         max=_DAY,
         help="Seconds that connecting to the store, and each answer, may take.",
     ),
+    cfg.StrOpt(
+        "create",
+        default=DaemonSettings.create,
+        choices=[
+            ("first", "if no other store is known, by a running daemon or in the state directory"),
+            ("never", "only an operator's word, --accept-store, makes one"),
+            ("always", "whatever is known: for a Redis that is meant to forget"),
+        ],
+        help="When a store that is empty is made a new one, which has no subscribers yet.",
+    ),
 )
 
 FANOUT = (
@@ -227,6 +237,12 @@ SERVICE = (
         help="Seconds that the jobs in hand get to end in when the daemon is stopped. The stop "
         "timeout of the service manager must be longer.",
     ),
+    cfg.StrOpt(
+        "state_dir",
+        sample_default="<STATE_DIRECTORY, which systemd sets>",
+        help="The directory in which this machine remembers which store it uses, so that a daemon "
+        "that starts knows another one from it. Without one only running daemons know.",
+    ),
 )
 
 STANDALONE = (
@@ -260,6 +276,19 @@ COMMAND_LINE = (
         dest="standalone_mode",
         default=False,
         help="Start a job server and use a store of its own, so that nothing else need run.",
+    ),
+    cfg.BoolOpt(
+        "accept-store",
+        default=False,
+        help="Accept the store as it is, emptied or another one, for all daemons that wait, "
+        "say what was done, and end.",
+    ),
+    cfg.MultiStrOpt(
+        "despite",
+        default=[],
+        metavar="STORE",
+        help="Accept it although job servers still list a daemon of this store, whose host is "
+        "gone. May be given several times.",
     ),
     # For --help only: it becomes --config-file before the command line is parsed.
     cfg.StrOpt("config", metavar="PATH", help="The same as --config-file."),

@@ -138,6 +138,9 @@ def standalone_settings(settings: DaemonSettings, port: int, directory: Path) ->
         wire=dataclasses.replace(settings.wire, tls=None),
         # The directory is locked, so a daemon that has an entry was killed.
         alone=True,
+        # Its job server and its store begin and end together.
+        create="always",
+        state_dir=None,
     )
 
 

@@ -20,10 +20,36 @@ must be called from the thread that runs the event loop.
 import abc
 import enum
 import math
+import secrets
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
+from gearhorn import errors
+
 TAG_CHARACTERS = 8
+
+LAYOUT = 1
+"""The layout of what is stored. It is a part of the identity, which every call checks, so a
+running daemon notices when another release has converted its store."""
+
+
+def new_identity() -> str:
+    """Return the identity of a store that is made now."""
+    return f"{secrets.token_hex(16)}.{LAYOUT}"
+
+
+def check_layout(identity: str) -> None:
+    """Refuse a store of another layout.
+
+    :raises StoreMisconfigured: another release has made it, or converted it.
+    """
+    # Releases that knew one layout only did not write it.
+    layout = identity.partition(".")[2] or "1"
+    if layout != str(LAYOUT):
+        raise errors.StoreMisconfigured(
+            f"the store {tag_of(identity)} has layout {layout}, and this release of gearhorn knows "
+            f"layout {LAYOUT}: use the release that made or converted it"
+        )
 
 
 def tag_of(identity: str) -> str:
@@ -42,11 +68,13 @@ def unusable(identity: str, known: Collection[str]) -> str:
 class Terms(enum.IntEnum):
     """The terms on which a store is opened."""
 
-    TAKE = 0
+    LOOK = 0
+    """Only one that is known, and it is not used: what was open before stays so."""
+    TAKE = 1
     """Only one that is known."""
-    MAKE = 1
+    MAKE = 2
     """One without an identity, too: it is given one, and follows those known."""
-    ACCEPT = 2
+    ACCEPT = 3
     """Any, on an operator's word: it follows those known from now on."""
 
 
@@ -143,7 +171,7 @@ class Store(abc.ABC):
         :param known: the tags of the stores that this may be. It is one of them if it
             has that tag or follows one that has. If none is known, it may be any.
         :raises StoreReplaced: on these terms the store is not to be used, and it is
-            as it was.
+            as it was; so is what this object takes for its identity.
         """
 
     @abc.abstractmethod

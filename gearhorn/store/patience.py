@@ -32,8 +32,8 @@ _ADVICE: dict[type[errors.StoreError], str] = {
         "password in the configuration, or the store itself"
     ),
     errors.StoreReplaced: (
-        "The store was emptied or is another one; jobs wait. Restore its "
-        "data, or restart the daemons to accept the store as it is"
+        "The store was emptied or is another one; jobs wait. Restore its data, or accept "
+        "it as it is with gearhorn-fanout --accept-store"
     ),
 }
 _OTHER = "The store fails; jobs wait until it does not"
@@ -54,6 +54,8 @@ class Patience:
     def __init__(self) -> None:
         self.fault: errors.StoreError | None = None
         """The error for which calls wait; ``None`` while none does."""
+        self.on_replaced: Callable[[], object] = lambda: None
+        """Called whenever a call finds that the store is another one."""
         self._since = 0.0
         self._reasons: set[str] = set()
         """The reasons that were logged since then."""
@@ -103,6 +105,8 @@ class Patience:
         before: type[errors.StoreError] | None,
     ) -> None:
         kind = type(error)
+        if kind is errors.StoreReplaced:
+            self.on_replaced()
         is_new = not self._waiting[kind]
         self._leave(before)
         self._waiting[kind] += 1

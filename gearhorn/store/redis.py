@@ -31,7 +31,6 @@ import contextlib
 import heapq
 import logging
 import math
-import secrets
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from typing import Any
 
@@ -49,6 +48,8 @@ from gearhorn.store.base import (
     SubscriberExpiry,
     Terms,
     TopicSize,
+    check_layout,
+    new_identity,
     unusable,
 )
 from gearhorn.store.redis_errors import TRANSLATED, translate
@@ -103,14 +104,15 @@ class RedisStore(Store):
         # Connects, and so asks for the run.
         async with self._talking():
             await self._redis.ping()
-        token = secrets.token_hex(16)
         identity, usable, made, run, follows = await self._script(
-            "open", keys, token, self._run or "", int(terms), *sorted(known)
+            "open", keys, new_identity(), self._run or "", int(terms), *sorted(known)
         )
+        check_layout(identity)
         if not usable:
             raise errors.StoreReplaced(f"Redis: {unusable(identity, known)}")
-        self._identity = identity
-        self.run_changed_at = -math.inf if run == self._run else clock.now()
+        if terms is not Terms.LOOK:
+            self._identity = identity
+            self.run_changed_at = -math.inf if run == self._run else clock.now()
         return Opened(identity, bool(made), frozenset(follows))
 
     async def vouch(self) -> None:

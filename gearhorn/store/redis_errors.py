@@ -65,7 +65,10 @@ def translate(error: Exception) -> errors.StoreError:
 
 def _advice(text: str) -> str:
     if text.startswith("WRONGTYPE"):
-        return "; if another program's keys stand there, set another key_prefix"
+        return (
+            "; if another program's keys stand there, set another key_prefix; if another release "
+            "of gearhorn has converted the store, use that release"
+        )
     if text.startswith("Protocol error"):
         return "; what answers there is no Redis"
     return ""

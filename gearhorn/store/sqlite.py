@@ -48,7 +48,8 @@ class SQLiteStore(Store):
 
     async def open(self, known: Collection[str] = (), terms: Terms = Terms.MAKE) -> Opened:
         opened = await self._in_thread(lambda: self._file.open(known, terms))
-        self.run_changed_at = clock.now() if self._file.restarted else -math.inf
+        if terms is not Terms.LOOK:
+            self.run_changed_at = clock.now() if self._file.restarted else -math.inf
         return opened
 
     async def close(self) -> None:

@@ -8,14 +8,13 @@ Everything here blocks, and belongs to one thread.
 import contextlib
 import errno
 import os
-import secrets
 import sqlite3
 from collections.abc import Callable, Collection, Iterator
 from typing import TypeVar
 from urllib.parse import quote
 
 from gearhorn import errors
-from gearhorn.store.base import Opened, Terms, tag_of, unusable
+from gearhorn.store.base import Opened, Terms, check_layout, new_identity, tag_of, unusable
 
 _APPLICATION_ID = 0x67686F72  # "ghor", in the header of the file
 _SCHEMA_VERSION = 1
@@ -110,7 +109,7 @@ class SQLiteFile:
         """Open the file, or make it, and take its identity: see :meth:`Store.open`."""
         self.close()
         with self._faults():
-            if terms is Terms.TAKE and self._is_missing():
+            if terms <= Terms.TAKE and self._is_missing():
                 raise errors.StoreReplaced(f"{self._path}: {unusable('', known)}")
             self._create()
             return self._connect(known, terms)
@@ -133,6 +132,8 @@ class SQLiteFile:
             db = self._connection()
             db.execute(begin)
             try:
+                # A release that converts it keeps the identity.
+                self._check_version(db)
                 if _identity(db) != self._identity:
                     raise self._replaced()
                 result = work(db)
@@ -185,36 +186,37 @@ class SQLiteFile:
         except BaseException:
             db.close()
             raise
-        self._db, self._inode, self._identity = db, inode, opened.identity
+        if terms is Terms.LOOK:
+            db.close()
+        else:
+            self._db, self._inode, self._identity = db, inode, opened.identity
         return opened
 
     def _prepare(self, db: sqlite3.Connection, known: Collection[str], terms: Terms) -> Opened:
         """Make the tables if the file is empty, and take its identity or give it one."""
         (application_id,) = db.execute("PRAGMA application_id").fetchone()
-        (version,) = db.execute("PRAGMA user_version").fetchone()
         if application_id == 0 and _is_empty(db):
-            if terms is Terms.TAKE:
+            if terms <= Terms.TAKE:
                 raise errors.StoreReplaced(f"{self._path}: {unusable('', known)}")
             for statement in _SCHEMA:
                 db.execute(statement)
-        elif (application_id, version) != (_APPLICATION_ID, _SCHEMA_VERSION):
-            raise errors.StoreMisconfigured(
-                f"{self._path} is the database of another program, or of "
-                "another release of gearhorn"
-            )
+        elif application_id != _APPLICATION_ID:
+            raise errors.StoreMisconfigured(f"{self._path} is the database of another program")
+        self._check_version(db)
         db.execute(_SETTINGS)
         db.execute(_NOTES)
         identity = _identity(db)
+        check_layout(identity)
         made = not identity
         if made:
-            usable = terms is not Terms.TAKE
+            usable = terms > Terms.TAKE
         else:
             tags = {tag_of(identity), *_noted(db, "follows")}
             usable = terms is Terms.ACCEPT or not known or not tags.isdisjoint(known)
         if not usable:
             raise errors.StoreReplaced(f"{self._path}: {unusable(identity, known)}")
         if made:
-            identity = secrets.token_hex(16)
+            identity = new_identity()
             db.execute(_MAKE, (identity,))
             db.execute("DELETE FROM notes")
         if terms is Terms.ACCEPT or (made and known):
@@ -224,6 +226,14 @@ class SQLiteFile:
             )
         self.restarted = bool(_noted(db, "restarted"))
         return Opened(identity, made, _noted(db, "follows"))
+
+    def _check_version(self, db: sqlite3.Connection) -> None:
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        if version != _SCHEMA_VERSION:
+            raise errors.StoreMisconfigured(
+                f"{self._path} has version {version}, and this release of gearhorn knows "
+                f"{_SCHEMA_VERSION}: use the release that made or converted it"
+            )
 
     def _is_missing(self) -> bool:
         """Return true if there is no file, or nothing in it."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import uuid
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import pytest
@@ -163,6 +163,7 @@ class NewDaemon:
         wait_ready: bool = True,
         arguments: Sequence[str] = (),
         environment: dict[str, str] | None = None,
+        constants: Mapping[str, float] | None = None,
         **options: object,
     ) -> Daemon:
         if servers is None:
@@ -176,7 +177,9 @@ class NewDaemon:
             "store.key_prefix": key_prefix or self._fixture("key_prefix"),
             **options,
         }
-        process = Daemon(all_options, arguments=arguments, environment=environment)
+        process = Daemon(
+            all_options, arguments=arguments, environment=environment, constants=constants
+        )
         show_log(self._item, process)
         self._stack.callback(process.close)
         process.start(wait_ready=wait_ready)

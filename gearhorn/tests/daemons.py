@@ -25,6 +25,8 @@ class FanoutCommand(Process):
     program = "gearhorn-fanout"
     forked: ClassVar = True
     changed_environment: Mapping[str, str] = {}
+    constants: Mapping[str, float] = {}
+    """Other values for constants of modules, by their full names, as tests cannot wait so long."""
 
     def command_line(self) -> Sequence[str]:
         raise NotImplementedError
@@ -36,6 +38,7 @@ class FanoutCommand(Process):
         # What the linker and Python look at is looked at when a program is executed.
         told = any(name.startswith(("LD_", "PYTHON")) for name in self.changed_environment)
         if told or not self.forked:
+            assert not self.constants
             return super()._execute(log)
         with open(os.devnull, "rb") as nothing:
             return fork_server().start(
@@ -46,6 +49,7 @@ class FanoutCommand(Process):
                 stdin=nothing,
                 stdout=log,
                 stderr=log,
+                constants=self.constants,
             )
 
 
@@ -62,6 +66,7 @@ class Daemon(FanoutCommand):
         *,
         arguments: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
+        constants: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
         defaults = {"gearman.worker_id": f"test-{uuid.uuid4().hex[:12]}"}
@@ -73,6 +78,7 @@ class Daemon(FanoutCommand):
         self._notify_path = self.directory / "notify"
         self._notify_socket: socket.socket | None = None
         self.changed_environment = environment or {}
+        self.constants = constants or {}
         #: What it has told its service manager since its last start, line by line.
         self.notifications: list[str] = []
 

@@ -110,13 +110,18 @@ class ForkServer:
         stdin: IO[bytes],
         stdout: IO[bytes],
         stderr: IO[bytes],
+        constants: Mapping[str, float] | None = None,
     ) -> Forked:
-        """Start a command with these files."""
+        """Start a command with these files.
+
+        :param constants: other values for constants of modules, by their full names.
+        """
         request = {
             "command": command,
             "arguments": list(arguments),
             "cwd": str(cwd),
             "environment": dict(environment),
+            "constants": dict(constants or {}),
         }
         mine, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         files = [file.fileno() for file in (stdin, stdout, stderr)]
@@ -245,6 +250,9 @@ def _become(request: Request, files: Sequence[int]) -> None:
     os.environ.clear()
     os.environ.update(request["environment"])
     time.tzset()
+    for name, value in request["constants"].items():
+        module, _, constant = name.rpartition(".")
+        setattr(importlib.import_module(module), constant, value)
     command = request["command"]
     sys.argv = [command, *request["arguments"]]
     sys.exit(importlib.import_module(COMMANDS[command]).main())

@@ -3,11 +3,11 @@
 """Gearman's protocol on the event loop: the only package that imports gear.
 
 ``framing`` cuts bytes into packets. A ``Connection`` moves them; a ``Pool``
-keeps one connection to each job server. There are two kinds of pool. A ``Grabber``
+keeps one connection to each job server. There are three kinds of pool. A ``Grabber``
 takes jobs within a ``Window`` (``FairGrabber`` also gives each of many functions
 its turn). A ``Submitter`` sends each ``Batch`` of copies in ``Block`` after
-``Block``, and tells the batch's listener the outcome. ``admin`` asks one server
-one thing. ``adapter`` shows which parts of gear are used.
+``Block``, and tells the batch's listener the outcome. A ``Marker`` shows functions that nobody
+works on. ``admin`` asks one server one thing. ``adapter`` shows which parts of gear are used.
 
 Invariants:
 

@@ -3,7 +3,8 @@
 """Single questions to one job server, each on a connection of its own."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Mapping
+import re
+from collections.abc import AsyncIterator, Awaitable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import NamedTuple, TypeVar
 
@@ -23,6 +24,7 @@ _DISCARD_AHEAD = 64
 """The jobs that are asked for before the first has come. 89,000 a second pass this
 way, and 10,000 if each is waited for."""
 _MAX_ANSWER_BYTES = 64 << 20
+_worker_line = re.compile(r"\S+ \S+ (.*?) : ?(.*)").fullmatch
 
 
 class QueueState(NamedTuple):
@@ -65,12 +67,28 @@ async def _gives_jobs(server: Address, settings: ConnectionSettings) -> bool:
     raise EOFError("it closed the connection")
 
 
-async def queues(server: Address, settings: ConnectionSettings) -> Mapping[str, QueueState]:
+async def queues(
+    server: Address, settings: ConnectionSettings, beginning: Collection[str] = ("",)
+) -> Mapping[str, QueueState]:
     """Return the state of each function that the server knows, by name.
+
+    :param beginning: what the names of the functions in question begin with. A list of
+        all of many takes a while to read.
+    :raises ServerLost: the server is away or did not answer in time.
+    """
+    return await _in_time(_queues(server, settings, beginning), server, settings)
+
+
+async def workers(
+    server: Address, settings: ConnectionSettings
+) -> Sequence[tuple[str, frozenset[str]]]:
+    """Return the client id and the functions of each connection to the server.
 
     :raises ServerLost: the server is away or did not answer in time.
     """
-    return await _in_time(_queues(server, settings), server, settings)
+    lines = await _in_time(_ask_lines(server, settings, b"workers"), server, settings)
+    found = (_worker_line(line.decode("utf-8", "replace")) for line in lines.splitlines())
+    return [(line[1], frozenset(line[2].split())) for line in found if line is not None]
 
 
 async def ask(
@@ -198,9 +216,9 @@ async def _ask_line(server: Address, settings: ConnectionSettings, command: byte
         return (await reader.readuntil(b"\n")).decode("utf-8", "replace").strip()
 
 
-async def _queues(server: Address, settings: ConnectionSettings) -> Mapping[str, QueueState]:
+async def _ask_lines(server: Address, settings: ConnectionSettings, command: bytes) -> bytes:
     async with _connected(server, settings) as (reader, writer):
-        writer.write(b"status\n")
+        writer.write(command + b"\n")
         parts: list[bytes] = []
         # A line with only a dot ends the list, and can be cut between two reads.
         while not b"".join(parts[-2:]).endswith((b"\n.\n", b"\n.\r\n")) and parts != [b".\n"]:
@@ -208,10 +226,18 @@ async def _queues(server: Address, settings: ConnectionSettings) -> Mapping[str,
             if not part:
                 raise EOFError("it closed the connection")
             parts.append(part)
+        return b"".join(parts)
+
+
+async def _queues(
+    server: Address, settings: ConnectionSettings, beginning: Collection[str]
+) -> Mapping[str, QueueState]:
+    lines = await _ask_lines(server, settings, b"status")
+    names = b"|".join(re.escape(name.encode()) for name in beginning)
     states: dict[str, QueueState] = {}
-    for line in b"".join(parts).decode("utf-8", "replace").split("\n"):
+    for line in re.findall(rb"^(?:%s)[^\n]*" % names, lines, re.MULTILINE):
         # From the right, as names can hold anything but a line break.
-        fields = line.rsplit("\t", 3)
+        fields = line.decode("utf-8", "replace").rsplit("\t", 3)
         if len(fields) == 4 and all(field.strip().isdecimal() for field in fields[1:]):
             states[fields[0]] = QueueState(*map(int, fields[1:]))
     return states

@@ -12,6 +12,7 @@ from gearhorn.cmd.cli.findings import Finding
 from gearhorn.cmd.cli.output import listed, seconds
 from gearhorn.cmd.cli.queue_checks import check_queues
 from gearhorn.cmd.cli.session import total
+from gearhorn.cmd.cli.store_checks import check_stores, is_a_mark
 from gearhorn.daemon.leases import Leases
 from gearhorn.daemon.upkeep import RETIRE_ATTEMPTS
 from gearhorn.messages import DaemonRow, StatusRow, queue_name
@@ -29,6 +30,7 @@ def check(facts: Facts) -> list[Finding]:
             *_servers(facts),
             *_functions(facts),
             *_store(facts),
+            *check_stores(facts),
             *_daemons(facts),
             *check_queues(facts),
         ]
@@ -95,8 +97,8 @@ _STORE_ADVICE = {
     "store_away": "Check that it runs and can be reached from the daemons.",
     "store_full": "Give it memory or disk, or make it writable: it takes no changes.",
     "store_misconfigured": "Correct [store] url and its password, or the store itself.",
-    "store_replaced": "It was emptied or is another one. Restore its data, or restart all "
-    "daemons to accept it as it is; subscribers then register anew.",
+    "store_replaced": "It was emptied or is another one. Restore its data; or accept it as it is, "
+    "with gearhorn-fanout --config FILE --accept-store, and subscribers register anew.",
 }
 
 
@@ -143,6 +145,8 @@ def _daemons(facts: Facts) -> Iterator[Finding]:
     prefix = queue_name(status.matchmaking_topic, "")
     known = {prefix + daemon.worker_id for daemon in facts.daemons}
     for function in function_names(facts):
+        if is_a_mark(function, status.matchmaking_topic):
+            continue
         if function.startswith(prefix) and function not in known:
             yield from _without_entry(function, function.removeprefix(prefix), status, facts)
 

@@ -69,6 +69,7 @@ async def _look(session: Session, interval: float) -> Facts:
     await asyncio.gather(
         *(_ask_version(session, facts, server) for server in facts.second),
         *(_ask_support(session, facts, server) for server in facts.second),
+        *(_ask_workers(session, facts, server) for server in facts.second),
     )
     return facts
 
@@ -92,6 +93,17 @@ async def _ask_support(session: Session, facts: Facts, server: Address) -> None:
             facts.unsupported.append(server)
     except errors.ServerLost as fault:
         facts.faults[server] = str(fault)
+
+
+async def _ask_workers(session: Session, facts: Facts, server: Address) -> None:
+    try:
+        connections = await admin.workers(server, session.wire)
+    except errors.ServerLost as fault:
+        facts.faults[server] = str(fault)
+        return
+    for client_id, functions in connections:
+        for function in functions:
+            facts.workers.setdefault(function, set()).add(client_id)
 
 
 async def _ask_daemons(session: Session, facts: Facts) -> None:

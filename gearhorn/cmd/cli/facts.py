@@ -40,6 +40,8 @@ class Facts:
     """The code and the text of the error with which a query ended."""
     daemons: Sequence[DaemonRow] | None = None
     subscriptions: Mapping[str, Sequence[tuple[str, str]]] | None = None
+    workers: dict[str, set[str]] = field(default_factory=dict)
+    """The client ids of the workers of each function."""
 
 
 def function_names(facts: Facts) -> list[str]:

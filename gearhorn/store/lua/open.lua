@@ -3,7 +3,7 @@
 -- ARGV: a new identity, the run that answers, the terms, then the tags of the stores that are known
 -- Returns the identity, 1 if it may be used, 1 if it was made, the run that was vouched for, and the
 --   tags of the stores that it follows.
-local TAKE, ACCEPT, TAG_CHARACTERS = 0, 2, 8
+local TAKE, ACCEPT, TAG_CHARACTERS = 1, 3, 8
 local terms = tonumber(ARGV[3])
 local identity = redis.call('GET', KEYS[1])
 
@@ -35,7 +35,7 @@ if identity then
   end
   return reply(identity, known(tag) and 1 or 0, 0)
 end
-if terms == TAKE then return reply('', 0, 0) end
+if terms <= TAKE then return reply('', 0, 0) end
 -- A counter without an identity is what is left of a store. No daemon has a list from before a store
 -- that was just made, if none is known.
 local fresh = #ARGV < 4 and terms ~= ACCEPT and redis.call('EXISTS', KEYS[2]) == 0

@@ -14,10 +14,11 @@ import pytest
 from gearhorn.cmd.cli.checks import check
 from gearhorn.cmd.cli.facts import Facts
 from gearhorn.messages import DaemonRow
+from gearhorn.tests import packets as wire
 from gearhorn.tests.cli import gearhorn
 from gearhorn.tests.conftest import NewDaemon, NewPeer, Start
 from gearhorn.tests.functional.diagnosis import doctor, publish, register
-from gearhorn.tests.processes import free_port
+from gearhorn.tests.processes import eventually, free_port
 from gearhorn.tests.servers import Gearmand, GearServer, Redis
 from gearhorn.wire.address import Address
 from gearhorn.wire.admin import QueueState
@@ -142,13 +143,21 @@ def test_the_store_is_away(daemon: NewDaemon, gearmand: Gearmand, start: Start) 
 
 def test_the_store_was_emptied(daemon: NewDaemon, gearmand: Gearmand, start: Start) -> None:
     redis = start(Redis())
-    daemon(store_url=redis.url)
+    one = daemon(store_url=redis.url)
+    (mark,) = [name for name in gearmand.admin.status() if "_store_" in name]
     redis.ask("FLUSHALL")
+    eventually(lambda: gearmand.admin.queue(f"{mark}_waits").workers)
 
     found = doctor([gearmand.address])
 
-    assert found.only("store")["subject"] == "store_replaced"
-    assert "restart all daemons" in found.only("store")["advice"]
+    assert found.exit_code == 1
+    assert set(found.findings) == {"server-options", "store", "daemon-waits"}
+    (store,) = found.findings["store"]
+    assert store["subject"] == "store_replaced"
+    (waits,) = found.findings["daemon-waits"]
+    assert f"daemon {one.worker_id} waits for the store {mark[-8:]}" in waits["text"]
+    for finding in (store, waits):
+        assert "--accept-store" in finding["advice"]
 
 
 def test_a_dead_daemon(daemon: NewDaemon, gearmand: Gearmand) -> None:
@@ -182,17 +191,39 @@ def test_a_daemon_that_is_late(
     assert {row["worker_id"]: row["state"] for row in rows}[dead.worker_id] == "late"
 
 
-def test_a_daemon_with_another_store(
-    daemon: NewDaemon, gearmand: Gearmand, peer: NewPeer, key_prefix: str
+def test_a_daemon_that_starts_with_another_store(
+    daemon: NewDaemon, gearmand: Gearmand, key_prefix: str
 ) -> None:
     one = daemon()
-    other = daemon(key_prefix=f"{key_prefix}other:")
+    other = daemon(key_prefix=f"{key_prefix}other:", wait_ready=False)
+    waits = eventually(
+        lambda: [name for name in gearmand.admin.status() if name.endswith("_waits")]
+    )
+
+    found = doctor([gearmand.address])
+
+    assert found.exit_code == 1
+    (finding,) = found.findings["daemon-waits"]
+    assert finding["subject"] == waits[0].removesuffix("_waits")[-8:]
+    assert str(other.options["gearman.worker_id"]) in finding["text"]
+    assert one.worker_id not in finding["text"]
+
+
+def test_a_daemon_with_another_store(daemon: NewDaemon, gearmand: Gearmand, peer: NewPeer) -> None:
+    one = daemon()
+    (mark,) = [name for name in gearmand.admin.status() if "_store_" in name]
+    other = peer()
+    other.send(wire.SET_CLIENT_ID, "other")
+    other.can_do(f"{mark[:-8]}1a2b3c4d", "__matchmaking_other")
 
     found = doctor([gearmand.address])
 
     assert found.exit_code == 1
     (finding,) = found.findings["daemon-unknown"]
-    assert finding["subject"] in (one.worker_id, other.worker_id)
+    assert finding["subject"] == "other"
+    (finding,) = found.findings["daemon-store"]
+    assert "1a2b3c4d (other)" in finding["text"]
+    assert f"{mark[-8:]} ({one.worker_id})" in finding["text"]
 
 
 def test_a_function_that_a_daemon_left(

@@ -165,8 +165,11 @@ def test_the_daemon_names_itself_to_the_job_server(gearmand: Gearmand, daemon: N
     functions = [worker.functions for worker in known if worker.functions]
     assert {"fanout"} in functions
     assert any({"subscribe_fanout", "unsubscribe_fanout"} <= names for names in functions)
-    (own,) = (names for names in functions if "__matchmaking" in " ".join(names))
-    assert {known[0].client_id} == {name.removeprefix("__matchmaking_") for name in own}
+    own = [names for names in functions if "__matchmaking" in " ".join(names)]
+    assert {f"__matchmaking_{known[0].client_id}"} in own
+    # The mark of its store has a connection to itself.
+    (mark,) = (names for names in own if "__matchmaking_store_" in " ".join(names))
+    assert len(mark) == 1
 
 
 def test_a_frozen_server_counts_as_lost_and_is_found_again(

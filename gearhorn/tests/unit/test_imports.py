@@ -50,6 +50,7 @@ PURE = {
     "errors.py": {"typing"},
     "messages/decoding.py": {"codecs", "msgspec", "typing"},
     "messages/defaults.py": {"dataclasses"},
+    "messages/marks.py": {"collections", "hashlib", "re", "typing"},
     "messages/names.py": {"math", "re", "typing"},
     "messages/pages.py": {"collections", "msgspec", "typing"},
     "messages/reports.py": {"base64", "msgspec"},

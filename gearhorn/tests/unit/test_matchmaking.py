@@ -275,6 +275,9 @@ async def test_upkeep_goes_on_after_an_unexpected_error(
     async def retire(worker_id: str) -> bool:
         return True
 
+    async def look() -> None:
+        pass
+
     store: Any = world.store
     monkeypatch.setattr(world.store, "reap", reap, raising=False)
     monkeypatch.setattr("gearhorn.daemon.upkeep.REAP_S", 0.001)
@@ -284,6 +287,7 @@ async def test_upkeep_goes_on_after_an_unexpected_error(
         world.matchmaking,
         leases=Leases(CACHE_TTL, DAEMON_TTL),
         retire=retire,
+        look_for_others=look,
     )
     caplog.set_level(logging.ERROR)
     upkeep.start()

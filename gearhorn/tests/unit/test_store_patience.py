@@ -136,7 +136,7 @@ async def test_the_delay_has_an_end(pauses: list[float]) -> None:
         (errors.StoreAway("x"), "Check that it runs"),
         (errors.StoreFull("x"), "memory or disk"),
         (errors.StoreMisconfigured("x"), "Correct"),
-        (errors.StoreReplaced("x"), "restart the daemons to accept"),
+        (errors.StoreReplaced("x"), "accept it as it is with gearhorn-fanout --accept-store"),
         (errors.StoreError("x"), "jobs wait"),
     ],
 )

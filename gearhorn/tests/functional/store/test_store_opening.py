@@ -5,8 +5,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import os
+import re
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -15,7 +18,7 @@ from gearhorn import clock, errors
 from gearhorn.store.base import Store, Terms, tag_of
 from gearhorn.store.redis import RedisStore
 from gearhorn.store.sqlite import SQLiteStore
-from gearhorn.tests.functional.store.stores import NewStore, ids
+from gearhorn.tests.functional.store.stores import NewStore, ids, make, opened
 from gearhorn.tests.servers import Redis
 
 
@@ -43,8 +46,19 @@ async def test_the_first_makes_it_and_the_next_takes_it(store: Store, new_store:
     assert not again.made
     other = new_store()
     assert await other.open([again.tag], Terms.TAKE) == again
-    assert len(again.identity) == 32
+    assert re.fullmatch(r"[0-9a-f]{32}\.1", again.identity)
     assert again.follows == frozenset()
+    await other.close()
+
+
+async def test_a_look_uses_nothing(store: Store, new_store: NewStore) -> None:
+    before = await store.open()
+    other = new_store()
+    assert await other.open((), Terms.LOOK) == before
+    with pytest.raises(errors.StoreReplaced):
+        await other.members("memos", "one")
+    with pytest.raises(errors.StoreReplaced):
+        await other.open(["00000000"], Terms.LOOK)
     await other.close()
 
 
@@ -142,9 +156,9 @@ async def test_a_running_one_goes_on_with_another_that_follows_its_own(
 
 async def test_many_that_start_at_once_make_one(new_store: NewStore) -> None:
     stores = [new_store() for _ in range(8)]
-    opened = await asyncio.gather(*(store.open() for store in stores))
-    assert len({one.identity for one in opened}) == 1
-    assert [one.made for one in opened].count(True) == 1
+    found = await asyncio.gather(*(store.open() for store in stores))
+    assert len({one.identity for one in found}) == 1
+    assert [one.made for one in found].count(True) == 1
     assert {store.run_changed_at for store in stores} == {-math.inf}
     for store in stores:
         await store.close()
@@ -169,3 +183,63 @@ async def test_an_identity_that_is_lost_alone_keeps_the_numbers(
 
 def test_a_tag_is_short_enough_to_be_read_out() -> None:
     assert tag_of("0123456789abcdef") == "01234567"
+
+
+# Layouts.
+
+
+async def test_a_store_of_another_layout_is_named_as_that(
+    store: Store, new_store: NewStore, redis_server: Redis, key_prefix: str
+) -> None:
+    before = await store.open()
+    converted = before.identity.replace(".1", ".2")
+    if isinstance(store, SQLiteStore):
+        await store._execute("UPDATE store SET identity = ?", (converted,))
+    else:
+        redis_server.ask("SET", f"{key_prefix}identity", converted)
+    # Running daemons touch it no more, and say why once they look again.
+    with pytest.raises(errors.StoreReplaced):
+        await store.add("memos", "bob", None)
+    for one in (store, new_store()):
+        with pytest.raises(errors.StoreMisconfigured, match=r"has layout 2, .* knows layout 1"):
+            await one.open([before.tag], Terms.TAKE)
+    await one.close()
+
+
+async def test_a_store_from_before_layouts_is_used(
+    store: Store, new_store: NewStore, redis_server: Redis, key_prefix: str
+) -> None:
+    old = (await store.open()).identity.removesuffix(".1")
+    if isinstance(store, SQLiteStore):
+        await store._execute("UPDATE store SET identity = ?", (old,))
+    else:
+        redis_server.ask("SET", f"{key_prefix}identity", old)
+    other = new_store()
+    assert (await other.open([tag_of(old)], Terms.TAKE)).identity == old
+    await other.add("memos", "bob", None)
+    await other.close()
+
+
+async def test_a_redis_whose_identity_is_of_another_type_is_named(
+    redis_server: Redis, key_prefix: str
+) -> None:
+    store, other = (make(redis_server.url, key_prefix) for _ in range(2))
+    await store.open()
+    redis_server.ask("DEL", f"{key_prefix}identity")
+    redis_server.ask("HSET", f"{key_prefix}identity", "layout", "2")
+    with pytest.raises(errors.StoreMisconfigured, match="another release"):
+        await store.add("memos", "bob", None)
+    with pytest.raises(errors.StoreMisconfigured, match="another release"):
+        await other.open()
+    await store.close()
+    await other.close()
+
+
+async def test_a_running_daemon_notices_that_its_file_was_converted(tmp_path: Path) -> None:
+    async with opened(f"sqlite://{tmp_path}/store.db") as store:
+        await store.add("memos", "bob", None)
+        with contextlib.closing(sqlite3.connect(tmp_path / "store.db")) as db:
+            db.execute("PRAGMA user_version = 2")
+        for attempt in (store.add("memos", "alice", None), store.members("memos", "one")):
+            with pytest.raises(errors.StoreMisconfigured, match=r"has version 2, .* knows 1"):
+                await attempt

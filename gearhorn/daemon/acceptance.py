@@ -1,0 +1,77 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
+"""An operator's word: the store is accepted as it is, in place of all that are known.
+
+The word comes from the configuration's own machine and is written into the store itself.
+(Rejected: a job of ``fanout_query``, which any client could submit.)
+"""
+
+from collections.abc import Collection
+
+from gearhorn import errors
+from gearhorn.daemon.lookout import Lookout, Sight
+from gearhorn.daemon.memory import Memory
+from gearhorn.daemon.settings import DaemonSettings
+from gearhorn.store import open_store
+from gearhorn.store.base import Opened, Store, Terms
+
+
+class NotAccepted(errors.GearhornError):
+    """The store was not accepted: another one is in use, or nobody can tell."""
+
+    code = "not_accepted"
+
+
+async def accept(settings: DaemonSettings, despite: Collection[str]) -> str:
+    """Accept the store in place of those that are known, and return what was done.
+
+    :param despite: the tags of stores whose daemons are listed, but gone.
+    :raises NotAccepted: no job server answers, or a daemon serves from another store.
+    :raises StoreError: the store cannot be opened.
+    """
+    lookout = Lookout(settings)
+    sight = await lookout.look()
+    if not sight.asked:
+        raise NotAccepted(
+            "no job server answers, so nobody can tell whether another store is in use"
+        )
+    known = sight.stores | (await Memory(settings).recall()).tags
+    store = open_store(
+        settings.store_url,
+        key_prefix=settings.key_prefix,
+        matchmaking_topic=settings.matchmaking_topic,
+        timeout=settings.store_timeout,
+    )
+    try:
+        before = await _found(store)
+        own = set() if before is None else {before.tag}
+        for other in sorted(sight.served - own - set(despite)):
+            raise NotAccepted(
+                f"{', '.join(await lookout.names(other)) or 'a daemon'} serves from the store "
+                f"{other}: give it the right [store] url, or stop it. If its host is gone and "
+                f"job servers still list it, add --despite {other}"
+            )
+        if before is not None and known - own <= before.follows:
+            return f"nothing was changed: no store is known that {before.tag} would replace"
+        opened = await store.open(known, Terms.ACCEPT)
+    finally:
+        await store.close()
+    return _done(opened, sight)
+
+
+async def _found(store: Store) -> Opened | None:
+    """Return the store as it is, ``None`` if it is empty."""
+    try:
+        return await store.open((), Terms.LOOK)
+    except errors.StoreReplaced:
+        return None
+
+
+def _done(opened: Opened, sight: Sight) -> str:
+    how = "was empty and is a new one now" if opened.made else "was accepted as it is"
+    text = (
+        f"the store {opened.tag} {how}, in place of {', '.join(sorted(opened.follows)) or 'none'}"
+    )
+    if sight.unasked:
+        text += f"; not asked: {', '.join(map(str, sight.unasked))}"
+    return text
