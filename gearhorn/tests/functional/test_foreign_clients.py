@@ -5,18 +5,24 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
+from gearhorn.tests import sessions
+from gearhorn.tests.cli import Run
 from gearhorn.tests.conftest import Start
 from gearhorn.tests.functional.conftest import Topic
 from gearhorn.tests.functional.languages import LANGUAGES
 from gearhorn.tests.processes import Process, eventually
 
 pytestmark = pytest.mark.once
+
+PAGE = (Path(__file__).parents[3] / "doc/source/reference/clients.rst").read_text("utf-8")
 
 # A worker in each client: the command, and a program in which HANDLER stands for what is done with
 # a job.
@@ -94,11 +100,11 @@ worker.work()
 
 
 class ForeignWorker(Process):
-    """bob's worker, of another project."""
+    """A subscriber's worker, of another project."""
 
     program = package = "a foreign worker"
 
-    def __init__(self, topic: Topic, client: str, handler: str) -> None:
+    def __init__(self, topic: Topic, client: str, handler: str, client_id: str = "bob") -> None:
         super().__init__()
         language = LANGUAGES.get(client.removesuffix(" with a timeout"))
         if language is not None:
@@ -106,14 +112,15 @@ class ForeignWorker(Process):
             # Node looks for packages where it runs.
             (self.directory / "node_modules").symlink_to(language.directory / "node_modules")
         self._topic = topic
+        self._queue = topic.queue(client_id)
         command, program = WORKERS[client]
         self._command = [*command, program.replace("HANDLER", handler)]
 
     def command(self) -> Sequence[str]:
-        return [*self._command, str(self._topic.server.port), self._topic.queue("bob")]
+        return [*self._command, str(self._topic.server.port), self._queue]
 
     def is_ready(self) -> bool:
-        return self._topic.server.admin.queue(self._topic.queue("bob")).workers == 1
+        return self._topic.server.admin.queue(self._queue).workers == 1
 
 
 COMPLETES = [
@@ -225,6 +232,20 @@ def test_a_copy_that_outlasts_the_timeout_of_its_function_is_queued_again_and_en
     worker.wait()
     topic.receiver("bob").take(1)
     assert topic.client.finish(handle).report["delivered"] == 1
+
+
+def test_the_page_shows_what_the_command_says_of_them(topic: Topic, start: Start, run: Run) -> None:
+    for client_id, client, handler in (
+        ("alice", "PHP", "return 'done';"),
+        ("bob", "PHP", "$job->sendFail();"),
+        ("carol", "Perl", "die 'boom';"),
+        ("dave", "Node", "process.kill(process.pid, 'SIGKILL');"),
+    ):
+        topic.subscribe(client_id)
+        start(ForeignWorker(topic, client, handler, client_id))
+    for shown in sessions.commands(PAGE.partition("What a handler does")[0]):
+        _, _, _, *options = shlex.split(shown.text)
+        assert run("publish", topic.name, *options).stdout.strip() == shown.output
 
 
 PUBLISHERS = {
