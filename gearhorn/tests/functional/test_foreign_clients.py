@@ -315,8 +315,8 @@ def test_a_client_shows_a_failure_only_if_it_is_always_reported(
 
 def test_progress_starts_the_timeout_of_php_anew(topic: Topic) -> None:
     topic.subscribe("mute")
-    keys = {"always_report": True, "client_timeout_s": 2}
-    report = json.loads(publish("PHP", topic, timeout=3.5, **keys))
+    keys = {"always_report": True, "client_timeout_s": 3}
+    report = json.loads(publish("PHP", topic, timeout=4.5, **keys))
     assert report["failed"] == {"mute": "timeout"}
     timed_out = publish("PHP", topic, timeout=30, progress=False, **keys)
     assert timed_out == "code 47"
