@@ -7,11 +7,12 @@ from __future__ import annotations
 import re
 import socket
 import ssl
+import sys
 from collections.abc import Sequence
 
 import trustme
 
-from gearhorn.tests.peer import Admin
+from gearhorn.tests.admin import Admin
 from gearhorn.tests.processes import Server
 
 
@@ -41,6 +42,30 @@ class Gearmand(Server):
         return Admin(self.port, self.host, timeout_s=1.0).version().startswith("OK ")
 
 
+class GearServer(Server):
+    """The job server of the library gear, which knows no ECHO and no options.
+
+    :param kind: ``gear.Server``, or ``JobServer`` for what the standalone mode makes of it.
+    """
+
+    program = sys.executable
+    package = "python3"
+
+    def __init__(self, kind: str = "gear.Server") -> None:
+        super().__init__()
+        self._kind = kind
+
+    def command(self) -> Sequence[str]:
+        code = (
+            "import gear, signal; from gearhorn.wire.server import JobServer; "
+            f"{self._kind}({self.port}, host={self.host!r}); signal.pause()"
+        )
+        return [self.program, "-c", code]
+
+    def is_ready(self) -> bool:
+        return Admin(self.port, self.host).status() == {}
+
+
 class Redis(Server):
     """redis-server that keeps nothing on disk, with configuration directives by name.
 
@@ -57,6 +82,10 @@ class Redis(Server):
     @property
     def url(self) -> str:
         return f"redis://{self.address}/0"
+
+    def replica(self) -> Redis:
+        """One that copies this, still to be started."""
+        return Redis(replicaof=f"{self.host} {self.port}")
 
     def command(self) -> Sequence[str]:
         directives = {
