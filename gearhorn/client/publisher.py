@@ -64,7 +64,7 @@ class Publisher:
         """True once the loop has been asked to take over what was handed to it."""
         self._closed = False
         self._process = os.getpid()
-        forks.tell(self._forked)
+        forks.tell(self)
 
     def _forked(self) -> None:
         """Forget what other threads of the parent have handed over."""
