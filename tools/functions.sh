@@ -83,3 +83,16 @@ prepare_servers() {
         install_packages $missing
     fi
 }
+
+# Install what the examples in JavaScript need, as their lock file says. npm comes with some packages
+# of Node, and is one of its own beside others, which conflict with it: so bindep cannot name it.
+prepare_examples() {
+    local directory=doc/examples/node lock
+    lock=$directory/package-lock.json
+    if cmp -s "$lock" "$directory/node_modules/installed"; then
+        return
+    fi
+    command -v npm >/dev/null || install_packages npm
+    npm ci --prefix "$directory" --silent --no-audit --no-fund &&
+        cp "$lock" "$directory/node_modules/installed"
+}
