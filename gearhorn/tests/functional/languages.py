@@ -28,6 +28,8 @@ class Language(NamedTuple):
     suffix: str
     probe: Sequence[str]
     needs: str
+    packaged: bool = True
+    """Whether Debian has all that it needs, so that it can never be missing in CI."""
 
     @property
     def directory(self) -> Path:
@@ -38,14 +40,14 @@ class Language(NamedTuple):
         return [self.command, str(self.directory / f"{name}.{self.suffix}")]
 
     def require(self) -> None:
-        """Skip the test if something is missing, but not in CI."""
+        """Skip the test if something is missing, but not in CI what Debian has."""
         try:
             subprocess.run(
                 self.probe, cwd=self.directory, check=True, capture_output=True, timeout=20
             )
         except (OSError, subprocess.CalledProcessError) as error:
             message = f"{self.folder} cannot run: install {self.needs}"
-            if "CI" in os.environ:
+            if self.packaged and "CI" in os.environ:
                 raise MissingProgramError(message) from error
             pytest.skip(message)
 
@@ -71,6 +73,7 @@ LANGUAGES = {
         "js",
         ["node", "-e", "require('node-gearman')"],
         "the Debian package nodejs, and what npm ci installs in doc/examples/node",
+        packaged=False,
     ),
     "A shell": Language(
         "shell",
