@@ -8,6 +8,11 @@ taken back (CANT_DO) and registered again, those with the fewest jobs last, to b
 served first. Each busy function has its turn, and a quiet one waits no longer than
 that. NO_JOB says that every function is empty: nobody has been starved.
 
+gearmand 2.0.0, and 1.1.20 with --round-robin, serve the functions in turn by themselves,
+and nothing is to be moved. Neither tells, so before the first turn the server is tried
+(:mod:`gearhorn.wire.probes`). Most connections are never busy for so long, and for them
+nothing is.
+
 CANT_DO requeues the jobs of its function that the connection holds, and those on
 their way to it. So functions are moved only when every grab has been answered, and
 not while their jobs are held. The pause is one round trip. (Rejected: a connection
@@ -16,13 +21,17 @@ function twice.)
 """
 
 import asyncio
+import logging
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 
-from gearhorn.wire import framing, grabber
+from gearhorn import errors
+from gearhorn.wire import framing, grabber, probes
 from gearhorn.wire.connection import Connection, ConnectionSettings
 from gearhorn.wire.grabber import Grabber, Job
 from gearhorn.wire.watch import Watch
+
+LOG = logging.getLogger(__name__)
 
 MAX_GRABS = 256
 """More than a daemon's grabs: while a thread handles jobs, the loop cannot ask for
@@ -44,13 +53,17 @@ _SYNCHRONIZE = b"gearhorn-synchronize"
 class _Turn:
     """The functions of one connection, and their turns."""
 
-    __slots__ = ("functions", "leaving", "served", "since", "used")
+    __slots__ = ("functions", "leaving", "needed", "served", "since", "tried", "used")
 
     def __init__(self, functions: Sequence[bytes]) -> None:
         self.functions = list(functions)
         """The functions, from those moved longest ago to those moved last."""
         self.leaving: set[bytes] = set()
         """The functions to leave once none of their jobs is held."""
+        self.needed: bool | None = None
+        """True if the server does not take turns by itself; ``None`` until it is known."""
+        self.tried = False
+        """True once the server is being tried, or has been."""
         self.since = 0.0
         """The time at which the turn began; 0 while there is none."""
         self.served: Counter[bytes] = Counter()
@@ -234,15 +247,31 @@ class FairGrabber(Grabber):
             turn = self._turns[connection]
             if grabs.dry:
                 turn.end()
-            elif jobs and len(turn.functions) > 1:
+            elif jobs and len(turn.functions) > 1 and turn.needed is not False:
                 turn.served.update([job.function for job in jobs])
                 now = connection.loop.time()
                 if not turn.since:
                     turn.since = now
                 elif now - turn.since > TURN_S:
-                    self._pause(connection)
+                    self._end_turn(connection, turn)
         self._on_jobs(jobs)
         self._tell_if_settled()
+
+    def _end_turn(self, connection: Connection, turn: _Turn) -> None:
+        if turn.needed:
+            self._pause(connection)
+        elif not turn.tried:
+            turn.tried = True
+            self._tasks.start(self._try_server(connection, turn))
+
+    async def _try_server(self, connection: Connection, turn: _Turn) -> None:
+        try:
+            turn.needed = not await probes.takes_turns(connection.server, self.settings)
+        except errors.ServerLost as error:
+            LOG.debug("taking turns, as %s could not be tried: %s", connection.server, error)
+            turn.needed = True
+        if not turn.needed:
+            turn.end()
 
     def _pause(self, connection: Connection) -> None:
         self._grabs[connection].paused = True
@@ -263,12 +292,20 @@ class FairGrabber(Grabber):
 
         :param held: the functions whose jobs are held.
         """
-        packets = []
+        packets: list[bytes] = []
         for function in turn.leaving - held:
             packets.append(framing.pack(framing.CANT_DO, function))
             turn.leaving.remove(function)
             turn.functions.remove(function)
             self._forget(function)
+        if turn.needed:
+            self._move(connection, turn, held, packets)
+        if packets:
+            connection.write(b"".join(packets))
+
+    def _move(
+        self, connection: Connection, turn: _Turn, held: set[bytes], packets: list[bytes]
+    ) -> None:
         turn.next(connection.loop.time())
         free = [name for name in turn.functions if name not in held]
         moved = sorted(free, key=lambda name: turn.used.get(name, 0.0))[:MAX_MOVED]
@@ -277,8 +314,6 @@ class FairGrabber(Grabber):
             packets.append(framing.pack(framing.CAN_DO, function))
         is_moved = set(moved)
         turn.functions = [name for name in turn.functions if name not in is_moved] + moved
-        if packets:
-            connection.write(b"".join(packets))
 
     def _forget(self, function: bytes) -> None:
         if function not in self._wanted and not any(

@@ -21,6 +21,7 @@ from gearhorn.tests.conftest import Start
 from gearhorn.tests.daemons import FanoutCommand
 from gearhorn.tests.peer import Admin, Peer
 from gearhorn.tests.processes import Server, eventually
+from gearhorn.tests.servers import Gearmand
 
 MEMO = "please go home early today."
 
@@ -33,6 +34,8 @@ class Standalone(FanoutCommand, Server):
     ) -> None:
         super().__init__()
         self.state = tmp_path / "state"
+        if gearmand:
+            (self.directory / "gearmand").symlink_to(Gearmand.find_program())
         self._gearmand = gearmand
         if tool:
             (self.directory / "gearman").symlink_to(str(shutil.which("gearman")))
@@ -45,7 +48,9 @@ class Standalone(FanoutCommand, Server):
 
     def environment(self) -> Mapping[str, str]:
         # Elsewhere no gearmand is found.
-        path = os.environ["PATH"] if self._gearmand else str(self.directory)
+        path = str(self.directory)
+        if self._gearmand:
+            path += os.pathsep + os.environ["PATH"]
         return {**os.environ, "PATH": path, "XDG_STATE_HOME": str(self.state)}
 
     def start(self) -> None:
