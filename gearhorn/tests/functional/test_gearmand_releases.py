@@ -12,11 +12,14 @@ import time
 
 import pytest
 
+from gearhorn.cmd.cli.checks import check
+from gearhorn.cmd.cli.facts import Facts
 from gearhorn.tests.conftest import NewDaemon, NewPeer, Start
 from gearhorn.tests.functional.conftest import NewTopic
 from gearhorn.tests.functional.test_cli_doctor import doctor
-from gearhorn.tests.peer import Peer
+from gearhorn.tests.peer import JOB_CREATED, Peer
 from gearhorn.tests.servers import Gearmand, Redis
+from gearhorn.wire.address import Address
 
 SUBMIT_JOB_EPOCH = 36
 
@@ -165,9 +168,10 @@ def test_a_job_for_later_comes_when_it_is_time(
     when = int(time.time()) + 2
 
     topic.client.send(SUBMIT_JOB_EPOCH, "fanout", "", str(when), topic.request("later"))
+    topic.client.expect(JOB_CREATED)
 
     if not Gearmand.takes_turns():
-        # An idle worker is not woken for it. It goes out with the next one.
+        # An idle worker is not woken for it: it goes out with the next one.
         while time.time() < when + 1:
             time.sleep(0.05)
         assert topic.waiting("bob") == 0
@@ -207,11 +211,7 @@ def test_what_the_redis_queue_keeps(start: Start, redis_server: Redis, peer: New
 
 
 def test_doctor_tells_servers_of_several_releases_apart() -> None:
-    # Without them: one machine seldom has two.
-    from gearhorn.cmd.cli.checks import check
-    from gearhorn.cmd.cli.facts import Facts
-    from gearhorn.wire.address import Address
-
+    # From facts, as few machines have two releases.
     old, new = Address("old", 4730), Address("new", 4730)
     facts = Facts(1, {}, versions={old: "1.1.20+ds", new: "2.0.0"}, turning={new})
 
