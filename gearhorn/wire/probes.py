@@ -120,15 +120,26 @@ class _Probe:
             self._write(framing.WORK_COMPLETE, job.handle, b"")
 
     async def leave_nothing(self) -> None:
-        """Drop the functions."""
-        for function in self.functions:
-            self._write(framing.CANT_DO, function)
+        """Drop the functions, and return when the server has done so."""
+        self._leave()
         # With its answer all answers have been read, and what follows are lines of text.
         await self.grab(1)
-        for function in self.functions:
-            self._writer.write(b"drop function " + function + b"\n")
+        self._drop()
         for _ in self.functions:
             await self._reader.readuntil(b"\n")
+
+    def give_up(self) -> None:
+        """Drop the functions with their jobs, once the server reads that."""
+        self._leave()
+        self._drop()
+
+    def _leave(self) -> None:
+        for function in self.functions:
+            self._write(framing.CANT_DO, function)
+
+    def _drop(self) -> None:
+        for function in self.functions:
+            self._writer.write(b"drop function " + function + b"\n")
 
     def _write(self, packet_type: int, *arguments: bytes) -> None:
         self._writer.write(framing.pack(packet_type, *arguments))
@@ -151,5 +162,9 @@ async def _probing(
     async with connected(server, settings) as (reader, writer):
         probe = _Probe(reader, writer, names)
         writer.write(b"".join([framing.pack(framing.CAN_DO, name) for name in names]))
-        yield probe
-        await probe.leave_nothing()
+        try:
+            yield probe
+            await probe.leave_nothing()
+        except BaseException:
+            probe.give_up()
+            raise
