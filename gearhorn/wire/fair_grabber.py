@@ -2,16 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """A worker for functions that come and go, and that get their turns fairly.
 
-Of one connection's functions gearmand serves the last registered first, as long as
+Of one connection's functions gearmand 1.1.20 serves the last registered first, as long as
 that one has jobs. So after a connection has been busy for a while, functions are
 taken back (CANT_DO) and registered again, those with the fewest jobs last, to be
 served first. Each busy function has its turn, and a quiet one waits no longer than
 that. NO_JOB says that every function is empty: nobody has been starved.
 
 gearmand 2.0.0, and 1.1.20 with --round-robin, serve the functions in turn by themselves,
-and nothing is to be moved. Neither tells, so before the first turn the server is tried
-(:mod:`gearhorn.wire.probes`). Most connections are never busy for so long, and for them
-nothing is.
+and nothing is to be moved. The server is tried before the first turn
+(:mod:`gearhorn.wire.probes`), as its version does not tell. Most connections are never
+busy for so long, and their servers are not tried.
 
 CANT_DO requeues the jobs of its function that the connection holds, and those on
 their way to it. So functions are moved only when every grab has been answered, and
