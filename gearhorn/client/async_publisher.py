@@ -140,9 +140,9 @@ class AsyncPublisher:
         self._caller: Caller | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
-        forks.tell(self)
+        forks.tell(self._forked)
 
-    def forked(self) -> None:
+    def _forked(self) -> None:
         """Leave the connections to the parent; the child makes its own."""
         if self._caller is not None:
             forks.leave(self._caller)

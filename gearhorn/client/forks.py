@@ -9,25 +9,17 @@ is told in the child, before any other of its code runs.
 
 import os
 import weakref
-from typing import Any, Protocol
+from collections.abc import Callable
 
 from gearhorn.wire.pool import Pool
 
-
-class Forked(Protocol):
-    """An object that holds something which does not outlive a fork."""
-
-    def forked(self) -> None:
-        """Start anew. This is called in the child."""
-
-
-_told: "weakref.WeakSet[Any]" = weakref.WeakSet()
+_told: "set[weakref.WeakMethod[Callable[[], None]]]" = set()
 _left: list[object] = []
 
 
-def tell(holder: Forked) -> None:
-    """Call ``holder.forked()`` in each child that is forked from now on."""
-    _told.add(holder)
+def tell(start_anew: Callable[[], None]) -> None:
+    """Call a method in each child that is forked while its object lives."""
+    _told.add(weakref.WeakMethod(start_anew, _told.discard))
 
 
 def leave(pool: Pool) -> None:
@@ -42,8 +34,9 @@ def leave(pool: Pool) -> None:
 
 
 def _in_child() -> None:
-    for holder in tuple(_told):
-        holder.forked()
+    for reference in _told.copy():
+        if start_anew := reference():
+            start_anew()
 
 
 # Where there is no fork there is nothing to do.

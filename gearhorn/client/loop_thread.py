@@ -27,9 +27,9 @@ class LoopThread:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._stopped = False
-        forks.tell(self)
+        forks.tell(self._forked)
 
-    def forked(self) -> None:
+    def _forked(self) -> None:
         """Forget the thread, which only the parent has."""
         self._lock = threading.Lock()
         if not self._stopped:

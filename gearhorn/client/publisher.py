@@ -64,9 +64,9 @@ class Publisher:
         """True once the loop has been asked to take over what was handed to it."""
         self._closed = False
         self._process = os.getpid()
-        forks.tell(self)
+        forks.tell(self._forked)
 
-    def forked(self) -> None:
+    def _forked(self) -> None:
         """Forget what other threads of the parent have handed over."""
         self._handed = deque()
         self._woken = False

@@ -118,13 +118,13 @@ class Reception:
             part.on_failed = self._fail
         self._is_foreign = False
         """True in a process that was forked and holds only a copy."""
-        forks.tell(self)
+        forks.tell(self._forked)
         self._removed: set[bytes] = set()
         self.pace = Pace()
         self.count_kept: Callable[[], int] = lambda: 0
         """Returns the number of messages that the user keeps besides those being handled."""
 
-    def forked(self) -> None:
+    def _forked(self) -> None:
         """Leave the connections, and the messages that came on them, to the parent."""
         self._is_foreign = True
         forks.leave(self._grabber)

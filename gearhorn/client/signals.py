@@ -31,9 +31,9 @@ class _Signals:
         self._users = 0
         self._former: dict[signal.Signals, Any] = {}
         self._of_loop: dict[signal.Signals, _LoopHandler] = {}
-        forks.tell(self)
+        forks.tell(self._forked)
 
-    def forked(self) -> None:
+    def _forked(self) -> None:
         """Restore the handlers in the child, which runs another program."""
         self._stops.clear()
         self._users = 0

@@ -28,8 +28,8 @@ class Subscriber(SubscriberBase):
     :class:`~gearhorn.client.subscriber_base.SubscriberBase`.
     """
 
-    def forked(self) -> None:
-        super().forked()
+    def _forked(self) -> None:
+        super()._forked()
         self._inbox.forked()
 
     def _set_up(self) -> None:

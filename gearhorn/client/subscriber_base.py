@@ -90,9 +90,9 @@ class SubscriberBase:
         self._is_foreign = False
         """True in a process that was forked from the one that received."""
         self._set_up()
-        forks.tell(self)
+        forks.tell(self._forked)
 
-    def forked(self) -> None:
+    def _forked(self) -> None:
         """Leave everything to the parent, which goes on alone."""
         self._changing = threading.Lock()
         self._is_foreign = self._reception is not None

@@ -17,7 +17,8 @@ import pytest
 
 from gearhorn.tests.daemons import Daemon
 from gearhorn.tests.peer import Peer
-from gearhorn.tests.processes import Process
+from gearhorn.tests.processes import Process, Server
+from gearhorn.tests.proxy import Proxy
 from gearhorn.tests.servers import Gearmand, Redis
 
 # A shell has its background jobs ignore it, and what they start.
@@ -54,7 +55,7 @@ def start(request: pytest.FixtureRequest) -> Iterator[Start]:
 
         def start_process(process: SomeProcess, /) -> SomeProcess:
             # Before it is started, as its log may tell why it failed to.
-            _show_log(request.node, process)
+            show_log(request.node, process)
             stack.callback(process.close)
             process.start()
             return process
@@ -62,7 +63,8 @@ def start(request: pytest.FixtureRequest) -> Iterator[Start]:
         yield start_process
 
 
-def _show_log(item: pytest.Item, process: Process) -> None:
+def show_log(item: pytest.Item, process: Process) -> None:
+    """Attach its log to the report of a test that fails."""
     item.stash.setdefault(_processes, []).append(process)
 
 
@@ -81,8 +83,15 @@ def _shared_redis() -> Iterator[Redis]:
 @pytest.fixture
 def redis_server(_shared_redis: Redis, request: pytest.FixtureRequest) -> Redis:
     """The one Redis of the session: use ``key_prefix``, and leave the process alone."""
-    _show_log(request.node, _shared_redis)
+    show_log(request.node, _shared_redis)
     return _shared_redis
+
+
+@pytest.fixture
+def redis(start: Start) -> Redis:
+    """A Redis of the test's own, which has all that it answered after it was killed."""
+    # A replica would else wait 5 seconds for others that might want the same.
+    return start(Redis(appendonly="yes", appendfsync="always", repl_diskless_sync_delay="0"))
 
 
 @pytest.fixture
@@ -108,16 +117,46 @@ def peer(request: pytest.FixtureRequest) -> Iterator[NewPeer]:
         yield connect
 
 
-class NewDaemon(Protocol):
+class NewProxy(Protocol):
+    """Puts a proxy before a server: ``between(gearmand)``."""
+
+    def __call__(self, server: Server, /) -> Proxy: ...
+
+
+@pytest.fixture
+def between() -> Iterator[NewProxy]:
+    with contextlib.ExitStack() as stack:
+        yield lambda server: stack.enter_context(Proxy(server.port))
+
+
+@pytest.fixture
+def proxied_gearmand(gearmand: Gearmand, between: NewProxy) -> Proxy:
+    """The network between the daemon that is given its address and the fixture ``gearmand``."""
+    return between(gearmand)
+
+
+@pytest.fixture
+def proxied_redis(redis: Redis, between: NewProxy) -> Proxy:
+    """The network between the daemon that is given its URL and the fixture ``redis``."""
+    return between(redis)
+
+
+class NewDaemon:
     """Starts a daemon; the fixtures supply what is not given.
 
-    ``daemon(servers=[one, two], **{"fanout.timeout": 2})``. A server is a Gearmand or
-    "host:port". An option that is None is left out of the configuration file.
+    ``daemon(servers=[one, two], **{"fanout.timeout": 2})``. A server is a Gearmand, a
+    proxy or "host:port". An option that is None is left out of the configuration file.
     """
+
+    def __init__(self, request: pytest.FixtureRequest, stack: contextlib.ExitStack) -> None:
+        self._item = request.node
+        # Requested lazily, so that a test with servers of its own starts no others.
+        self._fixture: Callable[[str], Any] = request.getfixturevalue
+        self._stack = stack
 
     def __call__(
         self,
-        servers: Sequence[Gearmand | str] | None = None,
+        servers: Sequence[Gearmand | Proxy | str] | None = None,
         store_url: str | None = None,
         key_prefix: str | None = None,
         *,
@@ -125,40 +164,26 @@ class NewDaemon(Protocol):
         arguments: Sequence[str] = (),
         environment: dict[str, str] | None = None,
         **options: object,
-    ) -> Daemon: ...
+    ) -> Daemon:
+        if servers is None:
+            servers = [self._fixture("gearmand")]
+        all_options = {
+            "DEFAULT.debug": True,
+            "gearman.servers": [
+                server if isinstance(server, str) else server.address for server in servers
+            ],
+            "store.url": store_url or self._fixture("redis_server").url,
+            "store.key_prefix": key_prefix or self._fixture("key_prefix"),
+            **options,
+        }
+        process = Daemon(all_options, arguments=arguments, environment=environment)
+        show_log(self._item, process)
+        self._stack.callback(process.close)
+        process.start(wait_ready=wait_ready)
+        return process
 
 
 @pytest.fixture
 def daemon(request: pytest.FixtureRequest) -> Iterator[NewDaemon]:
-    # Requested lazily, so that a test with servers of its own starts no others.
-    fixture: Callable[[str], Any] = request.getfixturevalue
     with contextlib.ExitStack() as stack:
-
-        def start_daemon(
-            servers: Sequence[Gearmand | str] | None = None,
-            store_url: str | None = None,
-            key_prefix: str | None = None,
-            *,
-            wait_ready: bool = True,
-            arguments: Sequence[str] = (),
-            environment: dict[str, str] | None = None,
-            **options: object,
-        ) -> Daemon:
-            if servers is None:
-                servers = [fixture("gearmand")]
-            all_options = {
-                "DEFAULT.debug": True,
-                "gearman.servers": [
-                    server if isinstance(server, str) else server.address for server in servers
-                ],
-                "store.url": store_url or fixture("redis_server").url,
-                "store.key_prefix": key_prefix or fixture("key_prefix"),
-                **options,
-            }
-            process = Daemon(all_options, arguments=arguments, environment=environment)
-            _show_log(request.node, process)
-            stack.callback(process.close)
-            process.start(wait_ready=wait_ready)
-            return process
-
-        yield start_daemon
+        yield NewDaemon(request, stack)

@@ -8,21 +8,15 @@ Handshakes and probes it answers by itself, unless it is told to be mute.
 from __future__ import annotations
 
 import asyncio
-import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from gearhorn.tests import peer as wire
+from gearhorn.tests import packets as wire
 from gearhorn.tests.listening import close_server
-from gearhorn.tests.peer import Packet
+from gearhorn.tests.packets import HEADER, Packet
 from gearhorn.wire.address import Address
 
-GET_STATUS = 15
-STATUS_RES = 20
-RESET_ABILITIES = 3
-
-_HEADER = struct.Struct(">4sII")
-_ANSWERED = (wire.ECHO_REQ, GET_STATUS, wire.OPTION_REQ)
+_ANSWERED = (wire.ECHO_REQ, wire.GET_STATUS, wire.OPTION_REQ)
 _TIMEOUT_S = 10.0
 
 
@@ -42,8 +36,8 @@ class Conversation:
     async def serve(self) -> None:
         try:
             while True:
-                header = await self._reader.readexactly(_HEADER.size)
-                magic, packet_type, size = _HEADER.unpack(header)
+                header = await self._reader.readexactly(HEADER.size)
+                magic, packet_type, size = HEADER.unpack(header)
                 assert magic == b"\0REQ"
                 body = await self._reader.readexactly(size)
                 if not self._handle(packet_type, body):
@@ -64,11 +58,11 @@ class Conversation:
             self.greeted = True
             if not self.mute:
                 self.greet()
-        elif packet_type != GET_STATUS:
+        elif packet_type != wire.GET_STATUS:
             return packet_type == wire.SET_CLIENT_ID
         if packet_type in _ANSWERED and not self.mute:
-            if packet_type == GET_STATUS:
-                self.send(STATUS_RES, body, b"0", b"0", b"0", b"0")
+            if packet_type == wire.GET_STATUS:
+                self.send(wire.STATUS_RES, body, b"0", b"0", b"0", b"0")
             else:
                 self.send(wire.ECHO_RES if packet_type == wire.ECHO_REQ else wire.OPTION_RES, body)
         return True
@@ -77,8 +71,7 @@ class Conversation:
         self.send(wire.NO_JOB)
 
     def send(self, packet_type: int, *args: bytes) -> None:
-        body = b"\0".join(args)
-        self.send_raw(_HEADER.pack(b"\0RES", packet_type, len(body)) + body)
+        self.send_raw(wire.response(packet_type, *args))
 
     def send_raw(self, data: bytes) -> None:
         self._writer.write(data)

@@ -235,6 +235,8 @@ class _Server:
 def _become(request: Request, files: Sequence[int]) -> None:
     """Run what was asked for."""
     os.setsid()
+    # nohup(1) and some shells have it ignored, and the daemon leaves it so.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     for number, fd in enumerate(files):
         os.dup2(fd, number)
     for fd in files:

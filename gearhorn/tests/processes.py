@@ -16,9 +16,9 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import IO, ClassVar, TypeVar
 
+from gearhorn.tests.closing import Closing
 from gearhorn.tests.forkserver import Forked
 
 START_TIMEOUT_S = 20.0
@@ -42,7 +42,7 @@ def free_port() -> int:
 
 
 def eventually(
-    condition: Callable[[], Result], timeout_s: float = 10.0, *, interval_s: float = 0.01
+    condition: Callable[[], Result], timeout_s: float = 20.0, *, interval_s: float = 0.01
 ) -> Result:
     """Ask until the answer is true and return it; for what sends no event one could wait for."""
     deadline = time.monotonic() + timeout_s
@@ -57,7 +57,7 @@ class MissingProgramError(Exception):
     """A server that the tests need is not installed."""
 
 
-class Process:
+class Process(Closing):
     """A child process in a session and a directory of its own."""
 
     program: ClassVar[str]
@@ -72,15 +72,7 @@ class Process:
     def __enter__(self: SomeProcess) -> SomeProcess:
         if self._process is None:
             self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
+        return super().__enter__()
 
     def command(self) -> Sequence[str]:
         raise NotImplementedError
@@ -207,6 +199,12 @@ class Process:
             self._process.wait()
             self._process = None
         shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def status_of(pid: int) -> dict[str, str]:
+    """What the kernel says of a process, by the names in proc(5)."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
 def _state(pid: int) -> str:

@@ -14,15 +14,15 @@ import socket
 import struct
 import threading
 from collections.abc import Callable
-from types import TracebackType
 
+from gearhorn.tests.closing import Closing
 from gearhorn.tests.listening import close_server
 from gearhorn.tests.processes import free_port
 
 _CHUNK = 65536
 
 
-class Proxy:
+class Proxy(Closing):
     """Passes bytes on to ``target_port``, as long as it is told to."""
 
     host = "127.0.0.1"
@@ -49,20 +49,14 @@ class Proxy:
         return f"{self.host}:{self.port}"
 
     @property
+    def url(self) -> str:
+        """The URL of the store, where it stands before a Redis."""
+        return f"redis://{self.address}/0"
+
+    @property
     def connected(self) -> int:
         """How many connections were made through it so far."""
         return self._connected
-
-    def __enter__(self) -> Proxy:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def cut(self) -> None:
         """Reset all connections and refuse new ones."""

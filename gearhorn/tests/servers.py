@@ -11,11 +11,12 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 from collections.abc import Sequence
 
 import trustme
 
-from gearhorn.tests.peer import Admin
+from gearhorn.tests.admin import Admin
 from gearhorn.tests.processes import MissingProgramError, Server
 
 GEARMAND_VARIABLE = "GEARHORN_GEARMAND"
@@ -82,6 +83,30 @@ def _output(*command: str) -> str:
     return subprocess.run(command, capture_output=True, check=True, text=True).stdout
 
 
+class GearServer(Server):
+    """The job server of the library gear, which knows no ECHO and no options.
+
+    :param kind: ``gear.Server``, or ``JobServer`` for what the standalone mode makes of it.
+    """
+
+    program = sys.executable
+    package = "python3"
+
+    def __init__(self, kind: str = "gear.Server") -> None:
+        super().__init__()
+        self._kind = kind
+
+    def command(self) -> Sequence[str]:
+        code = (
+            "import gear, signal; from gearhorn.wire.server import JobServer; "
+            f"{self._kind}({self.port}, host={self.host!r}); signal.pause()"
+        )
+        return [self.program, "-c", code]
+
+    def is_ready(self) -> bool:
+        return Admin(self.port, self.host).status() == {}
+
+
 class Redis(Server):
     """redis-server that keeps nothing on disk, with configuration directives by name.
 
@@ -98,6 +123,10 @@ class Redis(Server):
     @property
     def url(self) -> str:
         return f"redis://{self.address}/0"
+
+    def replica(self) -> Redis:
+        """One that copies this, still to be started."""
+        return Redis(replicaof=f"{self.host} {self.port}")
 
     def command(self) -> Sequence[str]:
         directives = {

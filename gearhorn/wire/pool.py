@@ -91,7 +91,7 @@ class Pool:
                 # UnicodeError if the name cannot be a host name.
                 reason = str(error) or "no answer in time"
             except errors.UnsupportedServer as error:
-                reason = f"not supported: {error}"
+                reason = str(error)
                 attempt = _UNSUPPORTED_ATTEMPT
             lived = asyncio.get_running_loop().time() - started
             if lived > _SOUND_AFTER_S:

@@ -16,9 +16,11 @@ from typing import Any, Protocol
 
 import pytest
 
+from gearhorn.tests.builders import message, subscription
 from gearhorn.tests.cli import Run, gearhorn
-from gearhorn.tests.conftest import _show_log
+from gearhorn.tests.conftest import NewDaemon, show_log
 from gearhorn.tests.daemons import Daemon
+from gearhorn.tests.functional.fleet import Fleet
 from gearhorn.tests.peer import Outcome, Peer
 from gearhorn.tests.servers import Gearmand, Redis
 
@@ -43,12 +45,14 @@ class Topic:
         """How many copies are in a queue, running ones too."""
         return self.server.admin.queue(self.queue(client_id)).total
 
+    def start_registration(self, client_id: str, **keys: Any) -> bytes:
+        """Begin to register a subscriber and return the handle of the job."""
+        request = subscription(self.name, client_id, **keys)
+        return self.client.start("register_fanout_subscriber", request)
+
     def subscribe(self, *client_ids: str, **keys: Any) -> None:
         """Register subscribers, all at once."""
-        requests = [
-            {"topic": self.name, "client_id": client_id, **keys} for client_id in client_ids
-        ]
-        handles = [self.client.start("register_fanout_subscriber", r) for r in requests]
+        handles = [self.start_registration(client_id, **keys) for client_id in client_ids]
         for handle in handles:
             outcome = self.client.finish(handle, 30)
             assert outcome.completed, outcome
@@ -60,7 +64,8 @@ class Topic:
         return worker
 
     def request(self, payload: object = "hello", **keys: Any) -> str:
-        return json.dumps({"topic": self.name, "payload": payload, **keys})
+        """What a client sends to fan out a message."""
+        return json.dumps(message(self.name, payload, **keys))
 
     def start(self, payload: object = "hello", **keys: Any) -> bytes:
         """Begin a fan-out and return the handle of its job."""
@@ -69,6 +74,12 @@ class Topic:
     def publish(self, payload: object = "hello", **keys: Any) -> Outcome:
         """Fan out and wait for the end."""
         return self.client.submit("fanout", self.request(payload, **keys))
+
+    def reached(self) -> int:
+        """How many subscribers the next fan-out has; each gets a copy, in the background."""
+        outcome = self.publish("", background=True)
+        assert outcome.completed, outcome
+        return int(outcome.report["subscribers"])
 
 
 class NewTopic(Protocol):
@@ -81,6 +92,12 @@ class NewTopic(Protocol):
 def new_topic() -> Iterator[NewTopic]:
     with contextlib.ExitStack() as stack:
         yield lambda server: Topic(server, stack)
+
+
+@pytest.fixture
+def fleet(request: pytest.FixtureRequest) -> Fleet:
+    """Several daemons, which the test starts; they are the only ones in their store."""
+    return Fleet(request.getfixturevalue)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,8 +123,8 @@ def _service(_shared_redis: Redis) -> Iterator[Service]:
 @pytest.fixture
 def service(_service: Service, request: pytest.FixtureRequest) -> Service:
     """The one daemon of the session: leave its processes alone."""
-    _show_log(request.node, _service.gearmand)
-    _show_log(request.node, _service.daemon)
+    show_log(request.node, _service.gearmand)
+    show_log(request.node, _service.daemon)
     return _service
 
 
@@ -145,3 +162,18 @@ def background(
     except (OSError, ValueError):
         pass
     process.close()
+
+
+class TopicWith(Protocol):
+    """A topic on a daemon of the test's own: ``topic_with(**{"fanout.order": "topic"})``."""
+
+    def __call__(self, **options: Any) -> Topic: ...
+
+
+@pytest.fixture
+def topic_with(gearmand: Gearmand, daemon: NewDaemon, new_topic: NewTopic) -> TopicWith:
+    def start(**options: Any) -> Topic:
+        daemon(**options)
+        return new_topic(gearmand)
+
+    return start

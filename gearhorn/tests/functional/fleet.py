@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import json
 import re
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
-import pytest
-
 from gearhorn.store.redis import RedisStore
+from gearhorn.tests.builders import message, subscription
 from gearhorn.tests.conftest import NewDaemon, NewPeer
 from gearhorn.tests.daemons import Daemon
 from gearhorn.tests.peer import Outcome, Peer
@@ -31,6 +29,18 @@ MATCHMAKING = "__matchmaking"
 NOBODY_GOES_BY_TIME: dict[str, Any] = {"matchmaking.cache_ttl": 60, "matchmaking.daemon_ttl": 300}
 """With a lease this long, only the word of the other daemons can make a test pass."""
 SHORT: dict[str, Any] = {"matchmaking.cache_ttl": 0.4, "matchmaking.daemon_ttl": 1.2}
+QUICK: dict[str, Any] = {**SHORT, "gearman.reconnect_max": 0.2}
+"""A job server that is back is soon found."""
+WATCHFUL: dict[str, Any] = {
+    **QUICK,
+    "gearman.connect_timeout": 1,
+    "gearman.liveness_interval": 0.3,
+    "gearman.liveness_timeout": 0.3,
+}
+"""A job server that falls silent is soon taken for lost."""
+
+SHARED: dict[str, Any] = {"functions.fanout": "fanout_one"}
+"""What makes a second daemon serve the fan-outs of ``one``, under that one's name."""
 
 
 class Member:
@@ -50,7 +60,16 @@ class Member:
 
     def start(self, function: str, **request: object) -> bytes:
         """Submit a request to this daemon and return the handle of its job."""
-        return self._fleet.client.start(f"{function}_{self.name}", json.dumps(request))
+        return self._fleet.client.start(f"{function}_{self.name}", request)
+
+    def start_fanout(
+        self, topic: str, payload: object = "hello", *, background: bool = True, **keys: Any
+    ) -> bytes:
+        """Begin a fan-out, in the background if nothing else is said."""
+        return self.start("fanout", **message(topic, payload, background=background, **keys))
+
+    def start_registration(self, topic: str, client_id: str, **keys: Any) -> bytes:
+        return self.start("register", **subscription(topic, client_id, **keys))
 
     def finish(self, handle: bytes, timeout_s: float | None = None) -> Outcome:
         return self._fleet.client.finish(handle, timeout_s)
@@ -62,14 +81,23 @@ class Member:
         return outcome.report
 
     def register(self, topic: str, client_id: str, **keys: Any) -> Any:
-        return self.ask("register", topic=topic, client_id=client_id, **keys)
+        return self.ask("register", **subscription(topic, client_id, **keys))
+
+    def register_all(self, topic: str, client_ids: Iterable[str], **keys: Any) -> list[str]:
+        """Register subscribers, all at once, and return the names of their queues."""
+        names = list(client_ids)
+        handles = [self.start_registration(topic, name, **keys) for name in names]
+        for handle in handles:
+            outcome = self.finish(handle)
+            assert outcome.completed, outcome
+        return [f"{topic}_{name}" for name in names]
 
     def unregister(self, topic: str, client_id: str) -> Any:
-        return self.ask("unregister", topic=topic, client_id=client_id)
+        return self.ask("unregister", **subscription(topic, client_id))
 
     def publish(self, topic: str, payload: object = "hello", **keys: Any) -> Any:
         """Fan out in the background."""
-        return self.ask("fanout", topic=topic, payload=payload, background=True, **keys)
+        return self.ask("fanout", **message(topic, payload, background=True, **keys))
 
     def reached(self, topic: str) -> int:
         """How many subscribers this daemon's next fan-out has."""
@@ -155,8 +183,3 @@ class Fleet:
     def functions(self, worker_id: str) -> bool:
         """Whether the job server lists the function of a daemon."""
         return f"{MATCHMAKING}_{worker_id}" in self.gearmand.admin.status()
-
-
-@pytest.fixture
-def fleet(request: pytest.FixtureRequest) -> Fleet:
-    return Fleet(request.getfixturevalue)

@@ -1,16 +1,11 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""Each finding of doctor, provoked."""
+"""Each finding of doctor about servers, daemons and the store, provoked."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
-import socket
-import sys
-import threading
-from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,90 +14,13 @@ import pytest
 from gearhorn.cmd.cli.checks import check
 from gearhorn.cmd.cli.facts import Facts
 from gearhorn.messages import DaemonRow
-from gearhorn.tests.cli import Result, gearhorn
+from gearhorn.tests.cli import gearhorn
 from gearhorn.tests.conftest import NewDaemon, NewPeer, Start
-from gearhorn.tests.peer import Peer
-from gearhorn.tests.processes import Process, free_port
-from gearhorn.tests.servers import Gearmand, Redis
+from gearhorn.tests.functional.diagnosis import doctor, publish, register
+from gearhorn.tests.processes import free_port
+from gearhorn.tests.servers import Gearmand, GearServer, Redis
 from gearhorn.wire.address import Address
 from gearhorn.wire.admin import QueueState
-
-
-class GearServer(Process):
-    """A job server other than gearmand: gear's, or what the standalone mode makes of it."""
-
-    program = "python"
-
-    def __init__(self, name: str) -> None:
-        super().__init__()
-        self.port = free_port()
-        self.address = f"127.0.0.1:{self.port}"
-        self._name = name
-
-    def command(self) -> Sequence[str]:
-        code = (
-            "import gear, signal; from gearhorn.wire.server import JobServer; "
-            f"{self._name}({self.port}, host='127.0.0.1'); signal.pause()"
-        )
-        return [sys.executable, "-c", code]
-
-    def is_ready(self) -> bool:
-        with socket.create_connection(("127.0.0.1", self.port)):
-            return True
-
-
-class Diagnosis:
-    """What doctor found, by check."""
-
-    def __init__(self, done: Result) -> None:
-        assert done.returncode in (0, 1, 4), done
-        self.exit_code = done.returncode
-        self.document: dict[str, Any] = json.loads(done.stdout)
-        self.findings: dict[str, list[dict[str, str]]] = {}
-        for finding in self.document["findings"]:
-            assert finding["text"]
-            assert finding["advice"]
-            self.findings.setdefault(finding["check"], []).append(finding)
-
-    def only(self, check: str) -> dict[str, str]:
-        """The one finding beside what is always noted."""
-        assert set(self.findings) - {"server-options"} == {check}
-        (finding,) = self.findings[check]
-        return finding
-
-
-def doctor(servers: Sequence[str], *options: str) -> Diagnosis:
-    return Diagnosis(gearhorn(servers, *options, "doctor", "--interval", "0.3", "--format", "json"))
-
-
-def register(client: Peer, topic: str, client_id: str) -> None:
-    outcome = client.submit("register_fanout_subscriber", {"topic": topic, "client_id": client_id})
-    assert outcome.completed, outcome
-
-
-def publish(client: Peer, topic: str, count: int = 1) -> None:
-    for _ in range(count):
-        outcome = client.submit("fanout", {"topic": topic, "payload": "x", "background": True})
-        assert outcome.completed, outcome
-
-
-@contextlib.contextmanager
-def growing(server: Gearmand, function: str, request: dict[str, Any]) -> Iterator[None]:
-    """Submit the request again and again."""
-    ended = threading.Event()
-
-    def submit() -> None:
-        with Peer(server.port) as client:
-            while not ended.wait(0.02):
-                client.start(function, request)
-
-    thread = threading.Thread(target=submit)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 def test_all_is_well(daemon: NewDaemon, gearmand: Gearmand, peer: NewPeer) -> None:
@@ -315,115 +233,3 @@ def test_a_daemon_that_starts_meanwhile() -> None:
     assert [found.subject for found in check(facts) if found.check.name == "daemon-unknown"] == [
         "two"
     ]
-
-
-def test_a_backlog_of_the_daemons(daemon: NewDaemon, gearmand: Gearmand, peer: NewPeer) -> None:
-    options: dict[str, Any] = {"fanout.max_in_flight": 1}
-    daemon(**options)
-    client = peer()
-    register(client, "memos", "bob")
-    request = {"topic": "memos", "payload": "x", "timeout": 30}
-    for _ in range(5):
-        client.start("fanout", request)
-    with growing(gearmand, "fanout", request):
-        found = doctor([gearmand.address])
-
-    assert found.findings["backlog"][0]["subject"] == "fanout"
-
-
-def test_a_queue_that_nobody_reads(daemon: NewDaemon, gearmand: Gearmand, peer: NewPeer) -> None:
-    daemon()
-    client = peer()
-    register(client, "memos", "bob")
-    publish(client, "memos", 3)
-
-    found = doctor([gearmand.address])
-
-    assert found.exit_code == 1
-    finding = found.only("queue-unread")
-    assert finding["subject"] == "memos_bob"
-    assert finding["text"].startswith("3 messages")
-
-
-def test_a_queue_that_only_grows(daemon: NewDaemon, gearmand: Gearmand, peer: NewPeer) -> None:
-    daemon()
-    client, worker = peer(), peer()
-    register(client, "memos", "bob")
-    worker.can_do("memos_bob")
-    publish(client, "memos", 3)
-    with growing(gearmand, "fanout", {"topic": "memos", "payload": "x", "background": True}):
-        found = doctor([gearmand.address])
-
-    assert found.only("queue-grows")["subject"] == "memos_bob"
-
-
-def test_a_receiver_on_one_server_of_two(
-    daemon: NewDaemon, gearmand: Gearmand, peer: NewPeer, start: Start
-) -> None:
-    other = start(Gearmand())
-    daemon([gearmand, other])
-    register(peer(), "memos", "bob")
-    peer().can_do("memos_bob")
-
-    found = doctor([gearmand.address, other.address])
-
-    assert other.address in found.only("queue-half-read")["text"]
-
-
-def test_a_receiver_that_is_not_registered(
-    daemon: NewDaemon, gearmand: Gearmand, peer: NewPeer
-) -> None:
-    daemon()
-    register(peer(), "memos", "bob")
-    peer().can_do("memos_alice")
-
-    found = doctor([gearmand.address])
-
-    assert found.only("queue-unregistered")["subject"] == "memos_alice"
-
-
-def test_a_queue_that_belongs_to_nobody(
-    daemon: NewDaemon, gearmand: Gearmand, peer: NewPeer
-) -> None:
-    daemon()
-    client = peer()
-    register(client, "memos", "bob")
-    client.submit("memos_departed", "x", background=True)
-    client.submit("resize_image", "x", background=True)
-
-    orphaned = doctor([gearmand.address]).findings["queue-orphaned"]
-
-    assert {finding["subject"]: finding["level"] for finding in orphaned} == {
-        "memos_departed": "warning",
-        # Perhaps another application's.
-        "resize_image": "note",
-    }
-
-
-def test_a_queue_that_is_a_function_of_the_daemons(
-    daemon: NewDaemon, gearmand: Gearmand, peer: NewPeer
-) -> None:
-    first = daemon()
-    register(peer(), "my", "fanout")
-    first.stop()
-    options: dict[str, Any] = {"functions.fanout": "my_fanout"}
-    daemon(**options)
-
-    found = doctor([gearmand.address], "--function", "fanout=my_fanout")
-
-    assert found.only("collision")["subject"] == "my_fanout"
-
-
-def test_subscriptions_that_share_a_queue(
-    daemon: NewDaemon, gearmand: Gearmand, peer: NewPeer, redis_server: Redis, key_prefix: str
-) -> None:
-    daemon()
-    client = peer()
-    register(client, "a_b", "c")
-    register(client, "a", "x")
-    # Past the claims on queue names, which refuse it.
-    redis_server.ask("SADD", f"{key_prefix}topic:a", "b_c")
-
-    found = doctor([gearmand.address])
-
-    assert found.only("collision")["subject"] == "a_b_c"

@@ -92,8 +92,8 @@ def test_no_daemon_ends_with_4(gearmand: Gearmand, arguments: list[str]) -> None
 
     assert done.returncode == 4, done
     assert "start gearhorn-fanout" in done.stderr
-    # It does not wait for one, but where a message might still reach it.
-    assert time.monotonic() - started < (5 if arguments[0] != "publish" else 15)
+    # It does not wait for one, which it would for 30 seconds, and for 60 to publish.
+    assert time.monotonic() - started < 25
 
 
 def test_no_answer_ends_with_4(gearmand: Gearmand, peer: NewPeer) -> None:

@@ -111,11 +111,11 @@ def test_a_subscription_with_a_ttl_is_renewed_and_ends_by_itself(
     process = listen(topic.name, "--as", "bob", "--ttl", "1.5")
     assert eventually(listens(topic, "bob"))
     with pytest.raises(AssertionError):
-        eventually(lambda: not topic.publish(background=True).report["subscribers"], 4)
+        eventually(lambda: not topic.reached(), 4)
 
     process.kill()
 
-    assert eventually(lambda: not topic.publish(background=True).report["subscribers"])
+    assert eventually(lambda: not topic.reached())
 
 
 def test_what_was_not_printed_is_delivered_again(run: Run, topic: Topic) -> None:

@@ -60,15 +60,10 @@ def example(topic: Topic) -> Iterator[NewExample]:
         yield start
 
 
-def subscribers(topic: Topic) -> int:
-    report: int = topic.publish("", background=True).report["subscribers"]
-    return report
-
-
 @pytest.mark.slow
 def test_a_memo_is_published_and_read(topic: Topic, example: NewExample) -> None:
     reader = example("subscribe.py", "bob")
-    eventually(lambda: subscribers(topic) == 1)
+    eventually(lambda: topic.reached() == 1)
     assert reader.stdout is not None
     assert reader.stdout.readline() == "\n"
     topic.subscribe("mute")
@@ -80,7 +75,7 @@ def test_a_memo_is_published_and_read(topic: Topic, example: NewExample) -> None
     reader.terminate()
     assert reader.wait(20) == 0
     topic.receiver("mute").take(1)
-    assert topic.publish("", background=True).report["subscribers"] == 1
+    assert topic.reached() == 1
 
 
 def test_lines_are_published(topic: Topic, example: NewExample) -> None:
@@ -112,15 +107,15 @@ def test_clients_of_a_gateway_come_and_go(topic: Topic, example: NewExample) -> 
     assert gateway.stdout is not None
     gateway.stdin.write("bob\nalice\n")
     gateway.stdin.flush()
-    eventually(lambda: subscribers(topic) == 2)
+    eventually(lambda: topic.reached() == 2)
     gateway.stdin.write("bob\n")
     gateway.stdin.flush()
-    eventually(lambda: subscribers(topic) == 1)
+    eventually(lambda: topic.reached() == 1)
     assert topic.publish("hello").report["delivered"] == 1
     output, _ = gateway.communicate("", timeout=20)
     assert gateway.returncode == 0
     assert output.endswith("for alice: hello\n")
-    assert subscribers(topic) == 0
+    assert topic.reached() == 0
 
 
 SLOW = """
@@ -179,7 +174,7 @@ def test_a_signal_lets_it_finish_what_it_holds(
     assert topic.client.finish(handles[0]).report["results"] == {"bob": "done"}
     assert process.wait() == 0
     assert process.log.endswith("ended\n")
-    assert subscribers(topic) == 0
+    assert topic.reached() == 0
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from gearhorn import AsyncPublisher, Publisher, errors, tls_context
+from gearhorn.tests.builders import subscription
 from gearhorn.tests.conftest import NewDaemon, NewPeer, Start
 from gearhorn.tests.functional.conftest import Topic
 from gearhorn.tests.peer import Peer
@@ -256,7 +257,7 @@ def test_the_loss_of_a_server_is_survived(start: Start, peer: NewPeer, daemon: N
     servers = [start(Gearmand()), start(Gearmand())]
     daemon(servers)
     client = peer(servers[0])
-    assert client.submit("register_fanout_subscriber", {"topic": "t", "client_id": "bob"}).completed
+    assert client.submit("register_fanout_subscriber", subscription("t", "bob")).completed
     with Publisher([server.address for server in servers], timeout=30) as publisher:
         assert publisher.publish("t", "before", background=True).queued == 1
         used = next(s for s in servers if s.admin.queue("t_bob").total)

@@ -5,49 +5,21 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-import uvloop
 
-from gearhorn import AsyncPublisher, AsyncSubscriber, Message, Subscriber, errors
+from gearhorn import AsyncSubscriber, Message, Subscriber, errors
+from gearhorn.tests.builders import message, subscription
 from gearhorn.tests.conftest import NewDaemon, NewPeer, Start
 from gearhorn.tests.functional.conftest import Topic
+from gearhorn.tests.functional.subscribing import running
 from gearhorn.tests.peer import Peer
 from gearhorn.tests.processes import eventually
 from gearhorn.tests.servers import Gearmand
-
-
-@contextlib.contextmanager
-def running(subscriber: Subscriber) -> Iterator[None]:
-    """The subscriber runs in a thread until the end of the block."""
-    raised: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            subscriber.run()
-        except errors.GearhornError as error:
-            raised.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        subscriber.stop()
-        thread.join(20)
-        assert not thread.is_alive()
-    if raised:
-        raise raised[0]
-
-
-def subscribers(topic: Topic) -> int:
-    report: int = topic.publish("", background=True).report["subscribers"]
-    return report
 
 
 def test_it_registers_and_its_handler_answers(topic: Topic) -> None:
@@ -58,19 +30,19 @@ def test_it_registers_and_its_handler_answers(topic: Topic) -> None:
         return {"for": message.client_id, "text": message.text}
 
     with running(subscriber):
-        eventually(lambda: subscribers(topic) == 1)
+        eventually(lambda: topic.reached() == 1)
         report = topic.publish("hello", gather=True).report
     assert json.loads(report["results"]["bob"]) == {"for": "bob", "text": "hello"}
     # It asked for nothing else: it stays registered.
-    assert subscribers(topic) == 1
+    assert topic.reached() == 1
 
 
 def test_it_unregisters_when_it_is_asked_to(topic: Topic) -> None:
     subscriber = Subscriber(topic.server.address, "bob", unregister=True)
     subscriber.on(topic.name)(lambda message: None)
     with running(subscriber):
-        eventually(lambda: subscribers(topic) == 1)
-    assert subscribers(topic) == 0
+        eventually(lambda: topic.reached() == 1)
+    assert topic.reached() == 0
 
 
 def test_one_serves_many_client_ids_that_come_and_go(topic: Topic) -> None:
@@ -83,13 +55,13 @@ def test_one_serves_many_client_ids_that_come_and_go(topic: Topic) -> None:
     for client_id in client_ids[:49]:
         subscriber.on(topic.name, client_id=client_id)(handle)
     with running(subscriber):
-        eventually(lambda: subscribers(topic) == 49)
+        eventually(lambda: topic.reached() == 49)
         subscriber.on(topic.name, client_id=client_ids[49])(handle)
-        eventually(lambda: subscribers(topic) == 50)
+        eventually(lambda: topic.reached() == 50)
         results = topic.publish("it", gather=True).report["results"]
         assert results == {client_id: f"{client_id} has it" for client_id in client_ids}
         subscriber.off(topic.name, client_id="client7")
-        eventually(lambda: subscribers(topic) == 49)
+        eventually(lambda: topic.reached() == 49)
         queue = topic.queue("client7")
         eventually(lambda: topic.server.admin.queue(queue).workers == 0)
         assert topic.publish("it").report["delivered"] == 49
@@ -99,7 +71,7 @@ def test_a_client_that_goes_may_come_back_at_once(topic: Topic) -> None:
     subscriber = Subscriber(topic.server.address, "bob")
     subscriber.on(topic.name)(lambda message: "first")
     with running(subscriber):
-        eventually(lambda: subscribers(topic) == 1)
+        eventually(lambda: topic.reached() == 1)
         for _ in range(20):
             subscriber.off(topic.name)
             subscriber.on(topic.name)(lambda message: "second")
@@ -153,7 +125,7 @@ def test_a_blocked_handler_holds_up_neither_others_nor_renewals(topic: Topic) ->
         lambda message: message.text != "block" or (release.wait(20) and None)
     )
     with running(subscriber):
-        eventually(lambda: subscribers(topic) == 1)
+        eventually(lambda: topic.reached() == 1)
         handle = topic.start("block")
         eventually(lambda: topic.server.admin.queue(topic.queue("bob")).running == 1)
         for _ in range(20):
@@ -173,8 +145,8 @@ def test_a_registration_with_a_ttl_ends_with_its_subscriber(topic: Topic) -> Non
     subscriber = Subscriber(topic.server.address, "bob", ttl=0.5)
     subscriber.on(topic.name)(lambda message: None)
     with running(subscriber):
-        eventually(lambda: subscribers(topic) == 1)
-    eventually(lambda: subscribers(topic) == 0, 20)
+        eventually(lambda: topic.reached() == 1)
+    eventually(lambda: topic.reached() == 0, 20)
 
 
 def test_messages_are_acknowledged_only_after_the_handler(topic: Topic) -> None:
@@ -206,43 +178,6 @@ def test_a_slow_subscriber_leaves_messages_to_another(gearmand: Gearmand, peer: 
         release.set()
 
 
-def test_iteration_with_explicit_answers(topic: Topic) -> None:
-    topic.subscribe("bob")
-    subscriber = Subscriber(topic.server.address, "bob")
-    subscriber.on(topic.name)
-    handles = [topic.start(text, gather=True) for text in ("one", "two", "three")]
-    kept = []
-    for message in subscriber:
-        kept.append(message)
-        if len(kept) == 3:
-            break
-        # More come though none is answered.
-    assert [message.text for message in kept] == ["one", "two", "three"]
-    assert all(not message.answered for message in kept)
-    # They went back when the loop was left.
-    again = Subscriber(topic.server.address, "bob")
-    again.on(topic.name)
-    for message in again:
-        if message.text == "two":
-            message.fail()
-        else:
-            message.ack(message.text.upper())
-        handles.pop()
-        if not handles:
-            again.stop()
-    assert topic.waiting("bob") == 0
-
-
-def test_stop_ends_an_iteration_that_waits(topic: Topic) -> None:
-    subscriber = Subscriber(topic.server.address, "bob", unregister=True)
-    subscriber.on(topic.name)
-    timer = threading.Timer(0.5, subscriber.stop)
-    timer.start()
-    assert list(subscriber) == []
-    assert subscribers(topic) == 0
-    timer.join()
-
-
 def test_a_subscriber_serves_once(gearmand: Gearmand) -> None:
     subscriber = Subscriber(gearmand.address, "bob", register=False)
     subscriber.on("t")(lambda message: None)
@@ -254,7 +189,7 @@ def test_a_subscriber_serves_once(gearmand: Gearmand) -> None:
 
 def test_a_refused_registration_ends_it(topic: Topic) -> None:
     client = topic.client
-    taken = {"topic": f"{topic.name}_a", "client_id": "b"}
+    taken = subscription(f"{topic.name}_a", "b")
     assert client.submit("register_fanout_subscriber", taken).completed
     subscriber = Subscriber(topic.server.address, "a_b")
     subscriber.on(topic.name)(lambda message: None)
@@ -269,10 +204,10 @@ def test_a_lost_server_is_served_again(start: Start, peer: NewPeer, daemon: NewD
     one = daemon([gearmand])
     subscriber = Subscriber(gearmand.address, "bob", ttl=60)
     subscriber.on("t")(lambda message: message.text)
-    publish = {"topic": "t", "payload": "hello", "gather": True, "timeout": 5}
+    request = message("t", gather=True, timeout=5)
 
     def delivered(client: Peer) -> bool:
-        outcome = client.submit("fanout", publish, timeout_s=20)
+        outcome = client.submit("fanout", request, timeout_s=20)
         return outcome.completed and outcome.report["delivered"] == 1
 
     with running(subscriber):
@@ -282,103 +217,21 @@ def test_a_lost_server_is_served_again(start: Start, peer: NewPeer, daemon: NewD
         gearmand.start()
         client = peer(gearmand)
         # As if the ttl had run out meanwhile.
-        unregister = {"topic": "t", "client_id": "bob"}
-        client.submit("unregister_fanout_subscriber", unregister, timeout_s=20)
+        client.submit("unregister_fanout_subscriber", subscription("t", "bob"), timeout_s=20)
         eventually(lambda: delivered(client), 20)
         assert one.exit_code is None
-
-
-async def test_an_asyncio_program_subscribes(topic: Topic) -> None:
-    topic.subscribe("bob", "al")
-    subscriber = AsyncSubscriber(topic.server.address, "bob", concurrency=10)
-    together = 0
-    barrier = asyncio.Event()
-
-    @subscriber.on(topic.name)
-    async def handle(message: Message) -> str:
-        nonlocal together
-        together += 1
-        if together == 10:
-            barrier.set()
-        await asyncio.wait_for(barrier.wait(), 10)
-        return message.text
-
-    @subscriber.on(topic.name, client_id="al")
-    def broken(message: Message) -> None:
-        raise LookupError(message.text)
-
-    handles = [topic.start(str(number), gather=True) for number in range(10)]
-    task = asyncio.create_task(subscriber.run())
-    outcomes = await asyncio.to_thread(lambda: [topic.client.finish(h) for h in handles])
-    subscriber.stop()
-    await asyncio.wait_for(task, 20)
-    for number, outcome in enumerate(outcomes):
-        assert outcome.report["results"] == {"bob": str(number)}
-        assert outcome.report["failed"] == {"al": "receiver_failed"}
-
-
-async def test_an_asyncio_program_iterates(topic: Topic) -> None:
-    subscriber = AsyncSubscriber(topic.server.address, "bob", unregister=True)
-    subscriber.on(topic.name)
-    await asyncio.to_thread(topic.subscribe, "bob")
-    handle = topic.start("hello", gather=True)
-    async for message in subscriber:
-        message.ack([message.text])
-        subscriber.stop()
-    outcome = await asyncio.to_thread(topic.client.finish, handle)
-    assert outcome.report["results"] == {"bob": '["hello"]'}
-    assert await asyncio.to_thread(subscribers, topic) == 0
-
-
-def test_a_program_on_uvloop_publishes_and_subscribes(topic: Topic) -> None:
-    topic.subscribe("bob", "al")
-
-    async def receive(subscriber: AsyncSubscriber) -> None:
-        async for message in subscriber:
-            message.ack(f"{message.client_id} has {message.text}")
-
-    async def program() -> list[Any]:
-        subscriber = AsyncSubscriber(topic.server.address, register=False)
-        subscriber.on(topic.name, client_id="bob")
-        subscriber.on(topic.name, client_id="al")
-        receiving = asyncio.create_task(receive(subscriber))
-        async with AsyncPublisher(topic.server.address) as publisher:
-            many = [(topic.name, str(number)) for number in range(500)]
-            reports = [report async for report in publisher.publish_many(many, gather=True)]
-        subscriber.stop()
-        await receiving
-        return [report.results for report in reports]
-
-    assert uvloop.run(program()) == [
-        {"bob": f"bob has {number}", "al": f"al has {number}"} for number in range(500)
-    ]
-
-
-async def test_what_was_acknowledged_last_is_sent_before_the_end(topic: Topic) -> None:
-    topic.subscribe("bob")
-    subscriber = AsyncSubscriber(topic.server.address, "bob", register=False)
-    subscriber.on(topic.name)
-    handles = [topic.start(str(number), gather=True) for number in range(3)]
-    received = 0
-    async for message in subscriber:
-        message.ack(message.text)
-        received += 1
-        if received == 3:
-            break
-    outcomes = await asyncio.to_thread(lambda: [topic.client.finish(h) for h in handles])
-    assert [outcome.report["results"]["bob"] for outcome in outcomes] == ["0", "1", "2"]
 
 
 @pytest.mark.parametrize("kind", [Subscriber, AsyncSubscriber])
 async def test_a_subscriber_that_is_refused_takes_no_messages_of_another(
     topic: Topic, kind: Any
 ) -> None:
-    owner = {"topic": f"{topic.name}_b", "client_id": "c"}
-    assert topic.client.submit("register_fanout_subscriber", owner).completed
+    owner = f"{topic.name}_b"
+    registered = topic.client.submit("register_fanout_subscriber", subscription(owner, "c"))
+    assert registered.completed
     texts = [f"message {number}" for number in range(5)]
     for text in texts:
-        request = {"topic": owner["topic"], "payload": text, "background": True}
-        assert topic.client.submit("fanout", request).completed
+        assert topic.client.submit("fanout", message(owner, text, background=True)).completed
 
     taken: list[str] = []
     subscriber = kind(topic.server.address, "b_c")

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -14,41 +13,11 @@ from typing import Any
 
 import pytest
 
-from gearhorn.tests import forkserver
+from gearhorn.tests.builders import message, subscription
 from gearhorn.tests.conftest import NewDaemon, NewPeer, Start
+from gearhorn.tests.functional.command import refused, run, write
 from gearhorn.tests.processes import eventually
 from gearhorn.tests.servers import Gearmand, Redis
-
-MESSAGE = {"topic": "memos", "client_id": "bob"}
-
-
-def run(
-    *arguments: str | Path, cwd: Path | None = None, **environment: str
-) -> subprocess.CompletedProcess[str]:
-    """The command, to its end."""
-    done = forkserver.run(
-        "gearhorn-fanout",
-        [*map(str, arguments)],
-        environment={**os.environ, **environment},
-        cwd=cwd,
-    )
-    return subprocess.CompletedProcess(
-        done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
-    )
-
-
-def write(path: Path, text: str) -> Path:
-    path.write_text(text)
-    return path
-
-
-def refused(result: subprocess.CompletedProcess[str], code: int) -> str:
-    """What was said by a command that ended with ``code``: one line, no traceback."""
-    assert (result.returncode, result.stdout) == (code, "")
-    (line,) = result.stderr.splitlines()
-    assert line.startswith("gearhorn-fanout: ")
-    return line
-
 
 # The command line.
 
@@ -72,7 +41,7 @@ def test_help_shows_how_to_call_it_and_what_its_exit_codes_mean() -> None:
         assert text in result.stdout
     codes = result.stdout.partition("exit codes:\n")[2]
     assert [line.split()[0] for line in codes.splitlines()] == [
-        *("0", "1", "2", "69", "73", "78", "128+n")
+        *("0", "1", "2", "69", "73", "74", "78", "128+n")
     ]
 
 
@@ -130,7 +99,7 @@ def test_the_files_of_a_directory_are_read(
     write(tmp_path / "2.conf", "[functions]\nfanout = second\n")
     write(tmp_path / "3.other", "[functions]\nfanout = third\n")
     daemon(arguments=["--config-dir", str(tmp_path)])
-    assert peer().submit("second", {"topic": "memos", "payload": ""}).completed
+    assert peer().submit("second", message("memos")).completed
     assert "first" not in gearmand.admin.status()
 
 
@@ -172,9 +141,9 @@ def test_a_signal_lets_it_finish_and_ends_with_0(
 ) -> None:
     process = daemon()
     client, worker = peer(), peer()
-    client.submit("subscribe_fanout", MESSAGE)
+    client.submit("subscribe_fanout", subscription("memos", "bob"))
     worker.can_do("memos_bob")
-    handle = client.start("fanout", {"topic": "memos", "payload": "x"})
+    handle = client.start("fanout", message("memos"))
     job = worker.grab()
 
     process.signal(number)
@@ -188,9 +157,9 @@ def test_a_signal_lets_it_finish_and_ends_with_0(
 def test_a_second_signal_ends_it_at_once(daemon: NewDaemon, peer: NewPeer) -> None:
     process = daemon()
     client, worker = peer(), peer()
-    client.submit("subscribe_fanout", MESSAGE)
+    client.submit("subscribe_fanout", subscription("memos", "bob"))
     worker.can_do("memos_bob")
-    client.start("fanout", {"topic": "memos", "payload": "x"})
+    client.start("fanout", message("memos"))
     worker.grab()
 
     process.terminate()

@@ -4,23 +4,21 @@
 
 from __future__ import annotations
 
-import json
 import signal
 
 import pytest
 
+from gearhorn.tests.builders import message, subscription
 from gearhorn.tests.functional.fleet import (
     MATCHMAKING,
     NOBODY_GOES_BY_TIME,
+    SHARED,
     SHORT,
     Fleet,
     Member,
-    fleet,
 )
 from gearhorn.tests.peer import Job, Peer
 from gearhorn.tests.processes import eventually
-
-__all__ = ["fleet"]
 
 
 def begin(fleet: Fleet, one: Member, function: str = "fanout_one") -> tuple[Peer, Job, bytes]:
@@ -28,8 +26,7 @@ def begin(fleet: Fleet, one: Member, function: str = "fanout_one") -> tuple[Peer
     one.register(fleet.topic, "bob")
     receiver = fleet.new_client()
     receiver.can_do(f"{fleet.topic}_bob")
-    request = json.dumps({"topic": fleet.topic, "payload": "?", "timeout": 3600})
-    handle = fleet.client.start(function, request)
+    handle = fleet.client.start(function, message(fleet.topic, "?", timeout=3600))
     return receiver, receiver.grab(), handle
 
 
@@ -42,8 +39,8 @@ def test_a_signal_lets_it_finish_what_is_in_flight(fleet: Fleet, number: int) ->
     one.daemon.signal(number)
     one.daemon.wait_notification("STOPPING=1")
     late = fleet.new_client()
-    late.start("fanout_one", {"topic": fleet.topic, "payload": "late"})
-    late.start("register_one", {"topic": fleet.topic, "client_id": "late"})
+    late.start("fanout_one", message(fleet.topic, "late"))
+    late.start("register_one", subscription(fleet.topic, "late"))
     # Not grabbed, though the daemon still serves its fan-out.
     assert fleet.client.submit(f"{MATCHMAKING}_{worker_id}", {"topic": "x"}).completed
     status = fleet.gearmand.admin.status()
@@ -70,7 +67,7 @@ def test_a_signal_lets_it_finish_what_is_in_flight(fleet: Fleet, number: int) ->
 def test_what_is_not_finished_in_time_is_another_daemons(fleet: Fleet) -> None:
     one = fleet.add("one", **{**SHORT, "service.drain_timeout": 0.3})
     _, _, handle = begin(fleet, one)
-    other = fleet.add("other", **{**SHORT, "functions.fanout": "fanout_one"})
+    other = fleet.add("other", **SHORT, **SHARED)
     receiver = fleet.new_client()
     receiver.can_do(f"{fleet.topic}_bob")
 
@@ -88,7 +85,7 @@ def test_a_registration_in_hand_is_answered_before_it_stops(fleet: Fleet) -> Non
     one = fleet.add("one", **SHORT)
     other = fleet.add("other", **{**SHORT, "matchmaking.daemon_ttl": 60})
     other.daemon.pause()
-    handle = one.start("register", topic=fleet.topic, client_id="bob")
+    handle = one.start_registration(fleet.topic, "bob")
     eventually(lambda: fleet.topic in fleet.unconfirmed())
 
     one.daemon.terminate()
@@ -117,13 +114,8 @@ def test_a_second_signal_stops_it_at_once(fleet: Fleet) -> None:
 
 def test_fan_outs_in_the_background_are_finished(fleet: Fleet) -> None:
     one = fleet.add("one", **SHORT)
-    names = [f"c{number}" for number in range(200)]
-    for handle in [one.start("register", topic=fleet.topic, client_id=name) for name in names]:
-        assert one.finish(handle).completed
-    handles = [
-        one.start("fanout", topic=fleet.topic, payload=str(number), background=True)
-        for number in range(50)
-    ]
+    queues = one.register_all(fleet.topic, (f"c{number}" for number in range(200)))
+    handles = [one.start_fanout(fleet.topic, str(number)) for number in range(50)]
 
     one.daemon.terminate()
 
@@ -131,5 +123,4 @@ def test_fan_outs_in_the_background_are_finished(fleet: Fleet) -> None:
     left = fleet.gearmand.admin.queue("fanout_one").total
     for handle in handles[: len(handles) - left]:
         assert one.finish(handle).report["queued"] == 200
-    queued = {fleet.gearmand.admin.queue(f"{fleet.topic}_{name}").total for name in names}
-    assert queued == {50 - left}
+    assert set(fleet.gearmand.admin.totals(queues)) == {50 - left}

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from gearhorn.tests import peer as wire
+from gearhorn.tests import packets as wire
 from gearhorn.tests.conftest import NewDaemon
-from gearhorn.tests.functional.conftest import NewTopic, Topic
+from gearhorn.tests.functional.conftest import NewTopic, Topic, TopicWith
 from gearhorn.tests.servers import Gearmand
 
 NO_UNIQUE: dict[str, Any] = {"fanout.generate_unique": False}
@@ -196,11 +196,8 @@ def test_copies_have_one_generated_unique_for_a_group(topic: Topic) -> None:
     assert first != second
 
 
-def test_the_daemon_generates_no_unique_where_it_is_told_so(
-    gearmand: Gearmand, daemon: NewDaemon, new_topic: NewTopic
-) -> None:
-    daemon(**NO_UNIQUE)
-    topic = new_topic(gearmand)
+def test_the_daemon_generates_no_unique_where_it_is_told_so(topic_with: TopicWith) -> None:
+    topic = topic_with(**NO_UNIQUE)
     topic.subscribe("bob")
     worker = topic.receiver("bob")
     for background in (True, False):

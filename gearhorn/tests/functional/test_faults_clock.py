@@ -13,11 +13,9 @@ import pytest
 
 import gearhorn
 from gearhorn import clock
-from gearhorn.tests.functional.fleet import NOBODY_GOES_BY_TIME, SHORT, Fleet, fleet
+from gearhorn.tests.functional.fleet import NOBODY_GOES_BY_TIME, SHORT, Fleet
 from gearhorn.tests.processes import eventually
 from gearhorn.tests.servers import Redis
-
-__all__ = ["fleet"]
 
 _DAY = 86_400.0
 

@@ -4,67 +4,35 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Iterator
-from typing import Any
 
-import pytest
-
+from gearhorn.tests.builders import message
 from gearhorn.tests.conftest import NewPeer, Start
-from gearhorn.tests.functional.fleet import NOBODY_GOES_BY_TIME, SHORT, Fleet, Member, fleet
+from gearhorn.tests.functional.fleet import NOBODY_GOES_BY_TIME, QUICK, SHARED, WATCHFUL, Fleet
 from gearhorn.tests.processes import eventually
 from gearhorn.tests.proxy import Proxy
 from gearhorn.tests.servers import Gearmand, Redis
 
-__all__ = ["fleet"]
-
-QUICK: dict[str, Any] = {**SHORT, "gearman.reconnect_max": 0.2}
-SHARED: dict[str, Any] = {"functions.fanout": "fanout_one"}
-"""What makes a second daemon serve the fan-outs of the first, under that one's name."""
-
-
-@pytest.fixture
-def proxy(gearmand: Gearmand) -> Iterator[Proxy]:
-    with Proxy(gearmand.port) as between:
-        yield between
-
-
-def subscribe(fleet: Fleet, member: Member, names: list[str], **keys: Any) -> list[str]:
-    """Register subscribers all at once; the names of their queues."""
-    handles = [
-        member.start("register", topic=fleet.topic, client_id=name, **keys) for name in names
-    ]
-    for handle in handles:
-        assert member.finish(handle).completed
-    return [f"{fleet.topic}_{name}" for name in names]
-
-
-def total(gearmand: Gearmand, queues: list[str]) -> int:
-    status = gearmand.admin.status()
-    return sum(status[queue].total for queue in queues if queue in status)
-
 
 def test_a_daemon_killed_between_two_foreground_copies(
-    fleet: Fleet, gearmand: Gearmand, proxy: Proxy, peer: NewPeer
+    fleet: Fleet, gearmand: Gearmand, proxied_gearmand: Proxy, peer: NewPeer
 ) -> None:
-    one = fleet.add("one", servers=[proxy.address], **QUICK)
-    queues = subscribe(fleet, one, [f"c{number}" for number in range(200)])
-    proxy.stall_after(10_000)
-    request = json.dumps({"topic": fleet.topic, "payload": "x" * 100, "timeout": 3600})
-    handle = fleet.client.start("fanout_one", request)
-    eventually(lambda: proxy.stalled)
-    eventually(lambda: total(gearmand, queues) > 0)
-    assert total(gearmand, queues) < 200
+    one = fleet.add("one", servers=[proxied_gearmand], **QUICK)
+    queues = one.register_all(fleet.topic, (f"c{number}" for number in range(200)))
+    proxied_gearmand.stall_after(10_000)
+    handle = one.start_fanout(fleet.topic, "x" * 100, background=False, timeout=3600)
+    eventually(lambda: proxied_gearmand.stalled)
+    eventually(lambda: gearmand.admin.total(queues) > 0)
+    assert gearmand.admin.total(queues) < 200
     # A receiver has its copy already.
     worker = peer(timeout_s=20)
     worker.can_do(*queues)
     early = worker.grab()
 
     one.daemon.kill()
-    proxy.reset()
-    proxy.resume()
-    fleet.add("other", **{**QUICK, **SHARED})
+    proxied_gearmand.reset()
+    proxied_gearmand.resume()
+    fleet.add("other", **QUICK, **SHARED)
 
     # What nobody has taken goes with the daemon; the second run sends each a copy.
     worker.complete(early)
@@ -83,12 +51,12 @@ def test_a_foreground_copy_left_by_a_dead_daemon_under_a_publishers_unique(
     fleet: Fleet, gearmand: Gearmand, peer: NewPeer
 ) -> None:
     one = fleet.add("one", **QUICK)
-    (queue,) = subscribe(fleet, one, ["bob"])
-    handle = one.start("fanout", topic=fleet.topic, payload="?", unique="news", timeout=3600)
+    (queue,) = one.register_all(fleet.topic, ["bob"])
+    handle = one.start_fanout(fleet.topic, "?", background=False, unique="news", timeout=3600)
     eventually(lambda: gearmand.admin.queue(queue).total == 1)
 
     one.daemon.kill()
-    fleet.add("other", **{**QUICK, **SHARED})
+    fleet.add("other", **QUICK, **SHARED)
 
     # The second run's copy joins no ghost, from which no answer would come.
     worker = peer(timeout_s=20)
@@ -99,22 +67,23 @@ def test_a_foreground_copy_left_by_a_dead_daemon_under_a_publishers_unique(
     assert worker.take(1) == [b"hello"]
 
 
-def test_a_notice_that_is_lost(fleet: Fleet, proxy: Proxy) -> None:
-    one = fleet.add("one", **{**QUICK, "matchmaking.daemon_ttl": 60})
-    other = fleet.add("other", servers=[proxy.address], **{**QUICK, "matchmaking.daemon_ttl": 60})
+def test_a_notice_that_is_lost(fleet: Fleet, proxied_gearmand: Proxy) -> None:
+    options = {**QUICK, "matchmaking.daemon_ttl": 60}
+    one = fleet.add("one", **options)
+    other = fleet.add("other", servers=[proxied_gearmand], **options)
     for number in range(3):
         assert other.reached(fleet.topic) == number
         # It goes nowhere, and its daemon keeps renewing its entry.
-        proxy.stall()
-        handle = other.start("fanout", topic=fleet.topic, payload="?", background=True)
+        proxied_gearmand.stall()
+        handle = other.start_fanout(fleet.topic)
         one.register(fleet.topic, f"bob{number}")
         assert one.said(f"no word from {other.worker_id} about a change", number + 1)
         # Nothing of the program's inside is added to what an operator reads.
         assert one.said("too old to be used\n", number + 1)
-        late = other.start("fanout", topic=fleet.topic, payload="?", background=True)
+        late = other.start_fanout(fleet.topic)
         # The notice would come now. It is lost with the connection.
-        proxy.reset()
-        proxy.resume()
+        proxied_gearmand.reset()
+        proxied_gearmand.resume()
         assert other.finish(handle).report["subscribers"] == number + 1
         assert other.finish(late).report["subscribers"] == number + 1
     assert not other.said("joining again")
@@ -130,7 +99,7 @@ def test_two_daemons_with_full_windows_register_the_same_and_different_subscribe
         member.daemon.pause()
     topics = [f"{fleet.topic}-{number}" for number in range(10)]
     handles = [
-        member.start("register", topic=topic, client_id=client_id)
+        member.start_registration(topic, client_id)
         for topic in topics
         for number in range(60)
         for member in members
@@ -169,30 +138,27 @@ def test_sigterm_in_the_middle_of_everything(
     fleet: Fleet, gearmand: Gearmand, peer: NewPeer
 ) -> None:
     one = fleet.add("one", **{**QUICK, "service.drain_timeout": 0.5})
-    fast = subscribe(fleet, one, [f"c{number}" for number in range(100)])
+    fast = one.register_all(fleet.topic, (f"c{number}" for number in range(100)))
     one.register("slow", "mute")
     client = fleet.client
-    messages = [f"message {number}" for number in range(50)]
-
-    def request(topic: str, payload: str, **keys: Any) -> str:
-        return json.dumps({"topic": topic, "payload": payload, **keys})
+    texts = [f"message {number}" for number in range(50)]
 
     slow = [
-        client.start("fanout_one", request("slow", str(number), timeout=3600), unique=f"s{number}")
+        client.start("fanout_one", message("slow", str(number), timeout=3600), unique=f"s{number}")
         for number in range(10)
     ]
     eventually(lambda: gearmand.admin.queue("slow_mute").total == 10)
-    other = fleet.add("other", registers_as="one", **{**QUICK, **SHARED})
+    other = fleet.add("other", registers_as="one", **QUICK, **SHARED)
     published = []
     registered = []
-    for number, message in enumerate(messages):
+    for number, text in enumerate(texts):
         published.append(
             client.start(
-                "fanout_one", request(fleet.topic, message, background=True), unique=f"b{number}"
+                "fanout_one", message(fleet.topic, text, background=True), unique=f"b{number}"
             )
         )
-        registered.append(one.start("register", topic="late", client_id=message))
-        if number == len(messages) // 2:
+        registered.append(one.start_registration("late", text))
+        if number == len(texts) // 2:
             one.daemon.terminate()
 
     assert one.daemon.wait() == 0
@@ -213,8 +179,8 @@ def test_sigterm_in_the_middle_of_everything(
     worker = peer(timeout_s=20)
     worker.can_do(*fast)
     # Each copy once, although a fan-out may have been begun twice.
-    taken = Counter(worker.take(len(messages) * len(fast)))
-    assert taken == {message.encode(): len(fast) for message in messages}
+    taken = Counter(worker.take(len(texts) * len(fast)))
+    assert taken == {text.encode(): len(fast) for text in texts}
     assert worker.try_grab() is None
     assert fleet.entries() == {other.worker_id}
 
@@ -224,20 +190,13 @@ def test_sigterm_while_the_store_and_a_job_server_are_away(
 ) -> None:
     fleet.redis = start(Redis())
     frozen = start(Gearmand())
-    options = {
-        **QUICK,
-        "store.timeout": 0.3,
-        "service.drain_timeout": 0.5,
-        "gearman.connect_timeout": 0.5,
-        "gearman.liveness_interval": 0.3,
-        "gearman.liveness_timeout": 0.3,
-    }
+    options = {**WATCHFUL, "store.timeout": 0.3, "service.drain_timeout": 0.5}
     one = fleet.add("one", servers=[gearmand, frozen], **options)
     one.register(fleet.topic, "bob")
     fleet.redis.pause()
     frozen.pause()
-    one.start("fanout", topic="cold", payload="?", background=True)
-    one.start("register", topic=fleet.topic, client_id="alice")
+    one.start_fanout("cold")
+    one.start_registration(fleet.topic, "alice")
     one.until_it_says("The store is away")
 
     assert one.daemon.stop(10) == 0

@@ -4,17 +4,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 import pytest
 import redis as redis_client
 
 from gearhorn.messages import queue_name
-from gearhorn.tests.functional.fleet import NOBODY_GOES_BY_TIME, Fleet, fleet
+from gearhorn.tests.builders import message, subscription
+from gearhorn.tests.functional.fleet import NOBODY_GOES_BY_TIME, Fleet
 from gearhorn.tests.servers import Gearmand, Redis
-
-__all__ = ["fleet"]
 
 TOPICS = 2000
 SUBSCRIBERS = 100_000
@@ -25,15 +23,11 @@ def test_thousands_of_topics(fleet: Fleet, gearmand: Gearmand) -> None:
     small = {**NOBODY_GOES_BY_TIME, "matchmaking.max_cached_topics": 100}
     one, other = fleet.add("one", **small), fleet.add("other", **small)
     topics = [f"{fleet.topic}-{number}" for number in range(TOPICS)]
-    handles = [one.start("register", topic=topic, client_id="bob") for topic in topics]
+    handles = [one.start_registration(topic, "bob") for topic in topics]
     for handle in handles:
         assert one.finish(handle).completed
 
-    handles = [
-        member.start("fanout", topic=topic, payload="?", background=True)
-        for topic in topics
-        for member in (one, other)
-    ]
+    handles = [member.start_fanout(topic) for topic in topics for member in (one, other)]
 
     for handle in handles:
         assert one.finish(handle).report["queued"] == 1
@@ -63,15 +57,15 @@ def test_one_topic_with_a_hundred_thousand_subscribers(fleet: Fleet, gearmand: G
     names = [f"c{number}" for number in range(SUBSCRIBERS)]
     fill(fleet.fixture("redis_server"), fleet.key_prefix, fleet.topic, names)
     one.register("small", "bob")
-    beside = json.dumps({"topic": "small", "payload": "?", "background": True})
+    beside = message("small", background=True)
     other = fleet.new_client()
 
-    handle = one.start("fanout", topic=fleet.topic, payload="?", background=True)
+    handle = one.start_fanout(fleet.topic)
     # Others go on beside it, and so do registrations, on the same topic too.
     for number in range(20):
         assert other.submit("fanout_one", beside).report["queued"] == 1
-        name = {"topic": fleet.topic, "client_id": f"late{number}"}
-        assert other.submit("register_one", name).completed
+        late = subscription(fleet.topic, f"late{number}")
+        assert other.submit("register_one", late).completed
     report = one.finish(handle, 90).report
 
     assert report["queued"] == report["subscribers"] >= SUBSCRIBERS

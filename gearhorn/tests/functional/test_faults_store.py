@@ -17,41 +17,18 @@ from typing import Any
 import pytest
 
 from gearhorn.tests.conftest import Start
-from gearhorn.tests.functional.fleet import SHORT, Fleet, Member, fleet
+from gearhorn.tests.functional.fleet import SHORT, Fleet, Member
 from gearhorn.tests.processes import eventually
 from gearhorn.tests.proxy import Proxy
 from gearhorn.tests.servers import Redis, Sentinel
 
-__all__ = ["fleet"]
-
 QUICK: dict[str, Any] = {**SHORT, "store.timeout": 0.5}
-
-
-@pytest.fixture
-def redis(start: Start) -> Redis:
-    # A replica would else wait 5 seconds for others that might want the same.
-    return start(Redis(repl_diskless_sync_delay="0"))
-
-
-@pytest.fixture
-def proxy(redis: Redis) -> Iterator[Proxy]:
-    with Proxy(redis.port) as between:
-        yield between
 
 
 def goes_to(proxy: Proxy, redis: Redis) -> None:
     """From now on that server answers under the address."""
     proxy.target_port = redis.port
     proxy.reset()
-
-
-def waits(fleet: Fleet, handle: bytes, seconds: float = 0.2) -> None:
-    with pytest.raises(TimeoutError):
-        fleet.client.about(handle, seconds)
-
-
-def replica_of(start: Start, master: Redis) -> Redis:
-    return start(Redis(replicaof=f"{master.host} {master.port}"))
 
 
 def has_copied(fleet: Fleet, replica: Redis, client_id: str) -> None:
@@ -64,7 +41,7 @@ def has_copied(fleet: Fleet, replica: Redis, client_id: str) -> None:
 
 @pytest.mark.slow
 def test_a_failover_through_sentinel(fleet: Fleet, start: Start, redis: Redis) -> None:
-    replica = replica_of(start, redis)
+    replica = start(redis.replica())
     sentinel = start(Sentinel(redis))
     eventually(sentinel.replicas, 20)
     url = f"redis+sentinel://{sentinel.address}/{sentinel.name}"
@@ -73,8 +50,8 @@ def test_a_failover_through_sentinel(fleet: Fleet, start: Start, redis: Redis) -
     has_copied(fleet, replica, "bob")
 
     redis.kill()
-    handle = one.start("register", topic=fleet.topic, client_id="alice")
-    published = other.start("fanout", topic="cold", payload="?", background=True)
+    handle = one.start_registration(fleet.topic, "alice")
+    published = other.start_fanout("cold")
     assert one.finish(handle, 30).completed
     assert other.finish(published, 30).completed
 
@@ -89,22 +66,22 @@ def test_a_failover_through_sentinel(fleet: Fleet, start: Start, redis: Redis) -
 
 
 def test_a_master_that_became_a_read_only_replica(
-    fleet: Fleet, start: Start, redis: Redis, proxy: Proxy
+    fleet: Fleet, start: Start, redis: Redis, proxied_redis: Proxy
 ) -> None:
-    replica = replica_of(start, redis)
+    replica = start(redis.replica())
     fleet.redis = redis
-    one = fleet.add("one", store_url=f"redis://{proxy.address}/0", **QUICK)
+    one = fleet.add("one", store_url=proxied_redis.url, **QUICK)
     one.register(fleet.topic, "bob")
     has_copied(fleet, replica, "bob")
 
-    goes_to(proxy, replica)
-    handle = one.start("register", topic=fleet.topic, client_id="alice")
+    goes_to(proxied_redis, replica)
+    handle = one.start_registration(fleet.topic, "alice")
     one.until_it_says("The store takes no changes; jobs wait until it does")
     assert "read only replica" in one.daemon.log
     # It is read all the same.
     for _ in range(5):
         assert one.reached(fleet.topic) == 1
-    waits(fleet, handle)
+    fleet.client.expect_nothing_about(handle, 0.2)
 
     replica.ask("REPLICAOF", "NO", "ONE")
     assert one.finish(handle).completed
@@ -114,26 +91,26 @@ def test_a_master_that_became_a_read_only_replica(
 
 @pytest.mark.parametrize("what", ["an empty one", "another one"])
 def test_a_store_that_was_swapped_for_another(
-    fleet: Fleet, start: Start, redis: Redis, proxy: Proxy, what: str
+    fleet: Fleet, start: Start, redis: Redis, proxied_redis: Proxy, what: str
 ) -> None:
     fleet.redis = start(Redis())
     if what == "another one":
         # Made by daemons of its own.
         fleet.store(lambda store: store.add(fleet.topic, "mallory", None))
     keys = fleet.redis.ask("DBSIZE")
-    one = fleet.add("one", store_url=f"redis://{proxy.address}/0", **QUICK)
+    one = fleet.add("one", store_url=proxied_redis.url, **QUICK)
     one.register(fleet.topic, "bob")
 
-    goes_to(proxy, fleet.redis)
+    goes_to(proxied_redis, fleet.redis)
     one.until_it_says("The store was emptied or is another one; jobs wait")
     # The list from before may be in use for a while yet; any other one is waited for.
-    cold = one.start("fanout", topic="cold", payload="?", background=True)
-    registration = one.start("register", topic=fleet.topic, client_id="alice")
-    waits(fleet, cold)
-    waits(fleet, registration)
+    cold = one.start_fanout("cold")
+    registration = one.start_registration(fleet.topic, "alice")
+    fleet.client.expect_nothing_about(cold, 0.2)
+    fleet.client.expect_nothing_about(registration, 0.2)
     assert fleet.redis.ask("DBSIZE") == keys
 
-    goes_to(proxy, redis)
+    goes_to(proxied_redis, redis)
     assert one.finish(cold).report["subscribers"] == 0
     assert one.finish(registration).completed
     assert one.reached(fleet.topic) == 2
@@ -159,12 +136,12 @@ def test_a_file_that_another_program_locks(fleet: Fleet, tmp_path: Path) -> None
     one.register(fleet.topic, "bob")
 
     with _locked(path):
-        handle = one.start("register", topic=fleet.topic, client_id="alice")
+        handle = one.start_registration(fleet.topic, "alice")
         one.until_it_says("The store is away; jobs wait")
         assert "database is locked" in one.daemon.log
         # Readers do not wait for writers.
         assert [member.reached(fleet.topic) for member in (one, other)] == [1, 1]
-        waits(fleet, handle)
+        fleet.client.expect_nothing_about(handle, 0.2)
 
     assert one.finish(handle).completed
     assert [member.reached(fleet.topic) for member in (one, other)] == [2, 2]
@@ -222,11 +199,11 @@ def test_a_disk_that_is_full(fleet: Fleet, disk: Disk) -> None:
     one.register(fleet.topic, "bob")
 
     fill(one)
-    handle = one.start("register", topic=fleet.topic, client_id="alice")
+    handle = one.start_registration(fleet.topic, "alice")
     one.until_it_says(line)
     for _ in range(5):
         assert one.reached(fleet.topic) == 1
-    waits(fleet, handle)
+    fleet.client.expect_nothing_about(handle, 0.2)
 
     empty(one)
     assert one.finish(handle).completed

@@ -16,8 +16,9 @@ from gearhorn.cmd.cli.checks import check
 from gearhorn.cmd.cli.facts import Facts
 from gearhorn.tests.conftest import NewDaemon, NewPeer, Start
 from gearhorn.tests.functional.conftest import NewTopic
-from gearhorn.tests.functional.test_cli_doctor import doctor
-from gearhorn.tests.peer import JOB_CREATED, Peer
+from gearhorn.tests.functional.diagnosis import doctor
+from gearhorn.tests.packets import JOB_CREATED
+from gearhorn.tests.peer import Peer
 from gearhorn.tests.servers import Gearmand, Redis
 from gearhorn.wire.address import Address
 

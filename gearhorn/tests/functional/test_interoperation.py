@@ -13,11 +13,12 @@ import gearman  # type: ignore[import-untyped]
 import pytest
 
 from gearhorn import Message, Publisher, Subscriber
+from gearhorn.tests.builders import encoded, subscription
 from gearhorn.tests.conftest import Start
 from gearhorn.tests.functional.conftest import Topic
-from gearhorn.tests.functional.test_client_subscriber import running, subscribers
-from gearhorn.tests.functional.test_gearman_tool import ToolWorker
-from gearhorn.tests.functional.test_gearman_tool import gearman as gearman_tool
+from gearhorn.tests.functional.gearman_tool import ToolWorker
+from gearhorn.tests.functional.gearman_tool import gearman as gearman_tool
+from gearhorn.tests.functional.subscribing import running
 from gearhorn.tests.processes import eventually
 
 MEMO = "please go home early today.\n\tŻółw, ¡adiós!\n"
@@ -35,7 +36,7 @@ def received(topic: Topic) -> Iterator[list[str]]:
         return message.text.upper()
 
     with running(subscriber):
-        eventually(lambda: subscribers(topic) == 1)
+        eventually(lambda: topic.reached() == 1)
         eventually(lambda: topic.waiting("bob") == 0)
         texts.clear()
         yield texts
@@ -124,12 +125,12 @@ def test_other_python_clients_publish(topic: Topic, received: list[str], publish
 
 @PUBLISH
 def test_other_python_clients_use_the_aliases(topic: Topic, publish: Publish) -> None:
-    subscription = json.dumps({"topic": topic.name, "client_id": "bob"})
-    answer = json.loads(publish(topic, "subscribe_fanout", subscription))
+    request = encoded(subscription(topic.name, "bob")).decode()
+    answer = json.loads(publish(topic, "subscribe_fanout", request))
     assert answer["queue"] == topic.queue("bob")
-    assert subscribers(topic) == 1
-    publish(topic, "unsubscribe_fanout", subscription)
-    assert subscribers(topic) == 0
+    assert topic.reached() == 1
+    publish(topic, "unsubscribe_fanout", request)
+    assert topic.reached() == 0
 
 
 def test_the_library_uses_the_aliases(topic: Topic) -> None:
@@ -142,5 +143,5 @@ def test_the_library_uses_the_aliases(topic: Topic) -> None:
     )
     subscriber.on(topic.name)(lambda message: None)
     with running(subscriber):
-        eventually(lambda: subscribers(topic) == 1)
-    assert subscribers(topic) == 0
+        eventually(lambda: topic.reached() == 1)
+    assert topic.reached() == 0

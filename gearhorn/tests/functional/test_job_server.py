@@ -9,11 +9,11 @@ import struct
 
 import pytest
 
-from gearhorn.tests import peer as wire
+from gearhorn.tests import packets as wire
 from gearhorn.tests.conftest import NewPeer, Start
-from gearhorn.tests.functional.test_cli_doctor import GearServer
+from gearhorn.tests.peer import Peer
 from gearhorn.tests.processes import eventually
-from gearhorn.tests.servers import Gearmand
+from gearhorn.tests.servers import Gearmand, GearServer
 
 CANT_DO, CAN_DO_TIMEOUT, ALL_YOURS, OPTION_REQ, SUBMIT_JOB_SCHED = 2, 23, 24, 26, 35
 
@@ -90,7 +90,7 @@ def test_taking_back_what_was_never_offered_does_no_harm(server: Server) -> None
 
 
 def test_a_worker_that_registers_with_a_timeout_gets_jobs(server: Server, peer: NewPeer) -> None:
-    with wire.Peer(server.port) as worker, wire.Peer(server.port) as client:
+    with Peer(server.port) as worker, Peer(server.port) as client:
         worker.send(CAN_DO_TIMEOUT, b"memos_bob", b"60")
         client.send(wire.SUBMIT_JOB_BG, b"memos_bob", b"", b"hello")
         assert eventually(worker.grab).data == b"hello"

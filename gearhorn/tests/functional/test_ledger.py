@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gearhorn.tests.conftest import _show_log
+from gearhorn.tests.conftest import show_log
 from gearhorn.tests.ledger import record as r
 from gearhorn.tests.ledger.checker import check
 from gearhorn.tests.ledger.durability import measure
@@ -41,7 +41,7 @@ def new_scene(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[NewSce
         scene = Scene(tmp_path, **options)  # type: ignore[arg-type]
         scenes.append(scene)
         for process in scene.processes.values():
-            _show_log(request.node, process)
+            show_log(request.node, process)
         return scene
 
     yield make

@@ -4,26 +4,22 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gearhorn.tests.conftest import Start
+from gearhorn.tests.builders import message
 from gearhorn.tests.functional.fleet import (
     MATCHMAKING,
     NOBODY_GOES_BY_TIME,
     SHORT,
     Fleet,
     Member,
-    fleet,
 )
 from gearhorn.tests.processes import eventually
 from gearhorn.tests.servers import Redis
-
-__all__ = ["fleet"]
 
 
 @pytest.mark.slow
@@ -58,7 +54,7 @@ def test_two_daemons_that_register_at_once_agree(fleet: Fleet) -> None:
     for number in range(20):
         names = [f"{number}-{i}" for i in range(10)]
         handles = [
-            member.start("register", topic=fleet.topic, client_id=name)
+            member.start_registration(fleet.topic, name)
             for name in names
             for member in (one, other)
         ]
@@ -78,7 +74,7 @@ def test_a_registration_holds_for_a_daemon_that_was_frozen_longer_than_a_list_la
         other.daemon.pause()
         one.register(fleet.topic, f"bob{number}")
         # It finds the fan-out when it goes on, before any timer of its own has run.
-        handle = other.start("fanout", topic=fleet.topic, payload="?", background=True)
+        handle = other.start_fanout(fleet.topic)
         other.daemon.resume()
         assert other.finish(handle).report["subscribers"] == number + 1
     one.until_it_says(f"no word from {other.worker_id} about a change of topic", 5)
@@ -93,7 +89,7 @@ def test_a_registration_holds_for_a_daemon_that_was_taken_for_dead(fleet: Fleet)
         other.daemon.pause()
         one.until_it_says(f"daemon {other.worker_id} has not renewed its entry", number + 1)
         one.register(fleet.topic, f"bob{number}")
-        handle = other.start("fanout", topic=fleet.topic, payload="?", background=True)
+        handle = other.start_fanout(fleet.topic)
         other.daemon.resume()
         assert other.finish(handle).report["subscribers"] == number + 1
 
@@ -115,7 +111,7 @@ def test_a_registration_that_is_delivered_again_waits_until_the_others_know(
     assert other.reached(fleet.topic) == 0
     # Until its word comes or its list is too old, the registration is not answered.
     other.daemon.pause()
-    handle = one.start("register", topic=fleet.topic, client_id="bob")
+    handle = one.start_registration(fleet.topic, "bob")
     until_stored(fleet)
     third = fleet.add("third", registers_as="one", **SHORT)
 
@@ -123,7 +119,7 @@ def test_a_registration_that_is_delivered_again_waits_until_the_others_know(
 
     assert third.finish(handle).completed
     assert fleet.topic not in fleet.unconfirmed()
-    handle = other.start("fanout", topic=fleet.topic, payload="?", background=True)
+    handle = other.start_fanout(fleet.topic)
     other.daemon.resume()
     assert other.finish(handle).report["subscribers"] == 1
 
@@ -131,7 +127,7 @@ def test_a_registration_that_is_delivered_again_waits_until_the_others_know(
 def kill_after_storing(fleet: Fleet, one: Member, other: Member) -> None:
     """Leave a change that is stored and that nobody was told of."""
     other.daemon.pause()
-    one.start("register", topic=fleet.topic, client_id="bob")
+    one.start_registration(fleet.topic, "bob")
     until_stored(fleet)
     one.daemon.kill()
 
@@ -148,7 +144,7 @@ def test_a_repeat_confirms_what_the_first_could_not(fleet: Fleet) -> None:
 
     assert third.said(f"no word from {one.worker_id}, {other.worker_id}")
     assert fleet.topic not in fleet.unconfirmed()
-    handle = other.start("fanout", topic=fleet.topic, payload="?", background=True)
+    handle = other.start_fanout(fleet.topic)
     other.daemon.resume()
     assert other.finish(handle).report["subscribers"] == 1
 
@@ -256,8 +252,7 @@ def test_receivers_that_never_answer_hold_up_no_registration(fleet: Fleet) -> No
     stuck = fleet.new_client()
     for member in (one, other):
         for _ in range(5):
-            request = json.dumps({"topic": fleet.topic, "payload": "?", "timeout": 3600})
-            stuck.start(f"fanout_{member.name}", request)
+            stuck.start(f"fanout_{member.name}", message(fleet.topic, timeout=3600))
     # Four of each are in hand, and the fifth waits.
     queue = f"{fleet.topic}_bob"
     eventually(lambda: fleet.gearmand.admin.queue(queue).total == 8)
@@ -276,16 +271,16 @@ def test_receivers_that_never_answer_hold_up_no_registration(fleet: Fleet) -> No
 
 
 def test_a_store_that_was_restarted_makes_a_registration_wait_for_every_lease(
-    fleet: Fleet, start: Start
+    fleet: Fleet, redis: Redis
 ) -> None:
     # It may have lost the entry of a daemon whose list is in use.
-    fleet.redis = start(Redis(appendonly="yes", appendfsync="always"))
+    fleet.redis = redis
     one, other = fleet.add("one", **SHORT), fleet.add("other", **SHORT)
     for number in range(3):
         assert other.reached(fleet.topic) == number
-        fleet.redis.kill()
-        fleet.redis.start()
-        fleet.redis.ask("HDEL", f"{fleet.key_prefix}daemons", other.worker_id)
+        redis.kill()
+        redis.start()
+        redis.ask("HDEL", f"{fleet.key_prefix}daemons", other.worker_id)
         one.register(fleet.topic, f"bob{number}")
         assert other.reached(fleet.topic) == number + 1
 

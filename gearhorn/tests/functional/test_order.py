@@ -6,10 +6,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from gearhorn.tests.conftest import NewDaemon
-from gearhorn.tests.functional.conftest import NewTopic, Topic
+from gearhorn.tests.builders import subscription
+from gearhorn.tests.functional.conftest import NewTopic, Topic, TopicWith
 from gearhorn.tests.processes import eventually
-from gearhorn.tests.servers import Gearmand
 
 BY_TOPIC: dict[str, Any] = {"fanout.order": "topic"}
 TWO_PLACES: dict[str, Any] = {"fanout.max_in_flight": 2}
@@ -37,34 +36,28 @@ def test_a_receiver_that_never_answers_holds_up_nothing_else(
     assert topic.client.finish(later).completed
 
 
-def test_registrations_and_notices_go_on_when_every_place_is_taken(
-    gearmand: Gearmand, daemon: NewDaemon, new_topic: NewTopic
-) -> None:
-    daemon(**TWO_PLACES)
-    topic = new_topic(gearmand)
+def test_registrations_and_notices_go_on_when_every_place_is_taken(topic_with: TopicWith) -> None:
+    topic = topic_with(**TWO_PLACES)
     topic.subscribe("mute")
     handles = [topic.start(str(number), timeout=60) for number in range(4)]
     # Further ones wait in the job server.
     eventually(lambda: topic.waiting("mute") == 2)
-    assert gearmand.admin.queue("fanout") == (4, 2, 1)
+    assert topic.server.admin.queue("fanout") == (4, 2, 1)
 
     topic.subscribe("bob")
-    removed = topic.client.submit("unsubscribe_fanout", {"topic": topic.name, "client_id": "bob"})
+    removed = topic.client.submit("unsubscribe_fanout", subscription(topic.name, "bob"))
     assert removed.completed
-    own = next(name for name in gearmand.admin.status() if name.startswith("__matchmaking_"))
+    own = next(name for name in topic.server.admin.status() if name.startswith("__matchmaking_"))
     assert topic.client.submit(own, {"topic": topic.name}).completed
-    assert gearmand.admin.queue("fanout") == (4, 2, 1)
+    assert topic.server.admin.queue("fanout") == (4, 2, 1)
 
     # Whoever answers makes room for the next.
     assert topic.receiver("mute").take(4) == [b"0", b"1", b"2", b"3"]
     assert all(topic.client.finish(handle).completed for handle in handles)
 
 
-def test_a_place_is_free_again_when_the_time_is_up(
-    gearmand: Gearmand, daemon: NewDaemon, new_topic: NewTopic
-) -> None:
-    daemon(**TWO_PLACES)
-    topic = new_topic(gearmand)
+def test_a_place_is_free_again_when_the_time_is_up(topic_with: TopicWith) -> None:
+    topic = topic_with(**TWO_PLACES)
     topic.subscribe("mute")
     handles = [topic.start(str(number), timeout=0.2) for number in range(5)]
     for handle in handles:
@@ -72,10 +65,10 @@ def test_a_place_is_free_again_when_the_time_is_up(
 
 
 def test_with_the_order_of_the_topic_the_next_waits_for_the_end(
-    gearmand: Gearmand, daemon: NewDaemon, new_topic: NewTopic
+    topic_with: TopicWith, new_topic: NewTopic
 ) -> None:
-    daemon(**BY_TOPIC)
-    topic, other = new_topic(gearmand), new_topic(gearmand)
+    topic = topic_with(**BY_TOPIC)
+    other = new_topic(topic.server)
     topic.subscribe("bob", "alice")
     other.subscribe("carol")
     bob, alice, carol = topic.receiver("bob"), topic.receiver("alice"), other.receiver("carol")
@@ -93,11 +86,8 @@ def test_with_the_order_of_the_topic_the_next_waits_for_the_end(
         assert topic.client.finish(handle).completed
 
 
-def test_with_the_order_of_the_topic_failures_and_empty_topics_go_on(
-    gearmand: Gearmand, daemon: NewDaemon, new_topic: NewTopic
-) -> None:
-    daemon(**BY_TOPIC)
-    topic = new_topic(gearmand)
+def test_with_the_order_of_the_topic_failures_and_empty_topics_go_on(topic_with: TopicWith) -> None:
+    topic = topic_with(**BY_TOPIC)
     handles = [topic.start(str(number)) for number in range(500)]
     for handle in handles:
         assert topic.client.finish(handle).report["subscribers"] == 0
@@ -112,10 +102,9 @@ def test_with_the_order_of_the_topic_failures_and_empty_topics_go_on(
 
 
 def test_with_the_order_of_the_topic_a_publisher_that_leaves_holds_up_nobody(
-    gearmand: Gearmand, daemon: NewDaemon, new_topic: NewTopic
+    topic_with: TopicWith,
 ) -> None:
-    daemon(**BY_TOPIC)
-    topic = new_topic(gearmand)
+    topic = topic_with(**BY_TOPIC)
     topic.subscribe("bob")
     with topic.peer() as leaving:
         leaving.start("fanout", topic.request("first", timeout=0.2))

@@ -5,19 +5,16 @@
 from __future__ import annotations
 
 import contextlib
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from gearhorn.tests.conftest import Start
-from gearhorn.tests.functional.fleet import SHORT, Fleet, Member, fleet
+from gearhorn.tests.functional.fleet import SHORT, Fleet, Member
 from gearhorn.tests.processes import eventually
 from gearhorn.tests.proxy import Proxy
 from gearhorn.tests.servers import Redis
-
-__all__ = ["fleet"]
 
 SLOW: dict[str, Any] = {
     # A list that was read before an outage is good for longer than the outage lasts.
@@ -27,40 +24,29 @@ SLOW: dict[str, Any] = {
 }
 
 
-@pytest.fixture
-def redis(start: Start) -> Redis:
-    return start(Redis(appendonly="yes", appendfsync="always"))
-
-
-@pytest.fixture
-def proxy(redis: Redis) -> Iterator[Proxy]:
-    with Proxy(redis.port) as between:
-        yield between
-
-
 Outage = tuple[Callable[[], None], Callable[[], None]]
 
 
 @pytest.fixture(params=["killed", "frozen", "cut", "stalled"])
-def outage(request: pytest.FixtureRequest, redis: Redis, proxy: Proxy) -> Outage:
+def outage(request: pytest.FixtureRequest, redis: Redis, proxied_redis: Proxy) -> Outage:
     """How Redis goes away, and how it comes back."""
     ways: dict[str, Outage] = {
         "killed": (redis.kill, redis.start),
         "frozen": (redis.pause, redis.resume),
-        "cut": (proxy.cut, proxy.mend),
-        "stalled": (proxy.stall, proxy.resume),
+        "cut": (proxied_redis.cut, proxied_redis.mend),
+        "stalled": (proxied_redis.stall, proxied_redis.resume),
     }
     return ways[request.param]
 
 
 def test_jobs_wait_while_the_store_is_away(
-    fleet: Fleet, redis: Redis, proxy: Proxy, outage: Outage
+    fleet: Fleet, redis: Redis, proxied_redis: Proxy, outage: Outage
 ) -> None:
     fleet.redis = redis
     go, come_back = outage
     # After a restart of Redis a registration waits for so long.
     options = {**SLOW, "matchmaking.cache_ttl": 2}
-    one = fleet.add("one", store_url=f"redis://{proxy.address}/0", **options)
+    one = fleet.add("one", store_url=proxied_redis.url, **options)
     one.register(fleet.topic, "bob")
     one.register("cold", "bob")
     assert one.reached(fleet.topic) == 1
@@ -70,14 +56,13 @@ def test_jobs_wait_while_the_store_is_away(
     for _ in range(20):
         assert one.reached(fleet.topic) == 1
     handles = {
-        "cold": one.start("fanout", topic="cold", payload="?", background=True),
-        "registration": one.start("register", topic=fleet.topic, client_id="alice"),
+        "cold": one.start_fanout("cold"),
+        "registration": one.start_registration(fleet.topic, "alice"),
         "removal": one.start("unregister", topic="other", client_id="alice"),
     }
     one.until_it_says("The store is away; jobs wait until it answers")
     for handle in handles.values():
-        with pytest.raises(TimeoutError):
-            fleet.client.about(handle, 0.1)
+        fleet.client.expect_nothing_about(handle, 0.1)
 
     come_back()
     assert one.finish(handles["cold"]).report["subscribers"] == 1
@@ -113,15 +98,11 @@ def test_a_store_that_was_emptied_is_not_taken_for_no_subscribers(
     identity = value_of(fleet, "identity")
 
     fleet.redis.restart()
-    handles = [
-        one.start("fanout", topic=fleet.topic, payload="?", background=True) for _ in range(5)
-    ]
-    registration = one.start("register", topic=fleet.topic, client_id="alice")
+    handles = [one.start_fanout(fleet.topic) for _ in range(5)]
+    registration = one.start_registration(fleet.topic, "alice")
     one.until_it_says("The store was emptied or is another one")
-    with pytest.raises(TimeoutError):
-        fleet.client.about(handles[-1], 0.5)
-    with pytest.raises(TimeoutError):
-        fleet.client.about(registration, 0.1)
+    fleet.client.expect_nothing_about(handles[-1], 0.5)
+    fleet.client.expect_nothing_about(registration, 0.1)
 
     # An operator restores the data.
     fleet.redis.ask("SADD", f"{fleet.key_prefix}topic:{fleet.topic}", "bob")
@@ -166,14 +147,13 @@ def test_fan_outs_go_on_while_the_store_takes_no_changes(
     one.register(fleet.topic, "bob")
 
     redis.ask("CONFIG", "SET", directive, bad)
-    registration = one.start("register", topic=fleet.topic, client_id="alice")
+    registration = one.start_registration(fleet.topic, "alice")
     one.until_it_says("The store takes no changes; jobs wait until it does")
     # Each list is read, as the daemon's entry cannot be renewed.
     for _ in range(5):
         assert one.reached(fleet.topic) == 1
     assert one.reached("nobody's") == 0
-    with pytest.raises(TimeoutError):
-        fleet.client.about(registration, 0.1)
+    fleet.client.expect_nothing_about(registration, 0.1)
 
     redis.ask("CONFIG", "SET", directive, good)
     assert one.finish(registration).completed
@@ -182,43 +162,42 @@ def test_fan_outs_go_on_while_the_store_takes_no_changes(
     assert one.daemon.log.count(" ERROR gearhorn.") == 1
 
 
-def pair(fleet: Fleet, redis: Redis, proxy: Proxy, **options: Any) -> tuple[Member, Member]:
-    """Two daemons; the second reaches Redis through the proxy."""
+def pair(fleet: Fleet, redis: Redis, proxied_redis: Proxy, **options: Any) -> tuple[Member, Member]:
+    """Two daemons; the second reaches Redis through the proxied_redis."""
     fleet.redis = redis
     one = fleet.add("one", **options)
-    other = fleet.add("other", store_url=f"redis://{proxy.address}/0", **options)
+    other = fleet.add("other", store_url=proxied_redis.url, **options)
     assert other.reached(fleet.topic) == 0
     return one, other
 
 
 def test_a_daemon_that_is_cut_off_from_the_store_alone_uses_no_old_list(
-    fleet: Fleet, redis: Redis, proxy: Proxy
+    fleet: Fleet, redis: Redis, proxied_redis: Proxy
 ) -> None:
-    one, other = pair(fleet, redis, proxy, **SLOW)
-    proxy.cut()
+    one, other = pair(fleet, redis, proxied_redis, **SLOW)
+    proxied_redis.cut()
 
     # It is told, since it still reaches the job server.
     one.register(fleet.topic, "bob")
-    handle = other.start("fanout", topic=fleet.topic, payload="?", background=True)
+    handle = other.start_fanout(fleet.topic)
     other.until_it_says("The store is away")
-    with pytest.raises(TimeoutError):
-        fleet.client.about(handle, 0.1)
+    fleet.client.expect_nothing_about(handle, 0.1)
 
-    proxy.mend()
+    proxied_redis.mend()
     assert other.finish(handle).report["subscribers"] == 1
 
 
 def test_a_daemon_that_is_cut_off_for_so_long_that_it_is_taken_for_dead(
-    fleet: Fleet, redis: Redis, proxy: Proxy
+    fleet: Fleet, redis: Redis, proxied_redis: Proxy
 ) -> None:
-    one, other = pair(fleet, redis, proxy, **SHORT)
-    proxy.cut()
+    one, other = pair(fleet, redis, proxied_redis, **SHORT)
+    proxied_redis.cut()
     one.until_it_says(f"daemon {other.worker_id} has not renewed its entry")
 
     one.register(fleet.topic, "bob")
-    handle = other.start("fanout", topic=fleet.topic, payload="?", background=True)
+    handle = other.start_fanout(fleet.topic)
 
-    proxy.mend()
+    proxied_redis.mend()
     assert other.finish(handle).report["subscribers"] == 1
     other.until_it_says("joining again")
     for number in range(5):
@@ -226,30 +205,32 @@ def test_a_daemon_that_is_cut_off_for_so_long_that_it_is_taken_for_dead(
         assert other.reached(fleet.topic) == number + 2
 
 
-def test_a_notice_that_comes_while_a_list_is_read(fleet: Fleet, redis: Redis, proxy: Proxy) -> None:
-    one, other = pair(fleet, redis, proxy, **{**SLOW, "store.timeout": 20})
+def test_a_notice_that_comes_while_a_list_is_read(
+    fleet: Fleet, redis: Redis, proxied_redis: Proxy
+) -> None:
+    one, other = pair(fleet, redis, proxied_redis, **{**SLOW, "store.timeout": 20})
     fan_outs = fleet.gearmand.admin
     for number in range(10):
         one.register(fleet.topic, f"bob{number}")
         # What it has asked for comes when the next registration is answered already.
-        proxy.delay_s = 0.1
-        early = other.start("fanout", topic=fleet.topic, payload="?", background=True)
+        proxied_redis.delay_s = 0.1
+        early = other.start_fanout(fleet.topic)
         eventually(lambda: fan_outs.queue("fanout_other").running == 1)
         one.register(fleet.topic, f"alice{number}")
-        late = other.start("fanout", topic=fleet.topic, payload="?", background=True)
+        late = other.start_fanout(fleet.topic)
         assert other.finish(early).report["subscribers"] in (2 * number + 1, 2 * number + 2)
         assert other.finish(late).report["subscribers"] == 2 * number + 2
-        proxy.delay_s = 0
+        proxied_redis.delay_s = 0
 
 
 def test_an_answer_of_the_store_that_is_cut_short_is_asked_for_again(
-    fleet: Fleet, redis: Redis, proxy: Proxy
+    fleet: Fleet, redis: Redis, proxied_redis: Proxy
 ) -> None:
     fleet.redis = redis
-    one = fleet.add("one", store_url=f"redis://{proxy.address}/0", **SLOW)
+    one = fleet.add("one", store_url=proxied_redis.url, **SLOW)
     other = fleet.add("other", **SLOW)
     for count, after_bytes in enumerate([*range(0, 60, 2), *range(60, 400, 20)], 1):
-        proxy.truncate(after_bytes)
+        proxied_redis.truncate(after_bytes)
         # What was stored before the cut is found stored, and everybody is told.
         one.register(fleet.topic, f"bob{after_bytes}")
         assert other.reached(fleet.topic) == count
@@ -262,7 +243,7 @@ def test_a_registration_is_stored_again_where_the_store_lost_it(fleet: Fleet, re
     one, other = fleet.add("one", **patient), fleet.add("other", **patient)
     # Not answered while the other does not say that it knows.
     other.daemon.pause()
-    handle = one.start("register", topic=fleet.topic, client_id="bob")
+    handle = one.start_registration(fleet.topic, "bob")
     eventually(lambda: fleet.topic in fleet.unconfirmed())
 
     # A restart from what was on the disk before.
@@ -283,19 +264,18 @@ def test_a_registration_is_stored_again_where_the_store_lost_it(fleet: Fleet, re
 
 
 def test_everything_goes_on_after_many_short_outages(
-    fleet: Fleet, redis: Redis, proxy: Proxy
+    fleet: Fleet, redis: Redis, proxied_redis: Proxy
 ) -> None:
-    one, other = pair(fleet, redis, proxy, **SHORT, **{"store.timeout": 0.5})
+    one, other = pair(fleet, redis, proxied_redis, **SHORT, **{"store.timeout": 0.5})
     for number in range(15):
-        handle = other.start("register", topic=fleet.topic, client_id=f"bob{number}")
-        proxy.reset()
+        handle = other.start_registration(fleet.topic, f"bob{number}")
+        proxied_redis.reset()
         assert other.finish(handle).completed
         with contextlib.ExitStack() as stack:
             if number % 5 == 0:
-                proxy.cut()
-                stack.callback(proxy.mend)
-            request = json.dumps({"topic": fleet.topic, "payload": "?", "background": True})
-            handles = [fleet.client.start(f"fanout_{name}", request) for name in ("one", "other")]
+                proxied_redis.cut()
+                stack.callback(proxied_redis.mend)
+            handles = [member.start_fanout(fleet.topic) for member in (one, other)]
         for handle in handles:
             assert fleet.client.finish(handle).report["subscribers"] == number + 1
     assert one.daemon.exit_code is None

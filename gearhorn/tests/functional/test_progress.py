@@ -11,67 +11,86 @@ import threading
 import pytest
 
 from gearhorn import AsyncPublisher, Publisher
-from gearhorn.tests import peer as wire
+from gearhorn.tests import packets as wire
 from gearhorn.tests.cli import Run
 from gearhorn.tests.functional.conftest import Topic
-from gearhorn.tests.functional.test_gearman_tool import gearman as gearman_tool
+from gearhorn.tests.functional.gearman_tool import gearman as gearman_tool
 
-SLOW_S = 1.6
-"""Long enough for a report of progress."""
+SILENCE_S = 2.5
+"""More than the two seconds within which a first report of progress comes."""
 
 
 @pytest.fixture
-def slow(topic: Topic) -> Topic:
-    """A topic whose one receiver takes its time."""
+def answer() -> threading.Event:
+    """Has the receiver answer."""
+    return threading.Event()
+
+
+@pytest.fixture
+def slow(topic: Topic, answer: threading.Event) -> Topic:
+    """A topic whose one receiver answers when the test says so."""
     topic.subscribe("bob")
     worker = topic.receiver("bob")
 
     def work() -> None:
         job = worker.grab(10)
-        threading.Event().wait(SLOW_S)
+        answer.wait(20)
         worker.complete(job)
 
     threading.Thread(target=work, daemon=True).start()
     return topic
 
 
-@pytest.mark.parametrize(
-    ("keys", "reported"),
-    [
-        ({}, True),
-        ({"progress": True}, True),
-        ({"progress": None}, True),
-        ({"progress": False}, False),
-        ({"progress": 0}, False),
-    ],
-)
-def test_a_request_says_whether_it_wants_progress(
-    slow: Topic, keys: dict[str, object], reported: bool
+@pytest.fixture
+def silence(answer: threading.Event) -> None:
+    """The receiver answers once a report of progress would have come."""
+    threading.Timer(SILENCE_S, answer.set).start()
+
+
+@pytest.mark.parametrize("keys", [{}, {"progress": True}, {"progress": None}])
+def test_progress_is_reported(
+    slow: Topic, answer: threading.Event, keys: dict[str, object]
 ) -> None:
-    outcome = slow.client.finish(slow.start(**keys))
-    assert outcome.completed
-    assert (wire.WORK_STATUS in [packet.type for packet in outcome.packets]) is reported
+    handle = slow.start(**keys)
+    assert slow.client.about(handle, 20).type == wire.WORK_STATUS
+    answer.set()
+    assert slow.client.finish(handle).completed
 
 
+@pytest.mark.usefixtures("silence")
+def test_a_request_that_wants_no_progress_gets_the_report_alone(slow: Topic) -> None:
+    outcome = slow.client.finish(slow.start(progress=False))
+    assert [packet.type for packet in outcome.packets] == [wire.WORK_COMPLETE]
+
+
+@pytest.mark.usefixtures("silence")
 def test_the_report_that_the_tool_prints_is_json(slow: Topic) -> None:
     published = gearman_tool(slow, "fanout", slow.request("hello", progress=False))
     assert json.loads(published.stdout)["delivered"] == 1
 
 
-@pytest.mark.parametrize("progress", [True, False])
-def test_the_library_says_whether_it_wants_progress(slow: Topic, progress: bool) -> None:
+def test_the_library_tells_of_progress(slow: Topic, answer: threading.Event) -> None:
+    with Publisher(slow.server.address) as publisher:
+        report = publisher.publish(slow.name, "hello", on_progress=lambda *_: answer.set())
+    assert report.delivered == 1
+    assert answer.is_set()
+
+
+@pytest.mark.usefixtures("silence")
+def test_the_library_can_do_without_progress(slow: Topic) -> None:
     seen: list[tuple[int, int]] = []
     with Publisher(slow.server.address) as publisher:
         report = publisher.publish(
             slow.name,
             "hello",
-            progress=progress,
+            progress=False,
             on_progress=lambda done, total: seen.append((done, total)),
         )
     assert report.delivered == 1
-    assert bool(seen) is progress
+    assert not seen
 
 
+@pytest.mark.usefixtures("silence")
 def test_many_messages_without_progress(slow: Topic) -> None:
     async def publish() -> int:
         async with AsyncPublisher(slow.server.address) as publisher:
@@ -82,6 +101,9 @@ def test_many_messages_without_progress(slow: Topic) -> None:
 
 
 @pytest.mark.parametrize("option", ["--progress", "--no-progress"])
-def test_the_command_says_whether_it_wants_progress(run: Run, slow: Topic, option: str) -> None:
+def test_the_command_takes_the_option(
+    run: Run, slow: Topic, answer: threading.Event, option: str
+) -> None:
+    answer.set()
     done = run("--format", "json", "publish", slow.name, "hello", option)
     assert json.loads(done.stdout)["delivered"] == 1

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from gearhorn.tests.builders import message, subscription
 from gearhorn.tests.conftest import NewDaemon, NewPeer, Start
 from gearhorn.tests.functional.conftest import Topic
-from gearhorn.tests.peer import SUBMIT_JOB_HIGH_BG, Outcome, Peer
+from gearhorn.tests.packets import SUBMIT_JOB_HIGH_BG
+from gearhorn.tests.peer import Outcome, Peer
 from gearhorn.tests.processes import eventually
 from gearhorn.tests.servers import Gearmand, Redis
 
@@ -43,7 +45,7 @@ def test_topics_and_how_many_subscribe(daemon: NewDaemon, peer: NewPeer) -> None
     assert rows(client, "topics") == [daemons]
 
     for topic, client_id in (("b", "1"), ("b", "2"), ("ä", "1"), ("a", "1")):
-        client.submit("register_fanout_subscriber", {"topic": topic, "client_id": client_id})
+        client.submit("register_fanout_subscriber", subscription(topic, client_id))
 
     assert rows(client, "topics") == [
         daemons,
@@ -111,9 +113,8 @@ def test_a_daemon_that_is_being_removed_by_hand_is_barred(
     worker_id = gone.worker_id
     gone.kill()
 
-    handle = client.start(
-        "unregister_fanout_subscriber", {"topic": "__matchmaking", "client_id": worker_id}
-    )
+    removal = subscription("__matchmaking", worker_id)
+    handle = client.start("unregister_fanout_subscriber", removal)
 
     def row() -> dict[str, Any] | None:
         return next((r for r in rows(client, "daemons") if r["worker_id"] == worker_id), None)
@@ -133,9 +134,7 @@ def test_urgent_queries_hold_up_no_registration(
         impatient.send(SUBMIT_JOB_HIGH_BG, "fanout_query", "", '{"query": "status"}')
     impatient.echo()
 
-    assert client.submit(
-        "register_fanout_subscriber", {"topic": "memos", "client_id": "bob"}
-    ).completed
+    assert client.submit("register_fanout_subscriber", subscription("memos", "bob")).completed
 
     assert gearmand.admin.queue("fanout_query").total > 0
 
@@ -148,9 +147,9 @@ def test_how_the_daemon_is_that_answers(
     process = daemon([gearmand, away], **options)
     client = peer()
     for client_id in ("bob", "alice"):
-        client.submit("register_fanout_subscriber", {"topic": "memos", "client_id": client_id})
+        client.submit("register_fanout_subscriber", subscription("memos", client_id))
     # In hand until its receivers answer, which there are none of.
-    client.start("spread", {"topic": "memos", "payload": "x"})
+    client.start("spread", message("memos"))
 
     def status() -> dict[str, Any]:
         (row,) = rows(client, "status")
@@ -201,13 +200,11 @@ def test_a_store_that_is_away_is_told_of_and_not_waited_for(
         redis.kill()
     # Registrations wait, and the query does not wait behind them.
     for number in range(100):
-        request = {"topic": "memos", "client_id": str(number)}
-        client.start("register_fanout_subscriber", request)
+        client.start("register_fanout_subscriber", subscription("memos", str(number)))
 
     outcome = ask(client, query, **topic)
 
-    assert outcome.failed
-    assert outcome.report["error"] == "store_away"
+    assert outcome.refusal == "store_away"
     (row,) = rows(client, "status")
     assert row["store_fault"] == "store_away"
 
@@ -219,7 +216,7 @@ def test_a_store_that_takes_no_changes_is_told_of(
     daemon(store_url=redis.url)
     client = peer()
     redis.ask("CONFIG", "SET", "maxmemory", "1")
-    client.start("register_fanout_subscriber", {"topic": "memos", "client_id": "bob"})
+    client.start("register_fanout_subscriber", subscription("memos", "bob"))
 
     assert eventually(lambda: rows(client, "status")[0]["store_fault"]) == "store_full"
     assert rows(client, "topics")
@@ -254,8 +251,7 @@ def test_a_query_that_breaks_the_rules_is_refused(
 ) -> None:
     outcome = topic.client.submit("fanout_query", request_)
 
-    assert outcome.failed
-    assert outcome.report["error"] == code
+    assert outcome.refusal == code
     assert outcome.report["message"]
 
 

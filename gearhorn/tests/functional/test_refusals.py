@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gearhorn import errors
-from gearhorn.tests import peer as wire
+from gearhorn.tests import packets as wire
 from gearhorn.tests.functional.conftest import Topic
 
 REGISTER = "register_fanout_subscriber"

@@ -4,32 +4,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from gearhorn.tests import peer as wire
+from gearhorn.tests import packets as wire
+from gearhorn.tests.builders import message, subscription
 from gearhorn.tests.functional.conftest import Topic
 from gearhorn.tests.peer import Outcome
 from gearhorn.tests.processes import eventually
 
 
-def ask(topic: Topic, function: str, client_id: str, **keys: Any) -> Outcome:
-    return topic.client.submit(function, {"topic": topic.name, "client_id": client_id, **keys})
-
-
-def subscribers(topic: Topic) -> int:
-    outcome = topic.publish(background=True)
-    assert outcome.completed
-    count: int = outcome.report["subscribers"]
-    return count
-
-
-def refused(topic: Topic, function: str, request: dict[str, str]) -> str:
-    outcome = topic.client.submit(function, request)
-    assert outcome.failed
-    code: str = outcome.report["error"]
-    return code
+def ask(topic: Topic, function: str, client_id: str) -> Outcome:
+    return topic.client.submit(function, subscription(topic.name, client_id))
 
 
 @pytest.mark.parametrize("register", ["register_fanout_subscriber", "subscribe_fanout"])
@@ -41,13 +26,13 @@ def test_registering_and_removing(topic: Topic, register: str, unregister: str) 
         outcome = ask(topic, register, "bob")
         assert [packet.type for packet in outcome.packets] == [wire.WORK_COMPLETE]
         assert outcome.report == report
-        assert subscribers(topic) == 1
+        assert topic.reached() == 1
 
     for _ in range(2):
         outcome = ask(topic, unregister, "bob")
         assert [packet.type for packet in outcome.packets] == [wire.WORK_COMPLETE]
         assert outcome.report == report
-        assert subscribers(topic) == 0
+        assert topic.reached() == 0
 
 
 def test_a_subscription_ends_by_itself_unless_it_is_renewed_or_made_permanent(
@@ -60,7 +45,7 @@ def test_a_subscription_ends_by_itself_unless_it_is_renewed_or_made_permanent(
     topic.subscribe("shortened")
     topic.subscribe("shortened", ttl=0.5)
 
-    eventually(lambda: subscribers(topic) == 3, 20, interval_s=0.1)
+    eventually(lambda: topic.reached() == 3, 20, interval_s=0.1)
 
     with topic.receiver("ends", "shortened") as gone:
         while gone.try_grab():
@@ -81,8 +66,7 @@ def test_names_make_queues_of_up_to_512_bytes(topic: Topic) -> None:
     assert topic.publish("long", background=True).report["queued"] == 1
     assert topic.receiver(client_id).take(1) == [b"long"]
 
-    request = {"topic": topic.name, "client_id": client_id + "c"}
-    assert refused(topic, "subscribe_fanout", request) == "name_too_long"
+    assert ask(topic, "subscribe_fanout", client_id + "c").refusal == "name_too_long"
 
 
 @pytest.mark.parametrize("client_id", ["b b", "Ω😀", "a%s", "-", "\u2028", '"'])
@@ -93,17 +77,16 @@ def test_names_may_be_any_text(topic: Topic, client_id: str) -> None:
 
 
 def test_of_two_subscriptions_that_make_one_queue_the_second_is_refused(topic: Topic) -> None:
-    first = {"topic": topic.name, "client_id": "b_c"}
-    second = {"topic": f"{topic.name}_b", "client_id": "c"}
+    first, second = subscription(topic.name, "b_c"), subscription(f"{topic.name}_b", "c")
     assert topic.client.submit("subscribe_fanout", first).completed
 
-    assert refused(topic, "subscribe_fanout", second) == "queue_taken"
+    assert topic.client.submit("subscribe_fanout", second).refusal == "queue_taken"
 
     # The first is still served, and its end sets the name free.
     assert topic.client.submit("subscribe_fanout", first).completed
     assert topic.client.submit("unsubscribe_fanout", first).completed
     assert topic.client.submit("subscribe_fanout", second).completed
-    assert refused(topic, "subscribe_fanout", first) == "queue_taken"
+    assert topic.client.submit("subscribe_fanout", first).refusal == "queue_taken"
 
 
 @pytest.mark.parametrize(
@@ -123,22 +106,21 @@ def test_of_two_subscriptions_that_make_one_queue_the_second_is_refused(topic: T
 def test_the_queues_of_the_daemons_are_reserved(
     topic: Topic, topic_name: str, client_id: str
 ) -> None:
-    request = {"topic": topic_name, "client_id": client_id}
-    assert refused(topic, "subscribe_fanout", request) == "reserved_queue"
+    request = subscription(topic_name, client_id)
+    assert topic.client.submit("subscribe_fanout", request).refusal == "reserved_queue"
 
 
 def test_the_topic_of_the_daemons_is_reserved(topic: Topic) -> None:
-    request = {"topic": "__matchmaking", "client_id": "nobody"}
-    assert refused(topic, "subscribe_fanout", request) == "reserved_topic"
+    request = subscription("__matchmaking", "nobody")
+    assert topic.client.submit("subscribe_fanout", request).refusal == "reserved_topic"
     # Removing what is not there succeeds, as anywhere.
     outcome = topic.client.submit("unsubscribe_fanout", request)
     assert outcome.report == {**request, "queue": "__matchmaking_nobody"}
 
 
 def test_a_fan_out_to_the_daemons_drops_their_lists(topic: Topic) -> None:
-    outcome = topic.client.submit(
-        "fanout", {"topic": "__matchmaking", "payload": {"topic": topic.name}, "gather": True}
-    )
+    notice = message("__matchmaking", {"topic": topic.name}, gather=True)
+    outcome = topic.client.submit("fanout", notice)
     assert outcome.completed
     assert outcome.report["subscribers"] == outcome.report["delivered"] == 1
     (answer,) = outcome.report["results"].values()
@@ -146,27 +128,24 @@ def test_a_fan_out_to_the_daemons_drops_their_lists(topic: Topic) -> None:
 
 
 def test_a_notice_that_is_wrong_is_refused(topic: Topic) -> None:
-    outcome = topic.client.submit("fanout", {"topic": "__matchmaking", "payload": "nonsense"})
+    outcome = topic.client.submit("fanout", message("__matchmaking", "nonsense"))
     assert list(outcome.report["failed"].values()) == ["receiver_failed"]
 
     (daemon,) = topic.client.submit("fanout_query", {"query": "daemons"}).report["rows"]
     name = f"__matchmaking_{daemon['worker_id']}"
-    assert refused(topic, name, {"client_id": "bob"}) == "unknown_key"
+    assert topic.client.submit(name, {"client_id": "bob"}).refusal == "unknown_key"
     assert topic.client.submit(name, {"topic": topic.name}).completed
-    outcome = topic.client.submit(name, json_of_bytes(65_000))
-    assert outcome.report["error"] == "name_too_long"
-    outcome = topic.client.submit(name, json_of_bytes(70_000))
-    assert outcome.report["error"] == "message_too_large"
+    assert topic.client.submit(name, json_of_bytes(65_000)).refusal == "name_too_long"
+    assert topic.client.submit(name, json_of_bytes(70_000)).refusal == "message_too_large"
 
 
 def test_a_registration_that_is_too_large_is_refused(topic: Topic) -> None:
     for function in ("subscribe_fanout", "unsubscribe_fanout"):
         for size in (70_000, 3_000_000):
             outcome = topic.client.submit(function, json_of_bytes(size))
-            assert outcome.failed
-            assert outcome.report["error"] == "message_too_large"
+            assert outcome.refusal == "message_too_large"
     topic.subscribe("bob")
-    assert subscribers(topic) == 1
+    assert topic.reached() == 1
 
 
 def json_of_bytes(size: int) -> str:

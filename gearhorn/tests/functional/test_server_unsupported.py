@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from gearhorn import Publisher, errors
-from gearhorn.tests import peer as wire
+from gearhorn.tests import packets as wire
 from gearhorn.tests.cli import gearhorn
 from gearhorn.tests.conftest import NewDaemon
 from gearhorn.tests.functional.conftest import NewTopic

@@ -8,9 +8,9 @@ import ssl
 
 import pytest
 
-from gearhorn.tests import peer as wire
+from gearhorn.tests import packets as wire
 from gearhorn.tests.conftest import NewPeer, Start
-from gearhorn.tests.peer import Peer
+from gearhorn.tests.peer import Peer, ServerError
 from gearhorn.tests.processes import MissingProgramError, Process, eventually
 from gearhorn.tests.servers import Gearmand, Redis, Sentinel, Stunnel
 
@@ -100,7 +100,7 @@ def test_a_refused_submission_is_an_error(gearmand: Gearmand, peer: NewPeer) -> 
     client.submit("small", "", background=True)
     # The limit is set on a function that the server knows already.
     gearmand.admin.command("maxqueue small 1")
-    with pytest.raises(wire.ServerError):
+    with pytest.raises(ServerError):
         client.submit("small", "", background=True)
 
 
@@ -137,14 +137,13 @@ def test_redis_is_started_with_its_directives(start: Start) -> None:
 
 
 @pytest.mark.slow
-def test_sentinel_fails_over_to_a_replica(start: Start) -> None:
-    master = start(Redis())
-    replica = start(Redis(replicaof=f"127.0.0.1 {master.port}"))
-    sentinel = start(Sentinel(master))
-    assert sentinel.master_port() == master.port
+def test_sentinel_fails_over_to_a_replica(redis: Redis, start: Start) -> None:
+    replica = start(redis.replica())
+    sentinel = start(Sentinel(redis))
+    assert sentinel.master_port() == redis.port
     eventually(lambda: sentinel.replicas() == 1, 30)
 
-    master.kill()
+    redis.kill()
 
     eventually(lambda: sentinel.master_port() == replica.port, 30)
 

@@ -12,10 +12,11 @@ from typing import Any, Protocol
 
 import pytest
 
+from gearhorn.tests.builders import subscription
 from gearhorn.tests.conftest import NewDaemon, NewPeer
 from gearhorn.tests.daemons import Daemon
-from gearhorn.tests.functional.test_command import MESSAGE, refused, run, write
-from gearhorn.tests.processes import eventually, free_port
+from gearhorn.tests.functional.command import refused, run, write
+from gearhorn.tests.processes import eventually, free_port, status_of
 
 
 class WithPidFile(Protocol):
@@ -117,11 +118,6 @@ def test_a_pid_file_that_cannot_be_made_ends_with_73(tmp_path: Path) -> None:
 # The user, and the background.
 
 
-def _status(process_id: int) -> dict[str, list[str]]:
-    lines = Path(f"/proc/{process_id}/status").read_text().splitlines()
-    return {name: value.split() for name, _, value in (line.partition(":") for line in lines)}
-
-
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_root_becomes_the_user(with_pid_file: WithPidFile, tmp_path: Path) -> None:
     nobody = pwd.getpwnam("nobody")
@@ -129,10 +125,10 @@ def test_root_becomes_the_user(with_pid_file: WithPidFile, tmp_path: Path) -> No
     # That user cannot reach the socket that it would say so through.
     process = with_pid_file(user="nobody", wait_ready=False)
     eventually(lambda: "is ready" in process.log)
-    status = _status(process.pid)
-    assert set(status["Uid"]) == {str(nobody.pw_uid)}
-    assert set(status["Gid"]) == {str(nobody.pw_gid)}
-    assert status["Groups"] in ([], [str(nobody.pw_gid)])
+    status = status_of(process.pid)
+    assert set(status["Uid"].split()) == {str(nobody.pw_uid)}
+    assert set(status["Gid"].split()) == {str(nobody.pw_gid)}
+    assert status["Groups"] in ("", str(nobody.pw_gid))
     assert process.stop() == 0
     # It cannot be removed, and says nothing that is not true.
     assert not path.exists() or path.read_text() == ""
@@ -150,7 +146,7 @@ def test_it_detaches(background: Daemon, tmp_path: Path, peer: NewPeer) -> None:
     assert Path(f"/proc/{process_id}/cwd").readlink() == Path("/")
     for number in range(3):
         assert Path(f"/proc/{process_id}/fd/{number}").readlink() == Path(os.devnull)
-    assert peer().submit("subscribe_fanout", MESSAGE).completed
+    assert peer().submit("subscribe_fanout", subscription("memos", "bob")).completed
     assert str(process_id) in refused(run("--config", background.config_file), 73)
 
     os.kill(process_id, signal.SIGTERM)

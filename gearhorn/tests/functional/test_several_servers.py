@@ -4,48 +4,38 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from gearhorn.tests.builders import message, subscription
 from gearhorn.tests.conftest import NewPeer, Start
-from gearhorn.tests.functional.fleet import SHORT, Fleet, Member, fleet
+from gearhorn.tests.functional.fleet import QUICK, SHARED, WATCHFUL, Fleet, Member
 from gearhorn.tests.peer import Peer
 from gearhorn.tests.processes import eventually
 from gearhorn.tests.proxy import Proxy
 from gearhorn.tests.servers import Gearmand
 
-__all__ = ["fleet"]
-
-QUICK = {**SHORT, "gearman.reconnect_max": 0.2}
-
 
 @pytest.fixture
-def proxy(gearmand: Gearmand) -> Iterator[Proxy]:
-    with Proxy(gearmand.port) as between:
-        yield between
+def second(start: Start) -> Gearmand:
+    """A job server beside the fixture ``gearmand``."""
+    return start(Gearmand())
 
 
-def subscribe(fleet: Fleet, member: Member, count: int) -> list[str]:
-    """Register that many subscribers and return the names of their queues."""
-    names = [f"c{number}" for number in range(count)]
-    handles = [member.start("register", topic=fleet.topic, client_id=name) for name in names]
-    for handle in handles:
-        assert member.finish(handle).completed
-    return [f"{fleet.topic}_{name}" for name in names]
-
-
-def queued(server: Gearmand, queues: list[str]) -> int:
-    """How many copies stand in these queues."""
-    status = server.admin.status()
-    return sum(status[queue].total for queue in queues if queue in status)
+def on_both(
+    fleet: Fleet, gearmand: Gearmand, second: Gearmand, subscribers: int, **options: Any
+) -> tuple[Member, list[str]]:
+    """A daemon that is connected to both servers, and the queues of its subscribers."""
+    one = fleet.add("one", servers=[gearmand, second], **{**QUICK, **options})
+    queues = one.register_all(fleet.topic, (f"c{number}" for number in range(subscribers)))
+    one.until_it_says(f"job server {second.address}: connected")
+    return one, queues
 
 
 def test_all_job_servers_go_and_come_back(
-    fleet: Fleet, gearmand: Gearmand, start: Start, peer: NewPeer
+    fleet: Fleet, gearmand: Gearmand, second: Gearmand, peer: NewPeer
 ) -> None:
-    second = start(Gearmand())
     one = fleet.add("one", servers=[gearmand, second], **QUICK)
     one.register(fleet.topic, "bob")
     for time in (1, 2):
@@ -62,29 +52,25 @@ def test_all_job_servers_go_and_come_back(
         # Through either server, whichever is connected first.
         for server in (second, gearmand):
             client = peer(server, timeout_s=20)
-            request = json.dumps({"topic": fleet.topic, "payload": "?", "background": True})
-            assert client.submit("fanout_one", request).report["queued"] == 1
-            registration = {"topic": fleet.topic, "client_id": "bob"}
-            assert client.submit("register_one", registration).completed
+            published = client.submit("fanout_one", message(fleet.topic, background=True))
+            assert published.report["queued"] == 1
+            assert client.submit("register_one", subscription(fleet.topic, "bob")).completed
     for server in (gearmand, second):
         one.until_it_says(f"job server {server.address}: connected", 3)
         assert one.daemon.log.count(f"job server {server.address}: away") == 2
 
 
 def test_the_copies_of_a_queue_stand_on_one_server_in_order(
-    fleet: Fleet, gearmand: Gearmand, start: Start, peer: NewPeer
+    fleet: Fleet, gearmand: Gearmand, second: Gearmand, peer: NewPeer
 ) -> None:
-    second = start(Gearmand())
-    one = fleet.add("one", servers=[gearmand, second], **QUICK)
-    queues = subscribe(fleet, one, 40)
-    one.until_it_says(f"job server {second.address}: connected")
+    _, queues = on_both(fleet, gearmand, second, 40)
     # Through one server or the other.
     clients = [peer(gearmand), peer(second)]
     for number in range(20):
-        request = json.dumps({"topic": fleet.topic, "payload": str(number), "background": True})
+        request = message(fleet.topic, str(number), background=True)
         assert clients[number % 2].submit("fanout_one", request).report["queued"] == 40
 
-    places = [[queued(server, [queue]) for server in (gearmand, second)] for queue in queues]
+    places = [[server.admin.total([queue]) for server in (gearmand, second)] for queue in queues]
     assert {tuple(sorted(place)) for place in places} == {(0, 20)}
     assert {place.index(20) for place in places} == {0, 1}
     for queue, place in zip(queues[:5], places, strict=False):
@@ -94,20 +80,17 @@ def test_the_copies_of_a_queue_stand_on_one_server_in_order(
 
 
 def test_a_server_lost_in_a_background_fan_out_leaves_its_copies_to_the_other(
-    fleet: Fleet, gearmand: Gearmand, start: Start
+    fleet: Fleet, gearmand: Gearmand, second: Gearmand
 ) -> None:
-    second = start(Gearmand())
-    one = fleet.add("one", servers=[gearmand, second], **QUICK)
-    queues = subscribe(fleet, one, 500)
-    one.until_it_says(f"job server {second.address}: connected")
+    one, queues = on_both(fleet, gearmand, second, 500)
     assert one.publish(fleet.topic)["queued"] == 500
-    before = queued(gearmand, queues)
+    before = gearmand.admin.total(queues)
     assert 0 < before < 500
 
     # It takes what is sent and answers nothing.
     second.pause()
-    handle = one.start("fanout", topic=fleet.topic, payload="?", background=True)
-    eventually(lambda: queued(gearmand, queues) == 2 * before)
+    handle = one.start_fanout(fleet.topic)
+    eventually(lambda: gearmand.admin.total(queues) == 2 * before)
     second.kill()
 
     assert one.finish(handle).report == {
@@ -116,19 +99,16 @@ def test_a_server_lost_in_a_background_fan_out_leaves_its_copies_to_the_other(
         "queued": 500,
         "failed": {},
     }
-    assert queued(gearmand, queues) == before + 500
+    assert gearmand.admin.total(queues) == before + 500
 
 
 def test_a_server_lost_in_a_foreground_fan_out_is_named_for_the_copies_it_had(
-    fleet: Fleet, gearmand: Gearmand, start: Start, peer: NewPeer
+    fleet: Fleet, gearmand: Gearmand, second: Gearmand, peer: NewPeer
 ) -> None:
-    second = start(Gearmand())
-    one = fleet.add("one", servers=[gearmand, second], **QUICK)
-    queues = subscribe(fleet, one, 40)
-    one.until_it_says(f"job server {second.address}: connected")
-    handle = one.start("fanout", topic=fleet.topic, payload="?", timeout=3600)
-    eventually(lambda: queued(gearmand, queues) + queued(second, queues) == 40)
-    lost = [queue for queue in queues if queued(second, [queue])]
+    one, queues = on_both(fleet, gearmand, second, 40)
+    handle = one.start_fanout(fleet.topic, "?", background=False, timeout=3600)
+    eventually(lambda: gearmand.admin.total(queues) + second.admin.total(queues) == 40)
+    lost = [queue for queue in queues if second.admin.total([queue])]
     assert 0 < len(lost) < 40
     kept = [queue for queue in queues if queue not in lost]
     worker = peer(gearmand)
@@ -146,16 +126,13 @@ def test_a_server_lost_in_a_foreground_fan_out_is_named_for_the_copies_it_had(
 
 
 def test_copies_that_a_lost_server_had_not_queued_are_delivered_through_the_other(
-    fleet: Fleet, gearmand: Gearmand, start: Start, peer: NewPeer
+    fleet: Fleet, gearmand: Gearmand, second: Gearmand, peer: NewPeer
 ) -> None:
-    second = start(Gearmand())
-    one = fleet.add("one", servers=[gearmand, second], **QUICK)
-    queues = subscribe(fleet, one, 40)
-    one.until_it_says(f"job server {second.address}: connected")
+    one, queues = on_both(fleet, gearmand, second, 40)
     worker = peer(gearmand)
     worker.can_do(*queues)
     second.pause()
-    handle = one.start("fanout", topic=fleet.topic, payload="?", timeout=3600)
+    handle = one.start_fanout(fleet.topic, "?", background=False, timeout=3600)
     worker.take(1)
 
     second.kill()
@@ -164,21 +141,17 @@ def test_copies_that_a_lost_server_had_not_queued_are_delivered_through_the_othe
     assert one.finish(handle).report["delivered"] == 40
 
 
-def test_a_frozen_server_counts_as_lost(fleet: Fleet, gearmand: Gearmand, start: Start) -> None:
-    second = start(Gearmand())
-    watchful = {**QUICK, "gearman.liveness_interval": 0.3, "gearman.liveness_timeout": 0.3}
-    one = fleet.add("one", servers=[gearmand, second], **watchful)
-    queues = subscribe(fleet, one, 40)
-    one.until_it_says(f"job server {second.address}: connected")
+def test_a_frozen_server_counts_as_lost(fleet: Fleet, gearmand: Gearmand, second: Gearmand) -> None:
+    one, queues = on_both(fleet, gearmand, second, 40, **WATCHFUL)
     second.pause()
     assert one.publish(fleet.topic)["queued"] == 40
-    assert queued(gearmand, queues) == 40
+    assert gearmand.admin.total(queues) == 40
     assert one.said(f"job server {second.address}: away (no answer for 0.3 seconds)")
 
     second.resume()
     one.until_it_says(f"job server {second.address}: connected", 2)
     assert one.publish(fleet.topic)["queued"] == 40
-    assert queued(second, queues) > 0
+    assert second.admin.total(queues) > 0
 
 
 def test_a_server_restarted_in_a_foreground_fan_out_answers_nobody_elses_job(
@@ -187,8 +160,8 @@ def test_a_server_restarted_in_a_foreground_fan_out_answers_nobody_elses_job(
     one = fleet.add("one", **QUICK)
     one.register(fleet.topic, "bob")
     queue = f"{fleet.topic}_bob"
-    request = json.dumps({"topic": fleet.topic, "payload": "first", "timeout": 1})
-    handle = one.start("fanout", topic=fleet.topic, payload="first", timeout=1)
+    request = message(fleet.topic, "first", timeout=1)
+    handle = fleet.client.start("fanout_one", request)
     eventually(lambda: gearmand.admin.queue(queue).total == 1)
 
     gearmand.kill()
@@ -207,16 +180,16 @@ def test_a_server_restarted_in_a_foreground_fan_out_answers_nobody_elses_job(
 
 
 def test_a_job_whose_connection_is_lost_is_run_again(
-    fleet: Fleet, gearmand: Gearmand, proxy: Proxy, peer: NewPeer
+    fleet: Fleet, gearmand: Gearmand, proxied_gearmand: Proxy, peer: NewPeer
 ) -> None:
-    one = fleet.add("one", servers=[proxy.address], **QUICK)
+    one = fleet.add("one", servers=[proxied_gearmand], **QUICK)
     one.register(fleet.topic, "bob")
     worker = peer()
     worker.can_do(f"{fleet.topic}_bob")
-    handle = one.start("fanout", topic=fleet.topic, payload="?", timeout=3600)
+    handle = one.start_fanout(fleet.topic, "?", background=False, timeout=3600)
     first = worker.grab()
 
-    proxy.reset()
+    proxied_gearmand.reset()
 
     second = worker.grab()
     worker.complete(first)
@@ -227,11 +200,11 @@ def test_a_job_whose_connection_is_lost_is_run_again(
 
 
 def test_a_daemon_killed_in_a_background_fan_out_leaves_each_subscriber_one_copy(
-    fleet: Fleet, gearmand: Gearmand, proxy: Proxy
+    fleet: Fleet, gearmand: Gearmand, proxied_gearmand: Proxy
 ) -> None:
     # Both under one address, which is a part of what the copies' uniques are made of.
-    one = fleet.add("one", servers=[proxy.address], **QUICK)
-    queues = subscribe(fleet, one, 1000)
+    one = fleet.add("one", servers=[proxied_gearmand], **QUICK)
+    queues = one.register_all(fleet.topic, (f"c{number}" for number in range(1000)))
     assert one.reached(fleet.topic) == 1000
     # Empty them, for the sum at the end.
     drain = fleet.new_client()
@@ -239,19 +212,19 @@ def test_a_daemon_killed_in_a_background_fan_out_leaves_each_subscriber_one_copy
     drain.take(1000)
     drain.close()
 
-    proxy.stall_after(20_000)
-    request = json.dumps({"topic": fleet.topic, "payload": "x" * 100, "background": True})
+    proxied_gearmand.stall_after(20_000)
+    request = message(fleet.topic, "x" * 100, background=True)
     handle = fleet.client.start("fanout_one", request, unique="outer")
-    eventually(lambda: proxy.stalled)
-    eventually(lambda: queued(gearmand, queues) > 0)
+    eventually(lambda: proxied_gearmand.stalled)
+    eventually(lambda: gearmand.admin.total(queues) > 0)
     one.daemon.kill()
-    proxy.reset()
-    proxy.resume()
+    proxied_gearmand.reset()
+    proxied_gearmand.resume()
     eventually(lambda: gearmand.admin.queue("fanout_one").running == 0)
-    copies = queued(gearmand, queues)
+    copies = gearmand.admin.total(queues)
     assert 0 < copies < 1000
 
-    fleet.add("other", servers=[proxy.address], **{**QUICK, "functions.fanout": "fanout_one"})
+    fleet.add("other", servers=[proxied_gearmand], **QUICK, **SHARED)
 
     assert fleet.client.finish(handle).report["queued"] == 1000
     status = gearmand.admin.status()
@@ -259,30 +232,29 @@ def test_a_daemon_killed_in_a_background_fan_out_leaves_each_subscriber_one_copy
 
 
 def test_a_fan_out_waits_while_no_server_takes_copies(
-    fleet: Fleet, gearmand: Gearmand, proxy: Proxy, peer: NewPeer
+    fleet: Fleet, gearmand: Gearmand, proxied_gearmand: Proxy, peer: NewPeer
 ) -> None:
-    one = fleet.add("one", servers=[proxy.address], **QUICK)
+    one = fleet.add("one", servers=[proxied_gearmand], **QUICK)
     one.register(fleet.topic, "bob")
     for _ in range(10):
-        handle = one.start("fanout", topic=fleet.topic, payload="?", background=True)
-        proxy.cut()
-        proxy.mend()
+        handle = one.start_fanout(fleet.topic)
+        proxied_gearmand.cut()
+        proxied_gearmand.mend()
         assert one.finish(handle).report["queued"] == 1
     # At least once each.
     assert gearmand.admin.queue(f"{fleet.topic}_bob").total >= 10
 
 
 def test_registrations_are_honoured_by_a_daemon_on_other_servers(
-    fleet: Fleet, gearmand: Gearmand, start: Start, peer: NewPeer
+    fleet: Fleet, gearmand: Gearmand, second: Gearmand, peer: NewPeer
 ) -> None:
-    second = start(Gearmand())
     one = fleet.add("one", servers=[gearmand], **QUICK)
     fleet.add("other", servers=[second], **QUICK)
     publisher: Peer = peer(second, timeout_s=20)
 
     def reached() -> int:
-        request = json.dumps({"topic": fleet.topic, "payload": "?", "background": True})
-        return int(publisher.submit("fanout_other", request).report["subscribers"])
+        published = publisher.submit("fanout_other", message(fleet.topic, background=True))
+        return int(published.report["subscribers"])
 
     # Neither can tell the other anything: time alone makes it so.
     for number in range(4):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gearhorn.daemon import limited_log
-from gearhorn.tests import peer as wire
+from gearhorn.tests import packets as wire
 from gearhorn.tests.conftest import NewDaemon
 from gearhorn.tests.daemons import Daemon
 from gearhorn.tests.functional.conftest import NewTopic, Topic

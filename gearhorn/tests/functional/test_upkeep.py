@@ -4,14 +4,12 @@
 
 from __future__ import annotations
 
-import json
 import time
 
-from gearhorn.tests.functional.fleet import NOBODY_GOES_BY_TIME, SHORT, Fleet, fleet
+from gearhorn.tests.builders import subscription
+from gearhorn.tests.functional.fleet import NOBODY_GOES_BY_TIME, SHORT, Fleet
 from gearhorn.tests.peer import Outcome
 from gearhorn.tests.processes import eventually
-
-__all__ = ["fleet"]
 
 
 def test_a_subscription_ends_by_itself_everywhere(fleet: Fleet) -> None:
@@ -56,11 +54,7 @@ def test_a_renewal_holds_whether_it_comes_before_the_reaper_or_after(fleet: Flee
     one = fleet.add("one", **NOBODY_GOES_BY_TIME)
     other = fleet.add("other", **NOBODY_GOES_BY_TIME)
     names = [f"bob{number}" for number in range(60)]
-    handles = [
-        one.start("register", topic=fleet.topic, client_id=name, ttl=0.001) for name in names
-    ]
-    for handle in handles:
-        assert one.finish(handle).completed
+    one.register_all(fleet.topic, names, ttl=0.001)
 
     # The reaper comes once a second. These are renewed one by one until it has come.
     for renewed, name in enumerate(names, 1):
@@ -89,12 +83,11 @@ def test_an_expired_claim_is_taken_and_its_topic_is_told(fleet: Fleet) -> None:
         one.register(f"{fleet.topic}_b", "c", ttl=0.05)
         assert other.reached(fleet.topic) == 0
         other.reached(f"{fleet.topic}_b")
-        take = json.dumps({"topic": fleet.topic, "client_id": "b_c"})
 
-        def taken(request: str = take) -> Outcome | None:
-            outcome = fleet.client.submit("register_one", request)
+        def taken() -> Outcome | None:
+            outcome = fleet.client.submit("register_one", subscription(fleet.topic, "b_c"))
             if outcome.failed:
-                assert outcome.report["error"] == "queue_taken"
+                assert outcome.refusal == "queue_taken"
                 return None
             return outcome
 
@@ -109,7 +102,7 @@ def test_an_expired_claim_is_taken_and_its_topic_is_told(fleet: Fleet) -> None:
 def test_many_expire_at_once(fleet: Fleet) -> None:
     one = fleet.add("one", **NOBODY_GOES_BY_TIME)
     handles = [
-        one.start("register", topic=f"{fleet.topic}-{number % 20}", client_id=str(number), ttl=0.1)
+        one.start_registration(f"{fleet.topic}-{number % 20}", str(number), ttl=0.1)
         for number in range(1500)
     ]
     for handle in handles:

@@ -6,19 +6,18 @@ from __future__ import annotations
 
 import asyncio
 import re
-import sys
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from gearhorn.tests import peer as wire
+from gearhorn.tests import packets as wire
+from gearhorn.tests.builders import message, subscription
 from gearhorn.tests.conftest import NewDaemon, NewPeer, Start
 from gearhorn.tests.fake import Conversation, FakeServer, fake_server
 from gearhorn.tests.functional.conftest import NewTopic
-from gearhorn.tests.peer import Admin, Peer
-from gearhorn.tests.processes import Server, eventually, free_port
-from gearhorn.tests.servers import Gearmand, Stunnel
+from gearhorn.tests.peer import Peer
+from gearhorn.tests.processes import eventually, free_port
+from gearhorn.tests.servers import Gearmand, GearServer, Stunnel
 
 FAST: dict[str, Any] = {"gearman.reconnect_max": 0.2, "gearman.connect_timeout": 2}
 SHORT_LEASES: dict[str, Any] = {"matchmaking.cache_ttl": 0.2}
@@ -192,14 +191,14 @@ def test_functions_can_have_other_names(
     daemon(**options)
     client = peer()
     for function in ("my.register", "my.subscribe"):
-        assert client.submit(function, {"topic": "t", "client_id": "bob"}).completed
-    report = client.submit("my.fanout", {"topic": "t", "payload": "x", "background": 1}).report
+        assert client.submit(function, subscription("t", "bob")).completed
+    report = client.submit("my.fanout", message("t", background=1)).report
     assert report["queued"] == 1
     for topic, client_id in (("my.daemons", "x"), ("My.Daemons", "x"), ("my.daemons_x", "y")):
-        outcome = client.submit("my.subscribe", {"topic": topic, "client_id": client_id})
-        assert outcome.report["error"] in ("reserved_topic", "reserved_queue")
+        outcome = client.submit("my.subscribe", subscription(topic, client_id))
+        assert outcome.refusal in ("reserved_topic", "reserved_queue")
     for function in ("my.unregister", "my.unsubscribe"):
-        assert client.submit(function, {"topic": "t", "client_id": "bob"}).completed
+        assert client.submit(function, subscription("t", "bob")).completed
     assert "fanout" not in gearmand.admin.status()
 
 
@@ -253,34 +252,20 @@ def test_a_server_that_is_not_who_it_should_be_is_refused(
 # Other job servers.
 
 
-class GearServer(Server):
-    """The job server of the library: it knows no ECHO and no options."""
-
-    program = sys.executable
-    package = "python3"
-
-    def command(self) -> Sequence[str]:
-        code = f"import gear, signal; gear.Server({self.port}, '{self.host}'); signal.pause()"
-        return [self.program, "-c", code]
-
-    def is_ready(self) -> bool:
-        return Admin(self.port, self.host).status() == {}
-
-
 def test_the_job_server_of_gear_will_do(start: Start, daemon: NewDaemon) -> None:
     server = start(GearServer())
     process = daemon([server.address], **SOON_LOST)
     with Peer(server.port) as client, Peer(server.port) as worker:
         worker.send(wire.CAN_DO, "t_bob")
-        assert client.submit("subscribe_fanout", {"topic": "t", "client_id": "bob"}).completed
-        outcome = client.submit("fanout", {"topic": "t", "payload": "one", "background": True})
+        assert client.submit("subscribe_fanout", subscription("t", "bob")).completed
+        outcome = client.submit("fanout", message("t", "one", background=True))
         assert outcome.report["queued"] == 1
-        handle = client.start("fanout", {"topic": "t", "payload": "two", "gather": True})
+        handle = client.start("fanout", message("t", "two", gather=True))
         for data in (b"one", b"two"):
             job = worker.grab()
             assert job.data == data
             worker.complete(job, b"got " + data)
         assert client.finish(handle).report["results"] == {"bob": "got two"}
-        assert client.submit("fanout", {"topic": "t"}).report["error"] == "missing_key"
+        assert client.submit("fanout", {"topic": "t"}).refusal == "missing_key"
     assert process.stop() == 0
     assert ": away" not in process.log

@@ -14,14 +14,9 @@ from pathlib import Path
 from gearhorn.tests.ledger.checker import check
 from gearhorn.tests.ledger.durability import measure
 from gearhorn.tests.ledger.record import read
-from gearhorn.tests.ledger.runner import Runner
+from gearhorn.tests.ledger.runner import Runner, say
 from gearhorn.tests.ledger.scene import Scene
 from gearhorn.tests.ledger.schedule import Schedule
-
-
-def say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
 
 
 def parse() -> argparse.Namespace:

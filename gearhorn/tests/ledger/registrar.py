@@ -10,12 +10,12 @@ request is not used for another life: nothing could be said of it with certainty
 from __future__ import annotations
 
 import itertools
-import json
 import random
 import signal
 import threading
 from pathlib import Path
 
+from gearhorn.tests.builders import subscription
 from gearhorn.tests.ledger.actor import RegistrarPart, part
 from gearhorn.tests.ledger.record import Answered, Asked, NotAnswered, Writer, now
 from gearhorn.tests.peer import Peer, ServerError
@@ -101,12 +101,11 @@ class Topic:
                 ttl=None if remove else life.ttl,
             )
         )
-        request = {"topic": self._topic, "client_id": life.client_id}
-        if not remove and life.ttl is not None:
-            request["ttl"] = life.ttl  # type: ignore[assignment]
+        keys = {} if remove or life.ttl is None else {"ttl": life.ttl}
+        request = subscription(self._topic, life.client_id, **keys)
         try:
             peer = self._connected()
-            outcome = peer.submit(_UNREGISTER if remove else _REGISTER, json.dumps(request))
+            outcome = peer.submit(_UNREGISTER if remove else _REGISTER, request)
         except (OSError, ServerError) as error:
             self._not_answered(life, number, f"{type(error).__name__}: {error}", refused=False)
             return False

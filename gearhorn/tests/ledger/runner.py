@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import sys
 import time
 from collections.abc import Callable
 
@@ -39,6 +40,12 @@ A subscriber with its default settings takes up to 20 seconds beside a job serve
 """
 
 Say = Callable[[str], object]
+
+
+def say(line: str) -> None:
+    """Tell people at once."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
 
 
 class Runner:

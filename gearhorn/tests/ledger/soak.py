@@ -18,7 +18,7 @@ from pathlib import Path
 from gearhorn.tests.ledger import usage
 from gearhorn.tests.ledger.checker import Verdict
 from gearhorn.tests.ledger.plot import draw
-from gearhorn.tests.ledger.runner import Runner
+from gearhorn.tests.ledger.runner import Runner, say
 from gearhorn.tests.ledger.scene import KEY_PREFIX, Scene
 from gearhorn.tests.ledger.usage import Usage
 
@@ -88,11 +88,6 @@ def growths(samples: list[Usage], quantities: tuple[str, ...]) -> list[str]:
             if trend.growth > max(share * trend.first, number):
                 found.append(f"{quantity} of {who} grew from {trend.first:g} to {trend.last:g}")
     return found
-
-
-def say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
 
 
 def parse() -> argparse.Namespace:

@@ -12,7 +12,7 @@ from typing import NamedTuple, cast
 
 import redis
 
-from gearhorn.tests.processes import Process
+from gearhorn.tests.processes import Process, status_of
 
 
 class Usage(NamedTuple):
@@ -31,17 +31,12 @@ class Usage(NamedTuple):
 
 def of_process(at: float, name: str, process: Process) -> Usage:
     """What the kernel says of a process."""
-    directory = Path(f"/proc/{process.pid}")
-    status = dict(
-        line.split(":", 1)
-        for line in (directory / "status").read_text().splitlines()
-        if ":" in line
-    )
+    status = status_of(process.pid)
     return Usage(
         at=at,
         who=name,
         resident_kib=int(status["VmRSS"].split()[0]),
-        files=len(list((directory / "fd").iterdir())),
+        files=len(list(Path(f"/proc/{process.pid}/fd").iterdir())),
         threads=int(status["Threads"]),
         keys=0,
     )

@@ -9,12 +9,11 @@ No socket is opened and no second passes: the connections of the package end in
 from __future__ import annotations
 
 import asyncio
-import struct
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from gearhorn.tests import peer as wire
+from gearhorn.tests import packets as wire
 
 _SUBMITS = {
     wire.SUBMIT_JOB: True,
@@ -135,7 +134,7 @@ class FakeTransport(asyncio.Transport):
             return
         self._input += bytes(data)
         while len(self._input) >= 12:
-            magic, packet_type, size = struct.unpack(">4sII", self._input[:12])
+            magic, packet_type, size = wire.HEADER.unpack_from(self._input)
             assert magic == b"\0REQ"
             if len(self._input) < 12 + size:
                 break
@@ -160,8 +159,7 @@ class FakeTransport(asyncio.Transport):
     # What the server does.
 
     def send(self, packet_type: int, *arguments: bytes) -> None:
-        body = b"\0".join(arguments)
-        self.send_raw(struct.pack(">4sII", b"\0RES", packet_type, len(body)) + body)
+        self.send_raw(wire.response(packet_type, *arguments))
 
     def send_raw(self, data: bytes) -> None:
         if self.open:

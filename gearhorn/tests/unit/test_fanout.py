@@ -18,6 +18,7 @@ from gearhorn import messages
 from gearhorn.daemon.fanout import FanOuts
 from gearhorn.daemon.recipients import Recipients
 from gearhorn.daemon.refusals import Refusals
+from gearhorn.tests.builders import encoded, message
 from gearhorn.wire.address import Address
 from gearhorn.wire.batch import AwaitedCopies, Batch, Copy
 
@@ -134,7 +135,7 @@ def uniques_of(
 
 
 def request(**keys: Any) -> bytes:
-    return json.dumps({"topic": "t", "payload": "p", "background": True, **keys}).encode()
+    return encoded({**message("t", "p", background=True), **keys})
 
 
 def test_about_500_copies_share_a_generated_unique() -> None:

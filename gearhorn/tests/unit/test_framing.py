@@ -12,16 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gearhorn import errors
+from gearhorn.tests.packets import response
 from gearhorn.wire import framing
 
 HEAD = framing.OVERSIZE_HEAD_BYTES
 LIMIT = HEAD + 1000
 
 Sent = Sequence[tuple[int, bytes]]
-
-
-def response(packet_type: int, body: bytes) -> bytes:
-    return struct.pack(">4sII", b"\0RES", packet_type, len(body)) + body
 
 
 def read(chunks: Iterable[bytes], max_bytes: int = LIMIT) -> Sequence[framing.Packet]:

@@ -6,54 +6,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from types import SimpleNamespace
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from gearhorn import clock, errors
-from gearhorn.daemon.agreement import Agreement
 from gearhorn.daemon.leases import MARGIN, Leases
-from gearhorn.daemon.list_cache import ListCache
-from gearhorn.daemon.matchmaking import Matchmaking
-from gearhorn.daemon.refusals import Refusals
-from gearhorn.daemon.registry import Registry
-from gearhorn.daemon.settings import DaemonSettings
 from gearhorn.daemon.upkeep import Upkeep
 from gearhorn.store.base import Change, DaemonEntry, Members
-from gearhorn.store.patience import Patience
-
-CACHE_TTL = 10.0
-DAEMON_TTL = 60.0
-SETTINGS = DaemonSettings((), "", leases=Leases(CACHE_TTL, DAEMON_TTL))
-
-
-class Clock:
-    """Stands still until it is put on; who sleeps wakes when it is."""
-
-    def __init__(self) -> None:
-        self.time = 1000.0
-        self._moved = asyncio.Event()
-
-    def now(self) -> float:
-        return self.time
-
-    async def sleep_until(self, when: float) -> None:
-        while self.time < when:
-            await self._moved.wait()
-
-    async def put_on(self, seconds: float) -> None:
-        self.time += seconds
-        self._moved.set()
-        self._moved = asyncio.Event()
-        await settle()
-
-
-async def settle() -> None:
-    """Let everything run that can."""
-    for _ in range(20):
-        await asyncio.sleep(0)
+from gearhorn.tests.unit.matchmaking_world import (
+    CACHE_TTL,
+    DAEMON_TTL,
+    Clock,
+    Recorder,
+    World,
+    settle,
+)
 
 
 @pytest.fixture
@@ -62,90 +31,6 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Clock:
     monkeypatch.setattr(clock, "now", test_clock.now)
     monkeypatch.setattr(clock, "sleep_until", test_clock.sleep_until)
     return test_clock
-
-
-class FakeStore:
-    """Answers at once, or when a test says."""
-
-    def __init__(self) -> None:
-        self.run_changed_at = float("-inf")
-        self.known = True
-        self.entry = True
-        self.entries: dict[str, DaemonEntry] = {}
-        self.members_of: dict[str, Sequence[str]] = {}
-        self.confirmed: list[Change] = []
-        self.added: list[tuple[str, str]] = []
-        self.removed: list[tuple[str, int]] = []
-        self.joined = 0
-        self.gate: asyncio.Event | None = None
-        self.on_add: Callable[[], None] = lambda: None
-
-    async def members(self, topic: str, reader: str) -> Members:
-        found = Members(self.members_of.get(topic, []), self.known)
-        if self.gate is not None:
-            await self.gate.wait()
-        return found
-
-    async def daemons(self) -> dict[str, DaemonEntry]:
-        return dict(self.entries)
-
-    async def confirm(self, change: Change) -> None:
-        self.confirmed.append(change)
-
-    async def add(self, topic: str, client_id: str, ttl: float | None) -> Sequence[Change]:
-        self.added.append((topic, client_id))
-        self.on_add()
-        return [Change(topic, len(self.added))]
-
-    async def join(self, worker_id: str, settings: str) -> None:
-        self.joined += 1
-        self.entry = self.known = True
-
-    async def renew(self, worker_id: str) -> bool:
-        return self.entry
-
-    async def remove_daemon(self, worker_id: str, renewal: int) -> bool:
-        self.removed.append((worker_id, renewal))
-        return self.entries.pop(worker_id, None) is not None
-
-
-class World:
-    """One daemon's matchmaking, with nobody to send notices to."""
-
-    def __init__(self) -> None:
-        self.store = FakeStore()
-        store: Any = self.store
-        patience = Patience()
-        self.lists = ListCache(
-            store,
-            patience,
-            worker_id="me",
-            uncached_topic="__matchmaking",
-            cache_ttl=CACHE_TTL,
-            max_topics=2,
-        )
-        submitter: Any = SimpleNamespace(servers={})
-        self.matchmaking = Matchmaking(
-            store,
-            patience,
-            self.lists,
-            submitter,
-            Refusals(),
-            Agreement(SETTINGS),
-            worker_id="me",
-            topic="__matchmaking",
-            leases=Leases(CACHE_TTL, DAEMON_TTL),
-        )
-        self.lists.on_unknown = self.matchmaking.renew_soon
-        self.registry = Registry(
-            store,
-            patience,
-            self.matchmaking,
-            Refusals(),
-            matchmaking_topic="__matchmaking",
-            own_functions=(),
-        )
-        self.patience = patience
 
 
 @pytest.fixture
@@ -407,22 +292,3 @@ async def test_upkeep_goes_on_after_an_unexpected_error(
     finally:
         await upkeep.close()
     assert "unexpected error in the upkeep" in caplog.text
-
-
-class Recorder:
-    """A job that notes how it is answered."""
-
-    oversize = False
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.answers: list[str] = []
-
-    def hold(self, on_abandoned: Callable[[], object]) -> None:
-        self.on_abandoned = on_abandoned
-
-    def complete(self, data: bytes) -> None:
-        self.answers.append("complete")
-
-    def fail(self, data: bytes) -> None:
-        self.answers.append("fail")

@@ -8,7 +8,8 @@ import pytest
 
 from gearhorn.tests.unit import model_matchmaking as model
 
-pytestmark = pytest.mark.once
+# It computes for 20 seconds, and for longer where others compute beside it.
+pytestmark = [pytest.mark.once, pytest.mark.timeout(600)]
 
 
 def test_no_stale_list_is_used_after_an_answer() -> None:

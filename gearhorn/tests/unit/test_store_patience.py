@@ -6,6 +6,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
+from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
@@ -53,6 +56,14 @@ async def settle(seconds: float = 0.05) -> None:
     await asyncio.sleep(seconds)
 
 
+async def until(condition: Callable[[], object]) -> None:
+    async def look() -> None:
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+
+    await asyncio.wait_for(look(), 10)
+
+
 async def test_a_sound_store_is_called_once(
     log: pytest.LogCaptureFixture,
 ) -> None:
@@ -69,7 +80,7 @@ async def test_a_call_waits_until_the_store_is_back(
     store, patience = FakeStore(), Patience()
     store.error = errors.StoreAway("nobody there")
     calls = [asyncio.create_task(patience.call(store.write, str(number))) for number in range(10)]
-    await settle()
+    await until(lambda: store.calls >= 20)
     assert str(patience.fault) == "nobody there"
     assert not any(call.done() for call in calls)
     store.error = None
@@ -80,28 +91,43 @@ async def test_a_call_waits_until_the_store_is_back(
     away, back = (record.getMessage() for record in log.records)
     assert "away" in away
     assert "nobody there" in away
-    assert "back after 0." in back
+    assert re.search(r"back after \d\.\d seconds", back)
     assert all(record.exc_info is None for record in log.records)
 
 
-async def test_it_does_not_spin(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience_module, "_FIRST_DELAY", 0.05)
-    monkeypatch.setattr(patience_module, "_LONGEST_DELAY", 2.0)
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long is paused after each attempt of a call, as it is configured; no time passes."""
+    found: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        found.append(seconds)
+        await asyncio.sleep(0)
+
+    monkeypatch.undo()
+    monkeypatch.setattr(patience_module, "asyncio", SimpleNamespace(sleep=pause))
+    return found
+
+
+async def fails(pauses: list[float], times: int) -> None:
+    """A call fails so often."""
     store, patience = FakeStore(), Patience()
     store.error = errors.StoreAway("nobody there")
     call = asyncio.create_task(patience.call(store.write))
-    await settle(0.5)
+    await until(lambda: len(pauses) >= times)
     call.cancel()
-    assert 3 <= store.calls <= 6
 
 
-async def test_the_delay_has_an_end() -> None:
-    store, patience = FakeStore(), Patience()
-    store.error = errors.StoreAway("nobody there")
-    call = asyncio.create_task(patience.call(store.write))
-    await settle(0.4)
-    assert store.calls > 15
-    call.cancel()
+async def test_it_does_not_spin(pauses: list[float]) -> None:
+    await fails(pauses, 5)
+    for pause, longest in zip(pauses, (0.05, 0.1, 0.2, 0.4, 0.8), strict=False):
+        # Jitter keeps calls apart.
+        assert longest / 2 <= pause <= longest
+
+
+async def test_the_delay_has_an_end(pauses: list[float]) -> None:
+    await fails(pauses, 50)
+    assert all(1 <= pause <= 2 for pause in pauses[10:])
 
 
 @pytest.mark.parametrize(
@@ -120,7 +146,7 @@ async def test_each_fault_says_what_to_do(
     store, patience = FakeStore(), Patience()
     store.error = error
     call = asyncio.create_task(patience.call(store.write))
-    await settle()
+    await until(lambda: store.calls >= 2)
     (record,) = log.records
     assert advice in record.getMessage()
     assert "jobs wait" in record.getMessage()
@@ -134,9 +160,9 @@ async def test_another_kind_of_fault_is_said(
     store, patience = FakeStore(), Patience()
     store.error = errors.StoreAway("gone")
     calls = [asyncio.create_task(patience.call(store.write)) for _ in range(5)]
-    await settle()
+    await until(lambda: store.calls >= 10)
     store.error = errors.StoreReplaced("another")
-    await settle()
+    await until(lambda: store.calls >= 25)
     assert patience.fault is store.error
     assert levels(log) == ["ERROR", "ERROR"]
     store.error = None
@@ -194,7 +220,7 @@ async def test_an_answer_asked_for_before_the_fault_does_not_end_it(
     await settle(0.01)
     store.error = errors.StoreAway("gone")
     call = asyncio.create_task(patience.call(store.write))
-    await settle(0.01)
+    await until(lambda: patience.fault)
     call.cancel()
     await asyncio.gather(call, return_exceptions=True)
     go_on.set()
@@ -211,8 +237,10 @@ async def test_a_cancelled_call_ends_and_is_forgotten(
     store, patience = FakeStore(), Patience()
     store.error = errors.StoreAway("gone")
     for _ in range(3):
+        store.calls = 0
         call = asyncio.create_task(patience.call(store.write))
-        await settle(0.01)
+        # The first attempt has failed.
+        await until(lambda: store.calls == 2)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
@@ -233,7 +261,7 @@ async def test_a_taken_queue_is_an_answer(
     assert log.records == []
     store.error = errors.StoreAway("gone")
     call = asyncio.create_task(patience.call(store.write))
-    await settle()
+    await until(lambda: patience.fault)
     store.error = errors.QueueTaken("taken")
     with pytest.raises(errors.QueueTaken):
         await call

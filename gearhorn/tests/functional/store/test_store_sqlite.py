@@ -11,15 +11,16 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from gearhorn import clock, errors
-from gearhorn.store import open_store
 from gearhorn.store.base import Store
 from gearhorn.store.sqlite import SQLiteStore
+from gearhorn.tests.functional.store import stores
+from gearhorn.tests.functional.store.stores import ids
 
 
 @pytest.fixture
@@ -27,19 +28,8 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "made" / "store.db"
 
 
-@contextlib.asynccontextmanager
-async def opened(path: Path, timeout: float = 5.0) -> AsyncIterator[Store]:
-    store = open_store(
-        f"sqlite://{path}",
-        key_prefix="gearhorn:",
-        matchmaking_topic="__matchmaking",
-        timeout=timeout,
-    )
-    try:
-        await store.open()
-        yield store
-    finally:
-        await store.close()
+def opened(path: Path, timeout: float = 5.0) -> contextlib.AbstractAsyncContextManager[Store]:
+    return stores.opened(f"sqlite://{path}", timeout=timeout)
 
 
 @contextlib.contextmanager
@@ -50,10 +40,6 @@ def foreign(path: Path) -> Iterator[sqlite3.Connection]:
         yield connection
     finally:
         connection.close()
-
-
-async def ids(store: Store, topic: str) -> set[str]:
-    return set((await store.members(topic, "reader")).client_ids)
 
 
 async def add_many(store: Store) -> None:
@@ -315,8 +301,5 @@ async def test_a_damaged_file_is_a_fault_of_configuration(
 
 async def test_a_name_with_odd_characters(tmp_path: Path) -> None:
     path = tmp_path / "a b%3F?ü.db"
-    url = f"sqlite://{tmp_path}/a%20b%253F%3F%C3%BC.db"
-    store = open_store(url, key_prefix="", matchmaking_topic="m", timeout=1.0)
-    await store.open()
-    await store.close()
-    assert path.exists()
+    async with stores.opened(f"sqlite://{tmp_path}/a%20b%253F%3F%C3%BC.db"):
+        assert path.exists()

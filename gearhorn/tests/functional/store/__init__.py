@@ -1,0 +1,2 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0

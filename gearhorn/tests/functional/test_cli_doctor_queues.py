@@ -1,0 +1,124 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
+"""Each finding of doctor about queues, provoked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gearhorn.tests.builders import message
+from gearhorn.tests.conftest import NewDaemon, NewPeer, Start
+from gearhorn.tests.functional.diagnosis import doctor, growing, publish, register
+from gearhorn.tests.servers import Gearmand, Redis
+
+
+def test_a_backlog_of_the_daemons(daemon: NewDaemon, gearmand: Gearmand, peer: NewPeer) -> None:
+    options: dict[str, Any] = {"fanout.max_in_flight": 1}
+    daemon(**options)
+    client = peer()
+    register(client, "memos", "bob")
+    request = message("memos", timeout=30)
+    for _ in range(5):
+        client.start("fanout", request)
+    with growing(gearmand, "fanout", request):
+        found = doctor([gearmand.address])
+
+    assert found.findings["backlog"][0]["subject"] == "fanout"
+
+
+def test_a_queue_that_nobody_reads(daemon: NewDaemon, gearmand: Gearmand, peer: NewPeer) -> None:
+    daemon()
+    client = peer()
+    register(client, "memos", "bob")
+    publish(client, "memos", 3)
+
+    found = doctor([gearmand.address])
+
+    assert found.exit_code == 1
+    finding = found.only("queue-unread")
+    assert finding["subject"] == "memos_bob"
+    assert finding["text"].startswith("3 messages")
+
+
+def test_a_queue_that_only_grows(daemon: NewDaemon, gearmand: Gearmand, peer: NewPeer) -> None:
+    daemon()
+    client, worker = peer(), peer()
+    register(client, "memos", "bob")
+    worker.can_do("memos_bob")
+    publish(client, "memos", 3)
+    with growing(gearmand, "fanout", message("memos", background=True)):
+        found = doctor([gearmand.address])
+
+    assert found.only("queue-grows")["subject"] == "memos_bob"
+
+
+def test_a_receiver_on_one_server_of_two(
+    daemon: NewDaemon, gearmand: Gearmand, peer: NewPeer, start: Start
+) -> None:
+    other = start(Gearmand())
+    daemon([gearmand, other])
+    register(peer(), "memos", "bob")
+    peer().can_do("memos_bob")
+
+    found = doctor([gearmand.address, other.address])
+
+    assert other.address in found.only("queue-half-read")["text"]
+
+
+def test_a_receiver_that_is_not_registered(
+    daemon: NewDaemon, gearmand: Gearmand, peer: NewPeer
+) -> None:
+    daemon()
+    register(peer(), "memos", "bob")
+    peer().can_do("memos_alice")
+
+    found = doctor([gearmand.address])
+
+    assert found.only("queue-unregistered")["subject"] == "memos_alice"
+
+
+def test_a_queue_that_belongs_to_nobody(
+    daemon: NewDaemon, gearmand: Gearmand, peer: NewPeer
+) -> None:
+    daemon()
+    client = peer()
+    register(client, "memos", "bob")
+    client.submit("memos_departed", "x", background=True)
+    client.submit("resize_image", "x", background=True)
+
+    orphaned = doctor([gearmand.address]).findings["queue-orphaned"]
+
+    assert {finding["subject"]: finding["level"] for finding in orphaned} == {
+        "memos_departed": "warning",
+        # Perhaps another application's.
+        "resize_image": "note",
+    }
+
+
+def test_a_queue_that_is_a_function_of_the_daemons(
+    daemon: NewDaemon, gearmand: Gearmand, peer: NewPeer
+) -> None:
+    first = daemon()
+    register(peer(), "my", "fanout")
+    first.stop()
+    options: dict[str, Any] = {"functions.fanout": "my_fanout"}
+    daemon(**options)
+
+    found = doctor([gearmand.address], "--function", "fanout=my_fanout")
+
+    assert found.only("collision")["subject"] == "my_fanout"
+
+
+def test_subscriptions_that_share_a_queue(
+    daemon: NewDaemon, gearmand: Gearmand, peer: NewPeer, redis_server: Redis, key_prefix: str
+) -> None:
+    daemon()
+    client = peer()
+    register(client, "a_b", "c")
+    register(client, "a", "x")
+    # Past the claims on queue names, which refuse it.
+    redis_server.ask("SADD", f"{key_prefix}topic:a", "b_c")
+
+    found = doctor([gearmand.address])
+
+    assert found.only("collision")["subject"] == "a_b_c"
