@@ -91,10 +91,11 @@ async def _ask_version(session: Session, facts: Facts, server: Address) -> None:
 
 async def _try_gearmand(session: Session, facts: Facts, server: Address) -> None:
     text = facts.versions[server]
-    version = gearmand_version(text)
-    if text and version is None:
-        # Another job server, of which nothing is known.
+    if text.startswith("gear "):
+        # gear's own server promises less, and has no options.
         return
+    # Unknown if it was built outside its git repository, or from one without tags.
+    version = gearmand_version(text)
     try:
         deaths = await probes.deaths_until_dropped(server, session.wire)
         if deaths is not None:
@@ -106,8 +107,9 @@ async def _try_gearmand(session: Session, facts: Facts, server: Address) -> None
             is_turning = version >= TURNING_GEARMAND
         if is_turning:
             facts.turning.add(server)
-    except errors.ServerLost as fault:
-        facts.faults[server] = str(fault)
+    except errors.ServerLost:
+        # It answers other questions; if not, these say so.
+        return
 
 
 async def _ask_support(session: Session, facts: Facts, server: Address) -> None:

@@ -20,8 +20,8 @@ class Facts:
     :param interval: the seconds between the two looks.
     :param faults: the servers that did not answer, and why.
     :param unsupported: the servers that do not know GRAB_JOB_UNIQ.
-    :param versions: what the other servers tell; "" for a gearmand that was built outside
-        its git repository.
+    :param versions: what the other servers tell: "", or the id of a commit, for a gearmand
+        that was built outside its git repository, or from one without tags.
     :param versionless: the servers that work, but do not tell their version.
     :param turning: the servers that always serve the functions of a connection in turn.
     :param dropping: the servers that drop a job, and after how many deaths of its workers.
