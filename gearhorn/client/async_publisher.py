@@ -140,7 +140,7 @@ class AsyncPublisher:
         self._caller: Caller | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
-        forks.tell(self._forked)
+        forks.tell(self)
 
     def _forked(self) -> None:
         """Leave the connections to the parent; the child makes its own."""

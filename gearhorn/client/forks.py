@@ -9,17 +9,25 @@ is told in the child, before any other of its code runs.
 
 import os
 import weakref
-from collections.abc import Callable
+from typing import Any, Protocol
 
 from gearhorn.wire.pool import Pool
 
-_told: "set[weakref.WeakMethod[Callable[[], None]]]" = set()
+
+class Forked(Protocol):
+    """An object that holds something which does not outlive a fork."""
+
+    def _forked(self) -> None:
+        """Start anew. This is called in the child."""
+
+
+_told: "weakref.WeakSet[Any]" = weakref.WeakSet()
 _left: list[object] = []
 
 
-def tell(start_anew: Callable[[], None]) -> None:
-    """Call a method in each child that is forked while its object lives."""
-    _told.add(weakref.WeakMethod(start_anew, _told.discard))
+def tell(holder: Forked) -> None:
+    """Call ``holder._forked()`` in each child that is forked from now on."""
+    _told.add(holder)
 
 
 def leave(pool: Pool) -> None:
@@ -34,9 +42,8 @@ def leave(pool: Pool) -> None:
 
 
 def _in_child() -> None:
-    for reference in _told.copy():
-        if start_anew := reference():
-            start_anew()
+    for holder in tuple(_told):
+        holder._forked()
 
 
 # Where there is no fork there is nothing to do.

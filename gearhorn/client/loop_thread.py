@@ -27,7 +27,7 @@ class LoopThread:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._stopped = False
-        forks.tell(self._forked)
+        forks.tell(self)
 
     def _forked(self) -> None:
         """Forget the thread, which only the parent has."""

@@ -118,7 +118,7 @@ class Reception:
             part.on_failed = self._fail
         self._is_foreign = False
         """True in a process that was forked and holds only a copy."""
-        forks.tell(self._forked)
+        forks.tell(self)
         self._removed: set[bytes] = set()
         self.pace = Pace()
         self.count_kept: Callable[[], int] = lambda: 0

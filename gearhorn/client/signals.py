@@ -31,7 +31,7 @@ class _Signals:
         self._users = 0
         self._former: dict[signal.Signals, Any] = {}
         self._of_loop: dict[signal.Signals, _LoopHandler] = {}
-        forks.tell(self._forked)
+        forks.tell(self)
 
     def _forked(self) -> None:
         """Restore the handlers in the child, which runs another program."""

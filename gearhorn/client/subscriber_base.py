@@ -90,7 +90,7 @@ class SubscriberBase:
         self._is_foreign = False
         """True in a process that was forked from the one that received."""
         self._set_up()
-        forks.tell(self._forked)
+        forks.tell(self)
 
     def _forked(self) -> None:
         """Leave everything to the parent, which goes on alone."""
