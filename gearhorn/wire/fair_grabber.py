@@ -21,6 +21,7 @@ function twice.)
 """
 
 import asyncio
+import dataclasses
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
@@ -45,6 +46,9 @@ MAX_MOVED = 100
 """The most functions that one turn moves; the next turn moves the next ones. Each
 costs gearmand a walk through all functions of the connection."""
 
+_TRY_S = 1.0
+"""The seconds in which a server is to have been tried. Until then no turns are taken, and
+after that they are."""
 _FADING = 0.9
 _FORGOTTEN = 0.01
 _SYNCHRONIZE = b"gearhorn-synchronize"
@@ -265,8 +269,10 @@ class FairGrabber(Grabber):
             self._tasks.start(self._try_server(connection, turn))
 
     async def _try_server(self, connection: Connection, turn: _Turn) -> None:
+        timeout = min(_TRY_S, self.settings.connect_timeout)
+        settings = dataclasses.replace(self.settings, connect_timeout=timeout)
         try:
-            turn.needed = not await probes.takes_turns(connection.server, self.settings)
+            turn.needed = not await probes.takes_turns(connection.server, settings)
         except errors.ServerLost as error:
             LOG.debug("taking turns, as %s could not be tried: %s", connection.server, error)
             turn.needed = True
