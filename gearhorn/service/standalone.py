@@ -65,7 +65,7 @@ def find_program(port: int, directory: Path) -> Program:
                 f"--port={port}",
                 f"--pid-file={directory / 'gearmand.pid'}",
                 "--log-file=stderr",
-                # Without this one busy queue starves the others of its worker.
+                # Without this, before 2.0.0, one busy queue starves the others of its worker.
                 "--round-robin",
             ),
             "Its queues are kept in memory: what is queued is lost when it ends.",

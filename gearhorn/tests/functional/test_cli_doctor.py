@@ -56,7 +56,8 @@ def test_for_people(daemon: NewDaemon, gearmand: Gearmand, peer: NewPeer) -> Non
         "WARNING  1 message waiting in memos_bob, which no worker reads",
         "         Start its receiver, or unregister it and purge the queue.",
     ]
-    assert lines[2].startswith("NOTE     whether a job server runs with --round-robin")
+    option = "--keepalive" if Gearmand.takes_turns() else "--round-robin"
+    assert lines[2].startswith(f"NOTE     whether a job server runs with {option}")
     assert lines[-1] == (
         "Seen: 1 server, 1 daemon, 1 topic, 1 subscriber. Found: 0 errors, 1 warning, 1 note."
     )

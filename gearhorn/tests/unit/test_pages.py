@@ -132,6 +132,14 @@ def test_the_lowest_versions_are_those_that_are_required() -> None:
     assert {name: version for name, version in shown.items() if name != "package"} == dict(required)
 
 
+def test_the_tests_that_are_run_with_the_lowest_versions_are_there() -> None:
+    script = (ROOT / "tools/run-lowest").read_text()
+    named = re.findall(r"gearhorn/tests/[\w./*]+", script)
+    assert len(named) > 3
+    for path in named:
+        assert (ROOT / path).exists(), path
+
+
 def test_the_targets_on_the_performance_page_are_those_of_the_run() -> None:
     page = PAGES["explanation/performance"]
     text = page[page.index("What gearhorn has to reach") : page.index("What bounds it")]
