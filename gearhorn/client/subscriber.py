@@ -30,7 +30,8 @@ class Subscriber(SubscriberBase):
 
     def forked(self) -> None:
         super().forked()
-        self._inbox.forked()
+        if self._is_foreign:
+            self._inbox.forked()
 
     def _set_up(self) -> None:
         self._thread = LoopThread("gearhorn subscriber")
