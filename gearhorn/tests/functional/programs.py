@@ -61,7 +61,7 @@ def start_program(
             *map(str, arguments),
         ],
         env={**os.environ, **(environment or {})},
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -108,6 +108,13 @@ def running_program(code: str, *arguments: object) -> Iterator[subprocess.Popen[
     finally:
         _signal(program, signal.SIGKILL)
         program.communicate(timeout=10)
+
+
+def tell(program: subprocess.Popen[str]) -> None:
+    """Give a running program a line to read, for which it waits."""
+    assert program.stdin is not None
+    program.stdin.write("\n")
+    program.stdin.flush()
 
 
 def line_of(program: subprocess.Popen[str]) -> str:

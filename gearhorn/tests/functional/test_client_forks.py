@@ -16,7 +16,6 @@ from gearhorn.tests.functional.programs import (
     line_of,
     run_program,
     running_program,
-    start_program,
 )
 from gearhorn.tests.processes import eventually
 from gearhorn.tests.servers import Stunnel
@@ -405,9 +404,9 @@ def test_a_signal_ends_a_child_as_if_there_were_no_subscriber(topic: Topic) -> N
         subscriber.run()
     """
     handle = topic.start("x", gather=True)
-    running = start_program(program, topic.server.address, topic.name)
-    os.kill(int(line_of(running)), signal.SIGTERM)
-    assert topic.client.finish(handle).report["results"] == {"bob": "SIGTERM"}
-    # The parent itself is stopped by it in good order.
-    running.terminate()
-    assert end_of(running) == []
+    with running_program(program, topic.server.address, topic.name) as running:
+        os.kill(int(line_of(running)), signal.SIGTERM)
+        assert topic.client.finish(handle).report["results"] == {"bob": "SIGTERM"}
+        # The parent itself is stopped by it in good order.
+        running.terminate()
+        assert end_of(running) == []
