@@ -128,7 +128,7 @@ class Publisher:
                 priority=priority,
                 gather=gather,
                 progress=progress,
-                on_progress=on_progress,
+                on_progress=None if on_progress is None else _harmless(on_progress),
             )
         )
 
@@ -180,7 +180,11 @@ class Publisher:
         def next_outcome() -> Outcome:
             if process != self._process:
                 raise errors.Closed("the process was forked: these reports are the parent's")
-            return value_of(pending.popleft().result(), return_exceptions)
+            future = pending.popleft()
+            if future.done():
+                return value_of(future.result(), return_exceptions)
+            with self._thread.waited_for():
+                return value_of(future.result(), return_exceptions)
 
         for message in many:
             future: Future[Outcome] = Future()
@@ -236,3 +240,17 @@ class Publisher:
             return self._handed.popleft()
         except IndexError:
             return None
+
+
+def _harmless(on_progress: OnProgress) -> OnProgress:
+    """Have it end nothing but itself: SystemExit and the like would end the thread."""
+
+    def call(done: int, total: int) -> None:
+        try:
+            on_progress(done, total)
+        except Exception:
+            raise
+        except BaseException as error:
+            raise RuntimeError(f"on_progress raised {type(error).__name__}") from error
+
+    return call
