@@ -128,7 +128,7 @@ class Publisher:
                 priority=priority,
                 gather=gather,
                 progress=progress,
-                on_progress=on_progress,
+                on_progress=None if on_progress is None else _harmless(on_progress),
             )
         )
 
@@ -187,7 +187,11 @@ class Publisher:
             awaited = pending.popleft()
             early -= 1
             while early < 0 or awaited.outcome is None:
-                arrivals.get()
+                if arrivals.empty():
+                    with self._thread.waited_for():
+                        arrivals.get()
+                else:
+                    arrivals.get()
                 early += 1
             return value_of(awaited.outcome, return_exceptions)
 
@@ -245,6 +249,20 @@ class Publisher:
             return self._handed.popleft()
         except IndexError:
             return None
+
+
+def _harmless(on_progress: OnProgress) -> OnProgress:
+    """Have it end nothing but itself: SystemExit and the like would end the thread."""
+
+    def call(done: int, total: int) -> None:
+        try:
+            on_progress(done, total)
+        except Exception:
+            raise
+        except BaseException as error:
+            raise RuntimeError(f"on_progress raised {type(error).__name__}") from error
+
+    return call
 
 
 class _Awaited:

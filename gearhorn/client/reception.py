@@ -116,6 +116,8 @@ class Reception:
         """Done with the error that ends reception: a refused registration or a failure."""
         for part in (self._grabber, self._caller, self._subscriptions):
             part.on_failed = self._fail
+        self._is_broken = False
+        """True after an unexpected error: messages may be in hand that nobody handles."""
         self._is_foreign = False
         """True in a process that was forked and holds only a copy."""
         forks.tell(self)
@@ -130,7 +132,13 @@ class Reception:
         forks.leave(self._grabber)
         forks.leave(self._caller)
 
+    def failed(self, error: BaseException) -> None:
+        """End reception by an unexpected error."""
+        LOG.critical("unexpected error, which ends the subscriber", exc_info=error)
+        self._fail(error)
+
     def _fail(self, error: BaseException) -> None:
+        self._is_broken = True
         if not self.ended_by.done():
             self.ended_by.set_result(error)
 
@@ -175,6 +183,8 @@ class Reception:
     async def drain(self) -> None:
         """Wait for the answers of messages in hand, at most for ``drain_timeout``."""
         self._flush()
+        if self._is_broken:
+            return
         try:
             async with async_timeout.timeout(self._options.drain_timeout):
                 await self._grabber.idle.wait()

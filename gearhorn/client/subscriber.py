@@ -30,7 +30,8 @@ class Subscriber(SubscriberBase):
 
     def _forked(self) -> None:
         super()._forked()
-        self._inbox.forked()
+        if self._is_foreign:
+            self._inbox.forked()
 
     def _set_up(self) -> None:
         self._thread = LoopThread("gearhorn subscriber")
@@ -55,7 +56,7 @@ class Subscriber(SubscriberBase):
         reception = self._start()
         workers = [
             threading.Thread(
-                target=self._handle, args=(reception,), name=f"gearhorn handler {i}", daemon=True
+                target=self._work, args=(reception,), name=f"gearhorn handler {i}", daemon=True
             )
             for i in range(self._options.concurrency)
         ]
@@ -123,7 +124,10 @@ class Subscriber(SubscriberBase):
             self._stopping = asyncio.ensure_future(self._settle(self._reception))
 
     async def _settle(self, reception: Reception) -> None:
-        await reception.settle()
+        try:
+            await reception.settle()
+        except Exception as error:
+            reception.failed(error)
         self._inbox.close()
         self._settled.set()
 
@@ -135,8 +139,16 @@ class Subscriber(SubscriberBase):
         if self._reception is not None:
             self._reception.out_of_work()
 
-    def _handle(self, reception: Reception) -> None:
+    def _work(self, reception: Reception) -> None:
         """Handle messages, one after the other; each handler thread runs this."""
+        try:
+            self._handle(reception)
+        except BaseException as error:
+            # No local name outlives its handler.
+            failure = error
+            self._thread.call_soon(lambda: reception.failed(failure))
+
+    def _handle(self, reception: Reception) -> None:
         while (job := self._inbox.get()) is not None:
             found = reception.message(job)
             if found is None:

@@ -102,6 +102,7 @@ class SubscriberBase:
         raise NotImplementedError
 
     def _new_reception(self, take: Callable[[list[Job]], None], *, threaded: bool) -> Reception:
+        self._check_process()
         with self._changing:
             if self._reception is not None:
                 raise errors.Closed("a subscriber serves once: make another")
@@ -120,7 +121,9 @@ class SubscriberBase:
             unless given.
         :raises RequestError: topic or client_id is not valid, or the queue belongs to
             another topic of this subscriber or to the daemons.
+        :raises Closed: it serves in the process that this one was forked from.
         """
+        self._check_process()
         binding = self._binding(topic, client_id)
         if not self._options.register and binding.queue.startswith(_DAEMONS):
             # When asked to register this queue, a daemon would refuse it.
@@ -150,7 +153,9 @@ class SubscriberBase:
 
         :param client_id: as for :meth:`on`.
         :raises RequestError: topic or client_id is not valid.
+        :raises Closed: it serves in the process that this one was forked from.
         """
+        self._check_process()
         queue = self._binding(topic, client_id).queue.encode()
         with self._changing:
             binding = self._bindings.get(queue)
@@ -161,6 +166,12 @@ class SubscriberBase:
                 del self._bindings[queue]
                 return
         self._in_loop(lambda: reception.remove(binding))
+
+    def _check_process(self) -> None:
+        if self._is_foreign:
+            raise errors.Closed(
+                "this subscriber serves in the process that this one was forked from: make another"
+            )
 
     def _binding(self, topic: str, client_id: str | None) -> Binding:
         chosen = self._client_id if client_id is None else client_id
