@@ -37,7 +37,9 @@ class AsyncSubscriber(SubscriberBase):
     Handlers are coroutine functions, of which ``concurrency`` run at a time, or plain
     functions, which must not block. Iterating over the subscriber (``async for``)
     yields messages, each to be answered by :meth:`Message.ack` or
-    :meth:`Message.fail`. A subscriber serves once. The parameters are those of
+    :meth:`Message.fail`. A subscriber serves once, and in one process: the copy in a
+    process that was forked meanwhile raises :class:`~gearhorn.errors.Closed`. The
+    parameters are those of
     :class:`~gearhorn.client.subscriber_base.SubscriberBase`.
     """
 
@@ -50,9 +52,9 @@ class AsyncSubscriber(SubscriberBase):
     async def run(self) -> None:
         """Receive and handle messages until :meth:`stop` or a signal.
 
-        In the main thread SIGTERM and SIGINT stop it. It then fetches no more messages,
-        finishes those in hand within ``drain_timeout``, and unregisters if that was
-        asked for.
+        SIGTERM and SIGINT stop it, and all other subscribers of the process, if one of
+        them runs in the main thread. It then fetches no more messages, finishes those in
+        hand within ``drain_timeout``, and unregisters if that was asked for.
 
         :raises RequestError: a registration was refused; the class says why.
         :raises ConfigurationError: a topic has no handler.

@@ -35,9 +35,10 @@ if TYPE_CHECKING:
 class Publisher:
     """A publisher for programs with threads. Any number of threads may use it.
 
-    It starts a thread and connects at its first use, so it can be made before a process
-    forks. Close it with :meth:`close`, or use it as a context manager. The parameters
-    are those of :class:`AsyncPublisher`.
+    It starts a thread and connects at its first use. A process that is forked may go on
+    using it: its copy connects anew, and leaves the parent's connections alone. Close
+    it with :meth:`close`, or use it as a context manager. The parameters are those of
+    :class:`AsyncPublisher`.
     """
 
     def __init__(
@@ -115,7 +116,8 @@ class Publisher:
         ``on_progress`` is called in the publisher's own thread. It should be brief,
         and may publish with another publisher only.
 
-        :raises WrongThread: it is called in the publisher's own thread.
+        :raises WrongThread: it is called in the publisher's own thread, or by the
+            ``on_progress`` of a publisher for which this one waits.
         """
         self._check_open()
         return self._thread.run(

@@ -24,7 +24,8 @@ class Subscriber(SubscriberBase):
     One thread of its own has the sockets and renews registrations, whatever handlers
     do. ``concurrency`` threads run the handlers. Iterating over the subscriber yields
     messages, each to be answered by :meth:`Message.ack` or :meth:`Message.fail`, in any
-    thread. A subscriber serves once. The parameters are those of
+    thread. A subscriber serves once, and in one process: the copy in a process that was
+    forked meanwhile raises :class:`~gearhorn.errors.Closed`. The parameters are those of
     :class:`~gearhorn.client.subscriber_base.SubscriberBase`.
     """
 
@@ -43,14 +44,15 @@ class Subscriber(SubscriberBase):
     def run(self) -> None:
         """Receive and handle messages until :meth:`stop` or a signal.
 
-        In the main thread SIGTERM and SIGINT stop it. It then fetches no more messages,
-        finishes those in hand within ``drain_timeout``, and unregisters if that was
-        asked for.
+        SIGTERM and SIGINT stop it, and all other subscribers of the process, if one of
+        them runs in the main thread. It then fetches no more messages, finishes those in
+        hand within ``drain_timeout``, and unregisters if that was asked for.
 
         :raises RequestError: a registration was refused; the class says why.
         :raises ConfigurationError: a topic has no handler.
         :raises Closed: the subscriber has served before, perhaps in the process
             that this one was forked from.
+        :raises Exception: a fault inside of the library, which the log has too.
         """
         self._check_handlers(expected=True)
         reception = self._start()
