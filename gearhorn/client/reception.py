@@ -14,7 +14,7 @@ import logging
 import os
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import async_timeout
 
@@ -142,12 +142,12 @@ class Reception:
         if not self.ended_by.done():
             self.ended_by.set_result(error)
 
-    def start(self) -> None:
-        """Connect, and register and serve all bindings."""
+    def start(self, bindings: Iterable[Binding]) -> None:
+        """Connect, and register and serve ``bindings``."""
         if self._options.register or self._options.unregister:
             self._caller.connect(self._options.servers)
             self._subscriptions.start()
-        for binding in tuple(self._bindings.values()):
+        for binding in bindings:
             self.add(binding)
         self._grabber.on_servers_changed = lambda: self._subscriptions.servers_changed(
             self._grabber.connections
