@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What exit codes tell, and the options before the command."""
+"""The exit codes of ``gearhorn``, and the options before the command."""
 
 from __future__ import annotations
 

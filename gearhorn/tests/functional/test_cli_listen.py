@@ -42,7 +42,7 @@ def listen(service: Service) -> Iterator[Listen]:
 
 
 def listens(topic: Topic, client_id: str) -> Callable[[], bool]:
-    """Whether it is registered and a worker for its queue."""
+    """Return a function that says if a client_id is registered and has a worker for its queue."""
 
     def check() -> bool:
         worker = topic.server.admin.queue(topic.queue(client_id)).workers

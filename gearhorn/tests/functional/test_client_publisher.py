@@ -253,7 +253,7 @@ def test_a_full_queue_is_an_error(start: Start, peer: NewPeer) -> None:
 
 
 def test_the_loss_of_a_server_is_survived(start: Start, peer: NewPeer, daemon: NewDaemon) -> None:
-    """What was asked of a server that dies is asked of the other, and queued once."""
+    """A request to a server that dies goes to the other one, and its copies are queued once."""
     servers = [start(Gearmand()), start(Gearmand())]
     daemon(servers)
     client = peer(servers[0])

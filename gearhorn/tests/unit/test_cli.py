@@ -26,7 +26,7 @@ COMMANDS = sorted(gearhorn.commands)
 
 
 def section(command: str) -> str:
-    """What the page says of a command."""
+    """Return the section of a command on the page."""
     match = re.search(rf"^``{command}\b.*\n\.+\n((?:.*\n)*?)(?=^``.*\n\.+\n|^.*\n-+\n)", PAGE, re.M)
     assert match, f"{command} is not documented"
     return match[0]

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What requests are taken, as what, and what their reports look like."""
+"""Requests that are taken, the values read from them, and reports."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What requests are refused, with which code, and what the message names."""
+"""Requests that are refused, the codes, and the names in the messages."""
 
 from __future__ import annotations
 

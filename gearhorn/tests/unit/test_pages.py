@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""How the pages of the documentation hang together, and what they say of the project."""
+"""The pages of the documentation link to each other, and agree with the project."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What every store must do, asked of each kind of store."""
+"""The duties of every store, tested on each kind of store."""
 
 from __future__ import annotations
 
