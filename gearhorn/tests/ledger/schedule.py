@@ -31,7 +31,7 @@ ARMED = ("truncate", "stall in a request")
 LOSING = ("freeze and kill", "stall and cut")
 """Those that take with them what was sent in the meantime."""
 DOUBLES = 0.1
-"""The share of these faults during which a daemon of that job server is killed.
+"""The share of faults that are one of these, with a daemon killed before it is over.
 
 Whoever answers before a copy is queued then loses it.
 """
