@@ -170,7 +170,9 @@ def test_functions_under_other_names(daemon: NewDaemon, gearmand: Gearmand, peer
     assert gearhorn(servers, "topics").returncode == 4
 
 
-def test_tls(service: Service, start: Start, topic: Topic) -> None:
+def test_commands_work_over_tls_with_a_certificate_only(
+    service: Service, start: Start, topic: Topic
+) -> None:
     proxy = start(Stunnel(service.gearmand.port, verify_client=True))
     topic.subscribe("bob")
     options = [

@@ -43,7 +43,7 @@ def test_nobody_listening_is_a_success(topic: Topic, publisher: Publisher) -> No
     assert publisher.publish(topic.name, "?").subscribers == 0
 
 
-def test_results_are_gathered(topic: Topic, publisher: Publisher) -> None:
+def test_the_publisher_returns_gathered_results(topic: Topic, publisher: Publisher) -> None:
     topic.subscribe("bob")
     thread = answering(topic.receiver("bob"), "done")
     report = publisher.publish(topic.name, b"\xff\0", gather=True)

@@ -174,7 +174,7 @@ NOT_OF_THE_MESSAGE = {
 }
 
 
-def test_every_code_of_a_refusal_is_tested() -> None:
+def test_every_code_of_a_wrong_message_is_tested() -> None:
     tested = {code for _, _, code, _ in REFUSED} | {errors.InvalidPayload.code}
     assert codes_below(errors.RequestError) - tested == NOT_OF_THE_MESSAGE
 

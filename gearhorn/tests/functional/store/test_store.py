@@ -34,7 +34,7 @@ async def test_another_daemon_sees_the_same_members(store: Store, other: Store) 
     assert await ids(other, "memos") == {"alice"}
 
 
-async def test_names_may_be_any_text(store: Store) -> None:
+async def test_names_in_the_store_may_be_any_text(store: Store) -> None:
     names = {"ünï cödé", "a%b", "a{b}", "'; --", "\U0001f4ef", "a:b_c"}
     for name in names:
         await store.add(f"topic {name}", name, None)
