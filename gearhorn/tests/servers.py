@@ -199,7 +199,7 @@ class Sentinel(Redis):
         return int(match[1]) if match else 0
 
     def replicas(self) -> int:
-        """How many replicas of the master Sentinel has found."""
+        """Return the number of replicas of the master that Sentinel has found."""
         return self.ask("SENTINEL", "replicas", self.name).count("runid")
 
 
@@ -250,7 +250,7 @@ class Stunnel(Server):
         )
 
     def client_context(self) -> ssl.SSLContext:
-        """What a client that trusts this server and shows its certificate uses."""
+        """Return the context of a client that trusts this server and shows its certificate."""
         context = ssl.create_default_context(cafile=str(self.ca))
         context.load_cert_chain(self.client_certificate, self.client_key)
         return context

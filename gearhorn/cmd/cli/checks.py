@@ -236,12 +236,13 @@ def _without_entry(function: str, name: str, status: StatusRow, facts: Facts) ->
         )
         return
     servers = [server for server in facts.second if function in facts.second[server]]
+    interval = Leases(status.cache_ttl, status.daemon_ttl).renewal_interval
     yield Finding(
         findings.DAEMON_LEFTOVER,
         name,
         f"a function of the departed daemon {name} is left on {listed(map(str, servers))}",
         "It does no harm. A daemon that removed the departed one's entry drops it in "
-        f"{seconds(RETIRE_ATTEMPTS * status.daemon_ttl / 3)} of that. If it stays: "
+        f"{seconds(RETIRE_ATTEMPTS * interval)} of that. If it stays: "
         f"gearadmin --host={servers[0].host} --port={servers[0].port} "
         f"--drop-function={shlex.quote(function)}",
     )

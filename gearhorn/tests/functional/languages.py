@@ -18,7 +18,7 @@ EXAMPLES = Path(__file__).parents[3] / "doc/examples"
 
 
 class Language(NamedTuple):
-    """How its examples are run.
+    """A language, and the commands that run its examples.
 
     ``probe`` is a command that fails in the folder of the examples if ``needs`` is not installed.
     """
@@ -29,7 +29,7 @@ class Language(NamedTuple):
     probe: Sequence[str]
     needs: str
     packaged: bool = True
-    """Whether Debian has all that it needs, so that it can never be missing in CI."""
+    """True if Debian has all that it needs, so that it can never be missing in CI."""
 
     @property
     def directory(self) -> Path:

@@ -52,7 +52,7 @@ class Standalone(FanoutCommand, Server):
         return "in another terminal" in self.log[self._before :]
 
     def typed(self) -> list[str]:
-        """What it says to type next."""
+        """Return the commands that it says to type next."""
         return re.findall(r"^  (\S.*)$", self.log, re.MULTILINE)
 
     def peer(self) -> Peer:

@@ -47,7 +47,7 @@ class Handler:
 
     @property
     def slowness(self) -> float:
-        """How many times longer it takes than it should: 1, or more on a busy machine."""
+        """The factor by which it takes longer than it should: 1, or more on a busy machine."""
         return self._took_s / len(self.messages) / self._seconds
 
 

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""How workers and clients of other projects behave, as the page of the clients says."""
+"""Workers and clients of other projects behave as the page of the clients says."""
 
 from __future__ import annotations
 
@@ -286,7 +286,7 @@ PUBLISHERS = {
 
 
 def publish(language: str, topic: Topic, client_timeout_s: float = 10, **keys: object) -> str:
-    """What the client shows at the end of a fan-out."""
+    """Fan out with a client in that language, and return its output."""
     LANGUAGES[language].require()
     timeout_ms = str(round(client_timeout_s * 1000))
     done = subprocess.run(

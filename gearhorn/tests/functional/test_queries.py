@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What operators ask a daemon."""
+"""The queries of operators, and the answers that a daemon gives."""
 
 from __future__ import annotations
 
