@@ -138,7 +138,7 @@ class Case:
     curve: str = ""
     """The label of the axis for `at`, if the rows have one."""
     is_drawn: Callable[[Row], bool] = lambda row: True
-    """Whether a row stands in the drawing. All rows stand in the table."""
+    """Returns true if a row stands in the drawing. All rows stand in the table."""
 
 
 def percentile_99(values: Sequence[float]) -> float:

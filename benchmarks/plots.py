@@ -45,7 +45,7 @@ _PANELS = {
     "each copy acknowledged": ("RabbitMQ", "JetStream", "Streams-each", "Streams-batched"),
     "the limit, and what acknowledges nothing": ("bare sockets", "NATS core", "Redis Pub/Sub"),
 }
-"""Which contenders are drawn as lines, beside gearhorn."""
+"""The contenders that are drawn as lines, beside gearhorn."""
 
 _Lines = Mapping[tuple[str, str], Mapping[float, float]]
 """The points of each line, by its name and its series."""

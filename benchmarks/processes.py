@@ -134,6 +134,9 @@ def processor_times() -> dict[str, ProcessorTime]:
 
 
 def find(program: str) -> str | None:
+    """Return the path of a program; ``GEARHORN_GEARMAND`` names another gearmand."""
+    if program == "gearmand" and (named := os.environ.get("GEARHORN_GEARMAND")):
+        return shutil.which(os.path.abspath(named))
     return shutil.which(program, path=_SEARCHED)
 
 

@@ -261,19 +261,25 @@ class BadAnswer(ClientError):
 
 
 class Closed(ClientError):
-    """The publisher or subscriber has been closed."""
+    """The publisher or subscriber has been closed, or serves in the parent process."""
 
     code = "closed"
 
 
 class WrongThread(ClientError):
-    """A call that waits was made in the very thread that does the work."""
+    """A call that waits was made in the very thread that does the work.
+
+    Make it in another thread, or with an object of its own.
+    """
 
     code = "wrong_thread"
 
 
 class WrongLoop(ClientError):
-    """An object was used in a second event loop while its first still runs."""
+    """A publisher was used in a second event loop while its first still runs.
+
+    Make one for each loop.
+    """
 
     code = "wrong_loop"
 

@@ -83,3 +83,19 @@ prepare_servers() {
         install_packages $missing
     fi
 }
+
+# Install what the examples in JavaScript need, as their lock file says. npm comes with some packages
+# of Node, and is one of its own beside others, which conflict with it: so bindep cannot name it.
+# Without npm, or with a registry that is out of reach, the tests of these examples are skipped.
+prepare_examples() {
+    local directory=doc/examples/node lock
+    lock=$directory/package-lock.json
+    if cmp -s "$lock" "$directory/node_modules/installed"; then
+        return
+    fi
+    if npm ci --prefix "$directory" --silent --no-audit --no-fund; then
+        cp "$lock" "$directory/node_modules/installed"
+    else
+        echo "npm cannot install what $directory needs; its tests are skipped." >&2
+    fi
+}

@@ -33,7 +33,7 @@ class Contender(abc.ABC):
     modules: ClassVar[Sequence[str]] = ()
     programs: ClassVar[Sequence[str]] = ()
     acknowledged: ClassVar[bool] = True
-    """Whether a receiver acknowledges each message, so that none is lost where nobody listens."""
+    """True if a receiver acknowledges each message, so that none is lost where nobody listens."""
     max_subscribers: ClassVar[int] = 10_000
     """The most subscribers; with more, setting up takes minutes or is refused."""
 

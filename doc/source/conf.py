@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""How Sphinx builds the documentation. The build needs no network."""
+"""The configuration of Sphinx, which builds the documentation. The build needs no network."""
 
 import importlib.metadata
 import sys

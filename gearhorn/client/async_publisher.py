@@ -205,6 +205,7 @@ class AsyncPublisher:
         :raises NotQueued: every connected job server refused the request.
         :raises BadAnswer: the answer is not one that a daemon gives.
         :raises Closed: the publisher is closed.
+        :raises WrongLoop: it is in use on another event loop, which still runs.
         :raises GearhornError: the daemon failed unexpectedly; its log says why.
         """
         options = PublishOptions(background, timeout, priority, gather, progress)

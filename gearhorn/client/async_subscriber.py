@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager
+from typing import Any
 
 from gearhorn.client.message import Message, encode_result, log_failure
 from gearhorn.client.reception import Reception
@@ -20,13 +21,25 @@ _TURN_S = 0.01
 """Seconds for which handlers that do not wait may keep the loop to themselves."""
 
 
+class _Worker(asyncio.Task[None]):
+    """A task that knows whether it was cancelled itself, and not what it awaits."""
+
+    is_cancelled = False
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        self.is_cancelled = True
+        return super().cancel(msg)
+
+
 class AsyncSubscriber(SubscriberBase):
     """A subscriber for asyncio programs, with handlers in :meth:`run` or by iteration.
 
     Handlers are coroutine functions, of which ``concurrency`` run at a time, or plain
     functions, which must not block. Iterating over the subscriber (``async for``)
     yields messages, each to be answered by :meth:`Message.ack` or
-    :meth:`Message.fail`. A subscriber serves once. The parameters are those of
+    :meth:`Message.fail`. A subscriber serves once, and in one process: the copy in a
+    process that was forked meanwhile raises :class:`~gearhorn.errors.Closed`. The
+    parameters are those of
     :class:`~gearhorn.client.subscriber_base.SubscriberBase`.
     """
 
@@ -39,9 +52,9 @@ class AsyncSubscriber(SubscriberBase):
     async def run(self) -> None:
         """Receive and handle messages until :meth:`stop` or a signal.
 
-        In the main thread SIGTERM and SIGINT stop it. It then fetches no more messages,
-        finishes those in hand within ``drain_timeout``, and unregisters if that was
-        asked for.
+        SIGTERM and SIGINT stop it, and all other subscribers of the process, if one of
+        them runs in the main thread. It then fetches no more messages, finishes those in
+        hand within ``drain_timeout``, and unregisters if that was asked for.
 
         :raises RequestError: a registration was refused; the class says why.
         :raises ConfigurationError: a topic has no handler.
@@ -50,7 +63,8 @@ class AsyncSubscriber(SubscriberBase):
         self._check_handlers(expected=True)
         reception = self._start()
         workers = [
-            asyncio.ensure_future(self._handle(reception)) for _ in range(self._options.concurrency)
+            _Worker(self._work(reception), loop=asyncio.get_running_loop())
+            for _ in range(self._options.concurrency)
         ]
         try:
             with self._stop_on_signals():
@@ -122,7 +136,19 @@ class AsyncSubscriber(SubscriberBase):
 
     async def _settle_when_asked(self, reception: Reception) -> None:
         await self._stop_asked.wait()
-        await self._settle(reception)
+        try:
+            await self._settle(reception)
+        except Exception as error:
+            reception.failed(error)
+            self._settled = True
+            self._arrived.set()
+
+    async def _work(self, reception: Reception) -> None:
+        """Handle messages, one after the other; each worker is a task that runs this."""
+        try:
+            await self._handle(reception)
+        except Exception as error:
+            reception.failed(error)
 
     async def _settle(self, reception: Reception) -> None:
         await reception.settle()
@@ -140,6 +166,7 @@ class AsyncSubscriber(SubscriberBase):
 
     async def _handle(self, reception: Reception) -> None:
         loop = asyncio.get_running_loop()
+        worker = asyncio.current_task()
         turn_ends = loop.time() + _TURN_S
         while (job := await self._next(reception)) is not None:
             found = reception.message(job)
@@ -152,9 +179,9 @@ class AsyncSubscriber(SubscriberBase):
                 if inspect.isawaitable(result):
                     result = await result
                 message.settle(encode_result(result))
-            except asyncio.CancelledError:
-                raise
-            except Exception as error:
+            except (Exception, asyncio.CancelledError) as error:
+                if isinstance(worker, _Worker) and worker.is_cancelled:
+                    raise
                 log_failure(message, error)
                 message.settle(None)
             reception.pace.note(time.perf_counter() - started)

@@ -12,6 +12,9 @@ import os
 import queue
 import threading
 
+_OTHERS = ("asyncio", "concurrent.futures", "py.warnings")
+"""The loggers of Python that may have records of these threads."""
+
 FLUSH_S = 1.0
 """The time, in seconds, that handlers get for the records left at the end."""
 
@@ -29,12 +32,9 @@ class _LogThread:
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="gearhorn log", daemon=True)
             self._thread.start()
-        # A filter of a logger sees the records of that logger alone.
-        for name in ("gearhorn", *logging.root.manager.loggerDict):
-            if name.partition(".")[0] == "gearhorn":
-                logger = logging.getLogger(name)
-                if self not in logger.filters:
-                    logger.addFilter(self)
+        for logger in _loggers():
+            if self not in logger.filters:
+                logger.addFilter(self)
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Queue a record that a loop's thread made, and let all others pass."""
@@ -63,8 +63,14 @@ class _LogThread:
 _log_thread = _LogThread()
 
 
+def _loggers() -> list[logging.Logger]:
+    # Each of them, as a filter of a logger sees the records of that logger alone.
+    own = [name for name in logging.root.manager.loggerDict if name.startswith("gearhorn.")]
+    return [logging.getLogger(name) for name in ("gearhorn", *own, *_OTHERS)]
+
+
 def log_elsewhere(loop: threading.Thread) -> None:
-    """Handle the records that gearhorn logs in the thread ``loop`` in another thread."""
+    """Handle the records of the thread ``loop`` in another thread."""
     _log_thread.add(loop)
 
 
@@ -76,8 +82,8 @@ def flush() -> None:
 def _forked() -> None:
     global _log_thread
     former, _log_thread = _log_thread, _LogThread()
-    for name in ("gearhorn", *logging.root.manager.loggerDict):
-        logging.getLogger(name).removeFilter(former)
+    for logger in _loggers():
+        logger.removeFilter(former)
 
 
 if hasattr(os, "register_at_fork"):

@@ -3,14 +3,19 @@
 """An event loop in a thread of its own, for programs that have none."""
 
 import asyncio
+import contextlib
+import sys
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 from gearhorn import errors
 from gearhorn.client import forks, log_thread
 
 T = TypeVar("T")
+
+_here = threading.local()
+"""``loop_thread`` is the LoopThread whose thread this is, if it is one's."""
 
 
 class LoopThread:
@@ -27,22 +32,29 @@ class LoopThread:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._stopped = False
+        self._waits_for: LoopThread | None = None
+        """The one for which a callback in this thread waits."""
         forks.tell(self)
 
     def _forked(self) -> None:
         """Forget the thread, which only the parent has."""
         self._lock = threading.Lock()
+        self._waits_for = None
+        if getattr(_here, "loop_thread", None) is self:
+            _here.loop_thread = None
         if not self._stopped:
             self._loop = self._thread = None
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run ``coroutine`` in the loop, wait for it, and return its result.
 
-        :raises Closed: the loop has been stopped.
+        :raises Closed: the loop has been stopped, or the program is at its end.
         :raises WrongThread: the loop itself would wait, for ever.
         """
         try:
             self.check_thread()
+            if sys.is_finalizing():
+                raise errors.Closed("the program is at its end, and its threads with it")
             with self._lock:
                 # Whatever is handed over before the end is run before it.
                 if self._stopped:
@@ -52,20 +64,46 @@ class LoopThread:
             coroutine.close()
             raise
         try:
-            return future.result()
+            with self.waited_for():
+                return future.result()
         except BaseException:
             # KeyboardInterrupt, for one, may come while waiting.
             future.cancel()
             raise
 
+    @contextlib.contextmanager
+    def waited_for(self) -> Iterator[None]:
+        """Wait for the loop in this block.
+
+        :raises WrongThread: the loop itself would wait, for ever.
+        """
+        here: LoopThread | None = getattr(_here, "loop_thread", None)
+        if here is None:
+            yield
+            return
+        # Before the check: of two that begin to wait for each other one sees the other.
+        here._waits_for = self
+        try:
+            self.check_thread()
+            yield
+        finally:
+            here._waits_for = None
+
     def check_thread(self) -> None:
         """Refuse to wait for the loop in its own thread.
 
-        :raises WrongThread: the caller is in that thread.
+        :raises WrongThread: the caller is in that thread, or in that of a loop for which
+            this one waits.
         """
-        if threading.current_thread() is self._thread:
+        here: LoopThread | None = getattr(_here, "loop_thread", None)
+        if here is None:
+            return
+        other: LoopThread | None = self
+        while other is not None and other is not here:
+            other = other._waits_for
+        if other is here:
             raise errors.WrongThread(
-                f"this was called in the thread of the {self._name} itself, which would wait for "
+                f"this was called in the thread of the {here._name} itself, which would wait for "
                 "itself: do it in another thread, or with an object of its own"
             )
 
@@ -96,6 +134,9 @@ class LoopThread:
         :raises WrongThread: the loop itself would wait for its end.
         """
         self.check_thread()
+        if sys.is_finalizing():
+            # A generator that is collected at the end. Nobody could run `last` any more.
+            return
         with self._lock:
             if self._stopped:
                 return
@@ -105,7 +146,8 @@ class LoopThread:
                 return
             ending = asyncio.run_coroutine_threadsafe(last(), loop)
         try:
-            ending.result()
+            with self.waited_for():
+                ending.result()
         finally:
             loop.call_soon_threadsafe(loop.stop)
             thread.join()
@@ -123,8 +165,8 @@ class LoopThread:
             self._loop = loop
         return self._loop
 
-    @staticmethod
-    def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
+        _here.loop_thread = self
         asyncio.set_event_loop(loop)
         try:
             loop.run_forever()

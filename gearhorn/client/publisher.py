@@ -6,7 +6,7 @@ import os
 import ssl
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future
+from queue import SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -35,9 +35,10 @@ if TYPE_CHECKING:
 class Publisher:
     """A publisher for programs with threads. Any number of threads may use it.
 
-    It starts a thread and connects at its first use, so it can be made before a process
-    forks. Close it with :meth:`close`, or use it as a context manager. The parameters
-    are those of :class:`AsyncPublisher`.
+    It starts a thread and connects at its first use. A process that is forked may go on
+    using it: its copy connects anew, and leaves the parent's connections alone. Close
+    it with :meth:`close`, or use it as a context manager. The parameters are those of
+    :class:`AsyncPublisher`.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class Publisher:
             max_message_bytes=max_message_bytes,
         )
         self._thread = LoopThread("gearhorn publisher")
-        self._handed: deque[tuple[Publication, Future[Outcome]]] = deque()
+        self._handed: deque[tuple[Publication, _Awaited]] = deque()
         self._woken = False
         """True once the loop has been asked to take over what was handed to it."""
         self._closed = False
@@ -115,7 +116,8 @@ class Publisher:
         ``on_progress`` is called in the publisher's own thread. It should be brief,
         and may publish with another publisher only.
 
-        :raises WrongThread: it is called in the publisher's own thread.
+        :raises WrongThread: it is called in the publisher's own thread, or by the
+            ``on_progress`` of a publisher for which this one waits.
         """
         self._check_open()
         return self._thread.run(
@@ -128,7 +130,7 @@ class Publisher:
                 priority=priority,
                 gather=gather,
                 progress=progress,
-                on_progress=on_progress,
+                on_progress=None if on_progress is None else _harmless(on_progress),
             )
         )
 
@@ -175,24 +177,37 @@ class Publisher:
         options = PublishOptions(background, timeout, priority, gather, progress)
         self._thread.check_thread()
         process = self._process
-        pending: deque[Future[Outcome]] = deque()
+        pending: deque[_Awaited] = deque()
+        arrivals: SimpleQueue[_Awaited] = SimpleQueue()
+        early = 0
+        """The arrivals of messages that are still pending, as others came first."""
 
         def next_outcome() -> Outcome:
+            nonlocal early
             if process != self._process:
                 raise errors.Closed("the process was forked: these reports are the parent's")
-            return value_of(pending.popleft().result(), return_exceptions)
+            awaited = pending.popleft()
+            early -= 1
+            while early < 0 or awaited.outcome is None:
+                if arrivals.empty():
+                    with self._thread.waited_for():
+                        arrivals.get()
+                else:
+                    arrivals.get()
+                early += 1
+            return value_of(awaited.outcome, return_exceptions)
 
         for message in many:
-            future: Future[Outcome] = Future()
-            pending.append(future)
+            awaited = _Awaited(arrivals)
+            pending.append(awaited)
             try:
                 topic, payload, unique = message_parts(message)
                 publication = self._publisher.prepare(topic, payload, unique, options)
             except errors.RequestError as error:
-                future.set_result(error)
+                awaited.arrive(error)
             else:
-                self._hand_over(publication, future)
-            while pending and (len(pending) >= window or pending[0].done()):
+                self._hand_over(publication, awaited)
+            while pending and (len(pending) >= window or pending[0].outcome is not None):
                 yield next_outcome()
         while pending:
             yield next_outcome()
@@ -201,10 +216,10 @@ class Publisher:
         if self._closed:
             raise errors.Closed("the publisher is closed")
 
-    def _hand_over(self, publication: Publication, future: "Future[Outcome]") -> None:
+    def _hand_over(self, publication: Publication, awaited: "_Awaited") -> None:
         """Give a fan-out to the loop. Of many, only the first wakes the loop."""
         self._check_open()
-        self._handed.append((publication, future))
+        self._handed.append((publication, awaited))
         if not self._woken:
             self._woken = True
             if not self._thread.call_soon(self._take_over):
@@ -217,22 +232,56 @@ class Publisher:
         # First, so that whoever hands over more from here on wakes the loop again.
         self._woken = False
         while (item := self._next_handed()) is not None:
-            publication, future = item
+            publication, awaited = item
             if self._closed:
-                future.set_result(errors.Closed("the publisher is closed"))
+                awaited.arrive(errors.Closed("the publisher is closed"))
                 continue
             try:
-                self._publisher.start(publication, future.set_result)
+                self._publisher.start(publication, awaited.arrive)
             except errors.ClientError as error:
-                future.set_result(error)
+                awaited.arrive(error)
 
     def _refuse_handed(self) -> None:
         while (item := self._next_handed()) is not None:
-            item[1].set_result(errors.Closed("the publisher is closed"))
+            item[1].arrive(errors.Closed("the publisher is closed"))
 
-    def _next_handed(self) -> "tuple[Publication, Future[Outcome]] | None":
+    def _next_handed(self) -> "tuple[Publication, _Awaited] | None":
         # Two threads may both see that there is one.
         try:
             return self._handed.popleft()
         except IndexError:
             return None
+
+
+def _harmless(on_progress: OnProgress) -> OnProgress:
+    """Have it end nothing but itself: SystemExit and the like would end the thread."""
+
+    def call(done: int, total: int) -> None:
+        try:
+            on_progress(done, total)
+        except Exception:
+            raise
+        except BaseException as error:
+            raise RuntimeError(f"on_progress raised {type(error).__name__}") from error
+
+    return call
+
+
+class _Awaited:
+    """A message of :meth:`Publisher.publish_many` on its way, and its outcome in the end.
+
+    It does what a ``concurrent.futures.Future`` does, without its condition and locks,
+    which would take most of the time of a message.
+
+    :param arrivals: where the thread that waits is told.
+    """
+
+    __slots__ = ("_arrivals", "outcome")
+
+    def __init__(self, arrivals: "SimpleQueue[_Awaited]") -> None:
+        self._arrivals = arrivals
+        self.outcome: Outcome | None = None
+
+    def arrive(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+        self._arrivals.put(self)

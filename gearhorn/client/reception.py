@@ -14,7 +14,7 @@ import logging
 import os
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import async_timeout
 
@@ -116,6 +116,8 @@ class Reception:
         """Done with the error that ends reception: a refused registration or a failure."""
         for part in (self._grabber, self._caller, self._subscriptions):
             part.on_failed = self._fail
+        self._is_broken = False
+        """True after an unexpected error: messages may be in hand that nobody handles."""
         self._is_foreign = False
         """True in a process that was forked and holds only a copy."""
         forks.tell(self)
@@ -130,16 +132,22 @@ class Reception:
         forks.leave(self._grabber)
         forks.leave(self._caller)
 
+    def failed(self, error: BaseException) -> None:
+        """End reception by an unexpected error."""
+        LOG.critical("unexpected error, which ends the subscriber", exc_info=error)
+        self._fail(error)
+
     def _fail(self, error: BaseException) -> None:
+        self._is_broken = True
         if not self.ended_by.done():
             self.ended_by.set_result(error)
 
-    def start(self) -> None:
-        """Connect, and register and serve all bindings."""
+    def start(self, bindings: Iterable[Binding]) -> None:
+        """Connect, and register and serve ``bindings``."""
         if self._options.register or self._options.unregister:
             self._caller.connect(self._options.servers)
             self._subscriptions.start()
-        for binding in tuple(self._bindings.values()):
+        for binding in bindings:
             self.add(binding)
         self._grabber.on_servers_changed = lambda: self._subscriptions.servers_changed(
             self._grabber.connections
@@ -175,6 +183,8 @@ class Reception:
     async def drain(self) -> None:
         """Wait for the answers of messages in hand, at most for ``drain_timeout``."""
         self._flush()
+        if self._is_broken:
+            return
         try:
             async with async_timeout.timeout(self._options.drain_timeout):
                 await self._grabber.idle.wait()

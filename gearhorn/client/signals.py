@@ -28,7 +28,8 @@ class _Signals:
     def __init__(self) -> None:
         self._stops: dict[int, Callable[[], object]] = {}
         self._next = 0
-        self._users = 0
+        self._of_main: set[int] = set()
+        """The numbers of those that run in the main thread."""
         self._former: dict[signal.Signals, Any] = {}
         self._of_loop: dict[signal.Signals, _LoopHandler] = {}
         forks.tell(self)
@@ -36,7 +37,7 @@ class _Signals:
     def _forked(self) -> None:
         """Restore the handlers in the child, which runs another program."""
         self._stops.clear()
-        self._users = 0
+        self._of_main.clear()
         # The loop is the parent's, and is not to be told.
         self._of_loop.clear()
         self._put_back()
@@ -46,18 +47,19 @@ class _Signals:
         self._next += 1
         self._stops[self._next] = stop
         if _is_main_thread():
-            self._users += 1
-            if self._users == 1:
+            self._of_main.add(self._next)
+            if len(self._of_main) == 1:
                 self._take()
         return self._next
 
     def remove(self, number: int) -> None:
         """Stop calling ``stop``, as its subscriber has ended."""
         self._stops.pop(number, None)
-        # None are left in a process that was forked meanwhile.
-        if _is_main_thread() and self._users:
-            self._users -= 1
-            if not self._users:
+        # It is not left in a process that was forked meanwhile.
+        if number in self._of_main:
+            self._of_main.discard(number)
+            # An iteration can end in another thread, which may set no handlers.
+            if not self._of_main and _is_main_thread():
                 self._put_back()
 
     def _take(self) -> None:
@@ -85,8 +87,11 @@ class _Signals:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._put_back()
-        for stop in tuple(self._stops.values()):
+        stops = tuple(self._stops.values())
+        for stop in stops:
             stop()
+        if not stops:
+            signal.raise_signal(number)
 
 
 _signals = _Signals()

@@ -24,13 +24,15 @@ class Subscriber(SubscriberBase):
     One thread of its own has the sockets and renews registrations, whatever handlers
     do. ``concurrency`` threads run the handlers. Iterating over the subscriber yields
     messages, each to be answered by :meth:`Message.ack` or :meth:`Message.fail`, in any
-    thread. A subscriber serves once. The parameters are those of
+    thread. A subscriber serves once, and in one process: the copy in a process that was
+    forked meanwhile raises :class:`~gearhorn.errors.Closed`. The parameters are those of
     :class:`~gearhorn.client.subscriber_base.SubscriberBase`.
     """
 
     def _forked(self) -> None:
         super()._forked()
-        self._inbox.forked()
+        if self._is_foreign:
+            self._inbox.forked()
 
     def _set_up(self) -> None:
         self._thread = LoopThread("gearhorn subscriber")
@@ -42,20 +44,21 @@ class Subscriber(SubscriberBase):
     def run(self) -> None:
         """Receive and handle messages until :meth:`stop` or a signal.
 
-        In the main thread SIGTERM and SIGINT stop it. It then fetches no more messages,
-        finishes those in hand within ``drain_timeout``, and unregisters if that was
-        asked for.
+        SIGTERM and SIGINT stop it, and all other subscribers of the process, if one of
+        them runs in the main thread. It then fetches no more messages, finishes those in
+        hand within ``drain_timeout``, and unregisters if that was asked for.
 
         :raises RequestError: a registration was refused; the class says why.
         :raises ConfigurationError: a topic has no handler.
         :raises Closed: the subscriber has served before, perhaps in the process
             that this one was forked from.
+        :raises Exception: a fault inside of the library, which the log has too.
         """
         self._check_handlers(expected=True)
         reception = self._start()
         workers = [
             threading.Thread(
-                target=self._handle, args=(reception,), name=f"gearhorn handler {i}", daemon=True
+                target=self._work, args=(reception,), name=f"gearhorn handler {i}", daemon=True
             )
             for i in range(self._options.concurrency)
         ]
@@ -123,7 +126,10 @@ class Subscriber(SubscriberBase):
             self._stopping = asyncio.ensure_future(self._settle(self._reception))
 
     async def _settle(self, reception: Reception) -> None:
-        await reception.settle()
+        try:
+            await reception.settle()
+        except Exception as error:
+            reception.failed(error)
         self._inbox.close()
         self._settled.set()
 
@@ -135,8 +141,16 @@ class Subscriber(SubscriberBase):
         if self._reception is not None:
             self._reception.out_of_work()
 
-    def _handle(self, reception: Reception) -> None:
+    def _work(self, reception: Reception) -> None:
         """Handle messages, one after the other; each handler thread runs this."""
+        try:
+            self._handle(reception)
+        except BaseException as error:
+            # No local name outlives its handler.
+            failure = error
+            self._thread.call_soon(lambda: reception.failed(failure))
+
+    def _handle(self, reception: Reception) -> None:
         while (job := self._inbox.get()) is not None:
             found = reception.message(job)
             if found is None:

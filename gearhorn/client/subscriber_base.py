@@ -87,6 +87,8 @@ class SubscriberBase:
         self._reception: Reception | None = None
         self._changing = threading.Lock()
         """Held while one thread starts it or changes what it receives."""
+        self._has_handlers = False
+        """True once it serves by handlers, and not by iteration."""
         self._is_foreign = False
         """True in a process that was forked from the one that received."""
         self._set_up()
@@ -102,15 +104,22 @@ class SubscriberBase:
         raise NotImplementedError
 
     def _new_reception(self, take: Callable[[list[Job]], None], *, threaded: bool) -> Reception:
+        self._check_process()
         with self._changing:
             if self._reception is not None:
                 raise errors.Closed("a subscriber serves once: make another")
             self._reception = Reception(self._options, self._bindings, take, threaded=threaded)
-            self._reception.start()
+            bindings = tuple(self._bindings.values())
+            self._reception.start(
+                binding for binding in bindings if binding.handler or not self._has_handlers
+            )
         return self._reception
 
     def on(self, topic: str, *, client_id: str | None = None) -> Callable[[H], H]:
         """Receive a topic from now on, and return a decorator for its handler.
+
+        While :meth:`run` serves, the topic is received from the moment at which it has
+        its handler.
 
         The value that the handler returns is the result of the message: ``None``,
         bytes, a string, or anything that can be written as JSON. If the handler raises,
@@ -120,7 +129,9 @@ class SubscriberBase:
             unless given.
         :raises RequestError: topic or client_id is not valid, or the queue belongs to
             another topic of this subscriber or to the daemons.
+        :raises Closed: it serves in the process that this one was forked from.
         """
+        self._check_process()
         binding = self._binding(topic, client_id)
         if not self._options.register and binding.queue.startswith(_DAEMONS):
             # When asked to register this queue, a daemon would refuse it.
@@ -133,12 +144,17 @@ class SubscriberBase:
                 f"the queue {binding.queue} is that of topic {known.topic!r} "
                 f"and client_id {known.client_id!r}"
             )
-        if reception is not None:
+        if reception is not None and not self._has_handlers:
             self._in_loop(lambda: reception.add(known))
 
         def set_handler(handler: H) -> H:
             self._check_handler(handler)
-            known.handler = handler
+            with self._changing:
+                known.handler = handler
+                reception = self._reception
+            # Not before, as a message could come.
+            if reception is not None and self._has_handlers:
+                self._in_loop(lambda: reception.add(known))
             return handler
 
         return set_handler
@@ -150,7 +166,9 @@ class SubscriberBase:
 
         :param client_id: as for :meth:`on`.
         :raises RequestError: topic or client_id is not valid.
+        :raises Closed: it serves in the process that this one was forked from.
         """
+        self._check_process()
         queue = self._binding(topic, client_id).queue.encode()
         with self._changing:
             binding = self._bindings.get(queue)
@@ -161,6 +179,12 @@ class SubscriberBase:
                 del self._bindings[queue]
                 return
         self._in_loop(lambda: reception.remove(binding))
+
+    def _check_process(self) -> None:
+        if self._is_foreign:
+            raise errors.Closed(
+                "this subscriber serves in the process that this one was forked from: make another"
+            )
 
     def _binding(self, topic: str, client_id: str | None) -> Binding:
         chosen = self._client_id if client_id is None else client_id
@@ -174,6 +198,7 @@ class SubscriberBase:
             raise TypeError("a handler must be callable")
 
     def _check_handlers(self, *, expected: bool) -> None:
+        self._has_handlers = expected
         for binding in self._bindings.values():
             if (binding.handler is not None) != expected:
                 raise errors.ConfigurationError(

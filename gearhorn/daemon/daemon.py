@@ -248,6 +248,7 @@ class Daemon:
         await self._registry.close()
         await self._queries.close()
         await self._workers.requests.close()
+        await self._workers.queries.close()
         await self._upkeep.close()
         await self._opening.close()
         await self._matchmaking.close()
@@ -291,7 +292,7 @@ class Daemon:
             store_fault=None if fault is None else fault.code,
             servers={str(s): s in self._submitter.servers for s in settings.servers},
             fanouts=self._workers.fanouts.held,
-            requests=self._workers.requests.held,
+            requests=self._workers.requests.held + self._workers.queries.held,
             cached_topics=self._lists.kept,
             functions=vars(settings.functions),
             matchmaking_topic=settings.matchmaking_topic,

@@ -1,9 +1,8 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""The daemon's three workers. No kind of work can stop another."""
+"""The daemon's four workers. No kind of work can stop another."""
 
 import asyncio
-import functools
 import logging
 from collections.abc import Callable
 
@@ -18,7 +17,7 @@ from gearhorn.wire.watch import Watch
 LOG = logging.getLogger(__name__)
 
 SMALL_WINDOW = 1000
-"""The most registrations, removals and queries in hand, and the most notices."""
+"""The most registrations and removals in hand, the most queries, and the most notices."""
 SMALL_MESSAGE_BYTES = 64 * 1024
 """The largest registration, removal, query or notice."""
 WINDOW_MESSAGES = 4
@@ -46,7 +45,7 @@ class Workers:
             settings.max_in_flight,
             WINDOW_MESSAGES * settings.max_message_bytes,
         )
-        self.requests, self.notices = (
+        self.requests, self.queries, self.notices = (
             Grabber(
                 worker_id,
                 settings.wire,
@@ -55,9 +54,9 @@ class Workers:
                 SMALL_WINDOW,
                 SMALL_WINDOW * SMALL_MESSAGE_BYTES,
             )
-            for _ in range(2)
+            for _ in range(3)
         )
-        self.all = (self.fanouts, self.requests, self.notices)
+        self.all = (self.fanouts, self.requests, self.queries, self.notices)
         self._worker_id = worker_id
         self._answers_queries = False
 
@@ -66,21 +65,18 @@ class Workers:
     ) -> None:
         """Set the takers of each function's jobs. Call this before anything connects."""
         functions = self._settings.functions
-        # gearmand serves the last registered of one connection's functions first, so a
-        # flood of queries does not hold up registrations.
-        self._add(self.fanouts, fanout, functions.fanout)
-        self._add(self.requests, query, functions.query)
-        self._add(self.notices, notice, self.notice_function(self._worker_id))
-        self._serve_changes = functools.partial(self._add_changes, register, unregister)
-
-    def _add_changes(self, register: Take, unregister: Take) -> None:
-        functions = self._settings.functions
-        self._add(self.requests, register, functions.register, functions.subscribe)
-        self._add(self.requests, unregister, functions.unregister, functions.unsubscribe)
-
-    def _add(self, worker: Grabber, take: Take, *names: str) -> None:
-        for name in names:
-            worker.add_function(name, self._refusals.guarded(take))
+        # From 2.0.0 on gearmand gives the jobs of high priority in all functions of a
+        # connection first. So queries have one of their own: of high priority they would
+        # hold up registrations, and so would all that are in hand.
+        for worker, take, names in (
+            (self.fanouts, fanout, (functions.fanout,)),
+            (self.queries, query, (functions.query,)),
+            (self.requests, register, (functions.register, functions.subscribe)),
+            (self.requests, unregister, (functions.unregister, functions.unsubscribe)),
+            (self.notices, notice, (self.notice_function(self._worker_id),)),
+        ):
+            for name in names:
+                worker.add_function(name, self._refusals.guarded(take))
 
     def notice_function(self, worker_id: str) -> str:
         """Return the function in which a daemon takes notices."""
@@ -95,25 +91,25 @@ class Workers:
         """Take queries and nothing else until :meth:`take_all`."""
         if not self._answers_queries:
             self._answers_queries = True
-            self.requests.connect(self._settings.servers)
+            self.queries.connect(self._settings.servers)
 
     async def take_all(self) -> None:
         """Connect, and return once all other jobs can be taken on one server."""
-        self._serve_changes()
         self.take_queries()
-        self.fanouts.connect(self._settings.servers)
-        await self.requests.connected()
-        await self.fanouts.connected()
+        for worker in (self.requests, self.fanouts):
+            worker.connect(self._settings.servers)
+        for worker in (self.requests, self.queries, self.fanouts):
+            await worker.connected()
 
     def stop_grabbing(self) -> None:
         """Take no more jobs except notices."""
-        self.fanouts.stop_grabbing()
-        self.requests.stop_grabbing()
+        for worker in (self.fanouts, self.requests, self.queries):
+            worker.stop_grabbing()
 
     async def drain(self) -> None:
         """Wait until the jobs in hand are done, or ``drain_timeout`` has passed."""
         timeout = self._settings.drain_timeout
-        drained = (self.fanouts, self.requests)
+        drained = (self.fanouts, self.requests, self.queries)
         if held := sum(worker.held for worker in drained):
             LOG.info(
                 "waiting up to %g seconds for %d jobs in hand; a second signal ends it at once",

@@ -120,6 +120,6 @@ def tls_context(
 
 
 def for_connection(context: ssl.SSLContext | None) -> ssl.SSLContext | None:
-    """Return what a new connection uses: of :func:`tls_context`, its files as they are now."""
+    """Return the context for a new connection, made from the files as they are now."""
     files: TLSFiles | None = getattr(context, "gearhorn_files", None)
     return context if files is None else files.context()

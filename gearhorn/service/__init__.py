@@ -14,6 +14,15 @@ first, and reports errors on the terminal. Then come the pid file, which may nee
 root's rights; the user; the log file, which is to belong to the user; and detaching,
 before any socket is made.
 
+Invariants:
+
+* Signals are acted on in the loop, and never in the middle of a step. A second one
+  ends the process at once.
+* A wrong configuration ends the process before it has taken a job, with the name of
+  the option; at SIGHUP it changes nothing.
+* Nothing that is left behind does harm: a pid file that no process holds is replaced,
+  and the job server of the standalone mode ends with the daemon, however that ends.
+
 Rejected: oslo.service, which brings eventlet and forty packages; reading options
 where they are used, which hides the dependencies of a part.
 """

@@ -29,8 +29,8 @@ GEARMAN = (
     cfg.StrOpt(
         "worker_id",
         sample_default="<the host name>",
-        help="What the worker id of this daemon begins with; the process id and a random part "
-        "are added. No white space and no control characters.",
+        help="The beginning of this daemon's worker id, to which the process id and a random "
+        "part are added. No white space and no control characters.",
     ),
     cfg.StrOpt(
         "tls_ca",
@@ -54,14 +54,14 @@ GEARMAN = (
         default=ConnectionSettings.liveness_interval,
         min=0.1,
         max=_DAY,
-        help="After so many seconds without a byte from a job server it is asked for an echo.",
+        help="Seconds without a byte from a job server after which it is asked for an echo.",
     ),
     cfg.FloatOpt(
         "liveness_timeout",
         default=ConnectionSettings.liveness_timeout,
         min=0.1,
         max=_DAY,
-        help="A job server that has not answered so many seconds later counts as lost.",
+        help="Seconds that a job server may take for the echo before it counts as lost.",
     ),
     cfg.FloatOpt(
         "reconnect_max",
@@ -110,14 +110,14 @@ STORE = (
         "url",
         default="redis://127.0.0.1:6379/0",
         secret=True,
-        help="Where the subscriptions are kept: redis://, rediss://, unix://, redis+sentinel://, "
+        help="The store of the subscriptions: redis://, rediss://, unix://, redis+sentinel://, "
         "rediss+sentinel:// or, for the daemons of one machine, sqlite:// and an absolute path. "
         "May hold a password; write a dollar sign as $$.",
     ),
     cfg.StrOpt(
         "key_prefix",
         default=DaemonSettings.key_prefix,
-        help="What every key in Redis begins with. SQLite needs none.",
+        help="The beginning of every key in Redis. SQLite needs none.",
     ),
     cfg.FloatOpt(
         "timeout",
@@ -154,14 +154,14 @@ FANOUT = (
             ("receiver", "each receiver sees messages in order; fan-outs run side by side"),
             ("topic", "the next message of a topic starts when the previous one has ended"),
         ],
-        help="What is kept in order.",
+        help="The order that is kept.",
     ),
     cfg.IntOpt(
         "max_in_flight",
         default=DaemonSettings.max_in_flight,
         min=1,
         max=1_000_000,
-        help="How many fan-outs are in hand at the most; further ones wait on the job servers.",
+        help="The most fan-outs in hand at a time; further ones wait on the job servers.",
     ),
     cfg.IntOpt(
         "max_message_bytes",
@@ -189,7 +189,7 @@ MATCHMAKING = (
         default=Leases.cache_ttl,
         min=0.01,
         max=_DAY,
-        help="For how many seconds a list of subscribers may be used. A registration waits this "
+        help="Seconds for which a list of subscribers may be used. A registration waits this "
         "long, and a tenth, for a daemon that does not answer. All daemons need the same.",
     ),
     cfg.FloatOpt(
@@ -197,7 +197,7 @@ MATCHMAKING = (
         default=Leases.daemon_ttl,
         min=0.1,
         max=_DAY,
-        help="After so many seconds without a sign of life a daemon's entry is removed. More "
+        help="Seconds without a sign of life after which a daemon's entry is removed. More "
         "than 1.65 times cache_ttl. All daemons need the same.",
     ),
     cfg.IntOpt(
@@ -205,7 +205,7 @@ MATCHMAKING = (
         default=DaemonSettings.max_cached_topics,
         min=1,
         max=100_000_000,
-        help="Of how many topics the lists of subscribers are kept in memory.",
+        help="The most topics whose lists of subscribers are kept in memory.",
     ),
 )
 
@@ -255,18 +255,18 @@ STANDALONE = (
     cfg.StrOpt(
         "directory",
         sample_default="~/.local/state/gearhorn",
-        help="Where --standalone keeps its store. The default honours XDG_STATE_HOME.",
+        help="The directory of the store of --standalone. The default honours XDG_STATE_HOME.",
     ),
 )
 
 GROUPS: dict[cfg.OptGroup, Sequence[cfg.Opt]] = {
     cfg.OptGroup("gearman", help="The job servers."): GEARMAN,
-    cfg.OptGroup("functions", help="What the daemon's functions are called."): FUNCTIONS,
-    cfg.OptGroup("store", help="Where the subscriptions are kept."): STORE,
-    cfg.OptGroup("fanout", help="How messages are sent."): FANOUT,
-    cfg.OptGroup("matchmaking", help="How daemons know of each other."): MATCHMAKING,
-    cfg.OptGroup("service", help="How the daemon runs."): SERVICE,
-    cfg.OptGroup("standalone", help="What --standalone starts."): STANDALONE,
+    cfg.OptGroup("functions", help="The names of the daemon's functions."): FUNCTIONS,
+    cfg.OptGroup("store", help="The store of the subscriptions."): STORE,
+    cfg.OptGroup("fanout", help="The sending of messages."): FANOUT,
+    cfg.OptGroup("matchmaking", help="The matchmaking among daemons."): MATCHMAKING,
+    cfg.OptGroup("service", help="The daemon as a service."): SERVICE,
+    cfg.OptGroup("standalone", help="The job server and the store of --standalone."): STANDALONE,
 }
 
 COMMAND_LINE = (

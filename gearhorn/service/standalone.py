@@ -65,7 +65,7 @@ def find_program(port: int, directory: Path) -> Program:
                 f"--port={port}",
                 f"--pid-file={directory / 'gearmand.pid'}",
                 "--log-file=stderr",
-                # Without this one busy queue starves the others of its worker.
+                # Without this, before 2.0.0, one busy queue starves the others of its worker.
                 "--round-robin",
             ),
             "Its queues are kept in memory: what is queued is lost when it ends.",
@@ -101,7 +101,7 @@ def state_directory(configured: str | None) -> Path:
             return Path(configured).expanduser().absolute()
         home = os.environ.get("XDG_STATE_HOME", "")
         # The XDG standard says to ignore relative paths.
-        base = Path(home) if os.path.isabs(home) else Path.home() / ".local" / "state"
+        base = Path(home) if os.path.isabs(home) else _home() / ".local" / "state"
     except RuntimeError:
         if configured:
             raise errors.ConfigurationError(
@@ -109,6 +109,16 @@ def state_directory(configured: str | None) -> Path:
             ) from None
         return _temporary_directory()
     return base / "gearhorn"
+
+
+def _home() -> Path:
+    """Return the home directory of the user.
+
+    :raises RuntimeError: there is none; an empty or relative HOME names none.
+    """
+    if not os.path.isabs(os.environ.get("HOME", "/")):
+        raise RuntimeError("HOME is no absolute path")
+    return Path.home()
 
 
 def _temporary_directory() -> Path:

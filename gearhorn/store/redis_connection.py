@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""Connections for redis-py that are made as those to job servers are."""
+"""Connections for redis-py that go through ``net``, as those to job servers do."""
 
 import socket
 from typing import Any

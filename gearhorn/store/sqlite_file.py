@@ -60,12 +60,8 @@ _SCHEMA = (
 
 # What can heal by itself, or under the hands of an operator, is waited for. SQLite's
 # errors are known by text, since Python has their codes only from 3.11 on.
-_KINDS_BY_TEXT = {
-    "locked": errors.StoreAway,
-    "disk I/O error": errors.StoreAway,
-    "disk is full": errors.StoreFull,
-    "readonly": errors.StoreFull,
-}
+_VAGUE = ("readonly", "unable to open", "disk I/O error")
+"""What SQLite says of a disk that is read-only or full, and of missing permissions."""
 _KINDS_BY_NUMBER = {
     **dict.fromkeys((errno.EROFS, errno.ENOSPC, errno.EDQUOT), errors.StoreFull),
     **dict.fromkeys(
@@ -253,15 +249,25 @@ class SQLiteFile:
         return errors.StoreReplaced(f"{self._path} is gone, or is another store than it was")
 
     def _kind(self, text: str) -> type[errors.StoreError]:
-        for part, kind in _KINDS_BY_TEXT.items():
-            if part in text:
-                return kind
-        # SQLite does not say why it is "unable to open database file".
+        if "locked" in text:
+            return errors.StoreAway
+        if "full" in text:
+            return errors.StoreFull
+        if not any(part in text for part in _VAGUE):
+            return errors.StoreMisconfigured
+        directory = os.path.dirname(self._path)
         try:
-            is_read_only = os.statvfs(os.path.dirname(self._path)).f_flag & os.ST_RDONLY
+            disk = os.statvfs(directory)
         except OSError as error:
             return _KINDS_BY_NUMBER.get(error.errno or 0, errors.StoreMisconfigured)
-        return errors.StoreFull if is_read_only else errors.StoreMisconfigured
+        if disk.f_flag & os.ST_RDONLY or not disk.f_bavail:
+            return errors.StoreFull
+        if "I/O" in text:
+            return errors.StoreAway
+        is_allowed = all(os.access(path, os.W_OK) for path in (self._path, directory))
+        if "readonly" in text and is_allowed:
+            return errors.StoreFull
+        return errors.StoreMisconfigured
 
     @contextlib.contextmanager
     def _faults(self) -> Iterator[None]:

@@ -68,12 +68,12 @@ class Admin:
         return self.status().get(function, _UNKNOWN)
 
     def totals(self, functions: Iterable[str]) -> list[int]:
-        """How many jobs of each of these functions are queued or running."""
+        """Return the jobs queued or running, for each of these functions."""
         status = self.status()
         return [status.get(name, _UNKNOWN).total for name in functions]
 
     def total(self, functions: Iterable[str]) -> int:
-        """How many jobs of these functions are queued or running, all together."""
+        """Return the jobs queued or running for all of these functions together."""
         return sum(self.totals(functions))
 
     def workers(self) -> list[ConnectedWorker]:

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What is closed at the end of a ``with`` block."""
+"""A base class for objects that close themselves at the end of a ``with`` block."""
 
 from __future__ import annotations
 

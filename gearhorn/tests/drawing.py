@@ -35,10 +35,10 @@ class Line(NamedTuple):
 
 
 class Canvas:
-    """What was drawn so far, from above.
+    """A drawing that grows downwards.
 
-    :param name: what no other drawing of a page is called.
-    :param title: what it says to whoever cannot see it.
+    :param name: a name that no other drawing of the page has.
+    :param title: the text for readers who cannot see it.
     """
 
     def __init__(self, name: str, title: str) -> None:
@@ -84,7 +84,7 @@ class Canvas:
 
 
 class _Axis:
-    """Where a value stands between two ends of the drawing."""
+    """A scale from values to places between two ends of the drawing."""
 
     def __init__(self, values: Iterable[float], start: float, end: float, *, log: bool) -> None:
         numbers = list(values)

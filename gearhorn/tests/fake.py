@@ -95,7 +95,7 @@ class Conversation:
         return packets
 
     async def expect_closed(self) -> list[Packet]:
-        """What comes until the other side closes the connection."""
+        """Return the packets that come until the other side closes the connection."""
         packets: list[Packet] = []
         while True:
             packet = await asyncio.wait_for(self._received.get(), _TIMEOUT_S)
@@ -110,7 +110,7 @@ class Conversation:
 
     @property
     def pending(self) -> int:
-        """How many packets wait to be received."""
+        """The number of packets that wait to be received."""
         return self._received.qsize()
 
     def close(self) -> None:

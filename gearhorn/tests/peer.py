@@ -43,7 +43,7 @@ class ServerError(Exception):
 
 @dataclasses.dataclass
 class Outcome:
-    """What a client learns about a job that it submitted."""
+    """The outcome of a job for the client that submitted it."""
 
     handle: bytes
     packets: list[Packet]

@@ -202,7 +202,7 @@ class Process(Closing):
 
 
 def status_of(pid: int) -> dict[str, str]:
-    """What the kernel says of a process, by the names in proc(5)."""
+    """Return the kernel's account of a process, by the names in proc(5)."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 

@@ -31,7 +31,7 @@ class Proxy(Closing):
         self.port = free_port()
         self.target_port = target_port
         self.delay_s = 0.0
-        """How late arrives what the server sends."""
+        """The delay of what the server sends."""
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="proxy", daemon=True)
         self._listening: asyncio.Server | None = None
@@ -55,7 +55,7 @@ class Proxy(Closing):
 
     @property
     def connected(self) -> int:
-        """How many connections were made through it so far."""
+        """The number of connections made through it so far."""
         return self._connected
 
     def cut(self) -> None:

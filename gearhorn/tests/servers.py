@@ -4,20 +4,29 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import re
+import shutil
 import socket
 import ssl
+import subprocess
 import sys
 from collections.abc import Sequence
 
 import trustme
 
 from gearhorn.tests.admin import Admin
-from gearhorn.tests.processes import Server
+from gearhorn.tests.processes import MissingProgramError, Server
+
+GEARMAND_VARIABLE = "GEARHORN_GEARMAND"
 
 
 class Gearmand(Server):
-    """gearmand, with further command line arguments."""
+    """gearmand, with further command line arguments.
+
+    It is the one that the variable ``GEARHORN_GEARMAND`` names, or else that of the system.
+    """
 
     program = "gearmand"
     package = "gearman-job-server"
@@ -26,6 +35,33 @@ class Gearmand(Server):
         super().__init__(port)
         self.arguments = arguments
         self.admin = Admin(self.port, self.host)
+
+    @classmethod
+    def find_program(cls) -> str:
+        path = os.environ.get(GEARMAND_VARIABLE)
+        if not path:
+            return super().find_program()
+        program = shutil.which(os.path.abspath(path))
+        if program is None:
+            raise MissingProgramError(f"{GEARMAND_VARIABLE} names no program: {path}")
+        return program
+
+    @classmethod
+    def release(cls) -> str:
+        """ "1.1", "2.0.0", or "after 2.0.0".
+
+        One that was built outside its git repository has no version, so this is taken from
+        what its options are said to do.
+        """
+        text = " ".join(_output(cls.find_program(), "--help").split())
+        if "-1 (no limit)" in text:
+            return "after 2.0.0"
+        return "2.0.0" if "cannot be deactivated" in text else "1.1"
+
+    @classmethod
+    def takes_turns(cls) -> bool:
+        """True if it always serves the functions of a connection in turn."""
+        return cls.release() != "1.1"
 
     def command(self) -> Sequence[str]:
         return [
@@ -40,6 +76,11 @@ class Gearmand(Server):
 
     def is_ready(self) -> bool:
         return Admin(self.port, self.host, timeout_s=1.0).version().startswith("OK ")
+
+
+@functools.cache
+def _output(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, check=True, text=True).stdout
 
 
 class GearServer(Server):
@@ -158,7 +199,7 @@ class Sentinel(Redis):
         return int(match[1]) if match else 0
 
     def replicas(self) -> int:
-        """How many replicas of the master Sentinel has found."""
+        """Return the number of replicas of the master that Sentinel has found."""
         return self.ask("SENTINEL", "replicas", self.name).count("runid")
 
 
@@ -209,7 +250,7 @@ class Stunnel(Server):
         )
 
     def client_context(self) -> ssl.SSLContext:
-        """What a client that trusts this server and shows its certificate uses."""
+        """Return the context of a client that trusts this server and shows its certificate."""
         context = ssl.create_default_context(cafile=str(self.ca))
         context.load_cert_chain(self.client_certificate, self.client_key)
         return context

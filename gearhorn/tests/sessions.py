@@ -24,7 +24,7 @@ _MARK = "--- next command ---"
 
 
 class Command(NamedTuple):
-    """What is typed, and the output that is shown below it."""
+    """A command that is typed, and the output that is shown below it."""
 
     text: str
     output: str

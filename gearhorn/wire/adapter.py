@@ -33,6 +33,10 @@ class _Recorder(gear.Connection):
         super().__init__("", 0)
         self.sent: list[bytes] = []
 
+    def changeState(self, state: str) -> None:
+        """Keep the state, and log nothing: there is one for each greeting."""
+        self.state = state
+
     def sendPacket(self, packet: gear.Packet) -> None:
         self.sent.append(bytes(packet.toBinary()))
 

@@ -43,7 +43,7 @@ async def version(server: Address, settings: ConnectionSettings) -> str:
 
     :raises ServerLost: the server is away or did not answer in time.
     """
-    line = await _in_time(_ask_line(server, settings, b"version"), server, settings)
+    line = await in_time(_ask_line(server, settings, b"version"), server, settings)
     return line.removeprefix("OK").strip()
 
 
@@ -52,14 +52,14 @@ async def gives_jobs(server: Address, settings: ConnectionSettings) -> bool:
 
     :raises ServerLost: the server is away or did not answer in time.
     """
-    return await _in_time(_gives_jobs(server, settings), server, settings)
+    return await in_time(_gives_jobs(server, settings), server, settings)
 
 
 async def _gives_jobs(server: Address, settings: ConnectionSettings) -> bool:
     # Without a function there is no job for it. gear.Server answers no ECHO_REQ.
     question = framing.pack(framing.GRAB_JOB_UNIQ) + framing.pack(framing.GET_STATUS, b"gearhorn")
     packets = framing.PacketReader(framing.OVERSIZE_HEAD_BYTES)
-    async with _connected(server, settings) as (reader, writer):
+    async with connected(server, settings) as (reader, writer):
         writer.write(question)
         while data := await reader.read(65536):
             for packet_type, _, _ in packets.feed(data):
@@ -76,7 +76,7 @@ async def queues(
         all of many takes a while to read.
     :raises ServerLost: the server is away or did not answer in time.
     """
-    return await _in_time(_queues(server, settings, beginning), server, settings)
+    return await in_time(_queues(server, settings, beginning), server, settings)
 
 
 async def workers(
@@ -86,7 +86,7 @@ async def workers(
 
     :raises ServerLost: the server is away or did not answer in time.
     """
-    lines = await _in_time(_ask_lines(server, settings, b"workers"), server, settings)
+    lines = await in_time(_ask_lines(server, settings, b"workers"), server, settings)
     found = (_worker_line(line.decode("utf-8", "replace")) for line in lines.splitlines())
     return [(line[1], frozenset(line[2].split())) for line in found if line is not None]
 
@@ -102,9 +102,9 @@ async def ask(
     """
     # Without a unique, so it joins no job that another client has left.
     packet = framing.pack(framing.SUBMIT_JOB, function.encode(), b"", data)
-    async with _connected(server, settings) as (reader, writer):
+    async with connected(server, settings) as (reader, writer):
         writer.write(packet)
-        work = asyncio.ensure_future(_in_time(_answer(reader), server, settings, 2 * timeout))
+        work = asyncio.ensure_future(in_time(_answer(reader), server, settings, 2 * timeout))
         done, _ = await asyncio.wait((work,), timeout=timeout)
         if done:
             return work.result()
@@ -124,7 +124,7 @@ async def discard_queued(
     :raises ServerLost: the server is away, or was not done in time.
     """
     work = _discard_queued(server, settings, function)
-    return await _in_time(work, server, settings, timeout)
+    return await in_time(work, server, settings, timeout)
 
 
 async def _discard_queued(server: Address, settings: ConnectionSettings, function: str) -> int:
@@ -132,7 +132,7 @@ async def _discard_queued(server: Address, settings: ConnectionSettings, functio
     grab = framing.pack(framing.GRAB_JOB_UNIQ)
     discarded = 0
     outstanding = _DISCARD_AHEAD
-    async with _connected(server, settings) as (reader, writer):
+    async with connected(server, settings) as (reader, writer):
         writer.write(framing.pack(framing.CAN_DO, function.encode()) + grab * outstanding)
         while outstanding:
             data = await reader.read(65536)
@@ -162,14 +162,18 @@ async def drop_function(server: Address, settings: ConnectionSettings, function:
     :raises ServerLost: the server is away or did not answer in time.
     """
     work = _ask_line(server, settings, b"drop function " + function.encode())
-    return (await _in_time(work, server, settings)).startswith("OK")
+    return (await in_time(work, server, settings)).startswith("OK")
 
 
 @asynccontextmanager
-async def _connected(
+async def connected(
     server: Address, settings: ConnectionSettings
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    reader, writer = await _in_time(_connect(server, settings), server, settings)
+    """Connect to a server, and close the connection at the end.
+
+    :raises ServerLost: the server is away.
+    """
+    reader, writer = await in_time(_connect(server, settings), server, settings)
     try:
         yield reader, writer
     finally:
@@ -190,9 +194,13 @@ async def _connect(
         raise
 
 
-async def _in_time(
+async def in_time(
     work: Awaitable[T], server: Address, settings: ConnectionSettings, timeout: float | None = None
 ) -> T:
+    """Wait for an exchange with a server, at most ``timeout`` seconds.
+
+    :raises ServerLost: the server is away or did not answer in time.
+    """
     try:
         async with async_timeout.timeout(timeout or settings.connect_timeout):
             return await work
@@ -211,13 +219,13 @@ async def _in_time(
 
 
 async def _ask_line(server: Address, settings: ConnectionSettings, command: bytes) -> str:
-    async with _connected(server, settings) as (reader, writer):
+    async with connected(server, settings) as (reader, writer):
         writer.write(command + b"\n")
         return (await reader.readuntil(b"\n")).decode("utf-8", "replace").strip()
 
 
 async def _ask_lines(server: Address, settings: ConnectionSettings, command: bytes) -> bytes:
-    async with _connected(server, settings) as (reader, writer):
+    async with connected(server, settings) as (reader, writer):
         writer.write(command + b"\n")
         parts: list[bytes] = []
         # A line with only a dot ends the list, and can be cut between two reads.

@@ -2,11 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """A worker for functions that come and go, and that get their turns fairly.
 
-Of one connection's functions gearmand serves the last registered first, as long as
+Of one connection's functions gearmand 1.1.20 serves the last registered first, as long as
 that one has jobs. So after a connection has been busy for a while, functions are
 taken back (CANT_DO) and registered again, those with the fewest jobs last, to be
 served first. Each busy function has its turn, and a quiet one waits no longer than
 that. NO_JOB says that every function is empty: nobody has been starved.
+
+gearmand 2.0.0, and 1.1.20 with --round-robin, serve the functions in turn by themselves,
+and nothing is to be moved. The server is tried before the first turn
+(:mod:`gearhorn.wire.probes`), as its version does not tell. Most connections are never
+busy for so long, and their servers are not tried.
 
 CANT_DO requeues the jobs of its function that the connection holds, and those on
 their way to it. So functions are moved only when every grab has been answered, and
@@ -16,13 +21,18 @@ function twice.)
 """
 
 import asyncio
+import dataclasses
+import logging
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 
-from gearhorn.wire import framing, grabber
+from gearhorn import errors
+from gearhorn.wire import framing, grabber, probes
 from gearhorn.wire.connection import Connection, ConnectionSettings
 from gearhorn.wire.grabber import Grabber, Job
 from gearhorn.wire.watch import Watch
+
+LOG = logging.getLogger(__name__)
 
 MAX_GRABS = 256
 """More than a daemon's grabs: while a thread handles jobs, the loop cannot ask for
@@ -36,6 +46,9 @@ MAX_MOVED = 100
 """The most functions that one turn moves; the next turn moves the next ones. Each
 costs gearmand a walk through all functions of the connection."""
 
+_TRY_S = 1.0
+"""The seconds in which a server is to have been tried. Until then no turns are taken, and
+after that they are."""
 _FADING = 0.9
 _FORGOTTEN = 0.01
 _SYNCHRONIZE = b"gearhorn-synchronize"
@@ -44,13 +57,17 @@ _SYNCHRONIZE = b"gearhorn-synchronize"
 class _Turn:
     """The functions of one connection, and their turns."""
 
-    __slots__ = ("functions", "leaving", "served", "since", "used")
+    __slots__ = ("functions", "leaving", "needed", "served", "since", "tried", "used")
 
     def __init__(self, functions: Sequence[bytes]) -> None:
         self.functions = list(functions)
         """The functions, from those moved longest ago to those moved last."""
         self.leaving: set[bytes] = set()
         """The functions to leave once none of their jobs is held."""
+        self.needed: bool | None = None
+        """True if the server does not take turns by itself; ``None`` until it is known."""
+        self.tried = False
+        """True once the server is being tried, or has been."""
         self.since = 0.0
         """The time at which the turn began; 0 while there is none."""
         self.served: Counter[bytes] = Counter()
@@ -234,15 +251,33 @@ class FairGrabber(Grabber):
             turn = self._turns[connection]
             if grabs.dry:
                 turn.end()
-            elif jobs and len(turn.functions) > 1:
+            elif jobs and len(turn.functions) > 1 and turn.needed is not False:
                 turn.served.update([job.function for job in jobs])
                 now = connection.loop.time()
                 if not turn.since:
                     turn.since = now
                 elif now - turn.since > TURN_S:
-                    self._pause(connection)
+                    self._end_turn(connection, turn)
         self._on_jobs(jobs)
         self._tell_if_settled()
+
+    def _end_turn(self, connection: Connection, turn: _Turn) -> None:
+        if turn.needed:
+            self._pause(connection)
+        elif not turn.tried:
+            turn.tried = True
+            self._tasks.start(self._try_server(connection, turn))
+
+    async def _try_server(self, connection: Connection, turn: _Turn) -> None:
+        timeout = min(_TRY_S, self.settings.connect_timeout)
+        settings = dataclasses.replace(self.settings, connect_timeout=timeout)
+        try:
+            turn.needed = not await probes.takes_turns(connection.server, settings)
+        except errors.ServerLost as error:
+            LOG.debug("taking turns, as %s could not be tried: %s", connection.server, error)
+            turn.needed = True
+        if not turn.needed:
+            turn.end()
 
     def _pause(self, connection: Connection) -> None:
         self._grabs[connection].paused = True
@@ -263,12 +298,20 @@ class FairGrabber(Grabber):
 
         :param held: the functions whose jobs are held.
         """
-        packets = []
+        packets: list[bytes] = []
         for function in turn.leaving - held:
             packets.append(framing.pack(framing.CANT_DO, function))
             turn.leaving.remove(function)
             turn.functions.remove(function)
             self._forget(function)
+        if turn.needed:
+            self._move(connection, turn, held, packets)
+        if packets:
+            connection.write(b"".join(packets))
+
+    def _move(
+        self, connection: Connection, turn: _Turn, held: set[bytes], packets: list[bytes]
+    ) -> None:
         turn.next(connection.loop.time())
         free = [name for name in turn.functions if name not in held]
         moved = sorted(free, key=lambda name: turn.used.get(name, 0.0))[:MAX_MOVED]
@@ -277,8 +320,6 @@ class FairGrabber(Grabber):
             packets.append(framing.pack(framing.CAN_DO, function))
         is_moved = set(moved)
         turn.functions = [name for name in turn.functions if name not in is_moved] + moved
-        if packets:
-            connection.write(b"".join(packets))
 
     def _forget(self, function: bytes) -> None:
         if function not in self._wanted and not any(

@@ -121,6 +121,8 @@ class _Grabs:
 class Grabber(Pool):
     """A pool that grabs jobs while the window has room, and hands them on.
 
+    Functions are added before :meth:`connect`.
+
     :param client_id: the name that servers show for it.
     :param window: the most jobs that are held or asked for.
     :param window_bytes: about the most bytes of jobs that are held.
@@ -151,14 +153,6 @@ class Grabber(Pool):
         function = name.encode()
         self._worker.add_function(function)
         self._handlers[function] = handler
-        for connection in self._made:
-            # Others announce it when they are made.
-            if connection.connected:
-                connection.write(framing.pack(framing.CAN_DO, function))
-        for connection, grabs in self._grabs.items():
-            # The server calls when a job comes, not for those that wait already.
-            grabs.dry = False
-            self._refill_soon(connection)
 
     def stop_grabbing(self) -> None:
         """Ask for no more jobs.

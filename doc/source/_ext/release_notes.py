@@ -25,7 +25,7 @@ from sphinx.util.nodes import nested_parse_with_titles
 ROOT = Path(__file__).parents[3]
 
 _NO_TAG = "0.0.0"
-"""What reno calls the release where there is no tag."""
+"""The name that reno gives the release where there is no tag."""
 _UNRELEASED = "Unreleased"
 
 Note = Mapping[str, Any]
@@ -50,7 +50,7 @@ def releases(conf: Config) -> Sequence[tuple[str, Sequence[Note]]]:
 
 
 def lines(conf: Config, notes: Sequence[Note]) -> Iterator[str]:
-    """What stands below the title of a release."""
+    """Return the lines below the title of a release."""
     for note in notes:
         yield from [*note.get(conf.prelude_section_name, "").splitlines(), ""]
     for section in conf.sections:

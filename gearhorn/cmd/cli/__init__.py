@@ -1,6 +1,24 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""``gearhorn``: publish, listen, look and mend from a shell."""
+"""``gearhorn``: publish, listen, look and mend from a shell.
+
+Each command is in a module of that name; ``registrations`` and ``show`` have three
+each. ``group`` has the options before the command and makes the ``Session`` from them,
+which asks daemons and job servers. ``output`` prints tables or JSON, and ``exits``
+turns errors into exit codes. ``doctor`` collects ``facts`` first, from which ``checks``
+and ``queue_checks`` make ``findings``.
+
+Invariants:
+
+* Standard output has what was asked for, and nothing else; all else goes to standard
+  error. With ``--format json`` each answer and each error is one JSON document.
+* Names and payloads come from strangers: on a terminal no text of theirs moves the
+  cursor.
+* The checks of ``doctor`` do no I/O. A test can make any facts for them.
+
+Rejected: reading the daemon's configuration or the store (an operator's machine may
+have access to neither).
+"""
 
 from gearhorn.cmd.cli import doctor, listen, publish, purge, registrations, show
 from gearhorn.cmd.cli.group import gearhorn

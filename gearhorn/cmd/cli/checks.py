@@ -20,6 +20,9 @@ from gearhorn.messages import DaemonRow, StatusRow, queue_name
 TESTED_GEARMAND = (1, 1, 20)
 """The oldest job server that gearhorn is tested with."""
 
+TURNING_GEARMAND = (2, 0, 0)
+"""The first that always serves the functions of a connection in turn."""
+
 _TESTED = ".".join(map(str, TESTED_GEARMAND))
 
 
@@ -53,8 +56,8 @@ def _servers(facts: Facts) -> Iterator[Finding]:
             f"Use gearmand {_TESTED} or later.",
         )
     for server, text in facts.versions.items():
-        numbers = re.match(r"(\d+)\.(\d+)\.?(\d*)", text)
-        if numbers and tuple(int(n or 0) for n in numbers.groups()) < TESTED_GEARMAND:
+        version = gearmand_version(text)
+        if version is not None and version < TESTED_GEARMAND:
             yield Finding(
                 findings.SERVER_VERSION,
                 str(server),
@@ -68,16 +71,42 @@ def _servers(facts: Facts) -> Iterator[Finding]:
             f"job server {server} works, but does not say its version; it is no gearmand",
             "It may lack what gearhorn relies on: in production use gearmand.",
         )
-    if facts.versions:
+    for server, deaths in facts.dropping.items():
+        dead = "its worker has died" if deaths == 1 else f"{deaths} of its workers have died"
         yield Finding(
-            findings.SERVER_OPTIONS,
-            listed(map(str, facts.versions)),
-            "whether a job server runs with --round-robin, --keepalive, a persistent queue and a "
-            "large --hashtable-buckets cannot be seen from outside",
-            "Look at how gearmand is started: --round-robin keeps a busy function from starving "
-            "others, --keepalive gives back the jobs of hosts that vanished, a persistent queue "
-            "keeps background messages over a restart.",
+            findings.SERVER_DROPS,
+            str(server),
+            f"job server {server} drops a job when {dead}: messages are lost",
+            "Start it without --job-retries: it then gives the job to another worker, always.",
         )
+    yield from _options(facts)
+
+
+def gearmand_version(text: str) -> tuple[int, ...] | None:
+    """Return the numbers of a gearmand's version, or ``None`` if there are none."""
+    # Other job servers put a name before them.
+    numbers = re.match(r"(\d+)\.(\d+)\.?(\d*)", text)
+    return tuple(int(number or 0) for number in numbers.groups()) if numbers else None
+
+
+def _options(facts: Facts) -> Iterator[Finding]:
+    fixed = [server for server in facts.versions if server not in facts.turning]
+    turning = [server for server in facts.versions if server in facts.turning]
+    for servers, option, use in (
+        (fixed, "--round-robin, ", "--round-robin keeps a busy function from starving others, "),
+        (turning, "", ""),
+    ):
+        if servers:
+            names = listed(map(str, servers))
+            subject = names if fixed and turning else "a job server"
+            yield Finding(
+                findings.SERVER_OPTIONS,
+                names,
+                f"whether {subject} runs with {option}--keepalive, a persistent queue and a large "
+                "--hashtable-buckets cannot be seen from outside",
+                f"Look at how gearmand is started: {use}--keepalive gives back the jobs of hosts "
+                "that vanished, a persistent queue keeps background messages over a restart.",
+            )
 
 
 def _functions(facts: Facts) -> Iterator[Finding]:
@@ -211,12 +240,13 @@ def _without_entry(function: str, name: str, status: StatusRow, facts: Facts) ->
         )
         return
     servers = [server for server in facts.second if function in facts.second[server]]
+    interval = Leases(status.cache_ttl, status.daemon_ttl).renewal_interval
     yield Finding(
         findings.DAEMON_LEFTOVER,
         name,
         f"a function of the departed daemon {name} is left on {listed(map(str, servers))}",
         "It does no harm. A daemon that removed the departed one's entry drops it in "
-        f"{seconds(RETIRE_ATTEMPTS * status.daemon_ttl / 3)} of that. If it stays: "
+        f"{seconds(RETIRE_ATTEMPTS * interval)} of that. If it stays: "
         f"gearadmin --host={servers[0].host} --port={servers[0].port} "
         f"--drop-function={shlex.quote(function)}",
     )

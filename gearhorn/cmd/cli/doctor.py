@@ -8,14 +8,14 @@ from collections import Counter, defaultdict
 import click
 
 from gearhorn import errors
-from gearhorn.cmd.cli.checks import check
+from gearhorn.cmd.cli.checks import TURNING_GEARMAND, check, gearmand_version
 from gearhorn.cmd.cli.exits import FAILED, NO_ANSWER, OK
 from gearhorn.cmd.cli.facts import Facts
 from gearhorn.cmd.cli.findings import LEVELS, Finding
 from gearhorn.cmd.cli.group import format_option, pass_session
 from gearhorn.cmd.cli.output import plural, printable, show_json
 from gearhorn.cmd.cli.session import Session
-from gearhorn.wire import admin
+from gearhorn.wire import admin, probes
 from gearhorn.wire.address import Address
 
 
@@ -34,7 +34,8 @@ def doctor(session: Session, interval: float) -> None:
 
     Looks at the job servers, the daemons, their functions and their store, at
     queues that only grow, that nobody reads or that belong to nobody, and
-    at names that collide.
+    at names that collide. Tries with a job of its own, which it removes, if
+    each gearmand keeps the job of a worker that dies.
 
     Ends with 0 if all is well or there are only notes, with 1 if there is an
     error or a warning, and with 4 if no job server can be reached.
@@ -85,6 +86,31 @@ async def _ask_version(session: Session, facts: Facts, server: Address) -> None:
             facts.faults[server] = str(fault)
         else:
             facts.versionless.append(server)
+        return
+    await _try_gearmand(session, facts, server)
+
+
+async def _try_gearmand(session: Session, facts: Facts, server: Address) -> None:
+    text = facts.versions[server]
+    if text.startswith("gear "):
+        # gear's own server promises less, and has no options.
+        return
+    # Unknown if it was built outside its git repository, or from one without tags.
+    version = gearmand_version(text)
+    try:
+        deaths = await probes.deaths_until_dropped(server, session.wire)
+        if deaths is not None:
+            facts.dropping[server] = deaths
+        if version is None:
+            is_turning = await probes.takes_turns(server, session.wire)
+        else:
+            # One that is older may have been started with --round-robin.
+            is_turning = version >= TURNING_GEARMAND
+        if is_turning:
+            facts.turning.add(server)
+    except errors.ServerLost:
+        # It answers other questions; if not, these say so.
+        return
 
 
 async def _ask_support(session: Session, facts: Facts, server: Address) -> None:

@@ -20,7 +20,11 @@ class Facts:
     :param interval: the seconds between the two looks.
     :param faults: the servers that did not answer, and why.
     :param unsupported: the servers that do not know GRAB_JOB_UNIQ.
+    :param versions: what the other servers tell: "", or the id of a commit, for a gearmand
+        that was built outside its git repository, or from one without tags.
     :param versionless: the servers that work, but do not tell their version.
+    :param turning: the servers that always serve the functions of a connection in turn.
+    :param dropping: the servers that drop a job, and after how many deaths of its workers.
     :param first: the functions of each server that answered.
     :param second: the same, ``interval`` seconds later.
     :param subscriptions: the topic and client_id of each queue; more than one only if
@@ -33,6 +37,8 @@ class Facts:
     versions: dict[Address, str] = field(default_factory=dict)
     unsupported: list[Address] = field(default_factory=list)
     versionless: list[Address] = field(default_factory=list)
+    turning: set[Address] = field(default_factory=set)
+    dropping: dict[Address, int] = field(default_factory=dict)
     first: Queues = field(default_factory=dict)
     second: Queues = field(default_factory=dict)
     status: StatusRow | None = None

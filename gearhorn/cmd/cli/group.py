@@ -137,7 +137,7 @@ def format_option(command: Decorated) -> Decorated:
     envvar="GEARHORN_TIMEOUT",
     show_envvar=True,
     show_default=True,
-    help="How many seconds a daemon has for an answer.",
+    help="Seconds that a daemon may take to answer.",
 )
 @click.option(
     "--function",
@@ -146,7 +146,7 @@ def format_option(command: Decorated) -> Decorated:
     envvar="GEARHORN_FUNCTIONS",
     show_envvar=True,
     metavar="NAME=FUNCTION",
-    help="What the daemons call a function, where they are configured to call it otherwise: "
+    help="The name of a function, where the daemons are configured to call it otherwise: "
     f"NAME is {', '.join(FUNCTIONS)}.",
 )
 @click.version_option(installed_version(), prog_name="gearhorn")

@@ -27,7 +27,7 @@ from gearhorn.cmd.cli.session import Session
 
 @click.command()
 @click.argument("topics", metavar="TOPIC...", nargs=-1, required=True)
-@click.option("--as", "client_id", metavar="CLIENT_ID", required=True, help="Who listens.")
+@click.option("--as", "client_id", metavar="CLIENT_ID", required=True, help="The subscriber's id.")
 @click.option(
     "--ttl",
     type=float,

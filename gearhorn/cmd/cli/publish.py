@@ -55,7 +55,7 @@ RECEIVERS_S = 60.0
     help="Wait so many seconds for receivers.  [default: 60, or in the background the --timeout "
     "before the command]",
 )
-@click.option("--priority", type=click.Choice(messages.PRIORITIES), help="Of the copies.")
+@click.option("--priority", type=click.Choice(messages.PRIORITIES), help="The copies' priority.")
 @click.option("--gather", is_flag=True, help="Show what each receiver answered.")
 @click.option(
     "--progress/--no-progress",

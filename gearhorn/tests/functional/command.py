@@ -32,7 +32,7 @@ def write(path: Path, text: str) -> Path:
 
 
 def refused(result: subprocess.CompletedProcess[str], code: int) -> str:
-    """What was said by a command that ended with ``code``: one line, no traceback."""
+    """Return the only line that a command printed which ended with ``code``."""
     assert (result.returncode, result.stdout) == (code, "")
     (line,) = result.stderr.splitlines()
     assert line.startswith("gearhorn-fanout: ")

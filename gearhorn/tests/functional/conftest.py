@@ -42,7 +42,7 @@ class Topic:
         return f"{self.name}_{client_id}"
 
     def waiting(self, client_id: str) -> int:
-        """How many copies are in a queue, running ones too."""
+        """Return the number of copies in a queue, with those that are running."""
         return self.server.admin.queue(self.queue(client_id)).total
 
     def start_registration(self, client_id: str, **keys: Any) -> bytes:
@@ -64,7 +64,7 @@ class Topic:
         return worker
 
     def request(self, payload: object = "hello", **keys: Any) -> str:
-        """What a client sends to fan out a message."""
+        """Return the request that fans out a message."""
         return json.dumps(message(self.name, payload, **keys))
 
     def start(self, payload: object = "hello", **keys: Any) -> bytes:
@@ -76,7 +76,7 @@ class Topic:
         return self.client.submit("fanout", self.request(payload, **keys))
 
     def reached(self) -> int:
-        """How many subscribers the next fan-out has; each gets a copy, in the background."""
+        """Fan out in the background and return the number of subscribers."""
         outcome = self.publish("", background=True)
         assert outcome.completed, outcome
         return int(outcome.report["subscribers"])

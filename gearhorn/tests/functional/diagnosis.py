@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What ``gearhorn doctor`` finds, and what the tests do for it to find something."""
+"""The findings of ``gearhorn doctor``, and the faults that tests make for it to find."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gearhorn.tests.servers import Gearmand
 
 
 class Diagnosis:
-    """What doctor found, by check."""
+    """The findings of doctor, by check."""
 
     def __init__(self, done: Result) -> None:
         assert done.returncode in (0, 1, 4), done

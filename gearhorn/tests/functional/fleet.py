@@ -40,7 +40,7 @@ WATCHFUL: dict[str, Any] = {
 """A job server that falls silent is soon taken for lost."""
 
 SHARED: dict[str, Any] = {"functions.fanout": "fanout_one"}
-"""What makes a second daemon serve the fan-outs of ``one``, under that one's name."""
+"""The option that has a second daemon serve the fan-outs of ``one``, under that one's name."""
 
 
 class Member:
@@ -53,7 +53,7 @@ class Member:
 
     @property
     def worker_id(self) -> str:
-        """As other daemons know it since its last start."""
+        """The worker id that the daemon has had since its last start."""
         # The service manager hears of it before the log does.
         starts = eventually(lambda: re.findall(r"daemon (\S+) is ready", self.daemon.log))
         return str(starts[-1])
@@ -100,7 +100,7 @@ class Member:
         return self.ask("fanout", **message(topic, payload, background=True, **keys))
 
     def reached(self, topic: str) -> int:
-        """How many subscribers this daemon's next fan-out has."""
+        """Fan out through this daemon and return the number of subscribers."""
         return int(self.publish(topic)["subscribers"])
 
     def said(self, text: str, count: int = 1) -> bool:
@@ -181,5 +181,5 @@ class Fleet:
         return {change.topic for change in self.store(lambda store: store.unconfirmed(1000))}
 
     def functions(self, worker_id: str) -> bool:
-        """Whether the job server lists the function of a daemon."""
+        """Return true if the job server lists the daemon's function."""
         return f"{MATCHMAKING}_{worker_id}" in self.gearmand.admin.status()

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a daemon was harmed: whether it still serves, and how much memory it takes."""
+"""Checks that a daemon is unharmed: it still serves, within bounded memory."""
 
 from __future__ import annotations
 

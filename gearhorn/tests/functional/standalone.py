@@ -14,6 +14,7 @@ from pathlib import Path
 from gearhorn.tests.daemons import FanoutCommand
 from gearhorn.tests.peer import Peer
 from gearhorn.tests.processes import Server
+from gearhorn.tests.servers import Gearmand
 
 
 class Standalone(FanoutCommand, Server):
@@ -24,6 +25,8 @@ class Standalone(FanoutCommand, Server):
     ) -> None:
         super().__init__()
         self.state = tmp_path / "state"
+        if gearmand:
+            (self.directory / "gearmand").symlink_to(Gearmand.find_program())
         self._gearmand = gearmand
         if tool:
             (self.directory / "gearman").symlink_to(str(shutil.which("gearman")))
@@ -36,7 +39,9 @@ class Standalone(FanoutCommand, Server):
 
     def environment(self) -> Mapping[str, str]:
         # Elsewhere no gearmand is found.
-        path = os.environ["PATH"] if self._gearmand else str(self.directory)
+        path = str(self.directory)
+        if self._gearmand:
+            path += os.pathsep + os.environ["PATH"]
         return {**os.environ, "PATH": path, "XDG_STATE_HOME": str(self.state)}
 
     def start(self) -> None:
@@ -47,7 +52,7 @@ class Standalone(FanoutCommand, Server):
         return "in another terminal" in self.log[self._before :]
 
     def typed(self) -> list[str]:
-        """What it says to type next."""
+        """Return the commands that it says to type next."""
         return re.findall(r"^  (\S.*)$", self.log, re.MULTILINE)
 
     def peer(self) -> Peer:

@@ -138,7 +138,9 @@ def test_it_says_how_to_get_what_it_compares_with() -> None:
         (("--repetitions", "0"), "argument --repetitions"),
     ],
 )
-def test_what_it_does_not_know_is_refused(arguments: tuple[str, ...], said: str) -> None:
+def test_the_benchmarks_refuse_arguments_that_they_do_not_know(
+    arguments: tuple[str, ...], said: str
+) -> None:
     done = run(*arguments)
     assert done.returncode == 2
     assert said in done.stderr

@@ -24,7 +24,9 @@ from gearhorn.wire.address import Address
 from gearhorn.wire.admin import QueueState
 
 
-def test_all_is_well(daemon: NewDaemon, gearmand: Gearmand, peer: NewPeer) -> None:
+def test_doctor_ends_with_0_where_all_is_well(
+    daemon: NewDaemon, gearmand: Gearmand, peer: NewPeer
+) -> None:
     daemon()
     client, worker = peer(), peer()
     register(client, "memos", "bob")
@@ -45,7 +47,9 @@ def test_all_is_well(daemon: NewDaemon, gearmand: Gearmand, peer: NewPeer) -> No
     assert found.findings["server-options"][0]["level"] == "note"
 
 
-def test_for_people(daemon: NewDaemon, gearmand: Gearmand, peer: NewPeer) -> None:
+def test_doctor_prints_findings_with_advice_for_people(
+    daemon: NewDaemon, gearmand: Gearmand, peer: NewPeer
+) -> None:
     daemon()
     register(peer(), "memos", "bob")
     publish(peer(), "memos")
@@ -57,14 +61,15 @@ def test_for_people(daemon: NewDaemon, gearmand: Gearmand, peer: NewPeer) -> Non
         "WARNING  1 message waiting in memos_bob, which no worker reads",
         "         Start its receiver, or unregister it and purge the queue.",
     ]
-    assert lines[2].startswith("NOTE     whether a job server runs with --round-robin")
+    option = "--keepalive" if Gearmand.takes_turns() else "--round-robin"
+    assert lines[2].startswith(f"NOTE     whether a job server runs with {option}")
     assert lines[-1] == (
         "Seen: 1 server, 1 daemon, 1 topic, 1 subscriber. Found: 0 errors, 1 warning, 1 note."
     )
     assert done.returncode == 1
 
 
-def test_no_job_server() -> None:
+def test_doctor_ends_with_4_without_a_job_server() -> None:
     address = f"127.0.0.1:{free_port()}"
 
     found = doctor([address])
@@ -73,7 +78,7 @@ def test_no_job_server() -> None:
     assert found.only("server")["subject"] == address
 
 
-def test_one_job_server_away(daemon: NewDaemon, gearmand: Gearmand) -> None:
+def test_doctor_names_a_job_server_that_is_away(daemon: NewDaemon, gearmand: Gearmand) -> None:
     away = f"127.0.0.1:{free_port()}"
     daemon([gearmand, away])
 
@@ -85,7 +90,9 @@ def test_one_job_server_away(daemon: NewDaemon, gearmand: Gearmand) -> None:
 
 
 @pytest.mark.slow
-def test_what_is_no_job_server(daemon: NewDaemon, gearmand: Gearmand, redis_server: Redis) -> None:
+def test_doctor_names_a_server_that_is_no_job_server(
+    daemon: NewDaemon, gearmand: Gearmand, redis_server: Redis
+) -> None:
     daemon()
 
     found = doctor([gearmand.address, redis_server.address], "--timeout", "2")
@@ -96,7 +103,9 @@ def test_what_is_no_job_server(daemon: NewDaemon, gearmand: Gearmand, redis_serv
 @pytest.mark.parametrize(
     ("name", "check"), [("gear.Server", "server-version"), ("JobServer", "server-options")]
 )
-def test_gears_own_job_server(daemon: NewDaemon, start: Start, name: str, check: str) -> None:
+def test_doctor_accepts_the_job_server_of_gear(
+    daemon: NewDaemon, start: Start, name: str, check: str
+) -> None:
     server = start(GearServer(name))
     daemon([server.address])
 
@@ -106,14 +115,16 @@ def test_gears_own_job_server(daemon: NewDaemon, start: Start, name: str, check:
     assert set(found.findings) == {check}
 
 
-def test_no_daemon(gearmand: Gearmand) -> None:
+def test_doctor_says_that_no_daemon_runs(gearmand: Gearmand) -> None:
     found = doctor([gearmand.address])
 
     assert found.exit_code == 1
     assert found.only("function")["level"] == "error"
 
 
-def test_a_job_server_without_a_daemon(daemon: NewDaemon, gearmand: Gearmand, start: Start) -> None:
+def test_doctor_names_a_job_server_without_a_daemon(
+    daemon: NewDaemon, gearmand: Gearmand, start: Start
+) -> None:
     other = start(Gearmand())
     running = daemon()
 
@@ -123,7 +134,7 @@ def test_a_job_server_without_a_daemon(daemon: NewDaemon, gearmand: Gearmand, st
     assert found.findings["daemon-unreachable"][0]["subject"] == running.worker_id
 
 
-def test_a_daemon_that_does_not_answer(daemon: NewDaemon, gearmand: Gearmand) -> None:
+def test_doctor_says_that_no_daemon_answers(daemon: NewDaemon, gearmand: Gearmand) -> None:
     daemon().pause()
 
     found = doctor([gearmand.address], "--timeout", "1")
@@ -131,7 +142,9 @@ def test_a_daemon_that_does_not_answer(daemon: NewDaemon, gearmand: Gearmand) ->
     assert found.only("query")["level"] == "error"
 
 
-def test_the_store_is_away(daemon: NewDaemon, gearmand: Gearmand, start: Start) -> None:
+def test_doctor_says_that_the_store_is_away(
+    daemon: NewDaemon, gearmand: Gearmand, start: Start
+) -> None:
     redis = start(Redis())
     daemon(store_url=redis.url)
     redis.kill()
@@ -141,7 +154,9 @@ def test_the_store_is_away(daemon: NewDaemon, gearmand: Gearmand, start: Start) 
     assert found.only("store")["subject"] == "store_away"
 
 
-def test_the_store_was_emptied(daemon: NewDaemon, gearmand: Gearmand, start: Start) -> None:
+def test_doctor_says_that_the_store_was_emptied(
+    daemon: NewDaemon, gearmand: Gearmand, start: Start
+) -> None:
     redis = start(Redis())
     one = daemon(store_url=redis.url)
     (mark,) = [name for name in gearmand.admin.status() if "_store_" in name]
@@ -160,7 +175,7 @@ def test_the_store_was_emptied(daemon: NewDaemon, gearmand: Gearmand, start: Sta
         assert "--accept-store" in finding["advice"]
 
 
-def test_a_dead_daemon(daemon: NewDaemon, gearmand: Gearmand) -> None:
+def test_doctor_says_how_to_remove_a_dead_daemon(daemon: NewDaemon, gearmand: Gearmand) -> None:
     daemon()
     dead = daemon()
     dead.kill()
@@ -174,7 +189,7 @@ def test_a_dead_daemon(daemon: NewDaemon, gearmand: Gearmand) -> None:
     assert f"gearhorn remove-daemon {dead.worker_id}" in finding["advice"]
 
 
-def test_a_daemon_that_is_late(
+def test_doctor_names_a_daemon_that_is_late(
     daemon: NewDaemon, gearmand: Gearmand, redis_server: Redis, key_prefix: str
 ) -> None:
     daemon()
@@ -191,7 +206,7 @@ def test_a_daemon_that_is_late(
     assert {row["worker_id"]: row["state"] for row in rows}[dead.worker_id] == "late"
 
 
-def test_a_daemon_that_starts_with_another_store(
+def test_doctor_names_a_daemon_that_starts_with_another_store(
     daemon: NewDaemon, gearmand: Gearmand, key_prefix: str
 ) -> None:
     one = daemon()
@@ -209,7 +224,9 @@ def test_a_daemon_that_starts_with_another_store(
     assert one.worker_id not in finding["text"]
 
 
-def test_a_daemon_with_another_store(daemon: NewDaemon, gearmand: Gearmand, peer: NewPeer) -> None:
+def test_doctor_names_a_daemon_with_another_store(
+    daemon: NewDaemon, gearmand: Gearmand, peer: NewPeer
+) -> None:
     one = daemon()
     (mark,) = [name for name in gearmand.admin.status() if "_store_" in name]
     other = peer()
@@ -226,7 +243,7 @@ def test_a_daemon_with_another_store(daemon: NewDaemon, gearmand: Gearmand, peer
     assert f"{mark[-8:]} ({one.worker_id})" in finding["text"]
 
 
-def test_a_function_that_a_daemon_left(
+def test_doctor_names_a_function_that_a_daemon_left(
     daemon: NewDaemon, gearmand: Gearmand, peer: NewPeer
 ) -> None:
     daemon()
@@ -242,7 +259,7 @@ def test_a_function_that_a_daemon_left(
     assert "--drop-function=__matchmaking_departed" in finding["advice"]
 
 
-def test_a_daemon_that_starts_meanwhile() -> None:
+def test_doctor_finds_nothing_wrong_with_a_daemon_that_starts_meanwhile() -> None:
     server = Address("127.0.0.1", 4730)
     status: Any = SimpleNamespace(
         worker_id="one",

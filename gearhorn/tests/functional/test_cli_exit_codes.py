@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What exit codes tell, and the options before the command."""
+"""The exit codes of ``gearhorn``, and the options before the command."""
 
 from __future__ import annotations
 
@@ -170,7 +170,9 @@ def test_functions_under_other_names(daemon: NewDaemon, gearmand: Gearmand, peer
     assert gearhorn(servers, "topics").returncode == 4
 
 
-def test_tls(service: Service, start: Start, topic: Topic) -> None:
+def test_commands_work_over_tls_with_a_certificate_only(
+    service: Service, start: Start, topic: Topic
+) -> None:
     proxy = start(Stunnel(service.gearmand.port, verify_client=True))
     topic.subscribe("bob")
     options = [

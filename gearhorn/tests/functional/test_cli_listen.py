@@ -42,7 +42,7 @@ def listen(service: Service) -> Iterator[Listen]:
 
 
 def listens(topic: Topic, client_id: str) -> Callable[[], bool]:
-    """Whether it is registered and a worker for its queue."""
+    """Return a function that says if a client_id is registered and has a worker for its queue."""
 
     def check() -> bool:
         worker = topic.server.admin.queue(topic.queue(client_id)).workers
@@ -199,7 +199,7 @@ def test_a_refused_registration_ends_it_with_3(run: Run, name: str) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_usage(run: Run, topic: Topic) -> None:
+def test_a_wrong_command_line_ends_listen_with_2(run: Run, topic: Topic) -> None:
     assert run("listen", "--as", "bob").returncode == 2
     assert run("listen", topic.name).returncode == 2
     assert run("listen", topic.name, "--as", "bob", "--count", "0").returncode == 2

@@ -180,7 +180,9 @@ def test_a_signal_lets_it_finish_what_it_holds(
 @pytest.mark.parametrize(
     "program", [SLOW, SLOW_ASYNC, ITERATING], ids=["threads", "asyncio", "iteration"]
 )
-def test_a_second_signal_ends_it_at_once(topic: Topic, start: Start, program: str) -> None:
+def test_a_second_signal_ends_a_subscriber_at_once(
+    topic: Topic, start: Start, program: str
+) -> None:
     topic.subscribe("bob")
     process = start(Program("-c", program, topic.server.address, topic.name))
     topic.start("100")

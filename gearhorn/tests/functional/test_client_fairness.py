@@ -3,7 +3,7 @@
 """A busy topic does not starve a quiet one of the same subscriber.
 
 Of one connection's functions gearmand serves the last registered first, unless it
-runs with --round-robin.
+runs with --round-robin, which is always on from 2.0.0 on.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from gearhorn.tests.packets import SUBMIT_JOB_BG
 from gearhorn.tests.peer import Peer
 from gearhorn.tests.processes import eventually
 from gearhorn.tests.servers import Gearmand
+from gearhorn.wire import framing
+from gearhorn.wire.connection import Connection
 
 BUSY = 2000
 HANDLER_S = 0.001
@@ -45,7 +47,7 @@ class Handler:
 
     @property
     def slowness(self) -> float:
-        """How many times longer it takes than it should: 1, or more on a busy machine."""
+        """The factor by which it takes longer than it should: 1, or more on a busy machine."""
         return self._took_s / len(self.messages) / self._seconds
 
 
@@ -84,6 +86,44 @@ def test_a_quiet_topic_is_served_beside_a_busy_one(
     assert max(waits_s) < 0.6 * handle.slowness
     # The turns requeue nothing: each message was handled once.
     assert len(set(handle.messages)) == BUSY + 5
+
+
+def test_functions_are_registered_anew_only_where_the_server_does_not_take_turns(
+    start: Start, server: Gearmand, peer: NewPeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topics = ["one", "two", "three"]
+    queue(peer(server), topics, BUSY)
+    sent: list[bytes] = []
+    write = Connection.write
+
+    def record(connection: Connection, data: bytes) -> None:
+        sent.append(data)
+        write(connection, data)
+
+    monkeypatch.setattr(Connection, "write", record)
+    handled: Counter[str] = Counter()
+    shares: list[Counter[str]] = []
+
+    def handle(message: Message) -> None:
+        handled[message.topic] += 1
+        if handled.total() == BUSY:
+            shares.append(Counter(handled))
+        time.sleep(HANDLER_S / 2)
+
+    subscriber = Subscriber(server.address, "bob", register=False)
+    for topic in topics:
+        subscriber.on(topic)(handle)
+    with running(subscriber):
+        eventually(lambda: sum(handled.values()) == 3 * BUSY, 40)
+    times = b"".join(sent).count(framing.pack(framing.CAN_DO, b"one_bob"))
+    if "--round-robin" in server.arguments or Gearmand.takes_turns():
+        assert times == 1
+        # In turn, one by one, but for what was given before all were registered.
+        assert max(shares[0].values()) - min(shares[0].values()) <= 3
+    else:
+        assert times > 3
+    # What was tried to find out has left nothing.
+    assert set(server.admin.status()) == {f"{topic}_bob" for topic in topics}
 
 
 @pytest.mark.slow

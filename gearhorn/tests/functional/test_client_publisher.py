@@ -43,7 +43,7 @@ def test_nobody_listening_is_a_success(topic: Topic, publisher: Publisher) -> No
     assert publisher.publish(topic.name, "?").subscribers == 0
 
 
-def test_results_are_gathered(topic: Topic, publisher: Publisher) -> None:
+def test_the_publisher_returns_gathered_results(topic: Topic, publisher: Publisher) -> None:
     topic.subscribe("bob")
     thread = answering(topic.receiver("bob"), "done")
     report = publisher.publish(topic.name, b"\xff\0", gather=True)
@@ -253,7 +253,7 @@ def test_a_full_queue_is_an_error(start: Start, peer: NewPeer) -> None:
 
 
 def test_the_loss_of_a_server_is_survived(start: Start, peer: NewPeer, daemon: NewDaemon) -> None:
-    """What was asked of a server that dies is asked of the other, and queued once."""
+    """A request to a server that dies goes to the other one, and its copies are queued once."""
     servers = [start(Gearmand()), start(Gearmand())]
     daemon(servers)
     client = peer(servers[0])

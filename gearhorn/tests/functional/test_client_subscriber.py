@@ -83,6 +83,21 @@ def test_a_client_that_goes_may_come_back_at_once(topic: Topic) -> None:
         eventually(lambda: result() == "second")
 
 
+def test_no_message_comes_before_its_handler(topic: Topic) -> None:
+    topic.subscribe("bob")
+    topic.publish("early", background=True)
+    subscriber = Subscriber(topic.server.address, register=False)
+    subscriber.on(topic.name, client_id="alice")(lambda message: None)
+    with running(subscriber):
+        decorate = subscriber.on(topic.name, client_id="bob")
+        subscriber.on(topic.name, client_id="carol")(lambda message: None)
+        eventually(lambda: topic.server.admin.queue(topic.queue("carol")).workers == 1)
+        assert topic.server.admin.queue(topic.queue("bob")) == (1, 0, 0)
+        taken: list[str] = []
+        decorate(lambda message: taken.append(message.text))
+        eventually(lambda: taken == ["early"])
+
+
 def test_a_message_that_is_too_large_fails(topic: Topic, caplog: pytest.LogCaptureFixture) -> None:
     topic.subscribe("bob")
     subscriber = Subscriber(topic.server.address, "bob", max_message_bytes=100_000)

@@ -22,7 +22,7 @@ from gearhorn.tests.servers import Gearmand, Redis
 # The command line.
 
 
-def test_version() -> None:
+def test_the_version_is_printed_on_standard_output_alone() -> None:
     # Executed, as all others are forked.
     command = [sys.executable, "-m", "gearhorn.cmd.serve", "--version"]
     executed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
@@ -154,7 +154,7 @@ def test_a_signal_lets_it_finish_and_ends_with_0(
     assert process.wait() == 0
 
 
-def test_a_second_signal_ends_it_at_once(daemon: NewDaemon, peer: NewPeer) -> None:
+def test_a_second_signal_ends_the_daemon_at_once(daemon: NewDaemon, peer: NewPeer) -> None:
     process = daemon()
     client, worker = peer(), peer()
     client.submit("subscribe_fanout", subscription("memos", "bob"))

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""How a daemon stops: it finishes what it has begun, and hands the rest back."""
+"""A daemon that stops finishes the jobs in hand, and hands the rest back."""
 
 from __future__ import annotations
 

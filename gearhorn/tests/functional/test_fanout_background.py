@@ -32,7 +32,7 @@ def test_every_copy_is_queued_when_the_report_comes(topic: Topic) -> None:
     assert worker.try_grab() is None
 
 
-def test_no_subscriber_is_a_success(topic: Topic) -> None:
+def test_a_background_message_to_no_subscriber_is_a_success(topic: Topic) -> None:
     assert topic.publish(background=True).report == {
         "topic": topic.name,
         "subscribers": 0,
@@ -122,14 +122,14 @@ def test_copies_of_one_unique_are_coalesced_while_the_first_is_queued(topic: Top
     assert worker.take(1) == [b"fourth"]
 
 
-def test_priorities_are_the_copies(topic: Topic) -> None:
+def test_background_copies_have_the_priority_of_the_request(topic: Topic) -> None:
     topic.subscribe("bob")
     for priority in ("low", None, "normal", "high"):
         topic.publish(str(priority), background=True, priority=priority)
     assert topic.receiver("bob").take(4) == [b"high", b"None", b"normal", b"low"]
 
 
-def test_messages_arrive_in_order(topic: Topic) -> None:
+def test_background_messages_arrive_in_order(topic: Topic) -> None:
     topic.subscribe("bob", *(f"c{number}" for number in range(9)))
     handles = [topic.start(str(number), background=True) for number in range(500)]
     for handle in handles:

@@ -245,7 +245,7 @@ def test_a_publisher_that_leaves_leaves_no_ghost_behind(topic: Topic) -> None:
     assert topic.client.finish(handle).completed
 
 
-def test_priorities_are_the_copies(topic: Topic) -> None:
+def test_foreground_copies_have_the_priority_of_the_request(topic: Topic) -> None:
     topic.subscribe("bob")
     handles = [topic.start(priority, priority=priority) for priority in ("low", "normal", "high")]
     # Each is queued once the daemon has taken a later job of the same connection.

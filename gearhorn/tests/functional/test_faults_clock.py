@@ -40,7 +40,7 @@ time.clock_gettime = lambda which: (
 
 
 class Step:
-    """How far a daemon's wall clock is from the machine's."""
+    """A step of a daemon's wall clock away from the machine's."""
 
     def __init__(self, directory: Path) -> None:
         self._file = directory / "step"

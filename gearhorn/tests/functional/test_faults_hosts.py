@@ -55,7 +55,7 @@ class Island(Process):
         self.inside("link set lo up")
 
     def enter(self) -> list[str]:
-        """What a command begins with that is to run there."""
+        """Return the beginning of a command that is to run there."""
         return ["nsenter", "--net", "--target", str(self.pid), "--"]
 
     def inside(self, arguments: str) -> None:

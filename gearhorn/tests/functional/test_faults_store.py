@@ -5,11 +5,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import resource
-import shutil
 import sqlite3
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,7 @@ from typing import Any
 import pytest
 
 from gearhorn.tests.conftest import Start
+from gearhorn.tests.functional.disks import disk_of
 from gearhorn.tests.functional.fleet import SHORT, Fleet, Member
 from gearhorn.tests.processes import eventually
 from gearhorn.tests.proxy import Proxy
@@ -168,28 +166,13 @@ def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
             "The store is away; jobs wait",
         )
         return
-    mount = shutil.which("mount", path="/usr/bin:/bin:/usr/sbin:/sbin")
-    options = ("-t", "tmpfs", "-o", "size=1m", "tmpfs", str(tmp_path))
-    if os.geteuid() != 0 or mount is None:
-        pytest.skip("only root can mount a small disk")
-    if subprocess.run([mount, *options], capture_output=True, check=False).returncode:
-        pytest.skip("no disk can be mounted here")
-    try:
-        filler = tmp_path / "filler"
+    with disk_of(tmp_path) as small:
         yield (
             tmp_path,
-            lambda member: _fill(filler),
-            lambda member: filler.unlink(),
+            lambda member: small.fill(),
+            lambda member: small.empty(),
             "The store takes no changes; jobs wait",
         )
-    finally:
-        subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)
-
-
-def _fill(path: Path) -> None:
-    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(b"\0" * 4096)
 
 
 def test_a_disk_that_is_full(fleet: Fleet, disk: Disk) -> None:

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What hostile receivers can do to the daemon: nothing."""
+"""Hostile receivers do the daemon no harm."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What hostile job servers can do to the daemon, and to the healthy ones beside them: nothing."""
+"""Hostile job servers harm neither the daemon nor the healthy job servers beside them."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ MEMO = "please go home early today.\n\tŻółw, ¡adiós!\n"
 
 @pytest.fixture
 def received(topic: Topic) -> Iterator[list[str]]:
-    """What bob has received, by the library's subscriber."""
+    """The texts that bob has received, by the library's subscriber."""
     texts: list[str] = []
     subscriber = Subscriber(topic.server.address, "bob")
 

@@ -72,7 +72,7 @@ def test_a_unique_over_64_bytes_is_refused(server: Server) -> None:
         (OPTION_REQ, [b"nonsense"], b"UNKNOWN_OPTION"),
     ],
 )
-def test_what_it_does_not_know_is_refused(
+def test_the_job_server_refuses_what_it_does_not_know(
     server: Server, packet_type: int, arguments: list[bytes], error: bytes
 ) -> None:
     answer = exchange(server, packet_type, *arguments)

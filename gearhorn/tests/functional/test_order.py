@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What waits for what, and what does not."""
+"""The order of messages: what waits for what, and what does not."""
 
 from __future__ import annotations
 

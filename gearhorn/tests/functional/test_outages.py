@@ -29,7 +29,7 @@ Outage = tuple[Callable[[], None], Callable[[], None]]
 
 @pytest.fixture(params=["killed", "frozen", "cut", "stalled"])
 def outage(request: pytest.FixtureRequest, redis: Redis, proxied_redis: Proxy) -> Outage:
-    """How Redis goes away, and how it comes back."""
+    """Two functions: one makes Redis go away, the other brings it back."""
     ways: dict[str, Outage] = {
         "killed": (redis.kill, redis.start),
         "frozen": (redis.pause, redis.resume),

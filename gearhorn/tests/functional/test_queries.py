@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What operators ask a daemon."""
+"""The queries of operators, and the answers that a daemon gives."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from gearhorn.tests.builders import message, subscription
 from gearhorn.tests.conftest import NewDaemon, NewPeer, Start
 from gearhorn.tests.functional.conftest import Topic
+from gearhorn.tests.packets import SUBMIT_JOB_HIGH_BG
 from gearhorn.tests.peer import Outcome, Peer
 from gearhorn.tests.processes import eventually
 from gearhorn.tests.servers import Gearmand, Redis
@@ -121,6 +122,21 @@ def test_a_daemon_that_is_being_removed_by_hand_is_barred(
     assert eventually(lambda: (found := row()) is not None and found["barred"])
     assert client.finish(handle).completed
     assert row() is None
+
+
+def test_urgent_queries_hold_up_no_registration(
+    daemon: NewDaemon, peer: NewPeer, gearmand: Gearmand
+) -> None:
+    """From 2.0.0 on gearmand gives them before all other jobs of their connection."""
+    daemon()
+    impatient, client = peer(), peer()
+    for _ in range(5_000):
+        impatient.send(SUBMIT_JOB_HIGH_BG, "fanout_query", "", '{"query": "status"}')
+    impatient.echo()
+
+    assert client.submit("register_fanout_subscriber", subscription("memos", "bob")).completed
+
+    assert gearmand.admin.queue("fanout_query").total > 0
 
 
 def test_how_the_daemon_is_that_answers(

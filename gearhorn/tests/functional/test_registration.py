@@ -118,7 +118,7 @@ def test_the_topic_of_the_daemons_is_reserved(topic: Topic) -> None:
     assert outcome.report == {**request, "queue": "__matchmaking_nobody"}
 
 
-def test_a_fan_out_to_the_daemons_drops_their_lists(topic: Topic) -> None:
+def test_the_daemons_are_the_subscribers_of_the_matchmaking_topic(topic: Topic) -> None:
     notice = message("__matchmaking", {"topic": topic.name}, gather=True)
     outcome = topic.client.submit("fanout", notice)
     assert outcome.completed

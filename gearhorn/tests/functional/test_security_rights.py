@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What the daemon may do, in the background, under systemd and in the standalone mode."""
+"""The daemon's rights in the background, under systemd and in the standalone mode."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class Impostor:
 
     @property
     def tries(self) -> int:
-        """How many connections it has taken."""
+        """The number of connections that it has taken."""
         return self.server.log.count("accepted connection from")
 
 

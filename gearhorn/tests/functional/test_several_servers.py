@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -154,6 +155,10 @@ def test_a_frozen_server_counts_as_lost(fleet: Fleet, gearmand: Gearmand, second
     assert second.admin.total(queues) > 0
 
 
+def numbers(handles: Iterable[bytes]) -> set[bytes]:
+    return {handle.rpartition(b":")[2] for handle in handles}
+
+
 def test_a_server_restarted_in_a_foreground_fan_out_answers_nobody_elses_job(
     fleet: Fleet, gearmand: Gearmand, peer: NewPeer
 ) -> None:
@@ -161,8 +166,8 @@ def test_a_server_restarted_in_a_foreground_fan_out_answers_nobody_elses_job(
     one.register(fleet.topic, "bob")
     queue = f"{fleet.topic}_bob"
     request = message(fleet.topic, "first", timeout=1)
-    handle = fleet.client.start("fanout_one", request)
-    eventually(lambda: gearmand.admin.queue(queue).total == 1)
+    before = [fleet.client.start("fanout_one", request) for _ in range(20)]
+    eventually(lambda: gearmand.admin.queue(queue).total == 20)
 
     gearmand.kill()
     gearmand.start()
@@ -171,11 +176,11 @@ def test_a_server_restarted_in_a_foreground_fan_out_answers_nobody_elses_job(
     client, worker = peer(timeout_s=20), peer()
     worker.can_do(queue)
     handles = [client.start("fanout_one", request) for _ in range(20)]
-    assert {h.rpartition(b":")[2] for h in handles} & {handle.rpartition(b":")[2]}
+    assert numbers(before) & numbers(handles)
     worker.take(20)
-    for number in handles:
-        assert client.finish(number).report["delivered"] == 1
-    # The one before is nobody's: it went with its client's connection.
+    for handle in handles:
+        assert client.finish(handle).report["delivered"] == 1
+    # Those before are nobody's: they went with their client's connection.
     client.expect_silence(1.2)
 
 

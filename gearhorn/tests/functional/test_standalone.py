@@ -81,7 +81,7 @@ def test_what_it_says_to_type_works_without_the_stock_tool(
 
 
 def said_to(typed: Sequence[str], path: str) -> str:
-    """What a shell prints to which this is typed."""
+    """Return the output of a shell to which these commands are typed."""
     assert len(typed) == 5
     bash = shutil.which("bash")
     assert bash is not None

@@ -26,6 +26,14 @@ def without_what_varies(output: str) -> str:
     return re.sub(r" +", " ", output) if "WORKER" in output else output
 
 
+def of_this_gearmand(output: str) -> str:
+    """The page is written with gearmand 1.1.20."""
+    if not Gearmand.takes_turns():
+        return output
+    output = output.replace("--round-robin keeps a busy function from starving others, ", "")
+    return output.replace("--round-robin, ", "")
+
+
 def awaited(command: str) -> str:
     if command.startswith("python3 subscribe.py"):
         return sessions.until("gearhorn subscribers officememos | grep -q carol")
@@ -52,4 +60,5 @@ def test_the_session_is_real(
     outputs = sessions.run_all(session, tmp_path, programs, awaited)
 
     for command, output in zip(session, outputs, strict=True):
-        assert without_what_varies(output) == without_what_varies(command.output), command.text
+        expected = of_this_gearmand(without_what_varies(command.output))
+        assert without_what_varies(output) == expected, command.text

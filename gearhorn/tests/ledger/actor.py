@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What the programs of the ledger have in common: how they are told what to do, and started."""
+"""The common part of the ledger's programs: their command lines, and their start."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SomePart = TypeVar("SomePart", bound="Part")
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
-    """What a program is told on its command line."""
+    """The settings of a program, which it gets on its command line."""
 
     name: str
     record: str
@@ -29,11 +29,11 @@ class PublisherPart(Part, frozen=True, kw_only=True):
     """A publisher's. Times are in seconds."""
 
     pause: float
-    """How long it rests between two messages of a topic, on the average."""
+    """The mean pause between two messages of a topic."""
     foreground: float
     """The share of its messages that wait for their receivers."""
     patience: float
-    """How long a report may take."""
+    """The time that a report may take."""
 
 
 class SubscriberPart(Part, frozen=True, kw_only=True):
@@ -50,13 +50,13 @@ class RegistrarPart(Part, frozen=True, kw_only=True):
     passing: list[str]
     """client_ids that come and go."""
     at_once: int
-    """How many of those are registered at a time, in a topic."""
+    """The number of those that are registered at a time, in a topic."""
     ttl: float
-    """How long the registrations last that have an end."""
+    """The time that a registration lasts, if it has an end."""
     pause: float
-    """How long it rests between two requests of a topic, on the average."""
+    """The mean pause between two requests of a topic."""
     patience: float
-    """How long an answer may take."""
+    """The time that an answer may take."""
 
 
 class Actor(Process):
@@ -82,5 +82,5 @@ class Actor(Process):
 
 
 def part(kind: type[SomePart]) -> SomePart:
-    """What this program was told."""
+    """Return the settings on this program's command line."""
     return msgspec.json.decode(sys.argv[1], type=kind)

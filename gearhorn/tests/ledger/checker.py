@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What a record proves: what was lost, duplicated or unexpected."""
+"""The checker of a record: it finds what was lost, duplicated or unexpected."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Verdict:
     """Receipts of what had been received before, all with a fault in the message's life."""
     registrations: int = 0
     recoveries: list[float] = dataclasses.field(default_factory=list)
-    """How long it took after each round of faults until everything worked, in seconds."""
+    """The time after each round of faults until everything worked, in seconds."""
 
     def __str__(self) -> str:
         faults = ", ".join(f"{kind} {count}" for kind, count in sorted(self.faults.items()))
@@ -193,7 +193,7 @@ class _Check:
 
 
 def missing_copies(entries: Sequence[AnyEntry]) -> list[str]:
-    """What was not received yet of what has to be."""
+    """Return a line for each copy that must be received and was not yet."""
     found = check(entries, recovery_limit_s=math.inf).violations
     return [violation for violation in found if violation.startswith("lost")]
 
@@ -212,6 +212,6 @@ def _troubled(entries: Iterable[AnyEntry]) -> Iterable[Span]:
 
 
 def _covered(spans: Sequence[Span], start: float, end: float) -> bool:
-    """Whether one of these, which stand in the order of time, covers it."""
+    """Return true if one of the spans, which are in the order of time, covers this one."""
     index = bisect.bisect_right(spans, Span(start, math.inf)) - 1
     return index >= 0 and end <= spans[index].end

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What gearmand itself loses, of what it has acknowledged to a bare client, when it is killed.
+"""The jobs that gearmand loses by itself: acknowledged to a bare client, and gone after a kill.
 
 The daemons can promise no more than this.
 """

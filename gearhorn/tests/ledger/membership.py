@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""Who was certainly subscribed when, and who certainly was not.
+"""The times at which each subscriber was certainly subscribed, and certainly not.
 
 Certain is what was answered. A request that was not answered may be done at any later time, so it
 takes certainty away for good: after an unanswered removal nobody is certain to be subscribed, and
@@ -27,7 +27,7 @@ class Span(NamedTuple):
 
 
 class Spans(NamedTuple):
-    """When somebody was certainly subscribed, and certainly not."""
+    """The times at which one subscriber was certainly subscribed, and certainly not."""
 
     present: list[Span]
     absent: list[Span]

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What is written down during a run.
+"""The record of a run.
 
 Each process appends to a file of its own, one line an entry, in one ``write`` that a SIGKILL
 cannot tear. Times are of the monotonic clock, which all processes of a machine share.
@@ -17,7 +17,7 @@ import msgspec
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Who wrote it and when."""
+    """A line of the record: its time, and the process that wrote it."""
 
     at: float
     by: str
@@ -68,7 +68,7 @@ class Asked(Entry, frozen=True, kw_only=True):
 
 
 class Answered(Entry, frozen=True, kw_only=True):
-    """What the registrar asked for under that number is done."""
+    """The registrar's request of that number was answered."""
 
     number: int
 
@@ -106,11 +106,11 @@ class Recovered(Entry, frozen=True, kw_only=True):
 
     round: int
     missing: list[str]
-    """What does not work yet."""
+    """The things that do not work yet."""
 
 
 class Stored(Entry, frozen=True, kw_only=True):
-    """What stood in the store; it was read between ``began`` and ``at``."""
+    """The content of the store, read between ``began`` and ``at``."""
 
     began: float
     members: dict[str, list[str]]
@@ -169,7 +169,7 @@ class Reader:
         self._offsets: dict[Path, int] = {}
 
     def new(self) -> list[AnyEntry]:
-        """What was written since the last call, in the order of time."""
+        """Return the entries since the last call, in the order of time."""
         entries: list[AnyEntry] = []
         for path in self._directory.glob("*.jsonl"):
             with path.open("rb") as file:

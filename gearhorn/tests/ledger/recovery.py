@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""Whether everything works again after a fault."""
+"""Finds out when everything works again after a fault."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Recovery:
 
     @property
     def missing(self) -> list[str]:
-        """What has given no sign of life."""
+        """Everything that has given no sign of life."""
         return sorted(self._missing)
 
     def feed(self, entries: Sequence[AnyEntry]) -> None:

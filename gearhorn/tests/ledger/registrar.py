@@ -32,7 +32,7 @@ class _Life:
         self.client_id = client_id
         self.ttl = ttl
         self.asked = 0.0
-        """When it was last registered, or renewed."""
+        """The time of its last registration or renewal."""
         self.certain = True
         """Every request was answered."""
 

@@ -34,7 +34,7 @@ _NEVER_LOGGED = ("Traceback (most recent call last)", "unexpected error")
 _INTERVAL_S = 0.05
 _QUIET_S = 1.5
 _END_LIMIT_S = 45.0
-"""How long a process may take to end when it is asked to.
+"""The time that a process may take to end when it is asked to.
 
 A subscriber with its default settings takes up to 20 seconds beside a job server that is silent.
 """
@@ -159,7 +159,7 @@ class Runner:
             time.sleep(min(_INTERVAL_S, left))
 
     def _look(self) -> list[AnyEntry]:
-        """What is new in the record; and whether a process has ended by itself."""
+        """Return the new entries of the record; start processes again that ended by themselves."""
         for name, process in self._scene.processes.items():
             if name not in self._down and process.exit_code is not None:
                 self._ended(name, f"ended with {process.exit_code}")

@@ -147,7 +147,7 @@ class Scene:
 
     @property
     def targets(self) -> dict[str, float]:
-        """What faults may hit, and how often."""
+        """The targets of faults, each with the weight of its share."""
         weights = {"daemon": 2.0, "gearmand": 1.5, "redis": 3.0, "publisher": 0.5}
         return {
             name: weights.get(name.partition("-")[0], 1.0)
@@ -180,7 +180,7 @@ class Scene:
             process.terminate()
 
     def can_end(self, fault: Fault) -> bool:
-        """Whether a process that was asked to end has done so."""
+        """Return false while a process that was asked to end still runs."""
         return fault.kind != "restart" or self.processes[fault.target].exit_code is not None
 
     def end(self, fault: Fault) -> None:

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""Which fault comes when: drawn from a seed, and the same for the same seed."""
+"""The schedule of faults, drawn from a seed, and the same for the same seed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ARMED = ("truncate", "stall in a request")
 LOSING = ("freeze and kill", "stall and cut")
 """Those that take with them what was sent in the meantime."""
 DOUBLES = 0.1
-"""How often a daemon is killed while one of these hits its job server.
+"""The share of faults that are one of these, with a daemon killed before it is over.
 
 Whoever answers before a copy is queued then loses it.
 """
@@ -52,7 +52,7 @@ class Fault(NamedTuple):
 
 
 def kinds_of(target: str) -> Sequence[str]:
-    """What can be done to a target; those of the network begin with ``net``."""
+    """Return the kinds of fault for a target; names of the network begin with ``net``."""
     if target.startswith("net"):
         return TO_NETWORK
     if target.startswith("publisher"):

@@ -29,7 +29,7 @@ MAX_GROWTH = {
     "threads": (0.0, 1),
     "keys": (0.0, 40),
 }
-"""How much more there may be at the end: a share, or a number, whichever is more."""
+"""The growth that is allowed until the end: a share, or a number, whichever is more."""
 
 
 class Soak:
@@ -79,7 +79,7 @@ class Soak:
 
 
 def growths(samples: list[Usage], quantities: tuple[str, ...]) -> list[str]:
-    """What has grown more than it may, a sentence each."""
+    """Return a sentence for each quantity that has grown more than it may."""
     found = []
     for who in usage.names(samples):
         for quantity in quantities:

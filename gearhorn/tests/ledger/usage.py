@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What processes and the store use up, as it is sampled in a soak."""
+"""Samples of what processes and the store use up in a soak."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Usage(NamedTuple):
 
 
 def of_process(at: float, name: str, process: Process) -> Usage:
-    """What the kernel says of a process."""
+    """Return a sample of a process, from the kernel."""
     status = status_of(process.pid)
     return Usage(
         at=at,
@@ -43,7 +43,7 @@ def of_process(at: float, name: str, process: Process) -> Usage:
 
 
 def of_store(at: float, port: int, key_prefix: str) -> Usage:
-    """What Redis says of itself."""
+    """Return a sample of Redis, from Redis itself."""
     with redis.Redis(port=port, decode_responses=True) as client:
         keys = cast("list[str]", client.keys(f"{key_prefix}*"))
         held = sum(cast(int, _size(client, key)) for key in keys)
@@ -65,7 +65,7 @@ def write(samples: Sequence[Usage], path: Path) -> None:
 
 
 class Trend(NamedTuple):
-    """What became of one quantity of one process: medians of two parts of the run, and the peak."""
+    """One quantity of one process: the medians of two parts of the run, and the peak."""
 
     first: float
     last: float

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What can happen to the loop, as rules that Hypothesis applies in any order.
+"""The events of the loop, as rules that Hypothesis applies in any order.
 
 Each rule is one event: a server assigns jobs, answers, lies or goes away; the store answers; a
 list changes; time passes. A rule tells the model (``loop_model``) what it is about to do, and then

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What the machine of ``loop_machine`` checks: a plain model of jobs, copies and reports.
+"""A plain model of jobs, copies and reports, with which ``loop_machine`` compares the loop.
 
 The model is told of each event twice. The machine tells it what the servers do: which job they
 assign, which copy they queue, refuse or answer. The servers tell it what the loop does: which copy
@@ -29,7 +29,7 @@ _OUTCOMES = {
     wire.WORK_FAIL: "receiver_failed",
     wire.WORK_EXCEPTION: "receiver_exception",
 }
-"""What becomes of a copy with the packet that ends it."""
+"""The outcome of a copy, by the packet that ends it."""
 
 
 class PlayedJob:
@@ -50,14 +50,14 @@ class PlayedJob:
         self.latest: dict[str, Submission] = {}
         """The last copy that was sent, for each receiver."""
         self.outcome: dict[str, str] = {}
-        """What became of a copy where that is certain: ok, or why not."""
+        """The outcome of a copy where it is certain: ok, or the reason."""
         self.results: dict[str, str] = {}
         self.warning: bytes | None = None
         self.over = False
 
     @property
     def is_held(self) -> bool:
-        """Whether it is to be answered."""
+        """True while the job is to be answered."""
         return not self.over and self.connection.open
 
 
@@ -66,7 +66,7 @@ def _receiver_of(copy: Submission) -> str:
 
 
 class Model:
-    """What the servers and the store know."""
+    """The knowledge of the servers and the store."""
 
     def __init__(self, loop: VirtualLoop, store: PlayedStore, order: Order) -> None:
         self._loop = loop
@@ -255,7 +255,7 @@ def check_counts(world: World, model: Model) -> None:
 
 
 def check_nothing_is_left(world: World) -> None:
-    """When all is answered, they hold nothing any more."""
+    """Check that no part holds anything when all is answered."""
     fanouts = world.fanouts
     assert not fanouts._lanes
     assert not fanouts._foreground

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What the machine of ``loop_machine`` drives: the real loop, on servers and a store it plays.
+"""The world that ``loop_machine`` drives: the real loop, on servers and a store it plays.
 
 The parts of the package are those of a daemon, put together as it does: fan-outs, the cache of
 lists, the submitter and the grabber, each with its real connections. Below them is nothing real: a
@@ -8,7 +8,7 @@ lists, the submitter and the grabber, each with its real connections. Below them
 two job servers that keep what they are sent until the machine has them answer, and a store whose
 questions stay open as long.
 
-Who watches is told what the servers see, at the moment when they see it: see ``loop_model``.
+A watcher is told what the servers see, at the moment when they see it: see ``loop_model``.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Version:
         self.client_ids = [f"{number}.{index}" for index in range(size)]
         """They tell the version apart."""
         self.until = math.inf
-        """When the next change was made."""
+        """The time of the change that came next."""
 
 
 class PlayedTopic:
@@ -103,7 +103,7 @@ class PlayedStore:
 
 
 class Watcher(Protocol):
-    """Who is told what the servers see."""
+    """A listener that is told what the servers see."""
 
     def submitted(self, copy: Submission) -> None: ...
 
@@ -121,7 +121,7 @@ class World:
         self.loop = loop
         self.store = store
         self.errors: list[dict[str, Any]] = []
-        """What the loop was told of that nobody has caught."""
+        """The errors that nobody caught and the loop was told of."""
         loop.set_exception_handler(lambda _, context: self.errors.append(context))
         self._patch = pytest.MonkeyPatch()
         self._patch.setattr(clock, "now", loop.time)

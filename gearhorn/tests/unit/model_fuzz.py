@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What must hold for any bytes, and hostile bytes to try it with.
+"""Checks that must hold for any bytes, and hostile bytes to try them with.
 
 ``tools/fuzz`` runs the same checks for long: by Hypothesis with more examples, and guided by
 coverage where atheris can be installed.
@@ -29,7 +29,7 @@ _FACTOR = int(os.environ.get("GEARHORN_FUZZ", "1"))
 
 
 def effort(examples: int, **options: Any) -> settings:
-    """How much one test tries; ``tools/fuzz`` sets GEARHORN_FUZZ to a factor for all."""
+    """Return the settings for so many examples; ``tools/fuzz`` multiplies all by GEARHORN_FUZZ."""
     return settings(max_examples=examples * _FACTOR, deadline=None, database=None, **options)
 
 
@@ -47,7 +47,7 @@ _decoders: dict[str, Any] = {name: messages.RequestDecoder(cls) for name, cls in
 
 
 def check_request(function: str, data: bytes) -> bool:
-    """Whether the package takes a request, as the model does, and as the same."""
+    """Check that the package takes or refuses a request as the model does; return true if taken."""
     model: Taken | None = None
     deep = model_requests.nesting(data) > model_requests.DEEP
     if not deep:
@@ -72,7 +72,7 @@ def check_request(function: str, data: bytes) -> bool:
 
 
 def _decode(function: str, data: bytes) -> tuple[Any, bytes | None, messages.Refusal | None]:
-    """What a daemon makes of a request: it and its payload, or a refusal."""
+    """Return a request and its payload, or the refusal, as a daemon reads it."""
     try:
         request = _decoders[function](data)
         payload = request.payload_bytes() if function == "fanout" else None
@@ -273,7 +273,7 @@ _SEEDS = {
     ],
     "stream": [b"\x05" + b"R\x08\0\0\0\x03abc" * 3, b"\xffR\x1f\0\0\x40\x01" + b"x" * 16385],
 }
-"""What a new corpus begins with."""
+"""The seeds of a new corpus."""
 
 TARGETS: dict[str, Callable[[bytes], None]] = {"requests": _fuzz_request, "stream": _fuzz_stream}
 

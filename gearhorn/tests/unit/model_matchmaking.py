@@ -59,7 +59,7 @@ class Claim(NamedTuple):
     join: bool
     age: int = 0
     done: bool | None = None
-    """What the store said."""
+    """The answer of the store."""
 
 
 class State(NamedTuple):
@@ -71,22 +71,22 @@ class State(NamedTuple):
     confirmed: bool = False
     entry: bool = True
     barred: int | None = None
-    """How long ago B's entry was barred by an operator."""
+    """The time since an operator barred B's entry."""
     run_seen: int = NEVER
-    """How long ago A saw that the store had restarted."""
+    """The time since A saw that the store had restarted."""
     restarted: int = 0
     """0 not yet, 1 unseen by A, 2 seen."""
     removals: int = 1
-    """How often an operator will still remove B's entry."""
+    """The number of times that an operator will still remove B's entry."""
     # A.
     step: str = "idle"
     """idle, stored, reading, waiting, answered, dead."""
     since: int = 0
-    """How long ago it began to confirm."""
+    """The time since it began to confirm."""
     notice: str = ""
     """sent, answered, or none."""
     seen: int | None = None
-    """How long ago it first saw the renewal that B's entry carries."""
+    """The time since it first saw the renewal that B's entry carries."""
     # B.
     alive: bool = True
     cached: tuple[int, int] | None = None
@@ -110,7 +110,7 @@ Step = tuple[str, State]
 
 
 def stale(state: State, without: str) -> bool:
-    """Whether B would now use a list that the answer forbids."""
+    """Return true if B would now use a list that the answer forbids."""
     if not (state.answered and state.alive and state.cached):
         return False
     version, age = state.cached
@@ -118,7 +118,7 @@ def stale(state: State, without: str) -> bool:
 
 
 def is_past(state: State) -> bool:
-    """Whether what follows is sound: B has and will have no list from before the change."""
+    """Return true if B has no list from before the change, and will never have one."""
     if not state.alive or (state.version == 0 and state.step == "dead"):
         return True
     if state.version == 0 or (state.cached is not None and state.cached[0] == 0):
@@ -263,13 +263,13 @@ def _claims(s: State) -> Iterator[Step]:
 
 
 class Explored(NamedTuple):
-    """What was found."""
+    """The result of an exploration."""
 
     states: int
     answers: int
     """States in which the client has its answer."""
     trace: list[str] | None
-    """How a stale list can be used after an answer; the shortest way."""
+    """The shortest way to use a stale list after an answer."""
 
 
 def explore(without: str = "") -> Explored:

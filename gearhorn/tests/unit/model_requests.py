@@ -73,9 +73,9 @@ class Taken(NamedTuple):
     """A request that is to be taken."""
 
     values: dict[str, Any]
-    """What each key that was given and is not null means; numbers as floats."""
+    """The meaning of each key that was given and is not null; numbers as floats."""
     payload: bytes | None
-    """What receivers get."""
+    """The bytes that receivers get."""
 
 
 def _no_constant(text: str) -> Any:
@@ -123,7 +123,7 @@ def _is_unicode(text: str) -> bool:
 
 
 def nesting(data: bytes) -> int:
-    """How deep brackets nest in ``data``, where it could be deep; strings are not told apart."""
+    """Return the depth of brackets, where it could be deep; strings are not told apart."""
     if data.count(b"[") + data.count(b"{") <= DEEP:
         return 0
     deepest = depth = 0
@@ -178,7 +178,7 @@ def is_true(value: Any) -> bool:
 
 
 def asks_for_report(data: bytes) -> bool | None:
-    """Whether a request, which may be refused, asks for ``always_report``.
+    """Return true if a request, which may be refused, asks for ``always_report``.
 
     None where it is no JSON object, and so nobody can say.
     """

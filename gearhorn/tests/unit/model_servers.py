@@ -224,7 +224,7 @@ class FakeServer:
         self.port = port
         self.up = True
         self.responsive = True
-        """Whether it answers when it is asked whether it lives."""
+        """False if it does not answer when it is asked for an echo."""
         self.connections: list[FakeTransport] = []
         self.on_submitted = on_submitted
         self.on_answer = on_answer

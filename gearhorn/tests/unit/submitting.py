@@ -106,7 +106,7 @@ class Link:
             self.submitter.submit(self.connection, one)
 
     async def sent(self) -> list[Packet]:
-        """What has been sent and not been answered; at least one packet."""
+        """Wait for a packet, and return all that were sent and not yet answered."""
         packets = [await self.there.receive()]
         await self.there.settle()
         return packets + [await self.there.receive() for _ in range(self.there.pending)]

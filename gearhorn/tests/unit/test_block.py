@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What one block of copies takes, and how its answers are counted."""
+"""The size of a block of copies, and the counting of its answers."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ COMMANDS = sorted(gearhorn.commands)
 
 
 def section(command: str) -> str:
-    """What the page says of a command."""
+    """Return the section of a command on the page."""
     match = re.search(rf"^``{command}\b.*\n\.+\n((?:.*\n)*?)(?=^``.*\n\.+\n|^.*\n-+\n)", PAGE, re.M)
     assert match, f"{command} is not documented"
     return match[0]
@@ -133,7 +133,7 @@ def test_an_old_job_server_is_noted() -> None:
     ("value", "text"),
     [(0.4, "0 s"), (119, "119 s"), (120, "2 min"), (7200, "2 h"), (172800, "2 d"), (-1, "-1 s")],
 )
-def test_durations(value: float, text: str) -> None:
+def test_durations_are_printed_in_a_unit_that_reads_well(value: float, text: str) -> None:
     assert output.seconds(value) == text
 
 

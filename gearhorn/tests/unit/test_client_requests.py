@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What the client library refuses before anything is sent, and how it reads answers."""
+"""The client library refuses requests before anything is sent, and reads answers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NOWHERE = "127.0.0.1:1"
 
 
 def carried(payload: Any) -> bytes:
-    """What a receiver of this payload gets: made by the client, read by the daemon."""
+    """Return the bytes that a receiver gets: the client makes the request, a daemon reads it."""
     request: messages.FanOut = decode(messages.FanOut.of("t", payload).encode())
     return request.payload_bytes()
 

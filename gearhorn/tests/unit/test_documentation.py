@@ -336,7 +336,9 @@ def test_every_module_stands_on_the_architecture_page_and_is_there() -> None:
     assert sorted(documented) == sorted(present - {"gearhorn/__init__.py"})
 
 
-@pytest.mark.parametrize("package", ["messages", "wire", "daemon", "service"])
+@pytest.mark.parametrize(
+    "package", ["messages", "wire", "daemon", "service", "client", "store", "net"]
+)
 def test_every_module_of_a_package_stands_on_the_architecture_page(package: str) -> None:
     row = words(between(ARCHITECTURE, "modules")).partition(f"``gearhorn/{package}/``")[2]
     row = row.partition("``gearhorn/")[0]

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.once
 
 
 def texts(svg: str) -> list[tuple[str, float]]:
-    """What is written, and how far down."""
+    """Return each text, and its distance from the top."""
     found = ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")
     return [(element.text or "", float(element.attrib["y"])) for element in found]
 

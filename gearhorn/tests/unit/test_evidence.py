@@ -32,7 +32,7 @@ def defined() -> set[str]:
 
 
 def sections(page: str, underline: str) -> dict[str, str]:
-    """What stands under each title with that underline, up to the next title."""
+    """Return the text under each title with that underline, up to the next title."""
     parts = re.split(rf"^(\S.*)\n\{underline}{{4,}}\n", page, flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 

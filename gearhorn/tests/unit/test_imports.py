@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,6 +45,8 @@ KEPT = {
     "daemon": ("service.daemonize",),
     "click": ("cmd.cli",),
 }
+
+DRAWING = ROOT.parent / "doc" / "source" / "drawings" / "packages.svg"
 
 # What has no I/O, no clock and no threads, and all that it may import.
 PURE = {
@@ -150,3 +153,49 @@ def test_within_a_folder_nothing_imports_itself_in_a_circle() -> None:
 
     for module in graph:
         visit(module, ())
+
+
+def drawn_boxes() -> dict[str, tuple[float, float, float, float]]:
+    """Return the left, right, top and bottom of the box of each part in the drawing."""
+    svg = DRAWING.read_text("utf-8")
+    frames = [
+        (float(x), float(x) + float(width), float(y), float(y) + float(height))
+        for x, y, width, height in re.findall(
+            r'<rect x="([\d.]+)" y="([\d.]+)" width="([\d.]+)" height="([\d.]+)"', svg
+        )
+    ]
+    boxes = {}
+    for x, y, name in re.findall(r'<text x="([\d.]+)" y="([\d.]+)" font-weight="bold">(\w+)<', svg):
+        (boxes[name],) = (
+            (left, right, top, bottom)
+            for left, right, top, bottom in frames
+            if left < float(x) < right and top < float(y) < bottom
+        )
+    return boxes
+
+
+def test_the_drawing_has_every_part() -> None:
+    assert set(drawn_boxes()) == set().union(*LAYERS)
+
+
+def test_every_arrow_of_the_drawing_is_an_import() -> None:
+    boxes = drawn_boxes()
+    used = {(part_of(path), other) for path in SOURCES for other in own(path)}
+    arrows = re.findall(
+        r'<path d="M(\d+) (\d+)(?:L(\d+) (\d+)|V(\d+))"/>', DRAWING.read_text("utf-8")
+    )
+    assert len(arrows) > 8
+    for x, y, to_x, to_y, straight_y in arrows:
+        (start,) = (
+            name
+            for name, (left, right, _, bottom) in boxes.items()
+            if left < float(x) < right and bottom == float(y)
+        )
+        end_x, end_y = float(to_x or x), float(to_y or straight_y)
+        # Arrows to the small modules, which stand close together, mean all of them.
+        ends = {
+            name
+            for name, (left, right, top, _) in boxes.items()
+            if top == end_y + 2 and (left < end_x < right or name in LAYERS[0])
+        }
+        assert any((start, end) in used for end in ends), f"{start} does not import {ends}"

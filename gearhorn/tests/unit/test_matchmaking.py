@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""When a list may be kept and used, and when a change may be answered, by a clock of the test's."""
+"""The times at which lists are kept and changes answered, by a clock of the test's."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ async def test_the_cache_is_bounded(world: World) -> None:
 
 
 async def confirmed_after(world: World, time: Clock, change: Change) -> float:
-    """How long the daemon waits before it holds a change for known."""
+    """Return the time that the daemon waits before it holds a change for known."""
     begun = time.now()
     confirming = asyncio.ensure_future(world.matchmaking.confirm(change))
     await settle()

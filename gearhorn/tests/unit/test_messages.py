@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What requests are taken, as what, and what their reports look like."""
+"""Requests that are taken, the values read from them, and reports."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_names_may_have_512_bytes_together() -> None:
 
 
 @pytest.mark.parametrize("name", ["a b", "Ω", "😀", "a_b", '"', "\\", "-", " ", "\u2028"])
-def test_names_may_be_any_text(name: str) -> None:
+def test_names_in_requests_may_be_any_text(name: str) -> None:
     register: Register = decode("register", {"topic": name, "client_id": name})
     assert messages.queue_name(register.topic, register.client_id) == f"{name}_{name}"
 

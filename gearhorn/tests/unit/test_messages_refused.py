@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What requests are refused, with which code, and what the message names."""
+"""Requests that are refused, the codes, and the names in the messages."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ NOT_OF_THE_MESSAGE = {
 }
 
 
-def test_every_code_of_a_refusal_is_tested() -> None:
+def test_every_code_of_a_wrong_message_is_tested() -> None:
     tested = {code for _, _, code, _ in REFUSED} | {errors.InvalidPayload.code}
     assert codes_below(errors.RequestError) - tested == NOT_OF_THE_MESSAGE
 

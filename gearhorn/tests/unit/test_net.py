@@ -19,6 +19,7 @@ import trustme
 
 from gearhorn import errors
 from gearhorn.net import connecting, resolver, tls
+from gearhorn.tests.swallowing import Swallowing
 
 
 class Names:
@@ -106,25 +107,6 @@ async def test_no_thread_for_a_lookup_is_an_oserror(monkeypatch: pytest.MonkeyPa
     for _ in range(2):
         with pytest.raises(OSError, match=r"name\.example cannot be looked up: can't start"):
             await resolver.resolve("name.example", 1)
-
-
-class Swallowing:
-    """An address that takes no more connections: what is sent to it goes unanswered."""
-
-    def __init__(self) -> None:
-        self._listener = socket.create_server(("127.0.0.2", 0), backlog=0)
-        self.port: int = self._listener.getsockname()[1]
-        self._held = []
-        for _ in range(4):
-            one = socket.socket()
-            one.setblocking(False)
-            with contextlib.suppress(BlockingIOError):
-                one.connect(("127.0.0.2", self.port))
-            self._held.append(one)
-
-    def close(self) -> None:
-        for one in (self._listener, *self._held):
-            one.close()
 
 
 async def test_an_address_that_swallows_everything_is_not_the_only_one(names: Names) -> None:

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""How the pages of the documentation hang together, and what they say of the project."""
+"""The pages of the documentation link to each other, and agree with the project."""
 
 from __future__ import annotations
 
@@ -132,6 +132,14 @@ def test_the_lowest_versions_are_those_that_are_required() -> None:
     assert {name: version for name, version in shown.items() if name != "package"} == dict(required)
 
 
+def test_the_tests_that_are_run_with_the_lowest_versions_are_there() -> None:
+    script = (ROOT / "tools/run-lowest").read_text()
+    named = re.findall(r"gearhorn/tests/[\w./*]+", script)
+    assert len(named) > 3
+    for path in named:
+        assert (ROOT / path).exists(), path
+
+
 def test_the_targets_on_the_performance_page_are_those_of_the_run() -> None:
     page = PAGES["explanation/performance"]
     text = page[page.index("What gearhorn has to reach") : page.index("What bounds it")]
@@ -181,3 +189,18 @@ def test_the_steps_that_contributing_names_are_there() -> None:
     environments = {name.partition(":")[2] for name in tox.sections()} - {""} | {"py3"}
     page = PAGES["contributing"].partition("has the same steps")[2].partition("``pre-commit")[0]
     assert set(re.findall(r"^``(\w+)`` ", page, re.MULTILINE)) == environments
+
+
+def test_the_names_that_the_walks_through_a_change_give_are_in_their_files() -> None:
+    page = PAGES["contributing"]
+    walks = page[page.index("A first change\n---") : page.index("What a change looks like\n---")]
+    checked = 0
+    for paragraph in re.split(r"\n\s*\n", walks):
+        files = re.findall(r"``(gearhorn/[\w/]+\.py)``", paragraph)
+        names = re.findall(r"``(_?[A-Z]\w+|[a-z]\w*_\w+)``", paragraph)
+        if files:
+            text = "\n".join((ROOT / path).read_text("utf-8") for path in files)
+            for name in names:
+                assert re.search(rf"\b{name}\b", text), f"{name} is not in {files}"
+            checked += len(names)
+    assert checked > 15

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""Which job server each queue belongs to."""
+"""The choice of a job server for each queue."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What a list of recipients knows: queues, groups, and each server's share."""
+"""A list of recipients: queues, groups, and each server's share."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ async def test_a_call_waits_until_the_store_is_back(
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """How long is paused after each attempt of a call, as it is configured; no time passes."""
+    """The pauses after the attempts of a call, as they are configured; no time passes."""
     found: list[float] = []
 
     async def pause(seconds: float) -> None:

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What redis-py and the loop raise comes out as an error of the store."""
+"""Errors of redis-py and of the loop come out as errors of the store."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def open_store(url: str) -> store.base.Store:
     return store.open_store(url, key_prefix="g:", matchmaking_topic="m", timeout=1.0)
 
 
-async def test_the_scheme_decides() -> None:
+async def test_the_scheme_of_the_url_chooses_the_store() -> None:
     for url in (
         "redis://host",
         "REDIS://host",
@@ -76,7 +76,7 @@ def test_importing_the_package_does_not_load_redis() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, env={})
 
 
-def test_a_plain_url() -> None:
+def test_a_plain_url_gives_host_port_database_and_login() -> None:
     found = options("redis://us%40er:p%2Fw@[::1]:7000/3")
     assert found["host"] == "::1"
     assert found["port"] == 7000
@@ -89,7 +89,7 @@ def test_a_plain_url() -> None:
     assert options("redis://:pw@host?db=4")["db"] == 4
 
 
-def test_a_unix_socket() -> None:
+def test_a_url_of_a_unix_socket_gives_path_password_and_database() -> None:
     found = options("unix://:pw@/run/a%20b?db=2")
     assert found["path"] == "/run/a b"
     assert found["password"] == "pw"
@@ -112,7 +112,7 @@ def test_tls_verifies_unless_told_otherwise(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["redis+sentinel", "Redis+Sentinel"])
-def test_sentinels(scheme: str) -> None:
+def test_a_url_of_sentinels_gives_their_addresses_and_both_logins(scheme: str) -> None:
     url = (
         f"{scheme}://user:pw@one:1,[::2]:2,three/ser%20vice?db=5"
         "&sentinel_username=su&sentinel_password=spw"
@@ -134,7 +134,7 @@ def test_sentinels(scheme: str) -> None:
     assert connections.pool.service_name == "ser vice"  # type: ignore
 
 
-def test_sentinels_over_tls() -> None:
+def test_sentinels_and_servers_are_both_reached_over_tls() -> None:
     url = "rediss+sentinel://one/service?ssl_check_hostname=false"
     connections_ = Connections(url, timeout=3.0, on_connect=_no_greeting)
     assert connections_._sentinel is not None

@@ -19,7 +19,7 @@ async def test_exceptions_are_asked_for(link: Link) -> None:
     assert link.there.options == [b"exceptions"]
 
 
-async def test_a_packet_is_sent_at_once(link: Link) -> None:
+async def test_a_submission_is_sent_at_once(link: Link) -> None:
     assert link.connection._transport is not None
     raw = link.connection._transport.get_extra_info("socket")
     assert raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""How many jobs a worker may hold and ask for."""
+"""The number of jobs that a worker may hold and ask for."""
 
 from __future__ import annotations
 

@@ -1,3 +1,4 @@
+-- Look up a daemon's entry, and have functions that renew and remove it.
 -- KEYS: identity, counter, topics, daemons, seen, settings, the matchmaking topic's set
 -- ARGV: the identity, the matchmaking topic, a worker id
 -- include identity

@@ -1,3 +1,4 @@
+-- Have functions that end subscriptions, with the versions of changed topics.
 -- KEYS: identity, counter, topics, claims, expiry, unconfirmed
 -- ARGV: the identity, the name of a topic's set up to the topic
 -- include identity

@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 MATCHMAKING = "__matchmaking"
 PREFIX = "gearhorn:"
-"""What keys begin with in a server of the test's own."""
+"""The beginning of all keys in a server of the test's own."""
 
 NewStore = Callable[[], Store]
 
@@ -56,7 +56,7 @@ async def expired(store: Store, topic: str, client_id: str, ttl: float = 0.02) -
 
 
 def has_copied(replica: Redis, topic: str, client_id: str) -> bool:
-    """Whether a replica of a server of the test's own knows a subscriber."""
+    """Return true if a replica of a server of the test's own knows a subscriber."""
     return client_id in replica.ask("SMEMBERS", f"{PREFIX}topic:{topic}")
 
 

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What every store must do, asked of each kind of store."""
+"""The duties of every store, tested on each kind of store."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def test_another_daemon_sees_the_same_members(store: Store, other: Store) 
     assert await ids(other, "memos") == {"alice"}
 
 
-async def test_names_may_be_any_text(store: Store) -> None:
+async def test_names_in_the_store_may_be_any_text(store: Store) -> None:
     names = {"ünï cödé", "a%b", "a{b}", "'; --", "\U0001f4ef", "a:b_c"}
     for name in names:
         await store.add(f"topic {name}", name, None)

@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What only a store in Redis can meet with."""
+"""Events that only a store in Redis can meet with."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from gearhorn.tests.processes import eventually
 from gearhorn.tests.servers import Redis, Sentinel, Stunnel
 
 
-async def test_a_unix_socket(start: Start) -> None:
+async def test_redis_is_reached_by_a_unix_socket(start: Start) -> None:
     server = start(Redis(unixsocket="socket", requirepass="right-secret"))
     path = server.directory / "socket"
     for url in (

@@ -20,7 +20,7 @@ from gearhorn.tests.servers import Redis
 
 
 def connections_taken(server: Redis) -> int:
-    """How many connections it has taken since its start."""
+    """Return the number of connections that a server has taken since its start."""
     (count,) = re.findall(r"total_connections_received:(\d+)", server.ask("INFO", "stats"))
     return int(count)
 

@@ -26,9 +26,10 @@ async def client(redis_server: Redis) -> AsyncIterator[Client]:
     await client.aclose()
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
+@pytest.mark.parametrize("name", [*SCRIPTS, *(f"shared/{name}" for name in SHARED)])
 def test_a_script_says_what_it_does_and_takes(name: str) -> None:
-    head = re.match(r"(?:--.*\n)+", FILES[name].read_text("utf-8"))
+    path = redis_scripts._FILES.joinpath(f"{name}.lua")
+    head = re.match(r"(?:--.*\n)+", path.read_text("utf-8"))
     assert head is not None
     what, *rest = head[0].splitlines()
     assert what.endswith(".")
