@@ -31,6 +31,8 @@ from gearhorn.wire.watch import Watch
 
 LOG = logging.getLogger(__name__)
 
+NAME = "gearhorn-subscriber-"
+"""What the name of a subscriber's connections begins with, as job servers show it."""
 AHEAD_S = 0.05
 """Seconds of work, about, for which messages are fetched ahead: more would keep a quiet
 topic, and other subscribers of the same queue, waiting."""
@@ -91,7 +93,7 @@ class Reception:
         self._looks = False
         """True while the loop is going to look for answers by itself."""
         self._woken = False
-        name = f"gearhorn-subscriber-{socket.gethostname()}-{os.getpid()}"
+        name = f"{NAME}{socket.gethostname()}-{os.getpid()}"
         watch = Watch()
         self._grabber = FairGrabber(
             name,
@@ -108,6 +110,7 @@ class Reception:
         self._subscriptions = Subscriptions(
             self._caller,
             ttl=options.ttl,
+            renew=options.renew,
             register_function=options.register_function,
             unregister_function=options.unregister_function,
             on_registered=self._registered,

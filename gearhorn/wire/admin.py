@@ -73,6 +73,24 @@ async def queues(server: Address, settings: ConnectionSettings) -> Mapping[str, 
     return await _in_time(_queues(server, settings), server, settings)
 
 
+async def workers(server: Address, settings: ConnectionSettings) -> list[tuple[str, str]]:
+    """Return the name of each connection to the server, and the functions that it does.
+
+    The functions stand in one string with spaces between them, and names may hold
+    spaces too.
+
+    :raises ServerLost: the server is away or did not answer in time.
+    """
+    lines = await _in_time(_ask_lines(server, settings, b"workers"), server, settings)
+    found = []
+    for line in lines:
+        # The number of the connection, its address and its name.
+        fields = line.split(" ", 3)
+        if len(fields) == 4 and fields[3].startswith(":"):
+            found.append((fields[2], fields[3].removeprefix(":").strip()))
+    return found
+
+
 async def ask(
     server: Address, settings: ConnectionSettings, function: str, data: bytes, timeout: float
 ) -> Answer:
@@ -198,9 +216,9 @@ async def _ask_line(server: Address, settings: ConnectionSettings, command: byte
         return (await reader.readuntil(b"\n")).decode("utf-8", "replace").strip()
 
 
-async def _queues(server: Address, settings: ConnectionSettings) -> Mapping[str, QueueState]:
+async def _ask_lines(server: Address, settings: ConnectionSettings, command: bytes) -> list[str]:
     async with _connected(server, settings) as (reader, writer):
-        writer.write(b"status\n")
+        writer.write(command + b"\n")
         parts: list[bytes] = []
         # A line with only a dot ends the list, and can be cut between two reads.
         while not b"".join(parts[-2:]).endswith((b"\n.\n", b"\n.\r\n")) and parts != [b".\n"]:
@@ -208,8 +226,12 @@ async def _queues(server: Address, settings: ConnectionSettings) -> Mapping[str,
             if not part:
                 raise EOFError("it closed the connection")
             parts.append(part)
+    return b"".join(parts).decode("utf-8", "replace").split("\n")
+
+
+async def _queues(server: Address, settings: ConnectionSettings) -> Mapping[str, QueueState]:
     states: dict[str, QueueState] = {}
-    for line in b"".join(parts).decode("utf-8", "replace").split("\n"):
+    for line in await _ask_lines(server, settings, b"status"):
         # From the right, as names can hold anything but a line break.
         fields = line.rsplit("\t", 3)
         if len(fields) == 4 and all(field.strip().isdecimal() for field in fields[1:]):

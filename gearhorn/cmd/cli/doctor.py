@@ -3,11 +3,13 @@
 """The command ``doctor``."""
 
 import asyncio
+import contextlib
 from collections import Counter, defaultdict
 
 import click
 
 from gearhorn import errors
+from gearhorn.client.reception import NAME
 from gearhorn.cmd.cli.checks import check
 from gearhorn.cmd.cli.exits import FAILED, NO_ANSWER, OK
 from gearhorn.cmd.cli.facts import Facts
@@ -69,6 +71,7 @@ async def _look(session: Session, interval: float) -> Facts:
     await asyncio.gather(
         *(_ask_version(session, facts, server) for server in facts.second),
         *(_ask_support(session, facts, server) for server in facts.second),
+        *(_ask_workers(session, facts, server) for server in facts.second),
     )
     return facts
 
@@ -92,6 +95,14 @@ async def _ask_support(session: Session, facts: Facts, server: Address) -> None:
             facts.unsupported.append(server)
     except errors.ServerLost as fault:
         facts.faults[server] = str(fault)
+
+
+async def _ask_workers(session: Session, facts: Facts, server: Address) -> None:
+    # A server that is gone is found by the others.
+    with contextlib.suppress(errors.ServerLost):
+        for name, functions in await admin.workers(server, session.wire):
+            if name.startswith(NAME):
+                facts.read_by_library.append(functions)
 
 
 async def _ask_daemons(session: Session, facts: Facts) -> None:

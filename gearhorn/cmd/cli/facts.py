@@ -23,6 +23,8 @@ class Facts:
     :param versionless: the servers that work, but do not tell their version.
     :param first: the functions of each server that answered.
     :param second: the same, ``interval`` seconds later.
+    :param read_by_library: for each Subscriber of the library that is connected, the
+        functions that it does, as :func:`gearhorn.wire.admin.workers` returns them.
     :param subscriptions: the topic and client_id of each queue; more than one only if
         something is wrong.
     """
@@ -35,6 +37,7 @@ class Facts:
     versionless: list[Address] = field(default_factory=list)
     first: Queues = field(default_factory=dict)
     second: Queues = field(default_factory=dict)
+    read_by_library: list[str] = field(default_factory=list)
     status: StatusRow | None = None
     query_fault: tuple[str, str] | None = None
     """The code and the text of the error with which a query ended."""
@@ -45,6 +48,11 @@ class Facts:
 def function_names(facts: Facts) -> list[str]:
     """Return the names of all functions on all servers."""
     return sorted({name for states in facts.second.values() for name in states})
+
+
+def is_read_by_library(facts: Facts, function: str) -> bool:
+    """Return true if a Subscriber of the library reads ``function``."""
+    return any(f" {function} " in f" {names} " for names in facts.read_by_library)
 
 
 def jobs_waiting(queues: Queues, function: str) -> int:
