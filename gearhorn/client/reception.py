@@ -14,7 +14,7 @@ import logging
 import os
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import async_timeout
 
@@ -175,12 +175,16 @@ class Reception:
         self._grabber.stop_grabbing()
         await self._grabber.settled.wait()
 
-    async def drain(self) -> None:
-        """Wait for the answers of messages in hand, at most for ``drain_timeout``."""
+    async def drain(self, handled: Awaitable[object]) -> None:
+        """Wait until the messages in hand are handled, at most for ``drain_timeout``.
+
+        :param handled: awaited until the last handler has ended. :meth:`close` sends
+            what they have answered.
+        """
         self._flush()
         try:
             async with async_timeout.timeout(self._options.drain_timeout):
-                await self._grabber.idle.wait()
+                await handled
         except asyncio.TimeoutError:
             LOG.warning(
                 "%d messages were not answered in %g seconds: handing them back",
