@@ -176,16 +176,19 @@ class Connection(asyncio.Protocol):
 
     def pause_reading(self) -> None:
         """Leave to the server what it has sent, until :meth:`resume_reading`."""
-        if not self._paused and self._transport is not None:
+        transport = self._transport
+        # uvloop's raises for one that is closing.
+        if not self._paused and transport is not None and not transport.is_closing():
             self._paused = True
-            self._transport.pause_reading()
+            transport.pause_reading()
 
     def resume_reading(self) -> None:
         """Read again, if that was paused."""
-        if self._paused and self._transport is not None:
+        transport = self._transport
+        if self._paused and transport is not None and not transport.is_closing():
             self._paused = False
             self._heard = True
-            self._transport.resume_reading()
+            transport.resume_reading()
 
     def close(self) -> None:
         """Send all that waits, and close."""
