@@ -22,6 +22,8 @@ from benchmarks.processes import (
 )
 
 KEY_PREFIX = "benchmark:"
+LARGEST = 64 << 20
+"""The default of [fanout] max_message_bytes."""
 
 _CONFIGURATION = """\
 [gearman]
@@ -33,6 +35,7 @@ key_prefix = {prefix}
 
 [fanout]
 timeout = 60
+max_message_bytes = {largest}
 """
 
 
@@ -78,14 +81,19 @@ def redis(*options: str) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def daemon(gearmand_port: int) -> Iterator[Process]:
-    """Run a gearhorn daemon with a Redis of its own; yield once it is ready."""
-    with redis() as store, daemon_beside([gearmand_port], store.port) as process:
+def daemon(gearmand_port: int, largest: int = LARGEST) -> Iterator[Process]:
+    """Run a gearhorn daemon with a Redis of its own; yield once it is ready.
+
+    `largest` is the most bytes of a message.
+    """
+    with redis() as store, daemon_beside([gearmand_port], store.port, largest) as process:
         yield process
 
 
 @contextlib.contextmanager
-def daemon_beside(gearmand_ports: Sequence[int], redis_port: int) -> Iterator[Process]:
+def daemon_beside(
+    gearmand_ports: Sequence[int], redis_port: int, largest: int = LARGEST
+) -> Iterator[Process]:
     """Run a gearhorn daemon at these servers; yield once it is ready."""
     with directory() as place:
         configuration = place / "gearhorn.conf"
@@ -94,6 +102,7 @@ def daemon_beside(gearmand_ports: Sequence[int], redis_port: int) -> Iterator[Pr
                 servers=",".join(f"127.0.0.1:{port}" for port in gearmand_ports),
                 store=f"redis://127.0.0.1:{redis_port}/0",
                 prefix=KEY_PREFIX,
+                largest=largest,
             )
         )
         command = [

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
-from gearhorn.client.message import Message, encode_result, log_failure
+from gearhorn.client.message import EXITS, Message, encode_result, log_failure
 from gearhorn.client.reception import Reception
 from gearhorn.client.signals import stop_on_signals
 from gearhorn.client.subscriber_base import SubscriberBase
@@ -48,14 +48,19 @@ class AsyncSubscriber(SubscriberBase):
         self._arrived = asyncio.Event()
         self._stop_asked = asyncio.Event()
         self._settled = False
+        self._exit: BaseException | None = None
+        """What a handler raised to end the program."""
 
     async def run(self) -> None:
         """Receive and handle messages until :meth:`stop` or a signal.
 
         SIGTERM and SIGINT stop it, and all other subscribers of the process, if one of
         them runs in the main thread. It then fetches no more messages, finishes those in
-        hand within ``drain_timeout``, and unregisters if that was asked for.
+        hand within ``drain_timeout``, and unregisters if that was asked for. A handler
+        that raises SystemExit or KeyboardInterrupt stops it as well, except that its
+        message and those that no handler has begun go to a subscriber again.
 
+        :raises SystemExit, KeyboardInterrupt: a handler raised it.
         :raises RequestError: a registration was refused; the class says why.
         :raises ConfigurationError: a topic has no handler.
         :raises Closed: the subscriber has served before.
@@ -70,12 +75,14 @@ class AsyncSubscriber(SubscriberBase):
             with self._stop_on_signals():
                 await self._stop_asked.wait()
                 await self._settle(reception)
-                await reception.drain()
+                await reception.drain(lambda: asyncio.wait(workers))
         finally:
             for worker in workers:
                 worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
             await reception.close()
+        if self._exit is not None:
+            raise self._exit
         reception.raise_failure()
 
     async def __aiter__(self) -> AsyncIterator[Message]:
@@ -156,15 +163,26 @@ class AsyncSubscriber(SubscriberBase):
         self._arrived.set()
 
     async def _next(self, reception: Reception) -> Job | None:
-        while not self._jobs:
+        while self._exit is None:
+            if self._jobs:
+                return self._jobs.popleft()
             if self._settled:
                 return None
             reception.wake()
             self._arrived.clear()
             await self._arrived.wait()
-        return self._jobs.popleft()
+        return None
 
     async def _handle(self, reception: Reception) -> None:
+        try:
+            await self._handle_each(reception)
+        except EXITS as error:
+            # It would break the loop out of which run() is to raise it.
+            self._exit = self._exit or error
+            self._arrived.set()
+            self.stop()
+
+    async def _handle_each(self, reception: Reception) -> None:
         loop = asyncio.get_running_loop()
         worker = asyncio.current_task()
         turn_ends = loop.time() + _TURN_S

@@ -25,12 +25,15 @@ class Inbox(Generic[T]):
         self._condition = threading.Condition()
         self._idle = 0
         self._closed = False
+        self._discards = False
 
     def __len__(self) -> int:
         return len(self._items)
 
     def put(self, items: Iterable[T]) -> None:
         """Add items, and wake as many idle threads as there are items."""
+        if self._discards:
+            return
         self._items.extend(items)
         if self._idle:
             with self._condition:
@@ -41,6 +44,12 @@ class Inbox(Generic[T]):
         self._items = deque()
         self._condition = threading.Condition()
         self._closed = True
+
+    def discard(self) -> None:
+        """Hand out nothing more, neither what is there nor what comes."""
+        self._discards = True
+        self._items.clear()
+        self.close()
 
     def close(self) -> None:
         """Make :meth:`get` return ``None`` once all items have been handed out."""

@@ -13,6 +13,9 @@ from gearhorn.wire.grabber import Job
 
 LOG = logging.getLogger(__name__)
 
+EXITS = (SystemExit, KeyboardInterrupt)
+"""What a handler raises to end the program rather than to fail its message."""
+
 Respond = Callable[[Job, bytes | None], None]
 """Ends a job with its result, or as failed if that is ``None``."""
 

@@ -46,6 +46,7 @@ class SubscribeOptions:
     servers: Sequence[Address]
     wire: ConnectionSettings
     ttl: float | None
+    renew: float
     register: bool
     unregister: bool
     concurrency: int
@@ -57,6 +58,7 @@ class SubscribeOptions:
     def __post_init__(self) -> None:
         if self.ttl is not None:
             check_seconds(self.ttl, "ttl")
+        check_seconds(self.renew, "renew")
         check_count(self.concurrency, "concurrency")
         if self.drain_timeout != 0:
             check_seconds(self.drain_timeout, "drain_timeout")

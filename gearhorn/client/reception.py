@@ -14,7 +14,7 @@ import logging
 import os
 import socket
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 import async_timeout
 
@@ -31,6 +31,8 @@ from gearhorn.wire.watch import Watch
 
 LOG = logging.getLogger(__name__)
 
+NAME = "gearhorn-subscriber-"
+"""What the name of a subscriber's connections begins with, as job servers show it."""
 AHEAD_S = 0.05
 """Seconds of work, about, for which messages are fetched ahead: more would keep a quiet
 topic, and other subscribers of the same queue, waiting."""
@@ -91,7 +93,7 @@ class Reception:
         self._looks = False
         """True while the loop is going to look for answers by itself."""
         self._woken = False
-        name = f"gearhorn-subscriber-{socket.gethostname()}-{os.getpid()}"
+        name = f"{NAME}{socket.gethostname()}-{os.getpid()}"
         watch = Watch()
         self._grabber = FairGrabber(
             name,
@@ -108,6 +110,7 @@ class Reception:
         self._subscriptions = Subscriptions(
             self._caller,
             ttl=options.ttl,
+            renew=options.renew,
             register_function=options.register_function,
             unregister_function=options.unregister_function,
             on_registered=self._registered,
@@ -180,14 +183,18 @@ class Reception:
         self._grabber.stop_grabbing()
         await self._grabber.settled.wait()
 
-    async def drain(self) -> None:
-        """Wait for the answers of messages in hand, at most for ``drain_timeout``."""
+    async def drain(self, handled: Callable[[], Awaitable[object]]) -> None:
+        """Wait until the messages in hand are handled, at most for ``drain_timeout``.
+
+        :param handled: called to wait until the last handler has ended. :meth:`close`
+            sends what they have answered.
+        """
         self._flush()
         if self._is_broken:
             return
         try:
             async with async_timeout.timeout(self._options.drain_timeout):
-                await self._grabber.idle.wait()
+                await handled()
         except asyncio.TimeoutError:
             LOG.warning(
                 "%d messages were not answered in %g seconds: handing them back",

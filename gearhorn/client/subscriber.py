@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from gearhorn.client.binding import Handler
 from gearhorn.client.inbox import Inbox
 from gearhorn.client.loop_thread import LoopThread
-from gearhorn.client.message import Message, encode_result, log_failure
+from gearhorn.client.message import EXITS, Message, encode_result, log_failure
 from gearhorn.client.reception import Reception
 from gearhorn.client.signals import stop_on_signals
 from gearhorn.client.subscriber_base import SubscriberBase
@@ -40,14 +40,23 @@ class Subscriber(SubscriberBase):
         self._settled = threading.Event()
         self._stopping: asyncio.Future[None] | None = None
         self._stop_asked = False
+        self._handling = 0
+        """The threads that run handlers."""
+        self._handled = asyncio.Event()
+        """Set once the last of them has ended."""
+        self._exit: BaseException | None = None
+        """What a handler raised to end the program."""
 
     def run(self) -> None:
         """Receive and handle messages until :meth:`stop` or a signal.
 
         SIGTERM and SIGINT stop it, and all other subscribers of the process, if one of
         them runs in the main thread. It then fetches no more messages, finishes those in
-        hand within ``drain_timeout``, and unregisters if that was asked for.
+        hand within ``drain_timeout``, and unregisters if that was asked for. A handler
+        that raises SystemExit or KeyboardInterrupt stops it as well, except that its
+        message and those that no handler has begun go to a subscriber again.
 
+        :raises SystemExit, KeyboardInterrupt: a handler raised it.
         :raises RequestError: a registration was refused; the class says why.
         :raises ConfigurationError: a topic has no handler.
         :raises Closed: the subscriber has served before, perhaps in the process
@@ -62,14 +71,17 @@ class Subscriber(SubscriberBase):
             )
             for i in range(self._options.concurrency)
         ]
+        self._handling = len(workers)
         for worker in workers:
             worker.start()
         try:
             with stop_on_signals(self.stop):
                 self._settled.wait()
-                self._thread.run(reception.drain())
+                self._thread.run(reception.drain(self._handled.wait))
         finally:
             self._close(reception)
+        if self._exit is not None:
+            raise self._exit
         reception.raise_failure()
 
     def __iter__(self) -> Iterator[Message]:
@@ -145,10 +157,20 @@ class Subscriber(SubscriberBase):
         """Handle messages, one after the other; each handler thread runs this."""
         try:
             self._handle(reception)
+        except EXITS as error:
+            # It would end only this thread.
+            self._exit = self._exit or error
+            self._inbox.discard()
+            self.stop()
         except BaseException as error:
             # No local name outlives its handler.
             failure = error
             self._thread.call_soon(lambda: reception.failed(failure))
+        finally:
+            with self._changing:
+                self._handling -= 1
+                if not self._handling:
+                    self._thread.call_soon(self._handled.set)
 
     def _handle(self, reception: Reception) -> None:
         while (job := self._inbox.get()) is not None:
@@ -159,8 +181,9 @@ class Subscriber(SubscriberBase):
             started = time.perf_counter()
             try:
                 result = encode_result(handler(message))
+            except EXITS:
+                raise
             except BaseException as error:
-                # SystemExit and the like too: they would end only this thread.
                 log_failure(message, error)
                 message.settle(None)
             else:

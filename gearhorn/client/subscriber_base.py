@@ -12,6 +12,7 @@ from gearhorn.client import forks
 from gearhorn.client.binding import Binding, Handler
 from gearhorn.client.parameters import SubscribeOptions, servers_of
 from gearhorn.client.reception import Reception
+from gearhorn.client.subscriptions import RENEW_S
 from gearhorn.messages import FunctionNames
 from gearhorn.wire.connection import ConnectionSettings
 from gearhorn.wire.grabber import Job
@@ -31,6 +32,9 @@ class SubscriberBase:
     :param client_id: the client_id of topics for which :meth:`on` is given none.
     :param ttl: the time, in seconds, after which registrations end unless they are
         renewed. The subscriber renews them. Without it they last for ever.
+    :param renew: the longest time, in seconds, until the subscriber makes its
+        registrations again, as the store may have lost them. With ``ttl`` it does so
+        after a third of that, if that is sooner.
     :param register: register the topics given to :meth:`on`, and receive each once it
         is registered.
     :param unregister: remove these registrations when the subscriber stops.
@@ -58,6 +62,7 @@ class SubscriberBase:
         client_id: str | None = None,
         *,
         ttl: float | None = None,
+        renew: float = RENEW_S,
         register: bool = True,
         unregister: bool = False,
         concurrency: int = 1,
@@ -75,6 +80,7 @@ class SubscriberBase:
             servers=servers_of(servers),
             wire=ConnectionSettings(tls=tls, connect_timeout=connect_timeout),
             ttl=ttl,
+            renew=renew,
             register=register,
             unregister=unregister,
             concurrency=concurrency,

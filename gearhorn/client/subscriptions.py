@@ -4,6 +4,7 @@
 
 import asyncio
 import logging
+import random
 from collections.abc import Callable, Collection
 
 import async_timeout
@@ -16,7 +17,12 @@ from gearhorn.wire.address import Address
 
 LOG = logging.getLogger(__name__)
 
+RENEW_S = 300.0
+"""Seconds after which a registration is made again: the store may have lost it."""
 RENEWALS_PER_TTL = 3
+_JITTER = 0.2
+"""The part of a pause that chance may take off, so that subscribers which started
+together, or came back together, spread."""
 AT_ONCE = 100
 """The most requests on their way at a time."""
 ANSWER_TIMEOUT_S = 60.0
@@ -31,6 +37,7 @@ class Subscriptions:
     """The subscriptions, by topic and client_id, that are kept registered.
 
     :param ttl: the time for which each lasts unless renewed, in seconds.
+    :param renew: the longest time until each is registered again, in seconds.
     :param on_registered: called with the topic and the client_id of each that was
         added, once it is registered for the first time.
     """
@@ -40,12 +47,14 @@ class Subscriptions:
         caller: Caller,
         *,
         ttl: float | None,
+        renew: float,
         register_function: str,
         unregister_function: str,
         on_registered: Callable[[str, str], object],
     ) -> None:
         self._caller = caller
         self._ttl = ttl
+        self._pause = renew if ttl is None else min(renew, ttl / RENEWALS_PER_TTL)
         self._register_function = register_function
         self._unregister_function = unregister_function
         self._on_registered = on_registered
@@ -110,8 +119,8 @@ class Subscriptions:
         self._is_due.set()
 
     async def _keep(self) -> None:
-        pause = None if self._ttl is None else self._ttl / RENEWALS_PER_TTL
         while True:
+            pause = self._pause * random.uniform(1 - _JITTER, 1)
             try:
                 async with async_timeout.timeout(pause):
                     await self._is_due.wait()

@@ -35,7 +35,7 @@ from gearhorn import errors
 from gearhorn.cmd import streams
 from gearhorn.daemon import acceptance
 from gearhorn.daemon.settings import DaemonSettings
-from gearhorn.service import config, daemonize, logs, running, standalone
+from gearhorn.service import config, daemonize, exposure, logs, running, standalone
 
 LOG = logging.getLogger(__name__)
 
@@ -167,7 +167,11 @@ def _run(conf: cfg.ConfigOpts, reload: _Reload) -> int:
                 return _fail(error, EX_CANTCREAT)
             stack.callback(pid_file.release)
         daemonize.become(who)
+        if conf.service.daemonize:
+            daemonize.restrict_umask()
         logs.setup(conf)
+        # Before paths that are relative lead elsewhere.
+        exposure.warn(conf)
         if conf.service.daemonize:
             if not logs.goes_elsewhere(conf):
                 _say("in the background nothing is logged without log_file or the like")

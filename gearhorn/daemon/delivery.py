@@ -59,7 +59,10 @@ class Delivery(Listener):
         self.job = job
         self.topic = request.topic
         self._context = context
-        self._request = request
+        self._priority = request.priority or "normal"
+        self._unique = None if request.unique is None else request.unique.encode()
+        # The request itself is not kept: all that is raw in it is a view of the job's data.
+        self._always_report = messages.truth(request.always_report)
         self._payload = payload
         self._recipients = recipients
         self._token = token
@@ -111,7 +114,7 @@ class Delivery(Listener):
         batch = Batch(
             self,
             self.topic,
-            priority=self._request.priority or "normal",
+            priority=self._priority,
             foreground=self.foreground,
             queues=share.queues,
             keys=share.client_ids,
@@ -166,7 +169,7 @@ class Delivery(Listener):
                 self.topic, self._failed_count, next(iter(self._failed.values()))
             )
         report = self._report()
-        if self._failed_count and not messages.truth(self._request.always_report):
+        if self._failed_count and not self._always_report:
             self.job.fail(report)
         else:
             self.job.complete(report)
@@ -182,8 +185,8 @@ class BackgroundDelivery(Delivery):
     foreground = False
 
     def _uniques(self, connection_token: bytes) -> Sequence[bytes]:
-        if self._request.unique is not None:
-            return (self._request.unique.encode(),)
+        if self._unique is not None:
+            return (self._unique,)
         return self._generated_uniques()
 
     def batch_created(self, batch: Batch) -> None:
@@ -221,6 +224,7 @@ class ForegroundDelivery(Delivery):
         super().__init__(context, job, request, payload, recipients, token)
         self._open: dict[str, Copy | None] = dict.fromkeys(recipients.whole.client_ids)
         """The client_ids whose answers are missing, each with its copy once queued."""
+        self._timeout = request.timeout or context.timeout
         self._deadline: asyncio.TimerHandle | None = None
         self._results = Results(context.max_gathered_bytes, context.room)
         self._gather = messages.truth(request.gather)
@@ -234,8 +238,8 @@ class ForegroundDelivery(Delivery):
         # gearmand joins a submission to a queued job of the same unique even if that
         # job's client is gone and its answer will never come. So a foreground copy
         # shares no unique with a background copy, or with a copy on another connection.
-        if self._request.unique is not None:
-            uniques: Sequence[bytes] = (self._request.unique.encode(),)
+        if self._unique is not None:
+            uniques: Sequence[bytes] = (self._unique,)
         else:
             uniques = self._generated_uniques()
         return [unique and b"%s-%s" % (unique, connection_token) for unique in uniques]
@@ -247,9 +251,14 @@ class ForegroundDelivery(Delivery):
             and not self._unplaced
             and all(batch.written == len(batch.queues) for batch in self._batches)
         ):
-            self._deadline = asyncio.get_running_loop().call_later(
-                self._request.timeout or self._context.timeout, self._time_is_up
-            )
+            self._deadline = asyncio.get_running_loop().call_later(self._timeout, self._time_is_up)
+
+    def batch_created(self, batch: Batch) -> None:
+        super().batch_created(batch)
+        if not self._batches and not self._unplaced:
+            # No copy has to be sent again, however long the answers take.
+            self._payload = b""
+            self.job.drop_data()
 
     def copy_refused(self, batch: Batch, index: int) -> None:
         super().copy_refused(batch, index)

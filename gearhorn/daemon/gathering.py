@@ -1,8 +1,22 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""The results of receivers that a report carries, and the room for them."""
+"""The results of receivers that a report carries, and the room for them.
+
+They are counted as the report will write them, in JSON.
+"""
+
+from typing import cast
+
+import msgspec
 
 from gearhorn import messages
+
+_LARGE = 1 << 12
+"""The bytes from which on a result is kept as it will be written. Smaller ones are kept
+as strings, which is quicker."""
+
+_encode = msgspec.json.encode
+_result_of = messages.result_of
 
 
 class Room:
@@ -46,10 +60,25 @@ class Results:
             parts = self._parts.pop(key)
             if parts is None:
                 return False
+            # Until now it was counted as it came.
+            self._release(len(parts))
             data = bytes(parts)
-        elif not whole or not self._take(len(data)):
+        elif not whole:
             return False
-        self.complete[key] = messages.result_of(data)
+        if len(data) < _LARGE:
+            result = _result_of(data)
+            size = len(_encode(result))
+        else:
+            free = min(self._max_bytes - self._taken, self._room.free)
+            written = messages.written_result(data, free)
+            if written is None:
+                return False
+            size = len(memoryview(written))
+            # It is written as it is, in the place of a result.
+            result = cast(messages.Result, written)
+        if not self._take(size):
+            return False
+        self.complete[key] = result
         return True
 
     def give_back(self) -> None:

@@ -84,5 +84,5 @@ class Lookout:
                 connections = await admin.workers(server, self._wire)
             except errors.ServerLost:
                 continue
-            found.update(name for name, functions in connections if function in functions)
+            found.update(name for name, functions in connections if function in functions.split())
         return sorted(found)

@@ -73,6 +73,7 @@ from gearhorn.messages.reports import (
     Result,
     Subscription,
     result_of,
+    written_result,
 )
 from gearhorn.messages.requests import FanOut, Notice, Register, Request, Unregister
 from gearhorn.messages.values import encode_value, truth
@@ -136,4 +137,5 @@ __all__ = [
     "topics_of",
     "truth",
     "wants_report",
+    "written_result",
 ]

@@ -3,9 +3,10 @@
 """The answers to requests."""
 
 import base64
+import codecs
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 from gearhorn import errors
 
@@ -86,6 +87,35 @@ def result_of(data: bytes) -> Result:
         return data.decode()
     except UnicodeDecodeError:
         return Bytes(base64.b64encode(data).decode())
+
+
+_CHUNK_BYTES = 1 << 16
+_BASE64 = b'{"base64":"%s"}'
+
+
+def written_result(data: bytes, most: int) -> Raw | None:
+    """Return a receiver's result as JSON, or ``None`` if that has more than ``most`` bytes.
+
+    In JSON a control character takes six bytes, and as a string of Python's a single
+    character can make every other take four. So large results are written piece by
+    piece, and no further than is allowed.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    written = bytearray(b'"')
+    try:
+        for start in range(0, len(data), _CHUNK_BYTES):
+            part = data[start : start + _CHUNK_BYTES]
+            text = decoder.decode(part, final=start + _CHUNK_BYTES >= len(data))
+            written += msgspec.json.encode(text)[1:-1]
+            if len(written) >= most:
+                break
+    except UnicodeDecodeError:
+        written.clear()
+        if len(_BASE64) - 2 + (len(data) + 2) // 3 * 4 > most:
+            return None
+        return Raw(_BASE64 % base64.b64encode(data))
+    written += b'"'
+    return Raw(written) if len(written) <= most else None
 
 
 class FanOutReport(Report, frozen=True, kw_only=True):

@@ -28,6 +28,8 @@ def truth(value: Raw) -> bool:
 
     All do but false, 0, "", null, [] and {}. A value that was left out does not.
     """
+    if value is NOT_GIVEN:
+        return False
     text = bytes(value)
     if text in _TRUE:
         return True

@@ -19,6 +19,7 @@ import daemon
 from gearhorn import errors
 
 _UMASK = 0o027
+"""What a process in the background forbids, besides what its umask did."""
 # The signals that a terminal sends. By default python-daemon would also take SIGTERM,
 # which belongs to the event loop, as SIGHUP does.
 _IGNORED_SIGNALS = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
@@ -181,6 +182,19 @@ def become(who: Identity) -> None:
         os.setuid(who.uid)
 
 
+def restrict_umask() -> int:
+    """Keep what this process makes, its log first of all, from users who are not of its group.
+
+    What the umask forbids already stays forbidden.
+
+    :returns: the umask from now on.
+    """
+    # It can only be read by setting it.
+    umask = os.umask(0o777) | _UMASK
+    os.umask(umask)
+    return umask
+
+
 def detach(pid_file: PidFile | None) -> None:
     """Go on as a process in the background, without the terminal.
 
@@ -193,7 +207,7 @@ def detach(pid_file: PidFile | None) -> None:
     context = daemon.DaemonContext(
         # Even if init started it, as in a container: detaching was asked for.
         detach_process=True,
-        umask=_UMASK,
+        umask=restrict_umask(),
         files_preserve=sorted(kept),
         signal_map=dict.fromkeys(_IGNORED_SIGNALS),
     )

@@ -79,16 +79,17 @@ async def queues(
     return await in_time(_queues(server, settings, beginning), server, settings)
 
 
-async def workers(
-    server: Address, settings: ConnectionSettings
-) -> Sequence[tuple[str, frozenset[str]]]:
-    """Return the client id and the functions of each connection to the server.
+async def workers(server: Address, settings: ConnectionSettings) -> Sequence[tuple[str, str]]:
+    """Return the name of each connection to the server, and the functions that it does.
+
+    The functions stand in one string with spaces between them, and names may hold
+    spaces too.
 
     :raises ServerLost: the server is away or did not answer in time.
     """
     lines = await in_time(_ask_lines(server, settings, b"workers"), server, settings)
     found = (_worker_line(line.decode("utf-8", "replace")) for line in lines.splitlines())
-    return [(line[1], frozenset(line[2].split())) for line in found if line is not None]
+    return [(line[1], line[2].strip()) for line in found if line is not None]
 
 
 async def ask(

@@ -157,8 +157,11 @@ class Block:
         batch.created += 1
         if batch.created == self._stop:
             self._next_part()
-            if batch.created == len(batch.queues) and not batch.cancelled:
-                batch.listener.batch_created(batch)
+            if batch.created == len(batch.queues):
+                # Copies that wait for their answers know the batch.
+                batch.payload = b""
+                if not batch.cancelled:
+                    batch.listener.batch_created(batch)
 
     def batches(self) -> Iterator[Batch]:
         """Yield the batches with unanswered copies, in order."""

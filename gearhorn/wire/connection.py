@@ -79,6 +79,8 @@ class Connection(asyncio.Protocol):
         """A mark for uniques that no other connection may share."""
         self.congested = False
         """True while the server does not read; nothing that adds to its backlog starts."""
+        self._paused = False
+        """True while nothing is read, so that the server keeps what it has for us."""
         self._gives_jobs: bool | None = None
         """True if the server knows GRAB_JOB_UNIQ; ``None`` until it has answered one."""
         self.complained = False
@@ -172,6 +174,22 @@ class Connection(asyncio.Protocol):
             self._out.clear()
             self._transport.write(data)
 
+    def pause_reading(self) -> None:
+        """Leave to the server what it has sent, until :meth:`resume_reading`."""
+        transport = self._transport
+        # uvloop's raises for one that is closing.
+        if not self._paused and transport is not None and not transport.is_closing():
+            self._paused = True
+            transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read again, if that was paused."""
+        transport = self._transport
+        if self._paused and transport is not None and not transport.is_closing():
+            self._paused = False
+            self._heard = True
+            transport.resume_reading()
+
     def close(self) -> None:
         """Send all that waits, and close."""
         self.flush()
@@ -230,7 +248,11 @@ class Connection(asyncio.Protocol):
         self.abort(reason)
 
     def _watch_liveness(self) -> None:
-        if self._heard:
+        if self._paused:
+            # Nobody reads the answer, but a server that is gone refuses the question.
+            self.write(_PROBE)
+            delay = self._settings.liveness_interval
+        elif self._heard:
             self._heard = self._asked = False
             delay = self._settings.liveness_interval
         elif not self._asked:

@@ -194,6 +194,7 @@ class FairGrabber(Grabber):
                 parts += (header(framing.WORK_COMPLETE, size), handle, b"\0", data)
         if connection is not None and parts:
             connection.write(b"".join(parts))
+            self._read_again()
             self._refill_soon(connection)
             self._tell_if_idle()
 

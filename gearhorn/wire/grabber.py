@@ -69,6 +69,10 @@ class Job(msgspec.Struct, eq=False):
         """
         self._on_abandoned = None
 
+    def drop_data(self) -> None:
+        """Give the data back, which is needed no more, before the job is answered."""
+        self._grabber.drop_data(self)
+
     def complete(self, data: bytes) -> None:
         """End the job with WORK_COMPLETE."""
         if self._grabber.release(self):
@@ -145,6 +149,8 @@ class Grabber(Pool):
         self._window = Window(window, window_bytes)
         self._grabbing = True
         self._refill_due = False
+        self._paused = False
+        """True while the connections are not read: see _assigned()."""
         self.idle = asyncio.Event()
         """Set after :meth:`stop_grabbing`, once no job is held and no grab unanswered."""
 
@@ -232,7 +238,29 @@ class Grabber(Pool):
             grabs.target = min(grabs.target * 2, self.max_grabs)
         grabs.held[job] = None
         handler(job)
+        if self._window.full:
+            # 64 grabs may be on their way, which were made when jobs were small.
+            self._paused = True
+            for each in self._grabs:
+                each.pause_reading()
         return True
+
+    def _read_again(self) -> None:
+        """Read the connections again if the window has room by now."""
+        if self._paused and not self._window.full:
+            self._paused = False
+            for connection in self._grabs:
+                connection.resume_reading()
+
+    def drop_data(self, job: Job) -> None:
+        """Hold ``job`` without its data, and make use of the room."""
+        grabs = self._grabs.get(job.connection)
+        if grabs is not None and job in grabs.held:
+            self._window.shrink(len(job.data))
+            job.data = b""
+            self._read_again()
+            if self._grabbing:
+                self._refill_soon(job.connection)
 
     def release(self, job: Job) -> bool:
         """Stop holding ``job``; return true if it was held and can be answered."""
@@ -242,6 +270,7 @@ class Grabber(Pool):
         del grabs.held[job]
         job.let_go()
         self._window.release(len(job.data))
+        self._read_again()
         if self._grabbing:
             self._refill_soon(job.connection)
         else:
@@ -286,6 +315,7 @@ class Grabber(Pool):
         for job in grabs.held:
             self._window.release(len(job.data))
             job.abandon()
+        self._read_again()
         if not self._grabbing:
             self._tell_if_idle()
         elif self._grabs:

@@ -32,6 +32,11 @@ class Window:
         """True while no job is held and none can come."""
         return not self.held and not self.asked
 
+    @property
+    def full(self) -> bool:
+        """True while jobs of all the bytes are held, whatever was asked for meanwhile."""
+        return self._bytes >= self._size
+
     def room(self) -> int:
         """Return the number of jobs that may be asked for now."""
         jobs = self._jobs - self.held - self.asked
@@ -53,6 +58,10 @@ class Window:
     def miss(self, grabs: int = 1) -> None:
         """Count so many grabs as answered with no job, or as lost."""
         self.asked -= grabs
+
+    def shrink(self, size: int) -> None:
+        """Count a job that is still held as so many bytes smaller."""
+        self._bytes -= size
 
     def release(self, size: int) -> None:
         """Count a job of ``size`` bytes as no longer held."""

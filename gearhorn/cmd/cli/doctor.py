@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 import click
 
 from gearhorn import errors
+from gearhorn.client.reception import NAME
 from gearhorn.cmd.cli.checks import TURNING_GEARMAND, check, gearmand_version
 from gearhorn.cmd.cli.exits import FAILED, NO_ANSWER, OK
 from gearhorn.cmd.cli.facts import Facts
@@ -128,7 +129,9 @@ async def _ask_workers(session: Session, facts: Facts, server: Address) -> None:
         facts.faults[server] = str(fault)
         return
     for client_id, functions in connections:
-        for function in functions:
+        if client_id.startswith(NAME):
+            facts.read_by_library.append(functions)
+        for function in functions.split():
             facts.workers.setdefault(function, set()).add(client_id)
 
 

@@ -43,6 +43,8 @@ QUEUE_UNREAD = Check("queue-unread", "warning")
 QUEUE_GROWS = Check("queue-grows", "warning")
 QUEUE_HALF_READ = Check("queue-half-read", "warning")
 QUEUE_UNREGISTERED = Check("queue-unregistered", "warning")
+QUEUE_PERHAPS_UNREGISTERED = Check("queue-unregistered", "note")
+"""One that may as well be another application's function."""
 QUEUE_ORPHANED = Check("queue-orphaned", "warning")
 QUEUE_FOREIGN = Check("queue-orphaned", "note")
 """An orphan that does not look like a subscriber's."""

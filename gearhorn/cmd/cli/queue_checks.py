@@ -5,7 +5,13 @@
 from collections.abc import Iterator
 
 from gearhorn.cmd.cli import findings
-from gearhorn.cmd.cli.facts import Facts, function_names, grows, jobs_waiting
+from gearhorn.cmd.cli.facts import (
+    Facts,
+    function_names,
+    grows,
+    is_read_by_library,
+    jobs_waiting,
+)
 from gearhorn.cmd.cli.findings import Finding
 from gearhorn.cmd.cli.output import listed, plural, seconds
 from gearhorn.cmd.cli.session import total
@@ -77,6 +83,7 @@ def _other_queues(facts: Facts) -> Iterator[Finding]:
         return
     own = {*facts.functions.values(), *facts.status.functions.values()}
     prefix = queue_name(facts.status.matchmaking_topic, "")
+    foreign = []
     topics = {queue_name(topic, "") for held in subscriptions.values() for topic, _ in held}
     for function in function_names(facts):
         if function in subscriptions or function in own or function.startswith(prefix):
@@ -84,7 +91,19 @@ def _other_queues(facts: Facts) -> Iterator[Finding]:
         state = total(facts.second, function)
         waiting = jobs_waiting(facts.second, function)
         ours = any(function.startswith(topic) for topic in topics)
-        if ours and state.workers:
+        if state.workers and not total(facts.first, function).workers:
+            # It came between the two looks, perhaps after the daemons were asked.
+            continue
+        if state.workers and is_read_by_library(facts, function):
+            yield Finding(
+                findings.QUEUE_UNREGISTERED,
+                function,
+                f"a Subscriber reads {function}, but nobody is registered for it: it gets no "
+                "messages",
+                "It registers again by itself, within five minutes unless its renew says "
+                "otherwise. If it was made with register=False, register it.",
+            )
+        elif state.workers and ours:
             yield Finding(
                 findings.QUEUE_UNREGISTERED,
                 function,
@@ -92,6 +111,8 @@ def _other_queues(facts: Facts) -> Iterator[Finding]:
                 "registered for it",
                 "Register it, or end the worker: it gets no messages.",
             )
+        elif state.workers and "_" in function[1:-1]:
+            foreign.append(function)
         elif waiting and not state.workers:
             yield Finding(
                 findings.QUEUE_ORPHANED if ours else findings.QUEUE_FOREIGN,
@@ -100,6 +121,15 @@ def _other_queues(facts: Facts) -> Iterator[Finding]:
                 "is registered for",
                 "If it was a subscriber's queue, purge it; else it is another application's.",
             )
+    if foreign:
+        yield Finding(
+            findings.QUEUE_PERHAPS_UNREGISTERED,
+            listed(foreign, 6),
+            f"workers read {listed(foreign, 6)}, for which nobody is registered, and which no "
+            "topic with subscribers begins",
+            "If it is a subscriber's queue, register it: it gets no messages. Else it is another "
+            "application's.",
+        )
 
 
 def _collisions(facts: Facts) -> Iterator[Finding]:

@@ -4,31 +4,57 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import threading
 from collections.abc import Iterator
 
-from gearhorn import Subscriber, errors
+from gearhorn import AsyncSubscriber, Subscriber, errors
+
+
+class Running:
+    """A subscriber of either kind that runs in a thread, with a loop if it needs one."""
+
+    def __init__(self, subscriber: Subscriber | AsyncSubscriber) -> None:
+        self._subscriber = subscriber
+        self._loop = asyncio.new_event_loop()
+        self.raised: BaseException | None = None
+        """What ``run()`` raised, once it has ended."""
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            if isinstance(self._subscriber, AsyncSubscriber):
+                self._loop.run_until_complete(self._subscriber.run())
+            else:
+                self._subscriber.run()
+        except BaseException as error:
+            self.raised = error
+        finally:
+            self._loop.close()
+
+    def stop(self) -> None:
+        if isinstance(self._subscriber, AsyncSubscriber):
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._subscriber.stop)
+        else:
+            self._subscriber.stop()
+
+    def join(self) -> None:
+        """Wait for the end of ``run()``."""
+        self._thread.join(20)
+        assert not self._thread.is_alive()
 
 
 @contextlib.contextmanager
-def running(subscriber: Subscriber) -> Iterator[None]:
+def running(subscriber: Subscriber | AsyncSubscriber) -> Iterator[None]:
     """The subscriber runs in a thread until the end of the block."""
-    raised: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            subscriber.run()
-        except errors.GearhornError as error:
-            raised.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
+    running = Running(subscriber)
     try:
         yield
     finally:
-        subscriber.stop()
-        thread.join(20)
-        assert not thread.is_alive()
-    if raised:
-        raise raised[0]
+        running.stop()
+        running.join()
+    if isinstance(running.raised, errors.GearhornError):
+        raise running.raised

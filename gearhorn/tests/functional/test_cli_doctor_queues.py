@@ -6,9 +6,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from gearhorn import Subscriber
 from gearhorn.tests.builders import message
 from gearhorn.tests.conftest import NewDaemon, NewPeer, Start
 from gearhorn.tests.functional.diagnosis import doctor, growing, publish, register
+from gearhorn.tests.functional.subscribing import running
+from gearhorn.tests.processes import eventually
 from gearhorn.tests.servers import Gearmand, Redis
 
 
@@ -75,6 +78,38 @@ def test_a_receiver_that_is_not_registered(
     found = doctor([gearmand.address])
 
     assert found.only("queue-unregistered")["subject"] == "memos_alice"
+
+
+def test_a_subscriber_whose_topic_is_gone_from_the_store(
+    daemon: NewDaemon, gearmand: Gearmand
+) -> None:
+    daemon()
+    subscriber = Subscriber(gearmand.address, "bob", register=False)
+    subscriber.on("memos")(lambda message: None)
+    with running(subscriber):
+        eventually(lambda: gearmand.admin.queue("memos_bob").workers)
+        found = doctor([gearmand.address])
+
+    assert found.exit_code == 1
+    finding = found.only("queue-unregistered")
+    assert finding["subject"] == "memos_bob"
+    assert "a Subscriber reads memos_bob" in finding["text"]
+
+
+def test_workers_on_what_may_be_queues_of_a_store_that_was_emptied(
+    daemon: NewDaemon, gearmand: Gearmand, peer: NewPeer
+) -> None:
+    daemon()
+    peer().can_do("memos_bob", "memos_the boss", "reverse", "_hidden")
+
+    found = doctor([gearmand.address])
+
+    # They may be another application's.
+    assert found.exit_code == 0
+    finding = found.only("queue-unregistered")
+    assert finding["level"] == "note"
+    assert "memos_bob, memos_the boss" in finding["text"]
+    assert "reverse" not in finding["text"]
 
 
 def test_a_queue_that_belongs_to_nobody(

@@ -214,7 +214,7 @@ BAD_OPTIONS = [
     for kinds, options, bad in (
         (PUBLISHERS, ["timeout"], [*BAD_SECONDS, (0, errors.InvalidSeconds)]),
         (BOTH, ["connect_timeout"], [*BAD_SECONDS, (0, errors.InvalidSeconds)]),
-        (SUBSCRIBERS, ["ttl"], [*BAD_SECONDS, (0, errors.InvalidSeconds)]),
+        (SUBSCRIBERS, ["ttl", "renew"], [*BAD_SECONDS, (0, errors.InvalidSeconds)]),
         (SUBSCRIBERS, ["drain_timeout"], [*BAD_SECONDS, (None, errors.WrongType)]),
         (BOTH, ["max_message_bytes"], BAD_COUNTS),
         (SUBSCRIBERS, ["concurrency"], BAD_COUNTS),

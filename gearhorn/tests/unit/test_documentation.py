@@ -216,7 +216,7 @@ def test_the_configuration_page_is_generated_from_all_options() -> None:
         ("reference/cli", f"``[service] drain_timeout`` ({DaemonSettings.drain_timeout:g})"),
         (
             "explanation/capacity",
-            f"about {['no', 'one', 'two', 'three', 'four'][workers.WINDOW_MESSAGES]} times",
+            f"about {['no', 'one', 'two', 'three', 'four'][workers.WINDOW_MESSAGES]}, and one that",
         ),
         ("howto/servers", f"up to {GROUP_COPIES} copies share a unique"),
         ("explanation/architecture", f"up to {block.MOST:,} copies"),

@@ -56,7 +56,7 @@ PURE = {
     "messages/marks.py": {"collections", "hashlib", "re", "typing"},
     "messages/names.py": {"math", "re", "typing"},
     "messages/pages.py": {"collections", "msgspec", "typing"},
-    "messages/reports.py": {"base64", "msgspec"},
+    "messages/reports.py": {"base64", "codecs", "msgspec"},
     "messages/requests.py": {"base64", "binascii", "msgspec", "typing"},
     "messages/values.py": {"base64", "msgspec", "typing"},
     "daemon/leases.py": {"dataclasses"},
