@@ -18,11 +18,21 @@ from gearhorn import errors
 
 _APPLICATION_ID = 0x67686F72  # "ghor", in the header of the file
 _SCHEMA_VERSION = 1
-# In a file of an older release it is made at once. Those releases do not mind it.
-_SETTINGS = """CREATE TABLE IF NOT EXISTS settings (
+# In a file of an older release these are made at once. Those releases do not mind them.
+_LATER = (
+    """CREATE TABLE IF NOT EXISTS settings (
         worker_id TEXT PRIMARY KEY,
         text TEXT NOT NULL
-    ) WITHOUT ROWID"""
+    ) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS told (
+        worker_id TEXT PRIMARY KEY,
+        number INTEGER NOT NULL
+    ) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS secrets (
+        worker_id TEXT PRIMARY KEY,
+        text TEXT NOT NULL
+    ) WITHOUT ROWID""",
+)
 _SCHEMA = (
     "CREATE TABLE store (identity TEXT NOT NULL, counter INTEGER NOT NULL)",
     # The row is also the claim on the queue name.
@@ -99,6 +109,19 @@ class SQLiteFile:
         with self._faults():
             self._create()
             self._connect()
+
+    @property
+    def identity(self) -> str:
+        return self._identity
+
+    def add_tables(self) -> None:
+        """Add the tables that a file of an older release lacks."""
+
+        def work(db: sqlite3.Connection) -> None:
+            for statement in _LATER:
+                db.execute(statement)
+
+        self.change(work)
 
     def close(self) -> None:
         if self._db is not None:
@@ -185,7 +208,8 @@ class SQLiteFile:
                 f"{self._path} is the database of another program, or of "
                 "another release of gearhorn"
             )
-        db.execute(_SETTINGS)
+        for statement in _LATER:
+            db.execute(statement)
         return _identity(db)
 
     def _inode_now(self) -> tuple[int, int] | None:

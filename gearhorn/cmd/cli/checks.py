@@ -136,10 +136,12 @@ def _daemons(facts: Facts) -> Iterator[Finding]:
     for daemon in facts.daemons:
         if daemon.differs:
             yield _differing(daemon)
-        if daemon.age > status.daemon_ttl:
-            yield _late(daemon, status)
+        if daemon.age is None:
+            yield _of_unknown_age(daemon, status)
+        elif daemon.age > status.daemon_ttl:
+            yield _late(daemon, daemon.age, status)
         else:
-            yield from _unreachable(daemon, status, facts)
+            yield from _unreachable(daemon, daemon.age, status, facts)
     prefix = queue_name(status.matchmaking_topic, "")
     known = {prefix + daemon.worker_id for daemon in facts.daemons}
     for function in function_names(facts):
@@ -158,19 +160,32 @@ def _differing(daemon: DaemonRow) -> Finding:
     )
 
 
-def _late(daemon: DaemonRow, status: StatusRow) -> Finding:
+def _of_unknown_age(daemon: DaemonRow, status: StatusRow) -> Finding:
+    return Finding(
+        findings.DAEMON_LATE,
+        daemon.worker_id,
+        f"when daemon {daemon.worker_id} was last seen is unknown: its entry in the store is not "
+        "whole",
+        "If it lives, it makes its entry anew within a third of [matchmaking] daemon_ttl "
+        f"({seconds(status.daemon_ttl)}). Redis may have evicted keys: see maxmemory-policy.",
+    )
+
+
+def _late(daemon: DaemonRow, age: float, status: StatusRow) -> Finding:
     name = daemon.worker_id
     return Finding(
         findings.DAEMON_LATE,
         name,
-        f"daemon {name} was last seen {seconds(daemon.age)} ago: it is dead or cut off",
+        f"daemon {name} was last seen {seconds(age)} ago: it is dead or cut off",
         "The others remove it within another [matchmaking] daemon_ttl "
         f"({seconds(status.daemon_ttl)}); registrations wait until then. To remove it now: "
         f"gearhorn remove-daemon {shlex.quote(name)}",
     )
 
 
-def _unreachable(daemon: DaemonRow, status: StatusRow, facts: Facts) -> Iterator[Finding]:
+def _unreachable(
+    daemon: DaemonRow, age: float, status: StatusRow, facts: Facts
+) -> Iterator[Finding]:
     name = daemon.worker_id
     function = queue_name(status.matchmaking_topic, name)
     without = [
@@ -180,7 +195,7 @@ def _unreachable(daemon: DaemonRow, status: StatusRow, facts: Facts) -> Iterator
     ]
     if not without or daemon.barred:
         return
-    removed_within = Leases(status.cache_ttl, status.daemon_ttl).latest_removal - daemon.age
+    removed_within = Leases(status.cache_ttl, status.daemon_ttl).latest_removal - age
     yield Finding(
         findings.DAEMON_UNREACHABLE,
         name,
