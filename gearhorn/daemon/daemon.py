@@ -84,6 +84,7 @@ class Daemon:
             key_prefix=settings.key_prefix,
             matchmaking_topic=settings.matchmaking_topic,
             timeout=settings.store_timeout,
+            worker_id=self.worker_id,
         )
         self._lists = ListCache(
             self._store,
@@ -151,6 +152,7 @@ class Daemon:
         )
         self._submitter.on_servers_changed = self._fanouts.servers_changed
         self._lists.on_unknown = self._matchmaking.renew_soon
+        self._store.on_went_back = self._matchmaking.store_went_back
         self._matchmaking.on_removed = self._upkeep.daemon_removed
         for part in (*self._workers.all, self._submitter, self._matchmaking, self._upkeep):
             part.on_failed = self._failed
@@ -262,4 +264,5 @@ class Daemon:
             matchmaking_topic=settings.matchmaking_topic,
             cache_ttl=settings.leases.cache_ttl,
             daemon_ttl=settings.leases.daemon_ttl,
+            store_evicts=self._store.evicts,
         )

@@ -31,7 +31,6 @@ page by page.
 import asyncio
 import contextlib
 import heapq
-import logging
 import math
 import secrets
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -41,7 +40,7 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 
 from gearhorn import clock, errors, messages
-from gearhorn.store import redis_scripts, redis_url
+from gearhorn.store import redis_replies, redis_scripts, redis_url, redis_warnings
 from gearhorn.store.base import (
     Change,
     DaemonEntry,
@@ -53,17 +52,12 @@ from gearhorn.store.base import (
 from gearhorn.store.numbers import NONCES, Told, WentBack, new_nonce
 from gearhorn.store.redis_errors import TRANSLATED, translate
 
-LOG = logging.getLogger(__name__)
-
 _PAGE = 2_000
 """The members of a set that are asked for at once.
 
 A page stops the event loop for about 1 ms, with redis-py's own parser for
 20 ms, and Redis for 1 ms. Each costs the way to Redis and back.
 """
-
-_MOST_NAMED = 20
-"""The most topics that are named in the log when their sets were rebuilt."""
 
 _CONNECTIONS = 16
 """The most calls that talk to Redis at a time; the others wait their turn."""
@@ -134,10 +128,10 @@ class RedisStore(Store):
             raise errors.QueueTaken(
                 f"the queue {queue} belongs to client_id {holder[1]!r} of topic {holder[0]!r}"
             )
-        return _changes(reply)
+        return redis_replies.changes(reply)
 
     async def remove(self, topic: str, client_id: str) -> Sequence[Change]:
-        return _changes(await self._numbered("remove", topic, client_id))
+        return redis_replies.changes(await self._numbered("remove", topic, client_id))
 
     async def members(self, topic: str, reader: str) -> Members:
         while True:
@@ -156,12 +150,12 @@ class RedisStore(Store):
                 return Members(list(client_ids), reader_known)
 
     async def reap(self, limit: int) -> Sequence[Change]:
-        return _changes(await self._numbered("reap", limit))
+        return redis_replies.changes(await self._numbered("reap", limit))
 
     async def unconfirmed(self, limit: int) -> Sequence[Change]:
         found: dict[str, int] = {}
         async for page, _ in self._scan(""):
-            found.update(_pairs(page))
+            found.update(redis_replies.pairs(page))
             if len(found) >= limit:
                 break
         return [Change(*item) for item in found.items()][:limit]
@@ -181,20 +175,7 @@ class RedisStore(Store):
             self.numbers.left()
 
     async def daemons(self) -> dict[str, DaemonEntry]:
-        now, members, renewals, seen, settings, secrets_ = await self._checked("entries")
-        seen_at = dict(_pairs(seen))
-        settings_of, secret_of = _strings(settings), _strings(secrets_)
-        # A daemon whose entry is gone may live and have lists: it is told all the same.
-        renewal_of = {**dict.fromkeys(members, 0), **dict(_pairs(renewals))}
-        return {
-            worker_id: DaemonEntry(
-                renewal,
-                max(0, now - seen_at[worker_id]) / 1000 if worker_id in seen_at else None,
-                settings_of.get(worker_id),
-                secret_of.get(worker_id) or None,
-            )
-            for worker_id, renewal in renewal_of.items()
-        }
+        return redis_replies.entries(await self._checked("entries"))
 
     async def bar(self, worker_id: str) -> int | None:
         return await self._checked("bar", worker_id) or None
@@ -204,7 +185,7 @@ class RedisStore(Store):
 
     async def topics(self, after: str, limit: int) -> Sequence[TopicSize]:
         reply = await self._checked("topics", after, limit)
-        return [TopicSize(*row) for row in _pairs(reply)]
+        return [TopicSize(*row) for row in redis_replies.pairs(reply)]
 
     async def subscribers(self, topic: str, after: str, limit: int) -> Sequence[SubscriberExpiry]:
         # A Redis set has no order, so each page of the answer reads all of it. That
@@ -281,12 +262,12 @@ class RedisStore(Store):
         reply = await self._script("mend", self._all_keys, *arguments, int(strike_out))
         if reply is None:
             raise _replaced()
-        rebuilt = dict(_pairs(reply))
+        rebuilt = dict(redis_replies.pairs(reply))
         if rebuilt:
             self._mended += 1
             # Entries of daemons may be gone as well.
             self.run_changed_at = clock.now()
-            _log_rebuilt(rebuilt)
+            redis_warnings.rebuilt(rebuilt)
         return rebuilt
 
     async def _script(self, name: str, keys: list[str], *arguments: str | int) -> Any:
@@ -335,51 +316,15 @@ class RedisStore(Store):
         run = ":".join(str(info.get(name, "")) for name in ("run_id", "master_replid"))
         if run != self._run:
             if self._run is not None:
-                LOG.warning(
-                    "Redis was restarted or failed over, or got its first replica; what it took "
-                    "last may be lost. Changes of subscriptions wait until no list is in use that "
-                    "was read before"
-                )
+                redis_warnings.other_process()
             self._run = run
             self.run_changed_at = clock.now()
         policy = str(info.get("maxmemory_policy", ""))
         evicts = policy if policy.startswith("allkeys") else None
         if evicts is not None and evicts != self.evicts:
-            LOG.warning(
-                "Redis throws away any key when its memory is full (%s), and with it "
-                "subscribers: set maxmemory-policy noeviction",
-                evicts,
-            )
+            redis_warnings.evicts(evicts)
         self.evicts = evicts
-
-
-def _log_rebuilt(rebuilt: Mapping[str, int]) -> None:
-    for topic, members in list(rebuilt.items())[:_MOST_NAMED]:
-        LOG.error(
-            "The set of topic %r was gone from Redis, which evicts keys or was changed by hand: "
-            "rebuilt it from other keys, with %d members",
-            topic,
-            members,
-        )
-    if len(rebuilt) > _MOST_NAMED:
-        LOG.error(
-            "The sets of %d more topics were gone from Redis: rebuilt them too",
-            len(rebuilt) - _MOST_NAMED,
-        )
 
 
 def _replaced() -> errors.StoreReplaced:
     return errors.StoreReplaced("Redis: the identity of the store is gone or is another one")
-
-
-def _pairs(flat: list[Any]) -> Iterable[tuple[str, int]]:
-    """Return the elements of a flat list as pairs."""
-    return ((flat[i], int(flat[i + 1])) for i in range(0, len(flat), 2))
-
-
-def _strings(flat: list[str]) -> dict[str, str]:
-    return dict(zip(flat[::2], flat[1::2], strict=True))
-
-
-def _changes(flat: list[Any]) -> list[Change]:
-    return [Change(*pair) for pair in _pairs(flat)]

@@ -25,7 +25,8 @@ from gearhorn.store.base import (
     SubscriberExpiry,
     TopicSize,
 )
-from gearhorn.store.numbers import NONCES, Told, WentBack, new_nonce
+from gearhorn.store.numbers import Told, WentBack
+from gearhorn.store.sqlite_counter import Counter
 from gearhorn.store.sqlite_file import SQLiteFile, Work
 
 _T = TypeVar("_T")
@@ -47,6 +48,7 @@ class SQLiteStore(Store):
     ) -> None:
         super().__init__(worker_id)
         self._worker_id = worker_id
+        self._counter = Counter(worker_id)
         self._file = SQLiteFile(_path(url), timeout)
         self._matchmaking = matchmaking_topic
         # SQLite blocks, and its connection may be used in one thread only.
@@ -79,7 +81,7 @@ class SQLiteStore(Store):
             ).fetchone()
             if holder is not None and holder[:2] == (topic, client_id):
                 # What changes only the expiry is told too.
-                self._next_number(db)
+                self._counter.next_number(db)
                 db.execute(
                     "UPDATE subscribers SET expires_at = ? WHERE queue = ?",
                     (expires_at, queue),
@@ -92,7 +94,7 @@ class SQLiteStore(Store):
                         f"{holder[1]!r} of topic {holder[0]!r}"
                     )
                 self._discard(db, *holder[:2])
-            self._give_version(db, topic)
+            self._counter.give_version(db, topic)
             db.execute(
                 "INSERT INTO subscribers VALUES (?, ?, ?, ?)",
                 (topic, client_id, queue, expires_at),
@@ -164,7 +166,7 @@ class SQLiteStore(Store):
             db.execute("INSERT OR REPLACE INTO secrets VALUES (?, ?)", (worker_id, secret))
             db.execute(
                 "INSERT OR REPLACE INTO daemons VALUES (?, ?, ?)",
-                (worker_id, self._next_number(db), time.time()),
+                (worker_id, self._counter.next_number(db), time.time()),
             )
 
         await self._change(work)
@@ -176,7 +178,7 @@ class SQLiteStore(Store):
             db.execute("INSERT OR REPLACE INTO secrets VALUES (?, ?)", (worker_id, secret))
             db.execute(
                 "UPDATE daemons SET renewal = ?, seen_at = ? WHERE worker_id = ?",
-                (self._next_number(db), time.time(), worker_id),
+                (self._counter.next_number(db), time.time(), worker_id),
             )
             return True
 
@@ -292,12 +294,9 @@ class SQLiteStore(Store):
             told = self.numbers.now(self._file.identity)
 
             def checked(db: sqlite3.Connection, told: Told = told) -> tuple[_T, int]:
-                own = self._own_number(db)
-                (counter,) = db.execute("SELECT counter FROM store").fetchone()
-                if own < told.own or counter < told.least:
-                    raise WentBack("the file went back to an older state")
+                self._counter.check(db, told)
                 result = work(db)
-                return result, self._own_number(db)
+                return result, self._counter.own(db)
 
             try:
                 result, number = await self._in_thread(functools.partial(transaction, checked))
@@ -309,32 +308,6 @@ class SQLiteStore(Store):
                 self.numbers.answered(told, number)
                 return result
 
-    def _own_number(self, db: sqlite3.Connection) -> int:
-        """Return the last number that this daemon was told."""
-        try:
-            row = db.execute(
-                "SELECT number FROM told WHERE worker_id = ?", (self._worker_id,)
-            ).fetchone()
-        except sqlite3.OperationalError as error:
-            if "no such table" not in str(error):
-                raise
-            raise WentBack("the file went back to that of an older release") from error
-        return int(row[0]) if row else 0
-
-    def _next_number(self, db: sqlite3.Connection) -> int:
-        """Return the next number of a version or a renewal."""
-        db.execute("UPDATE store SET counter = counter + 1")
-        (number,) = db.execute("SELECT counter FROM store").fetchone()
-        if self._worker_id:
-            db.execute("INSERT OR REPLACE INTO told VALUES (?, ?)", (self._worker_id, number))
-        return int(number)
-
-    def _give_version(self, db: sqlite3.Connection, topic: str) -> None:
-        db.execute(
-            "INSERT OR REPLACE INTO unconfirmed VALUES (?, ?)",
-            (topic, self._next_number(db) * NONCES + new_nonce()),
-        )
-
     def _discard(self, db: sqlite3.Connection, topic: str, client_id: str) -> None:
         """Remove a subscriber, if it is there."""
         cursor = db.execute(
@@ -342,7 +315,7 @@ class SQLiteStore(Store):
             (topic, client_id),
         )
         if cursor.rowcount:
-            self._give_version(db, topic)
+            self._counter.give_version(db, topic)
 
     async def _in_thread(self, function: Callable[[], _T]) -> _T:
         loop = asyncio.get_running_loop()

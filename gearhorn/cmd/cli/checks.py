@@ -95,12 +95,22 @@ _STORE_ADVICE = {
     "store_away": "Check that it runs and can be reached from the daemons.",
     "store_full": "Give it memory or disk, or make it writable: it takes no changes.",
     "store_misconfigured": "Correct [store] url and its password, or the store itself.",
+    "store_incomplete": "Keys are gone from it and cannot be rebuilt. Restore its data, or accept "
+    "what is left with gearhorn-fanout --accept-store; set maxmemory-policy noeviction.",
     "store_replaced": "It was emptied or is another one. Restore its data, or restart all "
     "daemons to accept it as it is; subscribers then register anew.",
 }
 
 
 def _store(facts: Facts) -> Iterator[Finding]:
+    if facts.status is not None and facts.status.store_evicts is not None:
+        policy = facts.status.store_evicts
+        yield Finding(
+            findings.STORE_EVICTS,
+            policy,
+            f"the Redis of the daemons throws away any key when its memory is full ({policy})",
+            "It would throw away subscribers: set maxmemory-policy noeviction.",
+        )
     code = None if facts.status is None else facts.status.store_fault
     text = f"the store of the daemons does not do what it is asked: {code}"
     if code is None and facts.query_fault is not None:
@@ -155,8 +165,8 @@ def _differing(daemon: DaemonRow) -> Finding:
         daemon.worker_id,
         f"daemon {daemon.worker_id} shares a store with one that differs in "
         f"{listed(daemon.differs)}",
-        "Give all daemons of a store the same, and restart them: until then changes of "
-        "subscriptions can be missed.",
+        "Give all daemons of a store the same, and restart them: until then registrations wait "
+        "for leases, and requests go unserved.",
     )
 
 

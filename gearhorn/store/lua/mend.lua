@@ -7,6 +7,8 @@
 local PAGE = 1000
 local strike_out = given[1] == '1'
 local list_was_gone = list_is_gone()
+-- If not, nobody knows which topics there were.
+local list_is_known = redis.call('EXISTS', topics, claims) > 0
 local gone, count = {}, 0
 
 local function note(topic)
@@ -43,7 +45,7 @@ if list_was_gone or count > 0 then
     end
   until cursor == '0'
 end
-if list_was_gone and #workers > 0 and (strike_out or redis.call('EXISTS', claims) == 1) then
+if #workers > 0 and (list_is_known or strike_out) then
   redis.call('ZADD', topics, 0, matchmaking)
 end
 

@@ -132,7 +132,7 @@ async def test_renewing_goes_on_after_an_unexpected_error(
 ) -> None:
     renewed = 0
 
-    async def renew(worker_id: str) -> bool:
+    async def renew(worker_id: str, secret: str) -> bool:
         nonlocal renewed
         renewed += 1
         if renewed == 1:
