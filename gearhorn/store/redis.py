@@ -222,27 +222,32 @@ class RedisStore(Store):
         mended = False
         while True:
             told = self.numbers.now(self._identity)
+            fault: errors.StoreError
             try:
                 reply = await self._script(
                     name, self._all_keys, *self._own_arguments(told), *arguments
                 )
-            except WentBack:
+            except (WentBack, errors.StoreIncomplete) as error:
+                fault = error
+            else:
+                break
+            # Not in the handler: oslo.log would add the exception to what is logged.
+            if isinstance(fault, WentBack):
                 await self._go_back(told)
-            except errors.StoreIncomplete:
-                if mended:
-                    raise
+            elif mended:
+                raise fault
+            else:
                 await self.mend()
                 mended = True
-            else:
-                if reply is None:
-                    raise _replaced()
-                number = 0
-                if numbered and isinstance(reply, list):
-                    number, reply = reply
-                elif numbered and isinstance(reply, int):
-                    number = reply
-                self.numbers.answered(told, number)
-                return reply
+        if reply is None:
+            raise _replaced()
+        number = 0
+        if numbered and isinstance(reply, list):
+            number, reply = reply
+        elif numbered and isinstance(reply, int):
+            number = reply
+        self.numbers.answered(told, number)
+        return reply
 
     def _own_arguments(self, told: Told) -> Sequence[str | int]:
         """Return the ARGV of ``shared/store.lua``."""

@@ -301,12 +301,14 @@ class SQLiteStore(Store):
             try:
                 result, number = await self._in_thread(functools.partial(transaction, checked))
             except WentBack:
-                # It may be that of an older release.
-                await self._in_thread(self._file.add_tables)
-                await self._go_back(told)
+                pass
             else:
                 self.numbers.answered(told, number)
                 return result
+            # Not in the handler: oslo.log would add the exception to what is logged.
+            # The file may be that of an older release.
+            await self._in_thread(self._file.add_tables)
+            await self._go_back(told)
 
     def _discard(self, db: sqlite3.Connection, topic: str, client_id: str) -> None:
         """Remove a subscriber, if it is there."""
