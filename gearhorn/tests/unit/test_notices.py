@@ -11,6 +11,7 @@ import pytest
 
 from gearhorn.daemon.notices import Notices, answer_to
 from gearhorn.wire import framing
+from gearhorn.wire.batch import Copy
 
 TOPIC = "memos"
 SECRET = "the secret of one"
@@ -30,7 +31,8 @@ def sent(told: dict[str, str | None]) -> tuple[Notices, bytes]:
 
 
 def answer(notices: Notices, data: bytes, packet_type: int = framing.WORK_COMPLETE) -> bool:
-    copy: Any = SimpleNamespace(key="one")
+    nothing: Any = None
+    copy = Copy(nothing, "one", b"handle", nothing)
     notices.copy_created(copy)
     notices.copy_answered(copy, packet_type, data, True)
     return notices.confirmed.is_set()
