@@ -286,7 +286,10 @@ class Matchmaking:
         renewal = await self._patience.call(self._store.bar, worker_id)
         if renewal is None:
             return False
-        await clock.sleep_until(clock.now() + self.longest_list)
+        barred = clock.now()
+        # Its lists may last longer than those of any daemon seen so far.
+        await self._daemons()
+        await clock.sleep_until(barred + self.longest_list)
         removed = await self._patience.call(self._store.remove_daemon, worker_id, renewal)
         if removed:
             LOG.info("daemon %s was removed by hand", worker_id)
