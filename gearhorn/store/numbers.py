@@ -10,10 +10,8 @@ of an older copy, at which all connections stay open. What the store answered si
 gone then, and its own numbers count from there on.
 """
 
-import datetime
 import logging
 import secrets
-import time
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -120,14 +118,11 @@ def log_went_back(ages: Iterable[float | None], answered: float) -> None:
     known = [age for age in ages if age is not None]
     # What is newer than the last answer came after the store went back.
     before = [age for age in known if age >= clock.now() - answered]
-    newest = "unknown"
-    if known:
-        seconds = time.time() - min(before or known)
-        moment = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
-        newest = f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+    # In seconds, as it is the store's clock that has the time, and this line has one.
+    newest = f"{min(before or known):.0f} seconds ago" if known else "at an unknown time"
     LOG.error(
         "The store went back to an older state, by an old dump or a failover that lost writes. "
-        "Registrations and removals may be missing since the newest renewal of a daemon in it: "
+        "Registrations and removals may be missing since the newest renewal of a daemon in it, "
         "%s. Let subscribers register again",
         newest,
     )

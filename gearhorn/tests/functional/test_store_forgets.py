@@ -109,7 +109,7 @@ def test_an_old_dump_that_is_brought_back_is_named_and_what_is_under_way_is_done
     other.daemon.resume()
     assert one.reached(fleet.topic) == other.reached(fleet.topic) == 2
     one.until_it_says(WENT_BACK)
-    assert re.search(r"newest renewal of a daemon in it: \d{4}-\d\d-\d\d .* UTC", one.daemon.log)
+    assert re.search(r"newest renewal of a daemon in it, \d+ seconds ago", one.daemon.log)
     one.register(fleet.topic, "alice")
     assert one.reached(fleet.topic) == other.reached(fleet.topic) == 3
     assert one.daemon.log.count(WENT_BACK) == 1
