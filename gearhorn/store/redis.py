@@ -237,7 +237,7 @@ class RedisStore(Store):
             elif mended:
                 raise fault
             else:
-                await self.mend()
+                await self._mend_loudly()
                 mended = True
         if reply is None:
             raise _replaced()
@@ -260,6 +260,18 @@ class RedisStore(Store):
             told.least,
             f"{new_nonce():0{len(str(NONCES)) - 1}d}",
         )
+
+    async def _mend_loudly(self) -> None:
+        """Mend the store; say so too if no answer tells what was rebuilt."""
+        fault: errors.StoreError
+        try:
+            await self.mend()
+            return
+        except errors.StoreError as error:
+            fault = error
+        # Not in the handler: oslo.log would add the exception to what is logged.
+        redis_warnings.rebuilt_unseen()
+        raise fault
 
     async def mend(self, *, strike_out: bool = False) -> Mapping[str, int]:
         told = self.numbers.now(self._identity)

@@ -26,6 +26,13 @@ def evicts(policy: str) -> None:
     )
 
 
+def rebuilt_unseen() -> None:
+    LOG.error(
+        "Keys were gone from Redis, and it did not answer what was rebuilt from others: compare "
+        "the subscribers with those that you know"
+    )
+
+
 def rebuilt(sets: Mapping[str, int]) -> None:
     """Name each topic and the number of members that its set now has."""
     for topic, members in list(sets.items())[:MOST_NAMED]:

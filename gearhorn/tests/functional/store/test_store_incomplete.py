@@ -219,3 +219,23 @@ async def test_a_policy_that_evicts_is_seen_when_it_is_set(
         redis.ask("CONFIG", "SET", "maxmemory-policy", "noeviction")
         await store.look()
         assert store.evicts is None
+
+
+async def test_a_rebuilding_of_which_no_answer_comes_is_told_too(
+    store: Store, evict: Evict, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert isinstance(store, RedisStore)
+    script = store._script
+
+    async def losing(name: str, *arguments: Any) -> Any:
+        reply = await script(name, *arguments)
+        if name == "mend":
+            raise errors.StoreAway("the answer is lost")
+        return reply
+
+    evict("topic:memos")
+    monkeypatch.setattr(store, "_script", losing)
+    with pytest.raises(errors.StoreAway):
+        await store.members("memos", "one")
+    assert "it did not answer what was rebuilt" in caplog.text
+    assert await ids(store, "memos") == {"alice", "bob"}
