@@ -176,6 +176,12 @@ class StoreReplaced(StoreError):
     code = "store_replaced"
 
 
+class StoreIncomplete(StoreError):
+    """A part of the store is gone, as where Redis evicts keys, and cannot be rebuilt."""
+
+    code = "store_incomplete"
+
+
 # Gearman.
 
 

@@ -6,14 +6,15 @@ The word comes from the configuration's own machine and is written into the stor
 (Rejected: a job of ``fanout_query``, which any client could submit.)
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from gearhorn import errors
 from gearhorn.daemon.lookout import Lookout, Sight
 from gearhorn.daemon.memory import Memory
 from gearhorn.daemon.settings import DaemonSettings
 from gearhorn.store import open_store
-from gearhorn.store.base import Opened, Store, Terms
+from gearhorn.store.base import Store
+from gearhorn.store.identity import Opened, Terms
 
 
 class NotAccepted(errors.GearhornError):
@@ -51,12 +52,13 @@ async def accept(settings: DaemonSettings, despite: Collection[str]) -> str:
                 f"{other}: give it the right [store] url, or stop it. If its host is gone and "
                 f"job servers still list it, add --despite {other}"
             )
-        if before is not None and known - own <= before.follows:
-            return f"nothing was changed: no store is known that {before.tag} would replace"
-        opened = await store.open(known, Terms.ACCEPT)
+        replaces = before is None or not known - own <= before.follows
+        opened = await store.open(known | own, Terms.ACCEPT if replaces else Terms.TAKE)
+        mended = await store.mend(strike_out=True)
     finally:
         await store.close()
-    return _done(opened, sight)
+    done = _done(opened, sight) if replaces else _in_place_already(opened, mended)
+    return done + _mended(mended)
 
 
 async def _found(store: Store) -> Opened | None:
@@ -75,3 +77,18 @@ def _done(opened: Opened, sight: Sight) -> str:
     if sight.unasked:
         text += f"; not asked: {', '.join(map(str, sight.unasked))}"
     return text
+
+
+def _in_place_already(opened: Opened, mended: Mapping[str, int]) -> str:
+    text = f"no store is known that {opened.tag} would replace"
+    return text if mended else f"nothing was changed: {text}"
+
+
+def _mended(mended: Mapping[str, int]) -> str:
+    """Return what became of topics whose members were gone."""
+    return "".join(
+        f"; topic {topic!r} was rebuilt with {members} members"
+        if members
+        else f"; topic {topic!r} could not be rebuilt and has no subscribers now"
+        for topic, members in mended.items()
+    )

@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The settings on which all daemons of a store must agree.
 
-Each daemon's stand beside its entry. With other durations an entry could end before
-its daemon's lists do, and with other names notices and requests go where nobody is.
+Each daemon's stand beside its entry. With other names notices and requests go where
+nobody is. With other durations nothing is missed, but all go by the longest: a change
+waits for the longest list of any daemon, and an entry is removed after the longer of its
+daemon's time and that of the one that removes it.
 """
 
 import logging
@@ -12,10 +14,16 @@ from typing import Any
 
 import msgspec
 
+from gearhorn.daemon.leases import MARGIN
 from gearhorn.daemon.settings import DaemonSettings
 from gearhorn.store.base import DaemonEntry
 
 LOG = logging.getLogger(__name__)
+
+
+_TOPIC = "[matchmaking] topic"
+_CACHE_TTL = "[matchmaking] cache_ttl"
+_DAEMON_TTL = "[matchmaking] daemon_ttl"
 
 
 class Agreement:
@@ -23,15 +31,18 @@ class Agreement:
 
     def __init__(self, settings: DaemonSettings) -> None:
         self._own: dict[str, Any] = {
-            "[matchmaking] topic": settings.matchmaking_topic,
-            "[matchmaking] cache_ttl": settings.leases.cache_ttl,
-            "[matchmaking] daemon_ttl": settings.leases.daemon_ttl,
+            _TOPIC: settings.matchmaking_topic,
+            _CACHE_TTL: settings.leases.cache_ttl,
+            _DAEMON_TTL: settings.leases.daemon_ttl,
         }
         for name, function in vars(settings.functions).items():
             self._own[f"[functions] {name}"] = function
         self.text = msgspec.json.encode(self._own).decode()
         """The settings as the store keeps them."""
         self._named: set[tuple[str, str]] = set()
+        self.longest_list = settings.leases.longest_list
+        """The time after which a list is too old to be used, whoever of all daemons that
+        were ever seen has read it. One whose entry is lost may still use its lists."""
 
     def differing(self, entry: DaemonEntry) -> dict[str, Any]:
         """Return the settings of another daemon that differ from this one's, by option.
@@ -40,26 +51,50 @@ class Agreement:
         """
         if entry.settings is None or entry.settings == self.text:
             return {}
-        others = msgspec.json.decode(entry.settings, type=dict[str, Any])
+        others = _decode(entry.settings)
         return {
             option: others[option]
             for option, own in self._own.items()
             if option in others and others[option] != own
         }
 
+    def daemon_ttl(self, entry: DaemonEntry) -> float:
+        """Return the time without renewal after which an entry may be removed."""
+        return max(self._seconds(None, _DAEMON_TTL), self._seconds(entry, _DAEMON_TTL))
+
+    def _seconds(self, entry: DaemonEntry | None, option: str) -> float:
+        """Return a duration of a daemon, or one's own where an entry does not tell it."""
+        own = float(self._own[option])
+        if entry is None or entry.settings is None or entry.settings == self.text:
+            return own
+        value = _decode(entry.settings).get(option)
+        return float(value) if isinstance(value, (int, float)) else own
+
     def check(self, daemons: Mapping[str, DaemonEntry]) -> None:
-        """Log each daemon and option that differs, once while that daemon has an entry."""
+        """Note how long lists last; log each daemon and option that differs, once.
+
+        It is logged again if that daemon had no entry in between.
+        """
         found: set[tuple[str, str]] = set()
         for worker_id, entry in daemons.items():
+            # No daemon keeps a list for longer than its entry stands.
+            longest = min(
+                MARGIN * self._seconds(entry, _CACHE_TTL), self._seconds(entry, _DAEMON_TTL)
+            )
+            self.longest_list = max(self.longest_list, longest)
             for option, value in self.differing(entry).items():
                 found.add((worker_id, option))
                 if (worker_id, option) not in self._named:
                     LOG.error(
                         "daemon %s has %s = %s, this one %s: give all daemons the same and "
-                        "restart them, or changes of subscriptions are missed",
+                        "restart them, or registrations wait for leases and requests go unserved",
                         worker_id,
                         option,
                         value,
                         self._own[option],
                     )
         self._named = found
+
+
+def _decode(text: str) -> dict[str, Any]:
+    return msgspec.json.decode(text, type=dict[str, Any])

@@ -89,6 +89,7 @@ class Daemon:
             key_prefix=settings.key_prefix,
             matchmaking_topic=settings.matchmaking_topic,
             timeout=settings.store_timeout,
+            worker_id=self.worker_id,
         )
         self._opening = Opening(
             self._store,
@@ -123,7 +124,7 @@ class Daemon:
             self._matchmaking,
             leases=settings.leases,
             retire=self._retire,
-            look_for_others=self._opening.look_for_others,
+            check_store=self._opening.check_store,
         )
 
     def _take_requests(self) -> None:
@@ -168,6 +169,7 @@ class Daemon:
         self._opening.on_waiting = self._workers.take_queries
         self._opening.on_changed = self._store_changed
         self._lists.on_unknown = self._matchmaking.renew_soon
+        self._store.on_went_back = self._matchmaking.store_went_back
         self._matchmaking.on_removed = self._upkeep.daemon_removed
         for part in (
             *self._workers.all,
@@ -298,4 +300,5 @@ class Daemon:
             matchmaking_topic=settings.matchmaking_topic,
             cache_ttl=settings.leases.cache_ttl,
             daemon_ttl=settings.leases.daemon_ttl,
+            store_evicts=self._store.evicts,
         )

@@ -22,6 +22,11 @@ _REMOVAL_LOOKS = 2
 renewal, the other that none has come since."""
 
 
+def forgotten_change(longest_list: float) -> float:
+    """Return the time in which a daemon that is alive confirms a change that it made."""
+    return 2 * longest_list
+
+
 @dataclass(frozen=True)
 class Leases:
     """The durations of lists and entries. All times are in seconds.
@@ -45,7 +50,7 @@ class Leases:
 
     @property
     def longest_list(self) -> float:
-        """The time after which a list, whoever read it, is too old to be used."""
+        """The time after which a list of a daemon with these durations is too old."""
         return self.cache_ttl * MARGIN
 
     @property
@@ -57,11 +62,6 @@ class Leases:
     def certain_entry(self) -> float:
         """The time, from the request for a renewal, for which an entry surely stands."""
         return self.daemon_ttl / MARGIN
-
-    @property
-    def forgotten_change(self) -> float:
-        """The time in which a daemon that is alive confirms a change that it made."""
-        return 2 * self.longest_list
 
     @property
     def latest_removal(self) -> float:

@@ -11,7 +11,8 @@ does what this asks of each daemon.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+import math
+from collections.abc import Awaitable, Callable, Mapping
 
 import async_timeout
 
@@ -19,7 +20,7 @@ from gearhorn import clock, errors, messages
 from gearhorn.daemon.agreement import Agreement
 from gearhorn.daemon.leases import Leases
 from gearhorn.daemon.list_cache import ListCache
-from gearhorn.daemon.notices import Notices
+from gearhorn.daemon.notices import Notices, answer_to, new_secret
 from gearhorn.daemon.refusals import Refusals
 from gearhorn.store.base import Change, DaemonEntry, Store
 from gearhorn.store.patience import Patience
@@ -68,6 +69,10 @@ class Matchmaking:
         self._worker_id = worker_id
         self._topic = topic
         self._leases = leases
+        # One for as long as the daemon runs: a store that goes back has no other.
+        self._secret = new_secret()
+        self._missed_at = -math.inf
+        """When the own entry was last found missing. Those of others may be gone as well."""
         self._renewal_due = asyncio.Event()
         self._tasks = Tasks(lambda error: self.on_failed(error))
         self._joined = False
@@ -85,7 +90,7 @@ class Matchmaking:
         notice = self._refusals.decoded(job, _decode)
         if notice is not None:
             self._lists.drop(notice.topic)
-            job.complete(notice.encode())
+            job.complete(answer_to(notice.topic, job.unique, self._secret).encode())
 
     # The entry of this daemon.
 
@@ -104,7 +109,12 @@ class Matchmaking:
         self._tasks.keep(self._keep(), "the entry of this daemon")
 
     async def _join(self, worker_id: str) -> None:
-        await self._store.join(worker_id, self._agreement.text)
+        await self._store.join(worker_id, self._agreement.text, self._secret)
+
+    @property
+    def longest_list(self) -> float:
+        """The time after which no daemon uses a list from before it."""
+        return self._agreement.longest_list
 
     async def _daemons(self) -> dict[str, DaemonEntry]:
         """Return all entries; whoever reads them compares the settings too."""
@@ -115,6 +125,11 @@ class Matchmaking:
     def renew_soon(self) -> None:
         """Renew the entry now, as the store may not know it."""
         self._renewal_due.set()
+
+    def store_went_back(self) -> None:
+        """Drop all lists: changes of which this daemon was told are gone, and maybe its entry."""
+        self._lists.keep_none()
+        self.renew_soon()
 
     async def _keep(self) -> None:
         """Renew the entry for ever; if it is gone, drop all lists and join again.
@@ -137,8 +152,9 @@ class Matchmaking:
                 LOG.exception("unexpected error while the entry was renewed")
 
     async def _renew(self) -> None:
-        if await self._patience.call(self._claim, self._store.renew):
+        if await self._patience.call(self._claim, self._renewed):
             return
+        self._missed_at = clock.now()
         LOG.warning(
             "the entry of this daemon, %s, is gone from the store: "
             "dropping all cached lists and joining again",
@@ -146,6 +162,9 @@ class Matchmaking:
         )
         self._lists.keep_none()
         await self.join()
+
+    async def _renewed(self, worker_id: str) -> bool:
+        return await self._store.renew(worker_id, self._secret)
 
     async def _claim(self, operation: Callable[[str], Awaitable[bool | None]]) -> bool:
         """Join or renew once; allow lists for a while, counted from before the call."""
@@ -212,23 +231,29 @@ class Matchmaking:
         stored = clock.now()
         self._lists.drop(change.topic)
         daemons = await self._daemons()
-        others = [worker_id for worker_id in daemons if worker_id != self._worker_id]
-        all_told = await self._tell(others, change.topic, stored + self._leases.longest_list)
-        # A store that was restarted or failed over may have lost entries. Daemons that
-        # were not told can then still use lists that they read before.
-        certain = self._store.run_changed_at + self._leases.longest_list < stored
-        if not (all_told and certain):
-            await clock.sleep_until(stored + self._leases.longest_list)
+        own = daemons.pop(self._worker_id, None)
+        if own is None or not own.renewal:
+            self._missed_at = clock.now()
+        others = {worker_id: entry.secret for worker_id, entry in daemons.items()}
+        all_told = await self._tell(others, change.topic, stored + self.longest_list)
+        # A store that was restarted, failed over or lost keys may have lost entries.
+        # Daemons that were not told can then still use lists that they read before.
+        lost_at = max(self._store.run_changed_at, self._missed_at)
+        if not (all_told and lost_at + self.longest_list < stored):
+            await clock.sleep_until(stored + self.longest_list)
         await self._patience.call(self._store.confirm, change)
 
-    async def _tell(self, worker_ids: Sequence[str], topic: str, deadline: float) -> bool:
-        """Send notices; return true if all were confirmed before ``deadline``."""
-        if not worker_ids:
+    async def _tell(self, others: Mapping[str, str | None], topic: str, deadline: float) -> bool:
+        """Send notices; return true if all were confirmed before ``deadline``.
+
+        :param others: the secret of each daemon, by worker id.
+        """
+        if not others:
             return True
         if clock.now() >= deadline:
             # The store was away for so long that no confirmation is needed.
             return False
-        notices = Notices(topic, worker_ids)
+        notices = Notices(topic, others)
         notices.send(self._submitter, self._topic)
         try:
             async with async_timeout.timeout(deadline - clock.now()):
@@ -245,6 +270,11 @@ class Matchmaking:
             ", ".join(sorted(notices.silent)),
             topic,
         )
+        if strange := notices.silent & notices.strange:
+            LOG.warning(
+                "what answers in the function of %s is not that daemon, or is of an older release",
+                ", ".join(sorted(strange)),
+            )
         return False
 
     async def remove_by_hand(self, worker_id: str) -> bool:
@@ -256,7 +286,10 @@ class Matchmaking:
         renewal = await self._patience.call(self._store.bar, worker_id)
         if renewal is None:
             return False
-        await clock.sleep_until(clock.now() + self._leases.longest_list)
+        barred = clock.now()
+        # Its lists may last longer than those of any daemon seen so far.
+        await self._daemons()
+        await clock.sleep_until(barred + self.longest_list)
         removed = await self._patience.call(self._store.remove_daemon, worker_id, renewal)
         if removed:
             LOG.info("daemon %s was removed by hand", worker_id)
@@ -275,7 +308,10 @@ class Matchmaking:
         return worker_id in self._seen
 
     async def reap_daemons(self) -> None:
-        """Look at all entries, and remove those not renewed for ``daemon_ttl``."""
+        """Look at all entries, and remove those not renewed for ``daemon_ttl``.
+
+        That of the entry counts as well, and the longer of the two.
+        """
         daemons = await self._daemons()
         now = clock.now()
         self._seen = {
@@ -283,13 +319,14 @@ class Matchmaking:
             for worker_id, daemon in daemons.items()
         }
         for worker_id, (renewal, since) in list(self._seen.items()):
-            if worker_id == self._worker_id or now - since < self._leases.daemon_ttl:
+            daemon_ttl = self._agreement.daemon_ttl(daemons[worker_id])
+            if worker_id == self._worker_id or now - since < daemon_ttl:
                 continue
             if await self._patience.call(self._store.remove_daemon, worker_id, renewal):
                 LOG.warning(
                     "daemon %s has not renewed its entry for %g seconds: removed it",
                     worker_id,
-                    self._leases.daemon_ttl,
+                    daemon_ttl,
                 )
                 del self._seen[worker_id]
                 self.on_removed(worker_id)

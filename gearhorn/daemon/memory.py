@@ -18,7 +18,7 @@ from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
 from gearhorn.daemon.settings import DaemonSettings
-from gearhorn.store.base import tag_of
+from gearhorn.store.identity import tag_of
 from gearhorn.wire.address import Address
 
 LOG = logging.getLogger(__name__)

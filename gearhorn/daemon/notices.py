@@ -1,27 +1,61 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""Notices to other daemons that the subscribers of a topic have changed."""
+"""Notices to other daemons that the subscribers of a topic have changed.
+
+Any client of a job server may register the function of a daemon, take its notices, and
+answer in its place. So each daemon has a secret, which only the store tells the others.
+An answer counts if it has the digest of the topic and of a nonce, the unique of the job,
+under the secret of the daemon that was told. Of the nonce alone would not do: a stranger
+could pass a notice on with another topic in it, and have that signed.
+"""
 
 import asyncio
-from collections.abc import Sequence
+import hmac
+import secrets
+from collections.abc import Mapping
+
+import msgspec
 
 from gearhorn import messages
 from gearhorn.wire import framing
 from gearhorn.wire.batch import Batch, Copy, Listener
 from gearhorn.wire.submitter import Submitter
 
+_NONCE_BYTES = 16
+_SECRET_BYTES = 32
+_decode_answer = msgspec.json.Decoder(messages.NoticeAnswer).decode
+
+
+def new_secret() -> str:
+    """Return a daemon's secret. It is to have one for as long as it runs."""
+    return secrets.token_hex(_SECRET_BYTES)
+
+
+def answer_to(topic: str, nonce: bytes, secret: str) -> messages.NoticeAnswer:
+    """Return the answer to a notice of ``topic`` that came with the unique ``nonce``."""
+    # No name holds a NUL.
+    digest = hmac.new(secret.encode(), topic.encode() + b"\0" + nonce, "sha256").hexdigest()
+    return messages.NoticeAnswer(topic=topic, digest=digest)
+
 
 class Notices(Listener):
     """A notice to each of several daemons, on every job server.
 
-    A daemon confirms by ending one of its notices with WORK_COMPLETE.
+    A daemon confirms by ending one of its notices with WORK_COMPLETE and the right
+    digest. Whatever else comes is as if nothing came.
+
+    :param told: the secret of each daemon that is to be told, by worker id; ``None`` if it
+        has none, as those of older releases.
     """
 
-    def __init__(self, topic: str, worker_ids: Sequence[str]) -> None:
-        self.silent = set(worker_ids)
+    def __init__(self, topic: str, told: Mapping[str, str | None]) -> None:
+        self.silent = set(told)
+        self.strange: set[str] = set()
+        """The daemons in whose function something answered otherwise."""
         self.confirmed = asyncio.Event()
         self._topic = topic
-        self._worker_ids = worker_ids
+        self._secrets = told
+        self._nonce = secrets.token_hex(_NONCE_BYTES).encode()
         self._batches: list[Batch] = []
         self._copies: set[Copy] = set()
 
@@ -29,7 +63,7 @@ class Notices(Listener):
         """Send the notices to every server that is connected."""
         queues = [
             messages.queue_name(matchmaking_topic, worker_id).encode()
-            for worker_id in self._worker_ids
+            for worker_id in self._secrets
         ]
         payload = messages.Notice(topic=self._topic).encode()
         for connection in submitter.servers.values():
@@ -39,10 +73,10 @@ class Notices(Listener):
                 priority="high",
                 foreground=True,
                 queues=queues,
-                keys=self._worker_ids,
-                # No unique: a notice must not join an earlier one, which the daemon
+                keys=tuple(self._secrets),
+                # Of this notice alone: it must not join an earlier one, which the daemon
                 # may have carried out before this change.
-                uniques=(b"",),
+                uniques=(self._nonce,),
                 groups=None,
                 payload=payload,
                 longest_queue=max(map(len, queues)),
@@ -70,8 +104,21 @@ class Notices(Listener):
         if packet_type == framing.WORK_DATA:
             return
         self._copies.discard(copy)
-        # Only a daemon completes a notice: other workers fail a job they do not know.
-        if packet_type == framing.WORK_COMPLETE:
+        if self._is_from(copy.key, packet_type, data):
             self.silent.discard(copy.key)
             if not self.silent:
                 self.confirmed.set()
+        else:
+            self.strange.add(copy.key)
+
+    def _is_from(self, worker_id: str, packet_type: int, data: bytes) -> bool:
+        """Return true if this answer is that of the daemon itself."""
+        secret = self._secrets[worker_id]
+        if packet_type != framing.WORK_COMPLETE or not secret:
+            return False
+        try:
+            digest = _decode_answer(data).digest
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return False
+        right = answer_to(self._topic, self._nonce, secret).digest
+        return hmac.compare_digest(digest.encode(), right.encode())

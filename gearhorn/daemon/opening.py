@@ -35,7 +35,8 @@ from gearhorn.daemon.lookout import Lookout, Sight
 from gearhorn.daemon.memory import Memory
 from gearhorn.daemon.settings import Create
 from gearhorn.messages import Mark
-from gearhorn.store.base import Opened, Store, Terms
+from gearhorn.store.base import Store
+from gearhorn.store.identity import Opened, Terms
 from gearhorn.store.patience import Patience
 from gearhorn.tasks import OnFailed, Tasks
 from gearhorn.wire.marker import Marker
@@ -76,6 +77,8 @@ class Opening:
         self._memory = memory
         self._create = create
         self._known: frozenset[str] = frozenset()
+        self._number = 0
+        """What the store has told, as it was remembered."""
         self._looked = False
         self._said_quiet = False
         self._waits_for: frozenset[str] | None = None
@@ -110,16 +113,27 @@ class Opening:
         # is there.
         await self._until_opened(self._touch)
         await self._marker.connected()
-        self._known = (await self._memory.recall()).tags
-        await self._use(await self._until_opened(self._take_or_make))
+        recalled = await self._memory.recall()
+        self._known, self._number = recalled
+        opened = await self._until_opened(self._take_or_make)
+        if recalled.tags == {opened.tag}:
+            self._store.numbers.expect(recalled.number)
+        await self._use(opened)
 
     def start(self) -> None:
         """Watch the store from now on."""
         self._tasks.keep(self._watch(), "the watch over the store's identity")
 
+    async def remember(self) -> None:
+        """Remember the store, and the highest number that it has told."""
+        if self._opened is not None and not self.waits:
+            number = self._store.numbers.highest
+            await self._memory.remember([self._opened.identity], number)
+
     async def close(self) -> None:
         """Stop watching."""
         await self._tasks.cancel()
+        await self.remember()
 
     async def _until_opened(self, attempt: Callable[[], Awaitable[T]]) -> T:
         async def attempt_once() -> T | errors.StoreMisconfigured:
@@ -187,7 +201,7 @@ class Opening:
         if self._waits_for == self._known:
             return
         self._waits_for = self._known
-        await self._memory.remember(self._known)
+        await self._memory.remember(self._known, self._number)
         await self._show_waiting(self._known)
         self.on_waiting()
 
@@ -197,7 +211,7 @@ class Opening:
     async def _use(self, opened: Opened) -> None:
         self._replaced.clear()
         self._opened = opened
-        await self._memory.remember([opened.identity])
+        await self.remember()
         await self._marker.show([self._marks.function(Mark(opened.tag))])
 
     def _say(self, opened: Opened, sight: Sight) -> None:
@@ -250,8 +264,9 @@ class Opening:
                 self._say(opened, await self._lookout.look())
         await self._use(opened)
 
-    async def look_for_others(self) -> None:
-        """Complain about daemons that serve the same fan-outs from another store."""
+    async def check_store(self) -> None:
+        """Remember the store, and complain about daemons that serve from another one."""
+        await self.remember()
         if self._opened is None or self.waits:
             return
         self._complain(self._opened, await self._lookout.look())

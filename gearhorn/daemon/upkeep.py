@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable
 
 from gearhorn import clock
-from gearhorn.daemon.leases import Leases
+from gearhorn.daemon.leases import Leases, forgotten_change
 from gearhorn.daemon.matchmaking import Matchmaking
 from gearhorn.store.base import Change, Store
 from gearhorn.store.patience import Patience
@@ -37,14 +37,14 @@ class Upkeep:
         *,
         leases: Leases,
         retire: Callable[[str], Awaitable[bool]],
-        look_for_others: Callable[[], Awaitable[None]],
+        check_store: Callable[[], Awaitable[None]],
     ) -> None:
         self._store = store
         self._patience = patience
         self._matchmaking = matchmaking
         self._leases = leases
         self._retire = retire
-        self._look_for_others = look_for_others
+        self._check_store = check_store
         self._to_retire: dict[str, int] = {}
         """The daemons whose function may still be there, and the attempts left."""
         self._unconfirmed: set[Change] = set()
@@ -59,19 +59,26 @@ class Upkeep:
         for interval, work in (
             (REAP_S, self._reap_subscriptions),
             (REAP_S, self._vouch),
-            (self._leases.forgotten_change, self._confirm_forgotten),
             (self._leases.renewal_interval, self._reap_daemons),
-            (self._leases.renewal_interval, self._compare_stores),
+            (self._leases.renewal_interval, self._check_store_in_use),
+            (self._leases.renewal_interval, self._look),
+            # It grows when a daemon with longer leases comes.
+            (self._forgotten_change, self._confirm_forgotten),
         ):
             self._tasks.keep(self._repeat(interval, work), f"the upkeep {work.__name__}")
+
+    def _forgotten_change(self) -> float:
+        return forgotten_change(self._matchmaking.longest_list)
 
     async def close(self) -> None:
         """Stop the work."""
         await self._tasks.cancel()
 
-    async def _repeat(self, interval: float, work: Callable[[], Awaitable[None]]) -> None:
+    async def _repeat(
+        self, interval: float | Callable[[], float], work: Callable[[], Awaitable[None]]
+    ) -> None:
         while True:
-            await asyncio.sleep(interval)
+            await asyncio.sleep(interval() if callable(interval) else interval)
             try:
                 await work()
             except Exception:
@@ -101,15 +108,20 @@ class Upkeep:
     async def _vouch(self) -> None:
         """Spare daemons that start later the wait for lists from an earlier process."""
         changed_at = self._store.run_changed_at
-        if changed_at != self._vouched and changed_at + self._leases.longest_list < clock.now():
+        certain_at = changed_at + self._matchmaking.longest_list
+        if changed_at != self._vouched and certain_at < clock.now():
             await self._patience.call(self._store.vouch)
             self._vouched = changed_at
+
+    async def _look(self) -> None:
+        """See how the store runs: that can change under the connections."""
+        await self._patience.call(self._store.look)
 
     async def _confirm(self, changes: Iterable[Change]) -> None:
         await asyncio.gather(*map(self._matchmaking.confirm, changes))
 
-    async def _compare_stores(self) -> None:
-        await self._look_for_others()
+    async def _check_store_in_use(self) -> None:
+        await self._check_store()
 
     async def _reap_daemons(self) -> None:
         await self._matchmaking.reap_daemons()

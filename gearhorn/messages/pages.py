@@ -82,14 +82,15 @@ class SubscriberRow(Struct, frozen=True):
 class DaemonRow(Struct, frozen=True):
     """A daemon's entry in the store.
 
-    ``age`` is the time since the last renewal, in seconds. A barred entry was
+    ``age`` is the time since the last renewal, in seconds, ``None`` if the store has lost
+    it. A barred entry was
     removed by hand, and stands until no list that its daemon read can be in use.
     ``differs`` has the options that all daemons need alike and that the daemon which
     answers has otherwise; older releases do not tell.
     """
 
     worker_id: str
-    age: float
+    age: float | None
     barred: bool
     differs: Sequence[str] = ()
 
@@ -114,6 +115,8 @@ class StatusRow(Struct, frozen=True, kw_only=True):
     matchmaking_topic: str
     cache_ttl: float
     daemon_ttl: float
+    store_evicts: str | None = None
+    """The policy by which the store throws away keys when it is full, if it has one."""
 
 
 Row = TypeVar("Row")

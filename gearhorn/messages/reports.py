@@ -72,6 +72,16 @@ class Subscription(Report, frozen=True, kw_only=True):
     queue: str
 
 
+class NoticeAnswer(Report, frozen=True, kw_only=True):
+    """The answer to a notice.
+
+    ``digest`` shows that it comes from the daemon itself: see ``gearhorn.daemon.notices``.
+    """
+
+    topic: str
+    digest: str
+
+
 class Bytes(Struct, frozen=True):
     """A receiver's result that is not UTF-8, in base64."""
 

@@ -4,7 +4,9 @@
 
 ``base`` is the interface. :func:`open_store` chooses the implementation by the URL:
 Redis, also behind Sentinel (``redis``, ``redis_url``, ``redis_errors``, and
-``redis_scripts`` in Lua), or an SQLite file (``sqlite``, ``sqlite_file``).
+``redis_scripts`` in Lua, ``redis_replies``, ``redis_warnings``), or an SQLite file
+(``sqlite``, ``sqlite_file``, ``sqlite_counter``).
+``numbers`` is how both notice that they went back to an older state.
 ``patience`` makes the daemon's calls wait while the store is away, full or refuses.
 
 Invariants:
@@ -12,7 +14,8 @@ Invariants:
 * Each change is one atomic step, may be repeated without harm, and gives the
   topic a version that nobody has confirmed yet.
 * Every call checks the identity of the store in the same step. A store that was
-  emptied or swapped is noticed, and not taken for "no subscribers".
+  emptied or swapped is noticed, and not taken for "no subscribers"; nor is one that
+  went back to an older state or has lost a key.
 * Errors are sorted here: away, full, misconfigured, replaced. No driver's error
   gets out.
 
@@ -27,13 +30,16 @@ _REDIS = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")
 _SQLITE = ("sqlite",)
 
 
-def open_store(url: str, *, key_prefix: str, matchmaking_topic: str, timeout: float) -> Store:
+def open_store(
+    url: str, *, key_prefix: str, matchmaking_topic: str, timeout: float, worker_id: str = ""
+) -> Store:
     """Return the store that a URL names. It still has to be opened.
 
     :param key_prefix: the beginning of every key in Redis. An SQLite store has
         its file for itself and needs none.
     :param matchmaking_topic: the topic to which the daemons subscribe.
     :param timeout: seconds that an answer may take.
+    :param worker_id: the daemon that calls, ``""`` if none does.
     :raises StoreMisconfigured: the URL is wrong.
     """
     scheme = url.partition(":")[0].lower()
@@ -46,11 +52,14 @@ def open_store(url: str, *, key_prefix: str, matchmaking_topic: str, timeout: fl
             key_prefix=key_prefix,
             matchmaking_topic=matchmaking_topic,
             timeout=timeout,
+            worker_id=worker_id,
         )
     if scheme in _SQLITE:
         from gearhorn.store.sqlite import SQLiteStore
 
-        return SQLiteStore(url, matchmaking_topic=matchmaking_topic, timeout=timeout)
+        return SQLiteStore(
+            url, matchmaking_topic=matchmaking_topic, timeout=timeout, worker_id=worker_id
+        )
     raise errors.StoreMisconfigured(
         "the URL of the store begins with an unknown scheme; known are "
         + ", ".join(f"{scheme}://" for scheme in (*_REDIS, *_SQLITE))

@@ -18,85 +18,20 @@ must be called from the thread that runs the event loop.
 """
 
 import abc
-import enum
 import math
-import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
-from gearhorn import errors
-
-TAG_CHARACTERS = 8
-
-LAYOUT = 1
-"""The layout of what is stored. It is a part of the identity, which every call checks, so a
-running daemon notices when another release has converted its store."""
-
-
-def new_identity() -> str:
-    """Return the identity of a store that is made now."""
-    return f"{secrets.token_hex(16)}.{LAYOUT}"
-
-
-def check_layout(identity: str) -> None:
-    """Refuse a store of another layout.
-
-    :raises StoreMisconfigured: another release has made it, or converted it.
-    """
-    # Releases that knew one layout only did not write it.
-    layout = identity.partition(".")[2] or "1"
-    if layout != str(LAYOUT):
-        raise errors.StoreMisconfigured(
-            f"the store {tag_of(identity)} has layout {layout}, and this release of gearhorn knows "
-            f"layout {LAYOUT}: use the release that made or converted it"
-        )
-
-
-def tag_of(identity: str) -> str:
-    """Return the beginning of an identity, by which job servers and people know a store."""
-    return identity[:TAG_CHARACTERS]
-
-
-def unusable(identity: str, known: Collection[str]) -> str:
-    """Return why a store may not be used, in words."""
-    found = f"it is the store {tag_of(identity)}" if identity else "it is empty"
-    if not known:
-        return f"{found}, and making a new one is not allowed"
-    return f"{found}, and known is {', '.join(sorted(known))}"
-
-
-class Terms(enum.IntEnum):
-    """The terms on which a store is opened."""
-
-    LOOK = 0
-    """Only one that is known, and it is not used: what was open before stays so."""
-    TAKE = 1
-    """Only one that is known."""
-    MAKE = 2
-    """One without an identity, too: it is given one, and follows those known."""
-    ACCEPT = 3
-    """Any, on an operator's word: it follows those known from now on."""
-
-
-class Opened(NamedTuple):
-    """A store that was opened. ``made`` is true if it had no identity before.
-
-    ``follows`` are the tags of the stores in whose place this one was accepted.
-    """
-
-    identity: str
-    made: bool
-    follows: frozenset[str]
-
-    @property
-    def tag(self) -> str:
-        return tag_of(self.identity)
+from gearhorn import clock, errors
+from gearhorn.store.identity import Opened, Terms
+from gearhorn.store.numbers import Numbers, Told, log_went_back
 
 
 class Change(NamedTuple):
     """A change of a topic's subscribers that nobody has confirmed yet.
 
-    Versions come from one counter for all topics, which only rises.
+    A version is a number from the counter for all topics, which only rises, and a
+    nonce of the call that made the change.
     """
 
     topic: str
@@ -118,14 +53,17 @@ class DaemonEntry(NamedTuple):
     """A daemon's entry.
 
     ``renewal`` is a new number after each renewal, from the same counter as
-    versions, and negative once the entry is barred. ``age`` is for people: seconds
-    since the last renewal, by the store's clock. ``settings`` are those with which it
-    joined, ``None`` if an older release made the entry.
+    versions, and negative once the entry is barred; 0 if all but the daemon's membership
+    of the matchmaking topic is gone from the store. ``age`` is for people: seconds since
+    the last renewal, by the store's clock, ``None`` if that is gone. ``settings`` are
+    those with which it joined, and ``secret`` the key of its answers to notices, ``None``
+    if an older release made the entry.
     """
 
     renewal: int
-    age: float
+    age: float | None
     settings: str | None = None
+    secret: str | None = None
 
 
 class TopicSize(NamedTuple):
@@ -155,6 +93,51 @@ class Store(abc.ABC):
     have been lost; or at which a store was opened that was accepted in another's place.
     ``-inf`` if neither can have happened: this object made the store, a daemon vouched
     for it (:meth:`vouch`), or it is not a process and was never accepted."""
+
+    on_went_back: Callable[[], None]
+    """Called when the store went back to an older state: an old dump, or a failover that
+    lost writes. :attr:`run_changed_at` is the present then."""
+
+    evicts: str | None = None
+    """The policy by which a store throws away keys when it is full, if it does so with any."""
+
+    def __init__(self, worker_id: str) -> None:
+        self.on_went_back = lambda: None
+        self.numbers = Numbers(worker_id)
+        """The numbers that this daemon was told."""
+
+    async def look(self) -> None:  # noqa: B027
+        """Look at how the store runs, and warn of what endangers its data."""
+
+    async def mend(self, *, strike_out: bool = False) -> Mapping[str, int]:
+        """Rebuild topics that are gone from the store though other keys still name them.
+
+        A store that cannot lose a part of its data does nothing here.
+
+        :param strike_out: on an operator's word, take a topic that cannot be rebuilt for
+            one without subscribers.
+        :returns: how many members each now has; none for one that was struck out.
+        """
+        return {}
+
+    async def _go_back(self, told: Told) -> None:
+        """Do what is to be done when a call finds that the store went back."""
+        answered = self.numbers.go_back(told)
+        if answered is None:
+            return
+        self.run_changed_at = clock.now()
+        self.on_went_back()
+        daemons: Mapping[str, DaemonEntry] = {}
+        try:
+            await self.mend()
+        except errors.StoreError:
+            # A replica takes no writes; and the caller learns what is wrong by itself.
+            pass
+        try:
+            daemons = await self.daemons()
+        except errors.StoreError:
+            pass
+        log_went_back((entry.age for entry in daemons.values()), answered)
 
     @abc.abstractmethod
     async def open(self, known: Collection[str] = (), terms: Terms = Terms.MAKE) -> Opened:
@@ -245,15 +228,15 @@ class Store(abc.ABC):
     # Daemons.
 
     @abc.abstractmethod
-    async def join(self, worker_id: str, settings: str) -> None:
+    async def join(self, worker_id: str, settings: str, secret: str = "") -> None:
         """Make a daemon's entry, or make it anew if there is one.
 
         :param settings: a text for the other daemons, which the store does not read.
         """
 
     @abc.abstractmethod
-    async def renew(self, worker_id: str) -> bool:
-        """Renew a daemon's entry.
+    async def renew(self, worker_id: str, secret: str = "") -> bool:
+        """Renew a daemon's entry, and write its secret anew: the store may have gone back.
 
         :returns: false if there is no entry, or it is barred.
         """

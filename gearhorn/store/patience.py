@@ -35,6 +35,10 @@ _ADVICE: dict[type[errors.StoreError], str] = {
         "The store was emptied or is another one; jobs wait. Restore its data, or accept "
         "it as it is with gearhorn-fanout --accept-store"
     ),
+    errors.StoreIncomplete: (
+        "A part of the store is gone and cannot be rebuilt; jobs wait. Restore its data, or "
+        "accept what is left: gearhorn-fanout --accept-store. Set maxmemory-policy noeviction"
+    ),
 }
 _OTHER = "The store fails; jobs wait until it does not"
 

@@ -10,10 +10,14 @@ from collections.abc import Iterator
 from redis import exceptions
 
 from gearhorn import errors
+from gearhorn.store.numbers import WentBack
 
 # Redis up to 6 wraps the error of a command in "ERR Error running script", so the
 # codes are looked for in the text as well.
 _AWAY = re.compile(r"\b(LOADING|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY)\b").search
+# The codes of gearhorn's own scripts.
+_INCOMPLETE = re.compile(r"\bINCOMPLETE (.*)", re.DOTALL).search
+_WENT_BACK = re.compile(r"\bWENTBACK\b").search
 _FULL = re.compile(r"\b(READONLY|OOM|MISCONF|NOREPLICAS)\b").search
 # The names that TLS has for a certificate that is missing or refused, on either
 # side. The errors of Sentinels come as text only, with the names of classes in it.
@@ -60,6 +64,10 @@ def translate(error: Exception) -> errors.StoreError:
     if error.args and isinstance(error.args[0], Exception):
         error = error.args[0]
     text = str(error) or type(error).__name__
+    if own := _INCOMPLETE(text):
+        return errors.StoreIncomplete(f"Redis: {own[1]}")
+    if _WENT_BACK(text):
+        return WentBack("Redis: the store went back to an older state")
     return _kind(error, text)(f"Redis: {text}{_advice(text)}")
 
 

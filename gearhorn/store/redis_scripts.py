@@ -4,7 +4,10 @@
 
 The head of each says which KEYS and ARGV it takes and what it returns. A line
 ``-- include NAME`` stands for ``lua/shared/NAME.lua``. All but ``open`` first check
-the identity, and return nil if it is gone or is another.
+the identity, and return nil if it is gone or is another. All but ``open`` and ``mend``
+then end with an error of their own: WENTBACK if the store is older than what it told
+the caller, and INCOMPLETE if a key is gone that others name. Redis evicts whole keys;
+an ADD would make an evicted set anew, with one member.
 
 Redis does not undo what a script did before an error, so the order matters. A
 script reads first, then gives a changed topic its version, and writes the topic's
@@ -22,11 +25,21 @@ names are known only in the script.
 import importlib.resources
 import re
 
-SUBSCRIPTION_KEYS = ("identity", "counter", "topics", "claims", "expiry", "unconfirmed")
-"""The KEYS of ``shared/subscriptions.lua``."""
-
-DAEMON_KEYS = ("identity", "counter", "topics", "daemons", "seen", "settings")
-"""The KEYS of ``shared/daemons.lua``, before the set of the matchmaking topic."""
+KEYS = (
+    "identity",
+    "counter",
+    "run",
+    "topics",
+    "claims",
+    "expiry",
+    "unconfirmed",
+    "daemons",
+    "seen",
+    "settings",
+    "told",
+    "secrets",
+)
+"""The KEYS of ``shared/store.lua``: all keys but the sets of topics."""
 
 _FILES = importlib.resources.files("gearhorn.store").joinpath("lua")
 _include = re.compile(r"^-- include (\w+)\n", re.MULTILINE)

@@ -8,6 +8,7 @@ clock.
 """
 
 import asyncio
+import functools
 import math
 import sqlite3
 import time
@@ -17,19 +18,15 @@ from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
 from gearhorn import clock, errors, messages
-from gearhorn.store.base import (
-    Change,
-    DaemonEntry,
-    Members,
-    Opened,
-    Store,
-    SubscriberExpiry,
-    Terms,
-    TopicSize,
-)
+from gearhorn.store.base import Change, DaemonEntry, Members, Store, SubscriberExpiry, TopicSize
+from gearhorn.store.identity import Opened, Terms
+from gearhorn.store.numbers import Told, WentBack
+from gearhorn.store.sqlite_counter import Counter
 from gearhorn.store.sqlite_file import SQLiteFile, Work
 
 _T = TypeVar("_T")
+_LEFT_MOST = 100
+"""The most daemons without an entry of which it is kept what they were told."""
 
 
 class SQLiteStore(Store):
@@ -38,9 +35,15 @@ class SQLiteStore(Store):
     :param url: ``sqlite://`` and the absolute path of the file.
     :param matchmaking_topic: the topic to which the daemons subscribe.
     :param timeout: seconds to wait for another process's change.
+    :param worker_id: the daemon that calls; ``""`` if none does.
     """
 
-    def __init__(self, url: str, *, matchmaking_topic: str, timeout: float) -> None:
+    def __init__(
+        self, url: str, *, matchmaking_topic: str, timeout: float, worker_id: str = ""
+    ) -> None:
+        super().__init__(worker_id)
+        self._worker_id = worker_id
+        self._counter = Counter(worker_id)
         self._file = SQLiteFile(_path(url), timeout)
         self._matchmaking = matchmaking_topic
         # SQLite blocks, and its connection may be used in one thread only.
@@ -76,6 +79,8 @@ class SQLiteStore(Store):
                 (queue,),
             ).fetchone()
             if holder is not None and holder[:2] == (topic, client_id):
+                # What changes only the expiry is told too.
+                self._counter.next_number(db)
                 db.execute(
                     "UPDATE subscribers SET expires_at = ? WHERE queue = ?",
                     (expires_at, queue),
@@ -87,8 +92,8 @@ class SQLiteStore(Store):
                         f"the queue {queue} belongs to client_id "
                         f"{holder[1]!r} of topic {holder[0]!r}"
                     )
-                _discard(db, *holder[:2])
-            _give_version(db, topic)
+                self._discard(db, *holder[:2])
+            self._counter.give_version(db, topic)
             db.execute(
                 "INSERT INTO subscribers VALUES (?, ?, ?, ?)",
                 (topic, client_id, queue, expires_at),
@@ -99,7 +104,7 @@ class SQLiteStore(Store):
 
     async def remove(self, topic: str, client_id: str) -> Sequence[Change]:
         def work(db: sqlite3.Connection) -> list[Change]:
-            _discard(db, topic, client_id)
+            self._discard(db, topic, client_id)
             return _unconfirmed(db, [topic])
 
         return await self._change(work)
@@ -126,7 +131,7 @@ class SQLiteStore(Store):
                 (time.time(), limit),
             ).fetchall()
             for topic, client_id in due:
-                _discard(db, topic, client_id)
+                self._discard(db, topic, client_id)
             return _unconfirmed(db, {topic for topic, _ in due})
 
         return await self._change(work)
@@ -141,47 +146,62 @@ class SQLiteStore(Store):
     async def confirm(self, change: Change) -> None:
         await self._execute("DELETE FROM unconfirmed WHERE topic = ? AND version = ?", change)
 
-    async def join(self, worker_id: str, settings: str) -> None:
+    async def join(self, worker_id: str, settings: str, secret: str = "") -> None:
         def work(db: sqlite3.Connection) -> None:
-            # Older releases leave the settings of the daemons that they remove.
+            # Older releases leave these of the daemons that they remove.
+            for table in ("settings", "secrets"):
+                db.execute(
+                    f"DELETE FROM {table} WHERE worker_id NOT IN (SELECT worker_id FROM daemons)"
+                )
+            # What a daemon was told stays when its entry is removed: it may only be frozen,
+            # and is not to take the removal for a store that went back. The last ones do.
             db.execute(
-                "DELETE FROM settings WHERE worker_id NOT IN (SELECT worker_id FROM daemons)"
+                "DELETE FROM told WHERE worker_id IN (SELECT worker_id FROM told"
+                " WHERE worker_id NOT IN (SELECT worker_id FROM daemons) AND worker_id <> ?"
+                " ORDER BY number DESC LIMIT -1 OFFSET ?)",
+                (self._worker_id, _LEFT_MOST),
             )
             db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (worker_id, settings))
+            db.execute("INSERT OR REPLACE INTO secrets VALUES (?, ?)", (worker_id, secret))
             db.execute(
                 "INSERT OR REPLACE INTO daemons VALUES (?, ?, ?)",
-                (worker_id, _next_number(db), time.time()),
+                (worker_id, self._counter.next_number(db), time.time()),
             )
 
         await self._change(work)
 
-    async def renew(self, worker_id: str) -> bool:
+    async def renew(self, worker_id: str, secret: str = "") -> bool:
         def work(db: sqlite3.Connection) -> bool:
-            cursor = db.execute(
-                "UPDATE daemons SET renewal = ?, seen_at = ? WHERE worker_id = ? AND renewal > 0",
-                (_next_number(db), time.time(), worker_id),
+            if _renewal(db, worker_id) <= 0:
+                return False
+            db.execute("INSERT OR REPLACE INTO secrets VALUES (?, ?)", (worker_id, secret))
+            db.execute(
+                "UPDATE daemons SET renewal = ?, seen_at = ? WHERE worker_id = ?",
+                (self._counter.next_number(db), time.time(), worker_id),
             )
-            return cursor.rowcount > 0
+            return True
 
         return await self._change(work)
 
     async def leave(self, worker_id: str) -> None:
         def work(db: sqlite3.Connection) -> None:
-            db.execute("DELETE FROM daemons WHERE worker_id = ?", (worker_id,))
-            db.execute("DELETE FROM settings WHERE worker_id = ?", (worker_id,))
+            for table in ("daemons", "settings", "secrets", "told"):
+                db.execute(f"DELETE FROM {table} WHERE worker_id = ?", (worker_id,))
 
         await self._change(work)
+        if worker_id == self._worker_id:
+            self.numbers.left()
 
     async def daemons(self) -> dict[str, DaemonEntry]:
         def work(db: sqlite3.Connection) -> dict[str, DaemonEntry]:
             now = time.time()
             rows = db.execute(
-                "SELECT worker_id, renewal, seen_at, settings.text"
-                " FROM daemons LEFT JOIN settings USING (worker_id)"
+                "SELECT worker_id, renewal, seen_at, settings.text, secrets.text FROM daemons"
+                " LEFT JOIN settings USING (worker_id) LEFT JOIN secrets USING (worker_id)"
             )
             return {
-                worker_id: DaemonEntry(renewal, max(0.0, now - seen_at), settings)
-                for worker_id, renewal, seen_at, settings in rows
+                worker_id: DaemonEntry(renewal, max(0.0, now - seen_at), settings, secret or None)
+                for worker_id, renewal, seen_at, settings, secret in rows
             }
 
         return await self._read(work)
@@ -204,7 +224,8 @@ class SQLiteStore(Store):
             )
             is_gone = not _renewal(db, worker_id)
             if is_gone:
-                db.execute("DELETE FROM settings WHERE worker_id = ?", (worker_id,))
+                for table in ("settings", "secrets"):
+                    db.execute(f"DELETE FROM {table} WHERE worker_id = ?", (worker_id,))
             return is_gone
 
         return await self._change(work)
@@ -257,10 +278,45 @@ class SQLiteStore(Store):
         await self._change(work)
 
     async def _change(self, work: "Work[_T]") -> _T:
-        return await self._in_thread(lambda: self._file.change(work))
+        return await self._checked(self._file.change, work)
 
     async def _read(self, work: "Work[_T]") -> _T:
-        return await self._in_thread(lambda: self._file.read(work))
+        return await self._checked(self._file.read, work)
+
+    async def _checked(
+        self,
+        transaction: Callable[[Callable[[sqlite3.Connection], tuple[_T, int]]], tuple[_T, int]],
+        work: "Work[_T]",
+    ) -> _T:
+        """Do work in a file that has not gone back, and note the number that it gives."""
+        while True:
+            told = self.numbers.now(self._file.identity)
+
+            def checked(db: sqlite3.Connection, told: Told = told) -> tuple[_T, int]:
+                self._counter.check(db, told)
+                result = work(db)
+                return result, self._counter.own(db)
+
+            try:
+                result, number = await self._in_thread(functools.partial(transaction, checked))
+            except WentBack:
+                pass
+            else:
+                self.numbers.answered(told, number)
+                return result
+            # Not in the handler: oslo.log would add the exception to what is logged.
+            # The file may be that of an older release.
+            await self._in_thread(self._file.add_tables)
+            await self._go_back(told)
+
+    def _discard(self, db: sqlite3.Connection, topic: str, client_id: str) -> None:
+        """Remove a subscriber, if it is there."""
+        cursor = db.execute(
+            "DELETE FROM subscribers WHERE topic = ? AND client_id = ?",
+            (topic, client_id),
+        )
+        if cursor.rowcount:
+            self._counter.give_version(db, topic)
 
     async def _in_thread(self, function: Callable[[], _T]) -> _T:
         loop = asyncio.get_running_loop()
@@ -275,30 +331,6 @@ def _path(url: str) -> str:
             "the URL of an SQLite store is sqlite:// and the absolute path of a file"
         )
     return path
-
-
-def _next_number(db: sqlite3.Connection) -> int:
-    """Return the next version or renewal number."""
-    db.execute("UPDATE store SET counter = counter + 1")
-    (number,) = db.execute("SELECT counter FROM store").fetchone()
-    return int(number)
-
-
-def _give_version(db: sqlite3.Connection, topic: str) -> None:
-    db.execute(
-        "INSERT OR REPLACE INTO unconfirmed VALUES (?, ?)",
-        (topic, _next_number(db)),
-    )
-
-
-def _discard(db: sqlite3.Connection, topic: str, client_id: str) -> None:
-    """Remove a subscriber, if it is there."""
-    cursor = db.execute(
-        "DELETE FROM subscribers WHERE topic = ? AND client_id = ?",
-        (topic, client_id),
-    )
-    if cursor.rowcount:
-        _give_version(db, topic)
 
 
 def _unconfirmed(db: sqlite3.Connection, topics: Iterable[str]) -> list[Change]:

@@ -14,21 +14,31 @@ from typing import TypeVar
 from urllib.parse import quote
 
 from gearhorn import errors
-from gearhorn.store.base import Opened, Terms, check_layout, new_identity, tag_of, unusable
+from gearhorn.store.identity import Opened, Terms, check_layout, new_identity, tag_of, unusable
 
 _APPLICATION_ID = 0x67686F72  # "ghor", in the header of the file
 _SCHEMA_VERSION = 1
-# In a file of an older release it is made at once. Those releases do not mind it.
-_SETTINGS = """CREATE TABLE IF NOT EXISTS settings (
+# In a file of an older release these are made at once. Those releases do not mind them.
+_LATER = (
+    """CREATE TABLE IF NOT EXISTS settings (
         worker_id TEXT PRIMARY KEY,
         text TEXT NOT NULL
-    ) WITHOUT ROWID"""
-# And this too. ``kind`` is "follows", with a tag, or "restarted".
-_NOTES = """CREATE TABLE IF NOT EXISTS notes (
+    ) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS told (
+        worker_id TEXT PRIMARY KEY,
+        number INTEGER NOT NULL
+    ) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS secrets (
+        worker_id TEXT PRIMARY KEY,
+        text TEXT NOT NULL
+    ) WITHOUT ROWID""",
+    # ``kind`` is "follows", with a tag, or "restarted".
+    """CREATE TABLE IF NOT EXISTS notes (
         kind TEXT NOT NULL,
         text TEXT NOT NULL,
         PRIMARY KEY (kind, text)
-    ) WITHOUT ROWID"""
+    ) WITHOUT ROWID""",
+)
 _MAKE = """INSERT INTO store SELECT ?, max(
     ifnull((SELECT max(version) FROM unconfirmed), 0),
     ifnull((SELECT max(abs(renewal)) FROM daemons), 0))"""
@@ -109,6 +119,19 @@ class SQLiteFile:
                 raise errors.StoreReplaced(f"{self._path}: {unusable('', known)}")
             self._create()
             return self._connect(known, terms)
+
+    @property
+    def identity(self) -> str:
+        return self._identity
+
+    def add_tables(self) -> None:
+        """Add the tables that a file of an older release lacks."""
+
+        def work(db: sqlite3.Connection) -> None:
+            for statement in _LATER:
+                db.execute(statement)
+
+        self.change(work)
 
     def close(self) -> None:
         if self._db is not None:
@@ -199,8 +222,8 @@ class SQLiteFile:
         elif application_id != _APPLICATION_ID:
             raise errors.StoreMisconfigured(f"{self._path} is the database of another program")
         self._check_version(db)
-        db.execute(_SETTINGS)
-        db.execute(_NOTES)
+        for statement in _LATER:
+            db.execute(statement)
         identity = _identity(db)
         check_layout(identity)
         made = not identity

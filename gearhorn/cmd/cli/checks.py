@@ -126,12 +126,23 @@ _STORE_ADVICE = {
     "store_away": "Check that it runs and can be reached from the daemons.",
     "store_full": "Give it memory or disk, or make it writable: it takes no changes.",
     "store_misconfigured": "Correct [store] url and its password, or the store itself.",
+    "store_incomplete": "Keys are gone from it and cannot be rebuilt. Restore its data, or accept "
+    "what is left with gearhorn-fanout --config FILE --accept-store; set maxmemory-policy "
+    "noeviction.",
     "store_replaced": "It was emptied or is another one. Restore its data; or accept it as it is, "
     "with gearhorn-fanout --config FILE --accept-store, and subscribers register anew.",
 }
 
 
 def _store(facts: Facts) -> Iterator[Finding]:
+    if facts.status is not None and facts.status.store_evicts is not None:
+        policy = facts.status.store_evicts
+        yield Finding(
+            findings.STORE_EVICTS,
+            policy,
+            f"the Redis of the daemons throws away any key when its memory is full ({policy})",
+            "It would throw away subscribers: set maxmemory-policy noeviction.",
+        )
     code = None if facts.status is None else facts.status.store_fault
     text = f"the store of the daemons does not do what it is asked: {code}"
     if code is None and facts.query_fault is not None:
@@ -167,10 +178,12 @@ def _daemons(facts: Facts) -> Iterator[Finding]:
     for daemon in facts.daemons:
         if daemon.differs:
             yield _differing(daemon)
-        if daemon.age > status.daemon_ttl:
-            yield _late(daemon, status)
+        if daemon.age is None:
+            yield _of_unknown_age(daemon, status)
+        elif daemon.age > status.daemon_ttl:
+            yield _late(daemon, daemon.age, status)
         else:
-            yield from _unreachable(daemon, status, facts)
+            yield from _unreachable(daemon, daemon.age, status, facts)
     prefix = queue_name(status.matchmaking_topic, "")
     known = {prefix + daemon.worker_id for daemon in facts.daemons}
     for function in function_names(facts):
@@ -186,24 +199,37 @@ def _differing(daemon: DaemonRow) -> Finding:
         daemon.worker_id,
         f"daemon {daemon.worker_id} shares a store with one that differs in "
         f"{listed(daemon.differs)}",
-        "Give all daemons of a store the same, and restart them: until then changes of "
-        "subscriptions can be missed.",
+        "Give all daemons of a store the same, and restart them: until then registrations wait "
+        "for leases, and requests go unserved.",
     )
 
 
-def _late(daemon: DaemonRow, status: StatusRow) -> Finding:
+def _of_unknown_age(daemon: DaemonRow, status: StatusRow) -> Finding:
+    return Finding(
+        findings.DAEMON_LATE,
+        daemon.worker_id,
+        f"when daemon {daemon.worker_id} was last seen is unknown: its entry in the store is not "
+        "whole",
+        "If it lives, it makes its entry anew within a third of [matchmaking] daemon_ttl "
+        f"({seconds(status.daemon_ttl)}). Redis may have evicted keys: see maxmemory-policy.",
+    )
+
+
+def _late(daemon: DaemonRow, age: float, status: StatusRow) -> Finding:
     name = daemon.worker_id
     return Finding(
         findings.DAEMON_LATE,
         name,
-        f"daemon {name} was last seen {seconds(daemon.age)} ago: it is dead or cut off",
+        f"daemon {name} was last seen {seconds(age)} ago: it is dead or cut off",
         "The others remove it within another [matchmaking] daemon_ttl "
         f"({seconds(status.daemon_ttl)}); registrations wait until then. To remove it now: "
         f"gearhorn remove-daemon {shlex.quote(name)}",
     )
 
 
-def _unreachable(daemon: DaemonRow, status: StatusRow, facts: Facts) -> Iterator[Finding]:
+def _unreachable(
+    daemon: DaemonRow, age: float, status: StatusRow, facts: Facts
+) -> Iterator[Finding]:
     name = daemon.worker_id
     function = queue_name(status.matchmaking_topic, name)
     without = [
@@ -213,7 +239,7 @@ def _unreachable(daemon: DaemonRow, status: StatusRow, facts: Facts) -> Iterator
     ]
     if not without or daemon.barred:
         return
-    removed_within = Leases(status.cache_ttl, status.daemon_ttl).latest_removal - daemon.age
+    removed_within = Leases(status.cache_ttl, status.daemon_ttl).latest_removal - age
     yield Finding(
         findings.DAEMON_UNREACHABLE,
         name,

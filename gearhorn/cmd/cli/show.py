@@ -107,7 +107,8 @@ def daemons(session: Session) -> None:
         show_json(rows)
     else:
         for row_ in rows:
-            row_["last_seen"] = f"{seconds(row_['age'])} ago"
+            age = row_["age"]
+            row_["last_seen"] = "unknown" if age is None else f"{seconds(age)} ago"
         show_table(rows, ("worker_id", "last_seen", "state"), "No daemon has an entry.")
 
 
@@ -115,6 +116,8 @@ def state_of(daemon: DaemonRow, daemon_ttl: float) -> str:
     """Return the state of a daemon, in a word."""
     if daemon.barred:
         return "barred"
+    if daemon.age is None:
+        return "unknown"
     return "late" if daemon.age > daemon_ttl else "live"
 
 

@@ -1,23 +1,29 @@
 -- Add a subscriber, renew it, or make it permanent.
--- KEYS: those of subscriptions, the topic's set
--- ARGV: those of subscriptions, topic, client_id, ttl in milliseconds or 0, then every topic that
---   the queue can belong to
--- Returns topics and their unconfirmed versions in turn; or, as a string, the holder of the queue.
+-- KEYS: those of store
+-- ARGV: those of store, topic, client_id, ttl in milliseconds or 0, then every topic that the queue
+--   can belong to
+-- Returns the number of the change, and topics and their unconfirmed versions in turn; or, as a
+--   string, the holder of the queue.
 -- include subscriptions
-local set, topic, client_id = KEYS[7], ARGV[3], ARGV[4]
-local ttl = tonumber(ARGV[5])
+local topic, client_id, ttl = given[1], given[2], tonumber(given[3])
+local set = set_of .. topic
 local member = topic .. '\0' .. client_id
 local queue = topic .. '_' .. client_id
+if set_is_gone(topic) then return incomplete(topic) end
 local known = redis.call('SISMEMBER', set, client_id) == 1
+-- A key of another type ends the script here, and not when the half is done.
+redis.call('ZSCORE', expiry, member)
 
 local holder = redis.call('HGET', claims, queue)
 if holder and holder ~= member then
   if not expired(holder) then return holder end
   local other_topic, other_client_id = split(holder)
+  if set_is_gone(other_topic) then return incomplete(other_topic) end
   discard(other_topic, other_client_id)
 end
 
-if not known then give_version(topic) end
+-- What changes only the expiry is told too.
+if known then give_number() else give_version(topic) end
 redis.call('ZADD', topics, 0, topic)
 redis.call('HSET', claims, queue, member)
 if ttl > 0 then
@@ -26,4 +32,4 @@ else
   redis.call('ZREM', expiry, member)
 end
 redis.call('SADD', set, client_id)
-return unconfirmed_of({unpack(ARGV, 6)})
+return {number, unconfirmed_of({unpack(given, 4)})}

@@ -1,12 +1,14 @@
 -- Read the entries of all daemons.
--- KEYS: identity, daemons, seen, settings
--- ARGV: the identity
--- Returns the time in milliseconds, worker ids and renewal numbers in turn, then worker ids and the
---   times of their last renewals in turn, then worker ids and settings in turn.
--- include identity
--- include clock
+-- KEYS: those of store
+-- ARGV: those of store
+-- Returns the time in milliseconds, the members of the matchmaking topic, then, each time with worker
+--   ids in turn, the renewal numbers, the times of the last renewals, the settings and the secrets.
+-- include checks
+if set_is_gone(matchmaking) then return incomplete(matchmaking) end
 return {
   now,
-  redis.call('HGETALL', KEYS[2]),
-  redis.call('HGETALL', KEYS[3]),
-  redis.call('HGETALL', KEYS[4])}
+  redis.call('SMEMBERS', set_of .. matchmaking),
+  redis.call('HGETALL', daemons),
+  redis.call('HGETALL', seen),
+  redis.call('HGETALL', settings),
+  redis.call('HGETALL', secrets)}

@@ -1,11 +1,10 @@
 -- Read the expiries of subscribers.
--- KEYS: identity, expiry
--- ARGV: the identity, then topic NUL client_id of each subscriber
+-- KEYS: those of store
+-- ARGV: those of store, then topic NUL client_id of each subscriber
 -- Returns the time, then the expiry of each subscriber or nil, in milliseconds.
--- include identity
--- include clock
+-- include checks
 local found = {now}
-for i = 2, #ARGV do
-  found[i] = redis.call('ZSCORE', KEYS[2], ARGV[i])
+for i, member in ipairs(given) do
+  found[i + 1] = redis.call('ZSCORE', expiry, member)
 end
 return found

@@ -2,4 +2,5 @@
 -- KEYS, ARGV: those of daemons
 -- include daemons
 discard()
+redis.call('HDEL', told, worker_id)
 return 1

@@ -1,7 +1,14 @@
--- Read a page of a set or hash.
--- KEYS: identity, a set or hash, daemons
--- ARGV: the identity, SSCAN or HSCAN, cursor, count, a worker id
+-- Read a page of a topic's set, or of the unconfirmed changes.
+-- KEYS: those of store
+-- ARGV: those of store, cursor, count, a worker id, and the topic if there is one
 -- Returns the next cursor, the page, and the renewal number of that daemon.
--- include identity
-local page = redis.call(ARGV[2], KEYS[2], ARGV[3], 'COUNT', ARGV[4])
-return {page[1], page[2], redis.call('HGET', KEYS[3], ARGV[5])}
+-- include checks
+local cursor, count, reader, topic = given[1], given[2], given[3], given[4]
+local page
+if topic then
+  if set_is_gone(topic) then return incomplete(topic) end
+  page = redis.call('SSCAN', set_of .. topic, cursor, 'COUNT', count)
+else
+  page = redis.call('HSCAN', unconfirmed, cursor, 'COUNT', count)
+end
+return {page[1], page[2], redis.call('HGET', daemons, reader)}

@@ -1,17 +1,17 @@
 -- Remove subscribers that have expired.
--- KEYS: those of subscriptions
--- ARGV: those of subscriptions, the most to remove
--- Returns topics and their unconfirmed versions in turn.
+-- KEYS: those of store
+-- ARGV: those of store, the most to remove
+-- Returns the number of the last change, and topics and their unconfirmed versions in turn.
 -- include subscriptions
-local changed, seen = {}, {}
-local due = redis.call(
-  'ZRANGEBYSCORE', expiry, '-inf', now, 'LIMIT', 0, ARGV[3])
+local changed, reaped = {}, {}
+local due = redis.call('ZRANGEBYSCORE', expiry, '-inf', now, 'LIMIT', 0, given[1])
 for _, member in ipairs(due) do
-  local topic, client_id = split(member)
-  discard(topic, client_id)
-  if not seen[topic] then
-    seen[topic] = true
+  local topic = split(member)
+  if not reaped[topic] then
+    if set_is_gone(topic) then return incomplete(topic) end
+    reaped[topic] = true
     changed[#changed + 1] = topic
   end
 end
-return unconfirmed_of(changed)
+for _, member in ipairs(due) do discard(split(member)) end
+return {number, unconfirmed_of(changed)}

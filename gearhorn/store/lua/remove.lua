@@ -1,7 +1,8 @@
 -- Remove a subscriber, if it is there.
--- KEYS: those of subscriptions, the topic's set
--- ARGV: those of subscriptions, topic, client_id
--- Returns topics and their unconfirmed versions in turn.
+-- KEYS: those of store
+-- ARGV: those of store, topic, client_id
+-- Returns the number of the change, and topics and their unconfirmed versions in turn.
 -- include subscriptions
-discard(ARGV[3], ARGV[4])
-return unconfirmed_of({ARGV[3]})
+if set_is_gone(given[1]) then return incomplete(given[1]) end
+discard(given[1], given[2])
+return {number, unconfirmed_of({given[1]})}

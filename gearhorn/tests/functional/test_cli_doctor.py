@@ -206,6 +206,35 @@ def test_doctor_names_a_daemon_that_is_late(
     assert {row["worker_id"]: row["state"] for row in rows}[dead.worker_id] == "late"
 
 
+def test_doctor_names_a_daemon_of_which_the_store_has_lost_when_it_was_seen(
+    daemon: NewDaemon, gearmand: Gearmand, redis_server: Redis, key_prefix: str
+) -> None:
+    # It renews its entry every 20 seconds.
+    process = daemon()
+    redis_server.ask("DEL", f"{key_prefix}seen")
+
+    finding = doctor([gearmand.address]).only("daemon-late")
+
+    assert finding["level"] == "warning"
+    assert f"when daemon {process.worker_id} was last seen is unknown" in finding["text"]
+    (row,) = json.loads(gearhorn([gearmand.address], "daemons", "--format", "json").stdout)
+    assert (row["age"], row["state"]) == (None, "unknown")
+    assert re.search(
+        rf"^{process.worker_id} +unknown +unknown",
+        gearhorn([gearmand.address], "daemons").stdout,
+        re.MULTILINE,
+    )
+
+
+def test_doctor_warns_of_a_redis_that_evicts(
+    daemon: NewDaemon, gearmand: Gearmand, redis: Redis
+) -> None:
+    redis.ask("CONFIG", "SET", "maxmemory-policy", "allkeys-lfu")
+    daemon(store_url=redis.url)
+    finding = doctor([gearmand.address]).only("store-evicts")
+    assert (finding["level"], finding["subject"]) == ("warning", "allkeys-lfu")
+
+
 def test_doctor_names_a_daemon_that_starts_with_another_store(
     daemon: NewDaemon, gearmand: Gearmand, key_prefix: str
 ) -> None:
@@ -264,6 +293,7 @@ def test_doctor_finds_nothing_wrong_with_a_daemon_that_starts_meanwhile() -> Non
     status: Any = SimpleNamespace(
         worker_id="one",
         store_fault=None,
+        store_evicts=None,
         servers={},
         matchmaking_topic="m",
         daemon_ttl=60.0,

@@ -263,7 +263,7 @@ def test_receivers_that_never_answer_hold_up_no_registration(fleet: Fleet) -> No
         one.register("another", "alice")
         one.unregister("another", "alice")
     notice = f"{MATCHMAKING}_{other.worker_id}"
-    assert fleet.client.submit(notice, {"topic": fleet.topic}).report == {"topic": fleet.topic}
+    assert fleet.client.submit(notice, {"topic": fleet.topic}).report["topic"] == fleet.topic
 
     assert [
         fleet.gearmand.admin.queue(f"fanout_{member.name}").total for member in (one, other)

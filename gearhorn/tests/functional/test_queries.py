@@ -179,6 +179,7 @@ def test_how_the_daemon_is_that_answers(
         "matchmaking_topic": "mm",
         "cache_ttl": 10.0,
         "daemon_ttl": 60.0,
+        "store_evicts": None,
     }
     start(away)
     assert eventually(lambda: status()["servers"][away.address])

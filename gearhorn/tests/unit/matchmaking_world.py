@@ -84,11 +84,11 @@ class FakeStore:
         self.on_add()
         return [Change(topic, len(self.added))]
 
-    async def join(self, worker_id: str, settings: str) -> None:
+    async def join(self, worker_id: str, settings: str, secret: str) -> None:
         self.joined += 1
         self.entry = self.known = True
 
-    async def renew(self, worker_id: str) -> bool:
+    async def renew(self, worker_id: str, secret: str) -> bool:
         return self.entry
 
     async def remove_daemon(self, worker_id: str, renewal: int) -> bool:

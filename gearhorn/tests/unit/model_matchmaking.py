@@ -8,7 +8,7 @@ reads the list, keeps it, renews its entry, takes notices, and joins again where
 gone. Each step stands alone, so that any other can come between, and time passes between any
 two. What may happen beside: one crash of A or B, a freeze of either for any time (it takes no
 step), A reaps B's entry, an operator removes it by hand, the store restarts without the
-entries, and the client asks B for the registration again.
+entries or throws them away, and the client asks B for the registration again.
 
 Times are kept as ages, none of which matters beyond a bound: so the states are finite, and time
 is not. ``explore`` visits all of them; ``without`` leaves rules of the protocol out.
@@ -38,6 +38,7 @@ RULES = {
     "drop own": "a daemon that confirms a change drops its own list",
     "bar": "an entry that is removed by hand stands until lists are too old",
     "restart": "after a restart of the store no change is answered early",
+    "own entry": "nor after A found that its own entry is gone, since that of B may be, too",
 }
 """The rules that can be left out, each by its name."""
 
@@ -75,7 +76,7 @@ class State(NamedTuple):
     run_seen: int = NEVER
     """The time since A saw that the store had restarted."""
     restarted: int = 0
-    """0 not yet, 1 unseen by A, 2 seen."""
+    """0 not yet, 1 unseen by A, 2 seen; 3 if it threw the entries away, unseen by A."""
     removals: int = 1
     """The number of times that an operator will still remove B's entry."""
     # A.
@@ -141,7 +142,9 @@ def steps(s: State, without: str) -> Iterator[Step]:
                 ),
             )
     if s.restarted == 0:
-        yield "the store restarts", s._replace(entry=False, barred=None, seen=None, restarted=1)
+        lost = s._replace(entry=False, barred=None, seen=None)
+        yield "the store restarts", lost._replace(restarted=1)
+        yield "the store throws the entries away", lost._replace(restarted=3)
     if s.entry and s.removals and s.barred is None:
         yield "an operator bars B", s._replace(barred=0, seen=None, removals=0)
     if s.barred is not None and (s.barred >= TTL or without == "bar"):
@@ -175,13 +178,16 @@ def _steps_of_a(s: State, without: str) -> Iterator[Step]:
         yield "A looks at B's entry", s._replace(seen=0)
     if s.entry and s.seen == DAEMON_TTL:
         yield "A reaps B's entry", s._replace(entry=False, barred=None, seen=None)
+    if s.restarted == 3:
+        yield "A finds its entry gone, and joins", _a_misses_entry(s, without)
     if s.step == "idle":
         yield "A stores the change", _a_sees_store(s)._replace(step="stored", version=1)
     elif s.step == "stored":
         yield "A begins to confirm", s._replace(step="reading", since=0)
     elif s.step == "reading":
         notice = "sent" if s.entry else ""
-        yield "A reads the daemons", _a_sees_store(s)._replace(step="waiting", notice=notice)
+        seeing = _a_misses_entry(s, without) if s.restarted == 3 else _a_sees_store(s)
+        yield "A reads the daemons", seeing._replace(step="waiting", notice=notice)
     elif s.step == "waiting":
         all_told = s.notice != "sent"
         certain = s.run_seen - s.since > TTL or without == "restart"
@@ -194,6 +200,10 @@ def _steps_of_a(s: State, without: str) -> Iterator[Step]:
 
 def _a_sees_store(s: State) -> State:
     return s._replace(restarted=2, run_seen=0) if s.restarted == 1 else s
+
+
+def _a_misses_entry(s: State, without: str) -> State:
+    return s._replace(restarted=2, run_seen=s.run_seen if without == "own entry" else 0)
 
 
 def _steps_of_b(s: State, without: str) -> Iterator[Step]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gearhorn.daemon.agreement import Agreement
-from gearhorn.daemon.leases import Leases
+from gearhorn.daemon.leases import MARGIN, Leases
 from gearhorn.daemon.settings import DaemonSettings
 from gearhorn.messages import FunctionNames
 from gearhorn.store.base import DaemonEntry
@@ -65,3 +65,36 @@ def test_a_daemon_that_comes_back_is_named_again(caplog: pytest.LogCaptureFixtur
     for daemons in ({"other": other}, {}, {"other": other}):
         agreement.check(daemons)
     assert len(caplog.records) == 2
+
+
+def test_the_longest_list_is_that_of_any_daemon_that_was_ever_seen() -> None:
+    agreement = Agreement(OWN)
+    assert agreement.longest_list == OWN.leases.longest_list
+    agreement.check({"me": entry(), "brief": entry(leases=Leases(1.0, 60.0))})
+    assert agreement.longest_list == OWN.leases.longest_list
+    agreement.check({"me": entry(), "long": entry(leases=Leases(20.0, 90.0))})
+    agreement.check({"me": entry()})
+    assert agreement.longest_list == 20.0 * MARGIN
+
+
+@pytest.mark.parametrize("settings", [None, "{}", '{"[matchmaking] cache_ttl": "long"}'])
+def test_a_daemon_that_does_not_tell_its_leases_has_those_of_this_one(
+    settings: str | None,
+) -> None:
+    agreement = Agreement(OWN)
+    other = DaemonEntry(1, 0, settings)
+    agreement.check({"other": other})
+    assert agreement.longest_list == OWN.leases.longest_list
+    assert agreement.daemon_ttl(other) == OWN.leases.daemon_ttl
+
+
+def test_no_list_counts_for_longer_than_its_daemons_entry_stands() -> None:
+    agreement = Agreement(OWN)
+    text = '{"[matchmaking] cache_ttl": 1e9, "[matchmaking] daemon_ttl": 70.0}'
+    agreement.check({"other": DaemonEntry(1, 0, text)})
+    assert agreement.longest_list == 70.0
+
+
+@pytest.mark.parametrize(("daemon_ttl", "longer"), [(90.0, 90.0), (30.0, 60.0)])
+def test_an_entry_stands_for_the_longer_time(daemon_ttl: float, longer: float) -> None:
+    assert Agreement(OWN).daemon_ttl(entry(leases=Leases(5.0, daemon_ttl))) == longer

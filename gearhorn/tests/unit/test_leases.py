@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gearhorn import errors
-from gearhorn.daemon.leases import MARGIN, Leases
+from gearhorn.daemon.leases import MARGIN, Leases, forgotten_change
 
 valid = st.floats(0.01, 86400).flatmap(
     lambda cache_ttl: st.builds(
@@ -50,7 +50,7 @@ def test_something_can_be_kept_until_the_next_renewal(leases: Leases) -> None:
 
 @given(valid)
 def test_who_lives_confirms_before_others_take_a_change_for_forgotten(leases: Leases) -> None:
-    assert leases.forgotten_change > leases.longest_list > leases.cache_ttl
+    assert forgotten_change(leases.longest_list) > leases.longest_list > leases.cache_ttl
 
 
 @given(valid)

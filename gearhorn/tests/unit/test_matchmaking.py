@@ -132,7 +132,7 @@ async def test_renewing_goes_on_after_an_unexpected_error(
 ) -> None:
     renewed = 0
 
-    async def renew(worker_id: str) -> bool:
+    async def renew(worker_id: str, secret: str) -> bool:
         nonlocal renewed
         renewed += 1
         if renewed == 1:
@@ -201,6 +201,59 @@ async def test_nothing_is_answered_early_after_the_store_was_restarted(
     assert await confirmed_after(world, time, Change("t", 1)) >= CACHE_TTL * MARGIN
     await time.put_on(CACHE_TTL)
     assert await confirmed_after(world, time, Change("t", 2)) == 0
+
+
+@pytest.mark.parametrize("entry", [None, DaemonEntry(0, None)])
+async def test_nothing_is_answered_early_after_the_own_entry_was_found_missing(
+    world: World, time: Clock, entry: DaemonEntry | None
+) -> None:
+    world.store.entries = {} if entry is None else {"me": entry}
+    assert await confirmed_after(world, time, Change("t", 1)) >= CACHE_TTL * MARGIN
+    world.store.entries = {}
+    found = asyncio.ensure_future(world.matchmaking.confirm(Change("t", 2)))
+    await settle()
+    # It has joined again; others may not have, and may be frozen with their lists.
+    world.store.entries = {"me": DaemonEntry(3, 0)}
+    assert await confirmed_after(world, time, Change("u", 4)) >= CACHE_TTL * MARGIN
+    await found
+    await time.put_on(CACHE_TTL)
+    assert await confirmed_after(world, time, Change("t", 5)) == 0
+
+
+async def test_a_longer_lease_of_another_daemon_is_waited_for(world: World, time: Clock) -> None:
+    long = DaemonEntry(2, 0, '{"[matchmaking] cache_ttl": 30.0}')
+    world.store.entries = {"me": DaemonEntry(1, 0), "long": long}
+    await world.matchmaking.reap_daemons()
+    world.store.entries = {"me": DaemonEntry(1, 0)}
+    world.store.run_changed_at = time.now()
+    # Its entry was lost by the failover, and its lists are in use.
+    assert await confirmed_after(world, time, Change("t", 1)) >= 30.0 * MARGIN
+
+
+async def test_an_entry_is_removed_after_the_time_that_it_gives(world: World, time: Clock) -> None:
+    patient = DaemonEntry(2, 0, '{"[matchmaking] daemon_ttl": 100.0}')
+    world.store.entries = {"me": DaemonEntry(1, 0), "patient": patient}
+    await world.matchmaking.reap_daemons()
+    await time.put_on(99)
+    await world.matchmaking.reap_daemons()
+    assert not world.store.removed
+    await time.put_on(1)
+    await world.matchmaking.reap_daemons()
+    assert world.store.removed == [("patient", 2)]
+
+
+async def test_a_store_that_went_back_leaves_no_list(world: World) -> None:
+    assert (await world.lists.fetch("t")).kept
+    world.matchmaking.start()
+    try:
+        world.matchmaking.store_went_back()
+        assert world.lists.cached("t") is None
+        assert not (await world.lists.fetch("t")).kept
+        await settle()
+        # The entry was renewed at once.
+        assert (await world.lists.fetch("t")).kept
+    finally:
+        await world.matchmaking.close()
 
 
 async def test_a_change_that_the_store_may_have_lost_is_made_again(
@@ -287,7 +340,7 @@ async def test_upkeep_goes_on_after_an_unexpected_error(
         world.matchmaking,
         leases=Leases(CACHE_TTL, DAEMON_TTL),
         retire=retire,
-        look_for_others=look,
+        check_store=look,
     )
     caplog.set_level(logging.ERROR)
     upkeep.start()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gearhorn import errors
-from gearhorn.store.base import Terms
+from gearhorn.store.identity import Terms
 from gearhorn.store.sqlite_file import SQLiteFile
 
 

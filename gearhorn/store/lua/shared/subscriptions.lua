@@ -1,19 +1,10 @@
 -- Have functions that end subscriptions, with the versions of changed topics.
--- KEYS: identity, counter, topics, claims, expiry, unconfirmed
--- ARGV: the identity, the name of a topic's set up to the topic
--- include identity
--- include clock
-local counter, topics, claims = KEYS[2], KEYS[3], KEYS[4]
-local expiry, unconfirmed = KEYS[5], KEYS[6]
-local set_of = ARGV[2]
+-- KEYS, ARGV: those of store
+-- include checks
 
+-- The nonce has a fixed length, so versions rise as the counter does.
 local function give_version(topic)
-  redis.call('HSET', unconfirmed, topic, redis.call('INCR', counter))
-end
-
-local function split(member)
-  local nul = string.find(member, '\0', 1, true)
-  return string.sub(member, 1, nul - 1), string.sub(member, nul + 1)
+  redis.call('HSET', unconfirmed, topic, give_number() .. nonce)
 end
 
 local function expired(member)

@@ -23,9 +23,15 @@ PREFIX = "gearhorn:"
 NewStore = Callable[[], Store]
 
 
-def make(url: str, key_prefix: str = PREFIX, timeout: float = 5.0) -> Store:
+def make(url: str, key_prefix: str = PREFIX, timeout: float = 5.0, *, worker_id: str = "") -> Store:
     """A store, still to be opened."""
-    return open_store(url, key_prefix=key_prefix, matchmaking_topic=MATCHMAKING, timeout=timeout)
+    return open_store(
+        url,
+        key_prefix=key_prefix,
+        matchmaking_topic=MATCHMAKING,
+        timeout=timeout,
+        worker_id=worker_id,
+    )
 
 
 @contextlib.asynccontextmanager

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from gearhorn import clock, errors
-from gearhorn.store.base import Store, Terms, tag_of
+from gearhorn.store.base import Store
+from gearhorn.store.identity import Terms, tag_of
 from gearhorn.store.redis import RedisStore
 from gearhorn.store.sqlite import SQLiteStore
 from gearhorn.tests.functional.store.stores import NewStore, ids, make, opened

@@ -58,6 +58,7 @@ async def test_the_keys_are_those_documented(
             "daemons": "hash",
             "seen": "hash",
             "settings": "hash",
+            "secrets": "hash",
             "run": "string",
         }
         assert await client.hgetall(f"{key_prefix}claims") == {"memos_alice": "memos\0alice"}
@@ -110,6 +111,7 @@ async def test_an_entry_removed_from_the_set_by_hand_is_gone(
     store: Store, redis_server: Redis, key_prefix: str
 ) -> None:
     await store.join("one", "{}")
+    await store.join("two", "{}")
     redis_server.ask("SREM", f"{key_prefix}topic:__matchmaking", "one")
     assert not await store.renew("one")
 

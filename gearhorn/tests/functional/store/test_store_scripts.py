@@ -65,7 +65,8 @@ async def test_redis_reads_it(name: str, client: Client) -> None:
 
 @pytest.mark.parametrize("name", sorted({*SCRIPTS} - {"open"}))
 async def test_it_does_nothing_in_another_store(name: str, client: Client, key_prefix: str) -> None:
-    keys = [f"{key_prefix}{number}" for number in range(7)]
+    keys = [f"{key_prefix}{name}" for name in redis_scripts.KEYS]
     await client.set(keys[0], "another")
-    assert await client.eval(redis_scripts.SCRIPTS[name], 7, *keys, "mine", "", "", "1") is None
+    script = redis_scripts.SCRIPTS[name]
+    assert await client.eval(script, len(keys), *keys, "mine", *["1"] * 9) is None
     assert await client.keys(f"{key_prefix}*") == [keys[0].encode()]

@@ -18,6 +18,7 @@ import pytest
 
 from gearhorn import clock, errors
 from gearhorn.store.base import Store
+from gearhorn.store.numbers import NONCES
 from gearhorn.store.sqlite import SQLiteStore
 from gearhorn.tests.functional.store import stores
 from gearhorn.tests.functional.store.stores import ids
@@ -127,7 +128,7 @@ async def test_several_processes_share_it(path: Path) -> None:
     async with opened(path) as store:
         rows = await store.topics("", 10)
         assert [row.subscribers for row in rows] == [40] * 5
-        assert max(c.version for c in await store.unconfirmed(10)) == 200
+        assert max(c.version for c in await store.unconfirmed(10)) // NONCES == 200
 
 
 async def test_a_locked_store_is_away(path: Path) -> None:

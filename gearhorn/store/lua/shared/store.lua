@@ -1,0 +1,26 @@
+-- KEYS: identity, counter, run, topics, claims, expiry, unconfirmed, daemons, seen, settings, told,
+--   secrets
+-- ARGV: the identity, the matchmaking topic, the name of a topic's set up to the topic, the caller's
+--   worker id, the number that it was told last, the least that the counter can be, a nonce
+-- include identity
+-- include clock
+local counter, run, topics, claims = KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local expiry, unconfirmed, daemons, seen = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
+local settings, told, secrets = KEYS[10], KEYS[11], KEYS[12]
+local matchmaking, set_of, caller, nonce = ARGV[2], ARGV[3], ARGV[4], ARGV[7]
+local given = {unpack(ARGV, 8)}
+
+local function split(member)
+  local nul = string.find(member, '\0', 1, true)
+  return string.sub(member, 1, nul - 1), string.sub(member, nul + 1)
+end
+
+-- Redis evicts whole keys: the list of topics, or a set that is listed in it.
+local function list_is_gone()
+  return (redis.call('EXISTS', daemons) == 1 and not redis.call('ZSCORE', topics, matchmaking))
+    or (redis.call('EXISTS', claims) == 1 and redis.call('EXISTS', topics) == 0)
+end
+
+local function set_is_gone(topic)
+  return redis.call('ZSCORE', topics, topic) and redis.call('EXISTS', set_of .. topic) == 0
+end
