@@ -10,10 +10,18 @@ from typing import NamedTuple
 from gearhorn import errors
 from gearhorn.daemon.settings import DaemonSettings
 from gearhorn.messages import Mark, Marks
+from gearhorn.tasks import end
 from gearhorn.wire import admin
 from gearhorn.wire.address import Address
 
 LOG = logging.getLogger(__name__)
+
+GRACE_S = 2.0
+"""Seconds that the other job servers have to answer once one has. A daemon does not wait
+for one that is frozen, or whose name is not found."""
+
+
+States = Mapping[str, admin.QueueState]
 
 
 class Sight(NamedTuple):
@@ -52,22 +60,38 @@ class Lookout:
 
     async def look(self) -> Sight:
         """Ask all job servers at once."""
-        answers = await asyncio.gather(*map(self._ask, self._servers))
-        asked = [server for server, states in answers if states is not None]
-        unasked = [server for server, states in answers if states is None]
+        answers = await self._ask_all()
+        unasked = [server for server in self._servers if server not in answers]
         marks: set[Mark] = set()
         waiting = {}
-        for server, states in answers:
-            if states is None:
-                continue
+        for server, states in answers.items():
             found = self.marks.read(states)
             marks.update(mark for function, mark in found if states[function].workers)
             state = states.get(self._fanout)
             if state is not None and state.total > state.running:
                 waiting[server] = state.total - state.running
-        return Sight(asked, unasked, frozenset(marks), waiting)
+        return Sight(tuple(answers), unasked, frozenset(marks), waiting)
 
-    async def _ask(self, server: Address) -> tuple[Address, Mapping[str, admin.QueueState] | None]:
+    async def _ask_all(self) -> Mapping[Address, States]:
+        """Return the answers of those that answer in time."""
+        answers: dict[Address, States] = {}
+        pending = {asyncio.ensure_future(self._ask(server)) for server in self._servers}
+        try:
+            while pending:
+                done, pending = await asyncio.wait(
+                    pending,
+                    timeout=GRACE_S if answers else None,
+                    return_when=asyncio.ALL_COMPLETED if answers else asyncio.FIRST_COMPLETED,
+                )
+                found = (task.result() for task in done)
+                answers.update((server, states) for server, states in found if states is not None)
+                if not done:
+                    break
+        finally:
+            await end(pending)
+        return answers
+
+    async def _ask(self, server: Address) -> tuple[Address, States | None]:
         beginning = (self.marks.prefix, f"{self._fanout}\t")
         try:
             return server, await admin.queues(server, self._wire, beginning)

@@ -47,7 +47,8 @@ def test_registrations_and_notices_go_on_when_every_place_is_taken(topic_with: T
     topic.subscribe("bob")
     removed = topic.client.submit("unsubscribe_fanout", subscription(topic.name, "bob"))
     assert removed.completed
-    own = next(name for name in topic.server.admin.status() if name.startswith("__matchmaking_"))
+    functions = topic.server.admin.status()
+    own = next(n for n in functions if n.startswith("__matchmaking_") and "_store_" not in n)
     assert topic.client.submit(own, {"topic": topic.name}).completed
     assert topic.server.admin.queue("fanout") == (4, 2, 1)
 

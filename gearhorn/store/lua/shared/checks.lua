@@ -1,3 +1,4 @@
+-- Check that the store is whole and not older than what it has answered, before anything is done.
 -- KEYS, ARGV: those of store
 -- include store
 if tonumber(redis.call('HGET', told, caller) or 0) < tonumber(ARGV[5])

@@ -1,3 +1,4 @@
+-- Name the keys and arguments that all scripts take, and have what they share.
 -- KEYS: identity, counter, run, topics, claims, expiry, unconfirmed, daemons, seen, settings, told,
 --   secrets
 -- ARGV: the identity, the matchmaking topic, the name of a topic's set up to the topic, the caller's
