@@ -283,7 +283,9 @@ class RedisStore(Store):
             self._mended += 1
             # Entries of daemons may be gone as well.
             self.run_changed_at = clock.now()
-            redis_warnings.rebuilt(rebuilt)
+            # An operator is told by the command.
+            if not strike_out:
+                redis_warnings.rebuilt(rebuilt)
         return rebuilt
 
     async def _script(self, name: str, keys: list[str], *arguments: str | int) -> Any:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import re
@@ -18,6 +19,7 @@ from gearhorn.tests.conftest import NewDaemon, NewPeer, Start
 from gearhorn.tests.daemons import Daemon
 from gearhorn.tests.functional.command import run
 from gearhorn.tests.functional.fleet import SHORT
+from gearhorn.tests.functional.store.copies import RedisCopies
 from gearhorn.tests.peer import Peer
 from gearhorn.tests.processes import eventually, free_port
 from gearhorn.tests.servers import Gearmand, Redis
@@ -305,6 +307,21 @@ def test_a_daemon_goes_on_when_its_store_was_accepted(shop: Shop) -> None:
     assert shop.accept(one) == f"nothing was changed: no store is known that {new} would replace\n"
 
 
+def test_what_cannot_be_rebuilt_is_accepted_as_it_is(shop: Shop) -> None:
+    one = shop.daemon()
+    shop.register()
+    shop.redis.ask("DEL", "gearhorn:topic:memos", "gearhorn:claims")
+    handle = shop.client.start("fanout", message("memos", background=True))
+    says(one, "A part of the store is gone and cannot be rebuilt; jobs wait")
+
+    said = shop.accept(one)
+    assert said == (
+        f"no store is known that {shop.tag()} would replace; topic 'memos' could not be rebuilt "
+        "and has no subscribers now\n"
+    )
+    assert shop.client.finish(handle).report["subscribers"] == 0
+
+
 def test_a_store_is_not_accepted_while_another_is_served(shop: Shop, peer: NewPeer) -> None:
     url = shop.redis.url.removesuffix("/0") + "/1"
     one = shop.daemon()
@@ -451,6 +468,20 @@ def test_a_machine_remembers_its_store(shop: Shop, tmp_path: Path, where: str) -
     assert remembered(directory) == [[identity(shop.redis)]]
     third.stop()
     shop.daemon(**options)
+
+
+def test_a_machine_remembers_how_far_its_store_was(shop: Shop, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"service.state_dir": tmp_path / "state"}
+    one = shop.daemon(**options)
+    shop.register("bob")
+    copies = RedisCopies(shop.redis)
+    asyncio.run(copies.take())
+    shop.register("alice")
+    one.stop()
+
+    # An old dump, brought back while nobody runs.
+    asyncio.run(copies.bring_back())
+    says(shop.daemon(**options), "The store went back to an older state")
 
 
 def test_a_state_directory_that_cannot_be_used_is_no_reason_to_end(
