@@ -25,5 +25,5 @@ async def sleep_until(when: float) -> None:
 
 
 _read: Callable[[], float] = time.monotonic
-if hasattr(time, "CLOCK_BOOTTIME"):
+if hasattr(time, "clock_gettime") and hasattr(time, "CLOCK_BOOTTIME"):
     _read = functools.partial(time.clock_gettime, time.CLOCK_BOOTTIME)

@@ -7,11 +7,14 @@ they were, and its sockets are shared with the parent. Whoever holds such things
 is told in the child, before any other of its code runs.
 """
 
+import logging
 import os
 import weakref
 from typing import Any, Protocol
 
 from gearhorn.wire.pool import Pool
+
+LOG = logging.getLogger(__name__)
 
 
 class Forked(Protocol):
@@ -43,7 +46,11 @@ def leave(pool: Pool) -> None:
 
 def _in_child() -> None:
     for holder in tuple(_told):
-        holder._forked()
+        try:
+            holder._forked()
+        except Exception:
+            # The others have to be told all the same.
+            LOG.exception("unexpected error")
 
 
 # Where there is no fork there is nothing to do.

@@ -26,15 +26,19 @@ class _LogThread:
         self._records: queue.SimpleQueue[_Item] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._loops: set[threading.Thread] = set()
+        self._lock = threading.Lock()
+        """Held while a loop is added."""
 
     def add(self, loop: threading.Thread) -> None:
-        self._loops = {thread for thread in self._loops if thread.is_alive()} | {loop}
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="gearhorn log", daemon=True)
-            self._thread.start()
-        for logger in _loggers():
-            if self not in logger.filters:
-                logger.addFilter(self)
+        with self._lock:
+            self._loops = {thread for thread in self._loops if thread.is_alive()} | {loop}
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="gearhorn log", daemon=True)
+                self._thread.start()
+            for logger in _loggers():
+                if self not in logger.filters:
+                    # First, so that those of the program see each record once.
+                    logger.filters.insert(0, self)
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Queue a record that a loop's thread made, and let all others pass."""
@@ -57,7 +61,7 @@ class _LogThread:
                 item.set()
             else:
                 logger, record = item
-                logger.callHandlers(record)
+                logger.handle(record)
 
 
 _log_thread = _LogThread()
@@ -65,7 +69,7 @@ _log_thread = _LogThread()
 
 def _loggers() -> list[logging.Logger]:
     # Each of them, as a filter of a logger sees the records of that logger alone.
-    own = [name for name in logging.root.manager.loggerDict if name.startswith("gearhorn.")]
+    own = [name for name in list(logging.root.manager.loggerDict) if name.startswith("gearhorn.")]
     return [logging.getLogger(name) for name in ("gearhorn", *own, *_OTHERS)]
 
 

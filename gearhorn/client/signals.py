@@ -4,6 +4,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -27,7 +28,7 @@ class _Signals:
 
     def __init__(self) -> None:
         self._stops: dict[int, Callable[[], object]] = {}
-        self._next = 0
+        self._numbers = itertools.count()
         self._of_main: set[int] = set()
         """The numbers of those that run in the main thread."""
         self._former: dict[signal.Signals, Any] = {}
@@ -44,13 +45,13 @@ class _Signals:
 
     def add(self, stop: Callable[[], object]) -> int:
         """Call ``stop`` at the first signal, if one comes."""
-        self._next += 1
-        self._stops[self._next] = stop
+        # In one step, as threads may do this at the same time.
+        number = next(self._numbers)
+        self._stops[number] = stop
         if _is_main_thread():
-            self._of_main.add(self._next)
-            if len(self._of_main) == 1:
-                self._take()
-        return self._next
+            self._of_main.add(number)
+            self._take()
+        return number
 
     def remove(self, number: int) -> None:
         """Stop calling ``stop``, as its subscriber has ended."""
@@ -65,6 +66,9 @@ class _Signals:
     def _take(self) -> None:
         loop = asyncio._get_running_loop()
         for number in STOP_SIGNALS:
+            # Taken before, and left as another thread may not put it back.
+            if signal.getsignal(number) == self._on_signal:
+                continue
             handle = getattr(loop, "_signal_handlers", {}).get(number)
             if loop is not None and handle is not None:
                 # asyncio tells nobody what was set in it, and would call it beside ours.

@@ -122,25 +122,43 @@ class _Reload:
         self._arguments = arguments
         self._conf = conf
         # Paths were relative to it; detaching goes elsewhere.
-        self._directory = os.getcwd()
+        self._directory = _directory()
 
     def __call__(self) -> None:
-        elsewhere = os.getcwd()
+        elsewhere = _directory()
         try:
-            os.chdir(self._directory)
+            _go_to(self._directory)
             fresh = config.load(self._arguments)
             logs.set_up_again(self._conf, fresh)
         except (errors.ConfigurationError, OSError) as error:
-            LOG.error("SIGHUP: nothing is changed, as the configuration is wrong: %s", error)
+            logs.reopen()
+            LOG.error("SIGHUP: levels are not changed, as the configuration is wrong: %s", error)
         except SystemExit:
             # oslo.config has said on stderr what is wrong.
-            LOG.error("SIGHUP: nothing is changed, as the configuration is wrong")
+            logs.reopen()
+            LOG.error("SIGHUP: levels are not changed, as the configuration is wrong")
         else:
             self._conf = fresh
             LOG.info("SIGHUP: log files are opened anew, and log levels as configured now")
             fresh.log_opt_values(LOG, logging.DEBUG)
         finally:
-            os.chdir(elsewhere)
+            _go_to(elsewhere)
+
+
+def _directory() -> str | None:
+    """Return the current directory, ``None`` if it was deleted."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return None
+
+
+def _go_to(directory: str | None) -> None:
+    """Change to a directory if that is possible: absolute paths need none."""
+    if directory is not None:
+        # Another user's may not be entered by the one that the daemon has become.
+        with contextlib.suppress(OSError):
+            os.chdir(directory)
 
 
 def _run(conf: cfg.ConfigOpts, reload: _Reload) -> int:

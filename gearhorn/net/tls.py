@@ -75,7 +75,9 @@ class TLSFiles:
             except OSError as error:
                 found.append(error.errno)
             else:
-                found.append((status.st_ino, status.st_size, status.st_mtime_ns))
+                found.append(
+                    (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+                )
         return found
 
     def _make(self) -> ssl.SSLContext:

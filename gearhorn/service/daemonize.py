@@ -17,6 +17,7 @@ from typing import NamedTuple
 import daemon
 
 from gearhorn import errors
+from gearhorn.service.running import pass_over_hangups
 
 _UMASK = 0o027
 """What a process in the background forbids, besides what its umask did."""
@@ -103,7 +104,7 @@ class PidFile:
             reason = "is a symbolic link" if link else f"cannot be read: {error.strerror}"
             raise PidFileUnusable(f"the pid file {self.path} {reason}") from None
         try:
-            content = os.read(fd, 64).strip() if stat.S_ISREG(os.fstat(fd).st_mode) else b"?"
+            content = os.read(fd, 64).strip(_BLANKS) if stat.S_ISREG(os.fstat(fd).st_mode) else b"?"
             if content and not content.isdigit():
                 raise PidFileUnusable(f"{self.path} is there already and is no pid file")
             # The lock alone decides: after a crash another program may have the number.
@@ -120,6 +121,10 @@ class PidFile:
             ) from None
         finally:
             os.close(fd)
+
+
+_BLANKS = b"\0 \t\r\n"
+"""A file that a power failure has cut may hold NULs."""
 
 
 def _lock(fd: int) -> bool:
@@ -214,6 +219,8 @@ def detach(pid_file: PidFile | None) -> None:
     context.open()
     # Whoever was started under nohup has no terminal any more that could be closed.
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    # Whoever reads the pid file may send it at once.
+    pass_over_hangups()
     if pid_file is not None:
         pid_file.write()
 

@@ -70,6 +70,14 @@ def _complain_once(handler: logging.Handler) -> None:
     handler.handleError = handle_error  # type: ignore[method-assign]
 
 
+def reopen() -> None:
+    """Have each log file opened anew when the next line is written."""
+    for logger in _loggers():
+        for handler in logger.handlers:
+            if isinstance(handler, logging.FileHandler):
+                handler.close()
+
+
 def set_up_again(former: cfg.ConfigOpts, conf: cfg.ConfigOpts) -> None:
     """Reopen the log files, and set the levels that the options now name.
 

@@ -123,7 +123,14 @@ def _home() -> Path:
 
 def _temporary_directory() -> Path:
     """Return a directory that no other user can read, or has made and can redirect."""
-    directory = Path(tempfile.gettempdir()) / f"gearhorn-{os.getuid()}"
+    try:
+        place = tempfile.gettempdir()
+    except FileNotFoundError:
+        raise errors.ConfigurationError(
+            "[standalone] directory: there is no home directory and no temporary one that can be "
+            "written: name another"
+        ) from None
+    directory = Path(place) / f"gearhorn-{os.getuid()}"
     try:
         directory.mkdir(mode=0o700, exist_ok=True)
         status = directory.lstat()
@@ -259,17 +266,20 @@ async def _wait_free(port: int) -> None:
 
 async def _start(program: Program, port: int, directory: Path) -> asyncio.subprocess.Process:
     log_path = directory / "job-server.log"
-    with log_path.open("ab") as log:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "gearhorn.service.child", str(os.getpid())),
-            *program.command,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            # Otherwise Ctrl-C at the terminal would end it before the daemon has drained.
-            start_new_session=True,
-        )
+    try:
+        with log_path.open("ab") as log:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *("-m", "gearhorn.service.child", str(os.getpid())),
+                *program.command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                # Otherwise Ctrl-C at the terminal would end it before the daemon has drained.
+                start_new_session=True,
+            )
+    except OSError as error:
+        raise JobServerFailed(f"{program.name} cannot be started: {error}") from None
     try:
         async with async_timeout.timeout(_START_TIMEOUT_S):
             await _accepts(process, port)
@@ -288,7 +298,7 @@ async def _accepts(process: asyncio.subprocess.Process, port: int) -> None:
             raise JobServerFailed
         try:
             _, writer = await asyncio.open_connection(HOST, port)
-        except ConnectionRefusedError:
+        except OSError:
             await asyncio.sleep(0.02)
         else:
             writer.close()

@@ -3,6 +3,7 @@
 """One connection to a job server, as an asyncio protocol."""
 
 import asyncio
+import contextlib
 import os
 import socket
 import ssl
@@ -217,7 +218,8 @@ class Connection(asyncio.Protocol):
         inner = getattr(raw, "_sock", None)
         fd = raw.fileno() if inner is None else inner.detach()
         if fd >= 0:
-            os.close(fd)
+            with contextlib.suppress(OSError):
+                os.close(fd)
 
     def probed(self) -> None:
         """Record that the server has answered a probe."""

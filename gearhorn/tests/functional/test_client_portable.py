@@ -69,6 +69,11 @@ asyncio.run(main())
 """
 
 
+def test_a_python_without_clock_gettime_imports_it() -> None:
+    program = "import time; del time.clock_gettime; import gearhorn; gearhorn.Publisher('h:1')"
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
 def test_it_works_without_what_only_unix_has(gearmand: Gearmand, daemon: NewDaemon) -> None:
     daemon()
     done = subprocess.run(

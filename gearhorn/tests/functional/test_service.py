@@ -79,11 +79,12 @@ def pidfile_conf(tmp_path: Path) -> Path:
     )
 
 
-def test_a_number_that_another_process_has_now_is_no_reason(
-    with_pid_file: WithPidFile, tmp_path: Path
+@pytest.mark.parametrize("content", ["1\n", "\0\0\0\0"])
+def test_what_a_crash_left_in_the_pid_file_is_no_reason(
+    with_pid_file: WithPidFile, tmp_path: Path, content: str
 ) -> None:
     # As after a crash: nobody holds the file.
-    path = write(tmp_path / "pid", f"{os.getpid()}\n")
+    path = write(tmp_path / "pid", content)
     process = with_pid_file()
     assert path.read_text() == f"{process.pid}\n"
 

@@ -75,14 +75,24 @@ def test_a_level_for_one_module_is_read_again_and_taken_back(daemon: NewDaemon) 
 
 
 @pytest.mark.parametrize("wrong", ["[gearman\n", "[gearman]\nconnect_timeout = soon\n"])
-def test_a_wrong_configuration_changes_nothing(daemon: NewDaemon, wrong: str) -> None:
+def test_a_wrong_configuration_changes_no_level(daemon: NewDaemon, wrong: str) -> None:
     one = daemon()
     right = one.config_file.read_text()
     one.config_file.write_text(wrong)
-    reload(one, said="SIGHUP: nothing is changed, as the configuration is wrong")
+    reload(one, said="SIGHUP: levels are not changed, as the configuration is wrong")
     one.config_file.write_text(right)
     reload(one)
     assert one.stop() == 0
+
+
+def test_a_wrong_configuration_keeps_no_rotated_log_open(daemon: NewDaemon, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    options: dict[str, Any] = {"DEFAULT.log_file": log}
+    one = daemon(**options)
+    one.config_file.write_text("[gearman\n")
+    log.rename(tmp_path / "log.1")
+    one.signal(signal.SIGHUP)
+    eventually(lambda: log.exists() and "levels are not changed" in log.read_text())
 
 
 def test_a_daemon_in_the_background_takes_it(background: Daemon, tmp_path: Path) -> None:

@@ -46,3 +46,25 @@ def test_one_of_another_thread_that_ends_in_the_main_thread_takes_no_handler_awa
         assert own == [1]
         signal.raise_signal(signal.SIGTERM)
     assert own == [1, signal.SIGTERM]
+
+
+def test_one_that_ended_in_another_thread_leaves_the_programs_handler_known(
+    own: list[int],
+) -> None:
+    first = stop_on_signals(lambda: own.append(0))
+    first.__enter__()
+    thread = threading.Thread(target=first.__exit__, args=(None, None, None))
+    thread.start()
+    thread.join()
+    with stop_on_signals(lambda: own.append(1)):
+        pass
+    signal.raise_signal(signal.SIGTERM)
+    assert own == [signal.SIGTERM]
+
+
+def test_one_that_begins_after_a_first_signal_is_stopped_by_the_next(own: list[int]) -> None:
+    with stop_on_signals(lambda: own.append(0)):
+        signal.raise_signal(signal.SIGTERM)
+        with stop_on_signals(lambda: own.append(1)):
+            signal.raise_signal(signal.SIGTERM)
+    assert own == [0, 0, 1]
