@@ -72,10 +72,10 @@ class Subscriber(SubscriberBase):
             for i in range(self._options.concurrency)
         ]
         self._handling = len(workers)
-        for worker in workers:
-            worker.start()
         try:
             with stop_on_signals(self.stop):
+                for worker in workers:
+                    worker.start()
                 self._settled.wait()
                 self._thread.run(reception.drain(self._handled.wait))
         finally:

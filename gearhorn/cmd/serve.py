@@ -101,6 +101,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         # It came before the loop handled signals.
         return 128 + signal.SIGINT
+    finally:
+        # Of a terminal that was closed, Python would complain by another exit code.
+        streams.discard_unwritten()
 
 
 def _load(arguments: Sequence[str]) -> cfg.ConfigOpts:

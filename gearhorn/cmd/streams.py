@@ -30,17 +30,17 @@ def complain(text: str) -> None:
     try:
         print(text, file=sys.stderr, flush=True)
     except OSError:
-        _discard()
+        discard_unwritten()
 
 
 def report_unwritten(program: str, error: OSError) -> None:
     """Say that the output cannot be written, unless nobody reads it any more."""
     if error.errno != errno.EPIPE:
         complain(f"{program}: the output cannot be written: {error.strerror}")
-    _discard()
+    discard_unwritten()
 
 
-def _discard() -> None:
+def discard_unwritten() -> None:
     """Keep Python from writing what is left when it ends, and from failing again."""
     for stream in (sys.stdout, sys.stderr):
         try:

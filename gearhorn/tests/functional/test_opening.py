@@ -371,6 +371,19 @@ def test_a_daemon_that_serves_from_another_store_is_named(shop: Shop, peer: NewP
         assert "00000000" not in daemon.log
 
 
+def put_back(source: Path, directory: Path) -> None:
+    """Copy a directory, also if a file of it goes away meanwhile."""
+    copy = directory.with_name("copy")
+    while True:
+        try:
+            shutil.copytree(source, copy)
+        except shutil.Error:
+            shutil.rmtree(copy)
+        else:
+            break
+    copy.rename(directory)
+
+
 def test_a_file_that_is_gone_is_not_made_anew(shop: Shop, tmp_path: Path) -> None:
     directory = tmp_path / "store"
     options: dict[str, Any] = {"store_url": f"sqlite://{directory}/store.db"}
@@ -386,7 +399,7 @@ def test_a_file_that_is_gone_is_not_made_anew(shop: Shop, tmp_path: Path) -> Non
     shop.queue_fanouts(5)
 
     # A copy from a backup is another file, and the same store.
-    shutil.copytree(tmp_path / "away", directory)
+    put_back(tmp_path / "away", directory)
     other.wait_ready()
     eventually(lambda: shop.delivered() == 5)
     shop.until_marked(**{mark: 2})
