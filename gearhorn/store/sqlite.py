@@ -151,7 +151,7 @@ class SQLiteStore(Store):
             # Older releases leave these of the daemons that they remove.
             for table in ("settings", "secrets"):
                 db.execute(
-                    f"DELETE FROM {table} WHERE worker_id NOT IN (SELECT worker_id FROM daemons)"
+                    f"DELETE FROM {table} WHERE worker_id NOT IN (SELECT worker_id FROM daemons)"  # nosec B608
                 )
             # What a daemon was told stays when its entry is removed: it may only be frozen,
             # and is not to take the removal for a store that went back. The last ones do.
@@ -186,7 +186,7 @@ class SQLiteStore(Store):
     async def leave(self, worker_id: str) -> None:
         def work(db: sqlite3.Connection) -> None:
             for table in ("daemons", "settings", "secrets", "told"):
-                db.execute(f"DELETE FROM {table} WHERE worker_id = ?", (worker_id,))
+                db.execute(f"DELETE FROM {table} WHERE worker_id = ?", (worker_id,))  # nosec B608
 
         await self._change(work)
         if worker_id == self._worker_id:
@@ -225,7 +225,7 @@ class SQLiteStore(Store):
             is_gone = not _renewal(db, worker_id)
             if is_gone:
                 for table in ("settings", "secrets"):
-                    db.execute(f"DELETE FROM {table} WHERE worker_id = ?", (worker_id,))
+                    db.execute(f"DELETE FROM {table} WHERE worker_id = ?", (worker_id,))  # nosec B608
             return is_gone
 
         return await self._change(work)
