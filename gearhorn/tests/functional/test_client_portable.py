@@ -7,6 +7,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from gearhorn.tests.conftest import NewDaemon
 from gearhorn.tests.servers import Gearmand
 
@@ -74,6 +76,7 @@ def test_a_python_without_clock_gettime_imports_it() -> None:
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
 
 
+@pytest.mark.once
 def test_it_works_without_what_only_unix_has(gearmand: Gearmand, daemon: NewDaemon) -> None:
     daemon()
     done = subprocess.run(

@@ -32,6 +32,7 @@ def queued(topic: Topic) -> Topic:
 # Threads that outlive the main thread.
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
 def test_a_subscriber_that_outlives_the_main_thread_connects_again(
     start: Start, daemon: NewDaemon, peer: NewPeer, host: str
@@ -68,6 +69,7 @@ def test_a_subscriber_that_outlives_the_main_thread_connects_again(
         assert end_of(running) == []
 
 
+@pytest.mark.once
 def test_threads_publish_after_the_main_thread_has_ended(queued: Topic) -> None:
     program = """
         import atexit
