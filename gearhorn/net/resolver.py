@@ -31,8 +31,15 @@ async def resolve(host: str, port: int) -> list[AddressInfo]:
     if _is_numeric(host):
         # Takes no time, and works on a machine that has no resolver.
         return _look_up(host, port, socket.AI_NUMERICHOST)
+    try:
+        lookup = _join(host, port)
+    except RuntimeError as error:
+        # Python 3.12 starts no thread once the main thread has ended.
+        if not threading.main_thread().is_alive():
+            return _look_up(host, port)
+        raise OSError(f"{host} cannot be looked up: {error}") from None
     # The future can be cancelled, the thread goes on: others may wait for it.
-    return await asyncio.wrap_future(_join(host, port))
+    return await asyncio.wrap_future(lookup)
 
 
 def _is_numeric(host: str) -> bool:
@@ -60,6 +67,10 @@ def _join(host: str, port: int) -> _Lookup:
 
 
 def _start(host: str, port: int) -> _Lookup:
+    """Look up a name in a thread.
+
+    :raises RuntimeError: there are too many threads, or the program is about to end.
+    """
     lookup: _Lookup = Future()
     # From here on nobody who waits for it can cancel it for the others.
     lookup.set_running_or_notify_cancel()
@@ -74,12 +85,7 @@ def _start(host: str, port: int) -> _Lookup:
             _end(host, port)
             lookup.set_result(found)
 
-    thread = threading.Thread(target=work, name=f"gearhorn lookup of {host}", daemon=True)
-    try:
-        thread.start()
-    except RuntimeError as error:
-        # There are too many threads, or the program is about to end.
-        raise OSError(f"{host} cannot be looked up: {error}") from None
+    threading.Thread(target=work, name=f"gearhorn lookup of {host}", daemon=True).start()
     _under_way[host, port] = lookup
     return lookup
 

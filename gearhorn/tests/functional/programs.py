@@ -18,6 +18,8 @@ import asyncio, multiprocessing, os, signal, sys, threading, time
 import gearhorn
 from gearhorn import AsyncPublisher, AsyncSubscriber, Publisher, Subscriber, errors
 server, topic = sys.argv[1:3]
+# Python 3.12 starts no thread once the main thread has ended.
+starts_no_threads_late = sys.version_info[:2] == (3, 12)
 
 
 def say(*words):
@@ -48,6 +50,9 @@ def until(true):
 
 """
 """What each program begins with: ``server`` and ``topic`` are its first arguments."""
+
+
+STARTS_NO_THREADS_LATE = sys.version_info[:2] == (3, 12)
 
 
 def start_program(
