@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from gearhorn import errors
 from gearhorn.store.identity import Opened, Terms, check_layout, new_identity, tag_of, unusable
+from gearhorn.store.numbers import NONCES
 
 _APPLICATION_ID = 0x67686F72  # "ghor", in the header of the file
 _SCHEMA_VERSION = 1
@@ -39,9 +40,9 @@ _LATER = (
         PRIMARY KEY (kind, text)
     ) WITHOUT ROWID""",
 )
-_MAKE = """INSERT INTO store SELECT ?, max(
-    ifnull((SELECT max(version) FROM unconfirmed), 0),
-    ifnull((SELECT max(abs(renewal)) FROM daemons), 0))"""
+_MAKE = f"""INSERT INTO store SELECT ?, max(
+    ifnull((SELECT max(version) / {NONCES} FROM unconfirmed), 0),
+    ifnull((SELECT max(abs(renewal)) FROM daemons), 0))"""  # nosec B608
 """Give an identity to a store that has none, with a counter that has not given what is there."""
 _SCHEMA = (
     "CREATE TABLE store (identity TEXT NOT NULL, counter INTEGER NOT NULL)",
@@ -127,11 +128,7 @@ class SQLiteFile:
     def add_tables(self) -> None:
         """Add the tables that a file of an older release lacks."""
 
-        def work(db: sqlite3.Connection) -> None:
-            for statement in _LATER:
-                db.execute(statement)
-
-        self.change(work)
+        self.change(_add_tables)
 
     def close(self) -> None:
         if self._db is not None:
@@ -222,8 +219,7 @@ class SQLiteFile:
         elif application_id != _APPLICATION_ID:
             raise errors.StoreMisconfigured(f"{self._path} is the database of another program")
         self._check_version(db)
-        for statement in _LATER:
-            db.execute(statement)
+        _add_tables(db)
         identity = _identity(db)
         check_layout(identity)
         made = not identity
@@ -314,6 +310,11 @@ def _is_empty(db: sqlite3.Connection) -> bool:
 def _noted(db: sqlite3.Connection, kind: str) -> frozenset[str]:
     rows = db.execute("SELECT text FROM notes WHERE kind = ?", (kind,))
     return frozenset(text for (text,) in rows)
+
+
+def _add_tables(db: sqlite3.Connection) -> None:
+    for statement in _LATER:
+        db.execute(statement)
 
 
 def _identity(db: sqlite3.Connection) -> str:

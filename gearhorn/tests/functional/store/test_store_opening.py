@@ -17,6 +17,7 @@ import pytest
 from gearhorn import clock, errors
 from gearhorn.store.base import Store
 from gearhorn.store.identity import Terms, tag_of
+from gearhorn.store.numbers import NONCES
 from gearhorn.store.redis import RedisStore
 from gearhorn.store.sqlite import SQLiteStore
 from gearhorn.tests.functional.store.stores import NewStore, ids, make, opened
@@ -179,6 +180,7 @@ async def test_an_identity_that_is_lost_alone_keeps_the_numbers(
     await other.add("memos", "alice", None)
     (change,) = await other.unconfirmed(10)
     assert change.version > changes[0].version
+    assert change.version // NONCES == changes[0].version // NONCES + 1
     await other.close()
 
 
