@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import sys
+from typing import TextIO
 
 
 def escape_unencodable() -> None:
@@ -42,7 +43,11 @@ def report_unwritten(program: str, error: OSError) -> None:
 
 def discard_unwritten() -> None:
     """Keep Python from writing what is left when it ends, and from failing again."""
-    for stream in (sys.stdout, sys.stderr):
+    streams: tuple[TextIO | None, ...] = (sys.stdout, sys.stderr)
+    for stream in streams:
+        # None if whoever started the process has closed it.
+        if stream is None:
+            continue
         try:
             stream.flush()
         except OSError:

@@ -121,3 +121,11 @@ def test_a_log_on_a_full_disk_is_said_once(daemon: NewDaemon, peer: NewPeer) -> 
     assert one.stop() == 0
     (line,) = one.log.splitlines()
     assert line.startswith("gearhorn-fanout: a log cannot be written, lines are lost: No space")
+
+
+@pytest.mark.parametrize("command", [SERVE, COMMAND])
+def test_a_command_whose_stderr_was_closed_does_its_work(command: Sequence[str]) -> None:
+    call = ["sh", "-c", 'exec "$@" 2>&-', "sh", *command, "--version"]
+    done = execute(call, stdout=subprocess.PIPE)
+    assert done.returncode == 0
+    assert "." in done.stdout
