@@ -74,12 +74,18 @@ def _largest(
     return Row(what, "messages", figures, target=figure_at_most(most))
 
 
-def _waiting(port: int, daemon: Process, publisher: Connection, largest: int) -> int:
-    workload.register(publisher, 1)
+def _publish_ten(publisher: Connection, packet_type: int, largest: int) -> None:
+    """Publish ten of the largest messages."""
     payload = b"x" * (largest - _ENVELOPE_BYTES)
-    job = workload.fanout_job(SUBMIT_JOB, background=False, payload=payload)
+    background = packet_type == SUBMIT_JOB_BG
+    job = workload.fanout_job(packet_type, background=background, payload=payload)
     for _ in range(10):
         publisher.send(job)
+
+
+def _waiting(port: int, daemon: Process, publisher: Connection, largest: int) -> int:
+    workload.register(publisher, 1)
+    _publish_ten(publisher, SUBMIT_JOB, largest)
     _wait_for_copies(port, 10)
     # The daemon has forgotten the last once it has read that its copy is queued.
     workload.register(publisher, 1)
@@ -88,10 +94,7 @@ def _waiting(port: int, daemon: Process, publisher: Connection, largest: int) ->
 
 def _many_copies(port: int, daemon: Process, publisher: Connection, largest: int) -> int:
     workload.register(publisher, 20)
-    payload = b"x" * (largest - _ENVELOPE_BYTES)
-    job = workload.fanout_job(SUBMIT_JOB_BG, background=True, payload=payload)
-    for _ in range(10):
-        publisher.send(job)
+    _publish_ten(publisher, SUBMIT_JOB_BG, largest)
     _wait_for_copies(port, 200)
     return daemon.peak_kib()
 

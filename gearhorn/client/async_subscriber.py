@@ -143,22 +143,25 @@ class AsyncSubscriber(SubscriberBase):
 
     async def _settle_when_asked(self, reception: Reception) -> None:
         await self._stop_asked.wait()
-        try:
-            await self._settle(reception)
-        except Exception as error:
-            reception.failed(error)
-            self._settled = True
-            self._arrived.set()
+        await self._settle(reception)
 
     async def _work(self, reception: Reception) -> None:
         """Handle messages, one after the other; each worker is a task that runs this."""
         try:
             await self._handle(reception)
+        except EXITS as error:
+            # It would break the loop out of which run() is to raise it.
+            self._exit = self._exit or error
+            self._arrived.set()
+            self.stop()
         except Exception as error:
             reception.failed(error)
 
     async def _settle(self, reception: Reception) -> None:
-        await reception.settle()
+        try:
+            await reception.settle()
+        except Exception as error:
+            reception.failed(error)
         self._settled = True
         self._arrived.set()
 
@@ -174,15 +177,6 @@ class AsyncSubscriber(SubscriberBase):
         return None
 
     async def _handle(self, reception: Reception) -> None:
-        try:
-            await self._handle_each(reception)
-        except EXITS as error:
-            # It would break the loop out of which run() is to raise it.
-            self._exit = self._exit or error
-            self._arrived.set()
-            self.stop()
-
-    async def _handle_each(self, reception: Reception) -> None:
         loop = asyncio.get_running_loop()
         worker = asyncio.current_task()
         turn_ends = loop.time() + _TURN_S

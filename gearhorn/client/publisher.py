@@ -189,10 +189,7 @@ class Publisher:
             awaited = pending.popleft()
             early -= 1
             while early < 0 or awaited.outcome is None:
-                if arrivals.empty():
-                    with self._thread.waited_for():
-                        arrivals.get()
-                else:
+                with self._thread.waited_for():
                     arrivals.get()
                 early += 1
             return value_of(awaited.outcome, return_exceptions)

@@ -43,7 +43,9 @@ class Memory:
 
     async def recall(self) -> Recalled:
         """Return what is remembered, for all job servers together."""
-        return await asyncio.to_thread(self._recall)
+        if self._directory is None:
+            return Recalled(frozenset(), 0)
+        return await asyncio.to_thread(self._recall, self._directory)
 
     async def remember(self, identities: Collection[str], number: int = 0) -> None:
         """Remember these stores, and no others.
@@ -51,19 +53,19 @@ class Memory:
         :param number: the last number that the store told, of which it may not have less
             when a daemon starts again.
         """
-        await asyncio.to_thread(self._remember, sorted(identities), number)
-
-    def _files(self) -> Iterator[tuple[Address, Path]]:
         if self._directory is not None:
-            for server in self._servers:
-                name = quote(f"store-{self._fanout}-{server}", safe=":[]")
-                # As long as a file's name may be.
-                yield server, self._directory / f"{name[-240:]}.json"
+            await asyncio.to_thread(self._remember, self._directory, sorted(identities), number)
 
-    def _recall(self) -> Recalled:
+    def _files(self, directory: Path) -> Iterator[tuple[Address, Path]]:
+        for server in self._servers:
+            name = quote(f"store-{self._fanout}-{server}", safe=":[]")
+            # As long as a file's name may be.
+            yield server, directory / f"{name[-240:]}.json"
+
+    def _recall(self, directory: Path) -> Recalled:
         tags: set[str] = set()
         number = 0
-        for _, path in self._files():
+        for _, path in self._files(directory):
             try:
                 content = json.loads(path.read_bytes())
                 tags.update(tag_of(str(identity)) for identity in content["identities"])
@@ -74,10 +76,10 @@ class Memory:
                 LOG.warning("%s cannot be read, and is passed over: %s", path, error)
         return Recalled(frozenset(tags), number)
 
-    def _remember(self, identities: Sequence[str], number: int) -> None:
+    def _remember(self, directory: Path, identities: Sequence[str], number: int) -> None:
         try:
-            for server, path in self._files():
-                path.parent.mkdir(mode=0o700, exist_ok=True)
+            directory.mkdir(mode=0o700, exist_ok=True)
+            for server, path in self._files(directory):
                 text = json.dumps(
                     {
                         "job_server": str(server),

@@ -60,7 +60,7 @@ class Upkeep:
             (REAP_S, self._reap_subscriptions),
             (REAP_S, self._vouch),
             (self._leases.renewal_interval, self._reap_daemons),
-            (self._leases.renewal_interval, self._check_store_in_use),
+            (self._leases.renewal_interval, self._check_store),
             (self._leases.renewal_interval, self._look),
             # It grows when a daemon with longer leases comes.
             (self._forgotten_change, self._confirm_forgotten),
@@ -119,9 +119,6 @@ class Upkeep:
 
     async def _confirm(self, changes: Iterable[Change]) -> None:
         await asyncio.gather(*map(self._matchmaking.confirm, changes))
-
-    async def _check_store_in_use(self) -> None:
-        await self._check_store()
 
     async def _reap_daemons(self) -> None:
         await self._matchmaking.reap_daemons()

@@ -16,7 +16,9 @@ from gearhorn.messages.names import queue_name
 
 _DIGEST_CHARACTERS = 8
 _WAITS = "_waits"
-_is_mark = re.compile(r"store_[0-9a-f]{8}_[0-9a-f]{8}(_waits)?").fullmatch
+_SHOWN = r"[0-9a-f]{8}(_waits)?"
+_is_shown = re.compile(_SHOWN).fullmatch
+_is_mark = re.compile(rf"store_[0-9a-f]{{8}}_{_SHOWN}").fullmatch
 
 
 class Mark(NamedTuple):
@@ -50,7 +52,7 @@ class Marks:
         """Yield those of the functions that are marks of this shop."""
         for function in functions:
             tail = function.removeprefix(self.prefix)
-            if tail != function and is_mark(f"store_{'0' * _DIGEST_CHARACTERS}_{tail}"):
+            if tail != function and _is_shown(tail):
                 yield function, Mark(tail.removesuffix(_WAITS), tail.endswith(_WAITS))
 
 

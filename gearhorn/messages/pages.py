@@ -83,8 +83,8 @@ class DaemonRow(Struct, frozen=True):
     """A daemon's entry in the store.
 
     ``age`` is the time since the last renewal, in seconds, ``None`` if the store has lost
-    it. A barred entry was
-    removed by hand, and stands until no list that its daemon read can be in use.
+    it. A barred entry was removed by hand, and stands until no list that its daemon read
+    can be in use.
     ``differs`` has the options that all daemons need alike and that the daemon which
     answers has otherwise; older releases do not tell.
     """

@@ -19,7 +19,7 @@ Invariants:
 * Signals are acted on in the loop, and never in the middle of a step. A second one
   ends the process at once.
 * A wrong configuration ends the process before it has taken a job, with the name of
-  the option; at SIGHUP it changes nothing.
+  the option; at SIGHUP it changes no level.
 * Nothing that is left behind does harm: a pid file that no process holds is replaced,
   and the job server of the standalone mode ends with the daemon, however that ends.
 

@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
 from gearhorn.tests.servers import Gearmand
 
 _CONSOLE = re.compile(r"^\.\. code-block:: console\n\n((?:    .*\n|\n)+)", re.MULTILINE)
@@ -48,6 +50,18 @@ def write_files(page: str, directory: Path, server: str) -> None:
     """Write the programs that the page shows, for the test's job server."""
     for name, block in _FILE.findall(page):
         (directory / name).write_text(_unindented(block).replace(_SHOWN_ADDRESS, server))
+
+
+def prepare(
+    page: str, gearmand: Gearmand, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """Have all that the page's commands need, and return the directory of its programs."""
+    programs = directory / "bin"
+    programs.mkdir()
+    gearman_tool(gearmand, programs)
+    write_files(page, directory, gearmand.address)
+    monkeypatch.setenv("GEARHORN_SERVERS", gearmand.address)
+    return programs
 
 
 def gearman_tool(gearmand: Gearmand, directory: Path) -> None:

@@ -8,7 +8,6 @@ from collections import Counter, defaultdict
 import click
 
 from gearhorn import errors
-from gearhorn.client.reception import NAME
 from gearhorn.cmd.cli.checks import TURNING_GEARMAND, check, gearmand_version
 from gearhorn.cmd.cli.exits import FAILED, NO_ANSWER, OK
 from gearhorn.cmd.cli.facts import Facts
@@ -128,11 +127,7 @@ async def _ask_workers(session: Session, facts: Facts, server: Address) -> None:
     except errors.ServerLost as fault:
         facts.faults[server] = str(fault)
         return
-    for client_id, functions in connections:
-        if client_id.startswith(NAME):
-            facts.read_by_library.append(functions)
-        for function in functions.split():
-            facts.workers.setdefault(function, set()).add(client_id)
+    facts.connections += connections
 
 
 async def _ask_daemons(session: Session, facts: Facts) -> None:

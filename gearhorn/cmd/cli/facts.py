@@ -27,8 +27,8 @@ class Facts:
     :param dropping: the servers that drop a job, and after how many deaths of its workers.
     :param first: the functions of each server that answered.
     :param second: the same, ``interval`` seconds later.
-    :param read_by_library: for each Subscriber of the library that is connected, the
-        functions that it does, as :func:`gearhorn.wire.admin.workers` returns them.
+    :param connections: the name of each connection to a server, and the functions that it
+        does, as :func:`gearhorn.wire.admin.workers` returns them.
     :param subscriptions: the topic and client_id of each queue; more than one only if
         something is wrong.
     """
@@ -43,14 +43,12 @@ class Facts:
     dropping: dict[Address, int] = field(default_factory=dict)
     first: Queues = field(default_factory=dict)
     second: Queues = field(default_factory=dict)
-    read_by_library: list[str] = field(default_factory=list)
+    connections: list[tuple[str, str]] = field(default_factory=list)
     status: StatusRow | None = None
     query_fault: tuple[str, str] | None = None
     """The code and the text of the error with which a query ended."""
     daemons: Sequence[DaemonRow] | None = None
     subscriptions: Mapping[str, Sequence[tuple[str, str]]] | None = None
-    workers: dict[str, set[str]] = field(default_factory=dict)
-    """The client ids of the workers of each function."""
 
 
 def function_names(facts: Facts) -> list[str]:
@@ -58,9 +56,10 @@ def function_names(facts: Facts) -> list[str]:
     return sorted({name for states in facts.second.values() for name in states})
 
 
-def is_read_by_library(facts: Facts, function: str) -> bool:
-    """Return true if a Subscriber of the library reads ``function``."""
-    return any(f" {function} " in f" {names} " for names in facts.read_by_library)
+def workers_of(facts: Facts, function: str) -> list[str]:
+    """Return the names of those that do ``function``."""
+    # Names of functions may hold the spaces that separate them.
+    return sorted({name for name, all_ in facts.connections if f" {function} " in f" {all_} "})
 
 
 def jobs_waiting(queues: Queues, function: str) -> int:

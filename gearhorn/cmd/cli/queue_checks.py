@@ -4,13 +4,14 @@
 
 from collections.abc import Iterator
 
+from gearhorn.client.reception import NAME as SUBSCRIBER
 from gearhorn.cmd.cli import findings
 from gearhorn.cmd.cli.facts import (
     Facts,
     function_names,
     grows,
-    is_read_by_library,
     jobs_waiting,
+    workers_of,
 )
 from gearhorn.cmd.cli.findings import Finding
 from gearhorn.cmd.cli.output import listed, plural, seconds
@@ -94,7 +95,8 @@ def _other_queues(facts: Facts) -> Iterator[Finding]:
         if state.workers and not total(facts.first, function).workers:
             # It came between the two looks, perhaps after the daemons were asked.
             continue
-        if state.workers and is_read_by_library(facts, function):
+        readers = workers_of(facts, function) if state.workers else []
+        if any(name.startswith(SUBSCRIBER) for name in readers):
             yield Finding(
                 findings.QUEUE_UNREGISTERED,
                 function,

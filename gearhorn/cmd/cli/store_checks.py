@@ -5,7 +5,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from gearhorn.cmd.cli import findings
-from gearhorn.cmd.cli.facts import Facts, function_names
+from gearhorn.cmd.cli.facts import Facts, function_names, workers_of
 from gearhorn.cmd.cli.findings import Finding
 from gearhorn.cmd.cli.output import listed
 from gearhorn.cmd.cli.session import total
@@ -22,7 +22,7 @@ def check_stores(facts: Facts) -> Iterator[Finding]:
     for function, mark in marks.read(function_names(facts)):
         if not total(facts.second, function).workers:
             continue
-        names = sorted(facts.workers.get(function, ()))
+        names = workers_of(facts, function)
         if not mark.waits:
             serving[mark.store] = names
             continue

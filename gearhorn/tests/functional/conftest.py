@@ -164,6 +164,13 @@ def background(
     process.close()
 
 
+@pytest.fixture
+def queued(topic: Topic) -> Topic:
+    """A topic with a subscriber whose copies wait, so that they can be counted."""
+    topic.subscribe("bob")
+    return topic
+
+
 class TopicWith(Protocol):
     """A topic on a daemon of the test's own: ``topic_with(**{"fanout.order": "topic"})``."""
 

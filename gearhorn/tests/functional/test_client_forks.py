@@ -21,13 +21,6 @@ from gearhorn.tests.processes import eventually
 from gearhorn.tests.servers import Stunnel
 
 
-@pytest.fixture
-def queued(topic: Topic) -> Topic:
-    """A topic with a subscriber whose copies wait, so that they can be counted."""
-    topic.subscribe("bob")
-    return topic
-
-
 def texts(topic: Topic) -> list[str]:
     """What has come for the subscriber."""
     return sorted(copy.decode() for copy in topic.receiver("bob").take(topic.waiting("bob")))

@@ -13,13 +13,6 @@ from gearhorn import AsyncPublisher, AsyncSubscriber, errors
 from gearhorn.tests.functional.conftest import Topic
 
 
-@pytest.fixture
-def queued(topic: Topic) -> Topic:
-    """A topic with a subscriber whose copies wait, so that they can be counted."""
-    topic.subscribe("bob")
-    return topic
-
-
 def test_a_publisher_works_on_one_loop_after_the_other(queued: Topic) -> None:
     publisher = AsyncPublisher(queued.server.address, timeout=10)
 

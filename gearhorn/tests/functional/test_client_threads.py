@@ -22,14 +22,6 @@ from gearhorn.tests.functional.programs import (
 from gearhorn.tests.processes import eventually, free_port
 from gearhorn.tests.servers import Gearmand
 
-
-@pytest.fixture
-def queued(topic: Topic) -> Topic:
-    """A topic with a subscriber whose copies wait, so that they can be counted."""
-    topic.subscribe("bob")
-    return topic
-
-
 # Threads that outlive the main thread.
 
 

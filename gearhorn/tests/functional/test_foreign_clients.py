@@ -195,16 +195,20 @@ def test_a_handler_fails_its_copy_and_ends_the_worker(
     assert topic.waiting("bob") == 0
 
 
-@pytest.mark.parametrize(("client", "handler"), ENDS_WITHOUT_AN_ANSWER)
-def test_a_handler_ends_the_worker_and_the_next_one_gets_the_copy(
-    topic: Topic, start: Start, client: str, handler: str
-) -> None:
+def assert_the_next_one_gets_it(topic: Topic, worker: ForeignWorker) -> None:
+    """A copy ends the worker, which has not answered it, and goes to another."""
     topic.subscribe("bob")
-    worker = start(ForeignWorker(topic, client, handler))
     handle = topic.start("hello")
     worker.wait()
     topic.receiver("bob").take(1)
     assert topic.client.finish(handle).report["delivered"] == 1
+
+
+@pytest.mark.parametrize(("client", "handler"), ENDS_WITHOUT_AN_ANSWER)
+def test_a_handler_ends_the_worker_and_the_next_one_gets_the_copy(
+    topic: Topic, start: Start, client: str, handler: str
+) -> None:
+    assert_the_next_one_gets_it(topic, start(ForeignWorker(topic, client, handler)))
 
 
 @pytest.mark.parametrize(("client", "handler"), ANSWERS_NEVER)
@@ -226,12 +230,7 @@ def test_a_handler_never_answers_its_copy(
 def test_a_copy_that_outlasts_the_timeout_of_its_function_is_queued_again_and_ends_the_worker(
     topic: Topic, start: Start, client: str, handler: str
 ) -> None:
-    topic.subscribe("bob")
-    worker = start(ForeignWorker(topic, client, handler))
-    handle = topic.start("hello")
-    worker.wait()
-    topic.receiver("bob").take(1)
-    assert topic.client.finish(handle).report["delivered"] == 1
+    assert_the_next_one_gets_it(topic, start(ForeignWorker(topic, client, handler)))
 
 
 def test_the_page_shows_what_the_command_says_of_them(topic: Topic, start: Start, run: Run) -> None:

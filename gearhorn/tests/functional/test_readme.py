@@ -27,11 +27,7 @@ def test_the_session_of_the_readme(
     daemon: NewDaemon, gearmand: Gearmand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     daemon()
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    sessions.gearman_tool(gearmand, programs)
-    sessions.write_files(README, tmp_path, gearmand.address)
-    monkeypatch.setenv("GEARHORN_SERVERS", gearmand.address)
+    programs = sessions.prepare(README, gearmand, tmp_path, monkeypatch)
     session = sessions.commands(README)
     assert len(session) > 10
     outputs = sessions.run_all(session, tmp_path, programs, awaited)

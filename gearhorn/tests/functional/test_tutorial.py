@@ -44,14 +44,10 @@ def test_the_session_is_real(
     daemon: NewDaemon, gearmand: Gearmand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     daemon()
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    sessions.gearman_tool(gearmand, programs)
+    programs = sessions.prepare(PAGE, gearmand, tmp_path, monkeypatch)
     wrapper = programs / "gearhorn"
     wrapper.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m gearhorn.cmd.cli "$@"\n')
     wrapper.chmod(0o755)
-    sessions.write_files(PAGE, tmp_path, gearmand.address)
-    monkeypatch.setenv("GEARHORN_SERVERS", gearmand.address)
     # The first starts the daemon.
     first, *session = sessions.commands(PAGE)
     assert first.text == "tools/run-standalone"
