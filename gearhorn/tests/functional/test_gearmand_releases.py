@@ -22,6 +22,8 @@ from gearhorn.tests.peer import Peer
 from gearhorn.tests.servers import Gearmand, Redis
 from gearhorn.wire.address import Address
 
+pytestmark = pytest.mark.once
+
 SUBMIT_JOB_EPOCH = 36
 
 ROUND_ROBIN = [(), ("--round-robin",)]

@@ -19,6 +19,8 @@ from gearhorn.tests.functional.conftest import NewTopic
 from gearhorn.tests.peer import ServerError
 from gearhorn.tests.servers import Gearmand
 
+pytestmark = pytest.mark.once
+
 
 class Persistent(Gearmand):
     """With a SQLite queue, in files that may get no larger than it is told."""
