@@ -41,7 +41,10 @@ def letters(topic: Topic, count: int = 1) -> list[dict[str, Any]]:
     """The dead letters that ops gets, which there must be."""
     with topic.peer() as worker:
         worker.can_do(f"{topic.name}-dead_ops")
-        return [json.loads(data) for data in worker.take(count)]
+        taken = [json.loads(data) for data in worker.take(count)]
+        # They are gone once the server has read that they are done.
+        worker.echo()
+        return taken
 
 
 def no_letter(topic: Topic) -> bool:
@@ -106,7 +109,8 @@ def test_the_letters_can_be_listened_to(topic: Topic) -> None:
     dead(topic)
     with running(failing(topic)):
         topic.publish("hello")
-    listening = gearhorn([topic.server.address], "listen", f"{topic.name}-dead", "ops", "--count=1")
+    arguments = ("listen", f"{topic.name}-dead", "--as", "ops", "--count", "1")
+    listening = gearhorn([topic.server.address], *arguments)
     assert json.loads(listening.stdout)["payload"] == "hello"
 
 
