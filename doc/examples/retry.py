@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""Read memos, trying each again before it is set aside: retry.py SERVERS TOPIC CLIENT_ID DEAD_TOPIC"""
+"""Read memos, each up to three times: retry.py SERVERS TOPIC CLIENT_ID DEAD_TOPIC"""
 
 import logging
 import sys
