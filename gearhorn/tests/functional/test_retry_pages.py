@@ -71,8 +71,8 @@ def test_the_tool_takes_a_command_that_dies_of_a_signal_for_one_that_succeeds(
     topic: Topic, start: Start
 ) -> None:
     topic.subscribe("bob", "alice")
-    start(ToolWorker(topic, "bob", "sh", "-c", "kill -9 $$"))
-    start(ToolWorker(topic, "alice", "sh", "-c", "sh -c 'kill -9 $$'; exit $?"))
+    start(ToolWorker(topic, "bob", "--", "sh", "-c", "kill -9 $$"))
+    start(ToolWorker(topic, "alice", "--", "sh", "-c", "sh -c 'kill -9 $$'; exit $?"))
     report = topic.publish("hello").report
     assert report["failed"] == {"alice": "receiver_failed"}
     assert report["delivered"] == 1
