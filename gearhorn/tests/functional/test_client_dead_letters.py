@@ -103,6 +103,7 @@ def test_a_success_leaves_no_letter(topic: Topic) -> None:
     assert no_letter(topic)
 
 
+@pytest.mark.once
 def test_the_letters_can_be_listened_to(topic: Topic) -> None:
     """`gearhorn listen` on the dead-letter topic shows them."""
     topic.subscribe("bob")
@@ -114,6 +115,7 @@ def test_the_letters_can_be_listened_to(topic: Topic) -> None:
     assert json.loads(listening.stdout)["payload"] == "hello"
 
 
+@pytest.mark.once
 def test_a_message_that_is_given_up_twice_has_one_letter_while_that_is_queued(
     topic: Topic,
 ) -> None:
@@ -129,6 +131,7 @@ def test_a_message_that_is_given_up_twice_has_one_letter_while_that_is_queued(
     assert no_letter(topic)
 
 
+@pytest.mark.once
 def test_messages_without_a_unique_have_letters_of_their_own(topic: Topic) -> None:
     topic.subscribe("bob")
     dead(topic)
@@ -169,6 +172,7 @@ def test_where_nobody_gets_a_letter_the_message_fails_and_the_log_says_why(
     )
 
 
+@pytest.mark.once
 def test_one_of_several_readers_is_enough(topic: Topic) -> None:
     """The queue of another is full."""
     topic.subscribe("bob")
@@ -184,6 +188,7 @@ def test_one_of_several_readers_is_enough(topic: Topic) -> None:
     assert no_letter(topic)
 
 
+@pytest.mark.once
 def test_a_letter_that_no_queue_takes_is_no_letter(
     topic: Topic, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -216,6 +221,7 @@ def test_no_daemon_is_waited_for(
         eventually(lambda: topic.waiting("bob") == 0)
 
 
+@pytest.mark.once
 def test_a_store_that_is_away_is_waited_for(
     gearmand: Gearmand, redis: Redis, daemon: NewDaemon, new_topic: NewTopic
 ) -> None:
@@ -302,6 +308,7 @@ def test_a_subscriber_that_ends_before_its_letter_is_answered_leaves_the_message
     assert topic.receiver("bob").take(1) == [b"hello"]
 
 
+@pytest.mark.once
 def test_letters_go_to_daemons_with_functions_of_other_names(topic_with: TopicWith) -> None:
     topic = topic_with(**{"functions.fanout": "spread"})
     topic.subscribe("bob")
@@ -311,6 +318,7 @@ def test_letters_go_to_daemons_with_functions_of_other_names(topic_with: TopicWi
         assert letters(topic)[0]["payload"] == "hello"
 
 
+@pytest.mark.once
 def test_a_handler_that_is_given_later_has_what_it_was_given_with(topic: Topic) -> None:
     topic.subscribe("bob")
     to = dead(topic)
