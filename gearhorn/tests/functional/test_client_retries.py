@@ -93,6 +93,32 @@ def test_a_pause_holds_up_no_other_place(topic: Topic, kind: Any) -> None:
         assert topic.waiting("bob") == 1
 
 
+def test_a_pause_leaves_what_comes_to_other_subscribers(
+    gearmand: Gearmand, peer: NewPeer, kind: Any
+) -> None:
+    """However many messages were fetched ahead before it."""
+    client, other = peer(), peer()
+    subscriber = kind(gearmand.address, "bob", register=False)
+
+    @subscriber.on("t", retries=1, backoff=LONG)  # type: ignore[untyped-decorator]
+    def handle(message: Message) -> None:
+        if message.text == "fail":
+            raise ValueError
+
+    for number in range(500):
+        client.start("t_bob", str(number), background=True)
+    with running(subscriber):
+        eventually(lambda: gearmand.admin.queue("t_bob").total == 0)
+        client.start("t_bob", "fail", background=True)
+        # The pause has begun once it counts as the time that messages take.
+        eventually(lambda: subscriber._reception.pace.seconds > 1)
+        for number in range(20):
+            client.start("t_bob", str(number), background=True)
+        other.can_do("t_bob")
+        # All but one that is fetched ahead.
+        assert len(other.take(19)) == 19
+
+
 def test_stop_ends_a_pause_and_another_subscriber_gets_the_message(topic: Topic, kind: Any) -> None:
     topic.subscribe("bob")
     handler = Failing()
