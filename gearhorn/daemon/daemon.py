@@ -98,6 +98,7 @@ class Daemon:
             self._marker,
             Memory(settings),
             create=settings.create,
+            reconnect_max=settings.wire.reconnect_max,
         )
         self._lists = ListCache(
             self._store,

@@ -159,6 +159,13 @@ def test_where_fanouts_wait_a_store_is_made_only_after_a_while(shop: Shop) -> No
     eventually(lambda: not shop.fanouts())
 
 
+def test_the_while_is_longer_where_daemons_find_a_job_server_later(shop: Shop) -> None:
+    shop.queue_fanouts(1)
+    one = shop.daemon(wait_ready=False, **{"gearman.reconnect_max": 20})
+    says(one, f"looking for other daemons for {2 * QUIET_S:g} seconds")
+    one.wait_ready()
+
+
 def test_a_job_server_that_cannot_be_asked_is_named(
     shop: Shop, daemon: NewDaemon, gearmand: Gearmand
 ) -> None:
