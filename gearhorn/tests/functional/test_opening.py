@@ -137,7 +137,7 @@ def test_the_first_daemon_makes_the_store_and_says_so(shop: Shop) -> None:
     one.stop()
     shop.until_marked(**{tag: 1})
     other.stop()
-    assert not [name for name in shop.gearmand.admin.status() if "_store_" in name]
+    eventually(lambda: not any("_store_" in name for name in shop.gearmand.admin.status()))
 
 
 def test_several_first_starts_at_once_make_one_store(shop: Shop) -> None:

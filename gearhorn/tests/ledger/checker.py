@@ -87,9 +87,6 @@ class _Check:
         self._present_by_topic = _present_by_topic(self._spans)
         self._forgot = [e for e in entries if isinstance(e, Forgot)]
         self._named = [e for e in entries if isinstance(e, Named)]
-        if self._forgot:
-            remembered = memberships([e for e in entries if not isinstance(e, Forgot)])
-            self._present_if_remembered = _present_by_topic(remembered)
         self._attempts = {e.message: e for e in entries if isinstance(e, Attempt)}
         self._acknowledged = {e.message: e for e in entries if isinstance(e, Acknowledged)}
         self._receipts: dict[tuple[str, Key], list[Receipt]] = {}
@@ -119,6 +116,11 @@ class _Check:
             elif isinstance(entry, (Unanswered, NotAnswered)) and entry.refused:
                 self._violation(f"refused: {entry.by}: {entry.reason}")
         return self._verdict
+
+    def lost(self) -> list[str]:
+        """Return a line for each copy that the store cannot have forgotten."""
+        self._find_lost()
+        return self._verdict.violations
 
     def _violation(self, text: str) -> None:
         self._verdict.violations.append(text)
@@ -153,10 +155,13 @@ class _Check:
 
     def _find_lost_in_silence(self) -> None:
         """Find those that had to arrive if the store had not forgotten, and that no line names."""
+        remembered = memberships([e for e in self._entries if not isinstance(e, Forgot)])
+        if_remembered = _present_by_topic(remembered)
+        required_by_topic = {topic: dict(its) for topic, its in self._present_by_topic.items()}
         for message, answer in self._acknowledged.items():
             attempt = self._attempts[message]
-            required = dict(self._present_by_topic.get(attempt.topic, ()))
-            for client_id, present in self._present_if_remembered.get(attempt.topic, ()):
+            required = required_by_topic.get(attempt.topic, {})
+            for client_id, present in if_remembered.get(attempt.topic, ()):
                 span = _covering(present, attempt.at, _end(answer))
                 if (
                     span is None
@@ -243,8 +248,7 @@ class _Check:
 
 def missing_copies(entries: Sequence[AnyEntry]) -> list[str]:
     """Return a line for each copy that must be received and was not yet."""
-    found = check(entries, recovery_limit_s=math.inf).violations
-    return [violation for violation in found if violation.startswith("lost:")]
+    return _Check(entries, math.inf).lost()
 
 
 def _troubled(entries: Iterable[AnyEntry]) -> Iterable[Span]:
