@@ -85,8 +85,7 @@ class _Check:
         self._limit_s = recovery_limit_s
         self._spans = memberships(entries)
         self._present_by_topic = _present_by_topic(self._spans)
-        self._forgot = [e for e in entries if isinstance(e, Forgot)]
-        self._named = [e for e in entries if isinstance(e, Named)]
+        self._lines = list(self._lines_of_losses())
         self._attempts = {e.message: e for e in entries if isinstance(e, Attempt)}
         self._acknowledged = {e.message: e for e in entries if isinstance(e, Acknowledged)}
         self._receipts: dict[tuple[str, Key], list[Receipt]] = {}
@@ -100,7 +99,7 @@ class _Check:
     def verdict(self) -> Verdict:
         self._count()
         self._find_lost()
-        if self._forgot:
+        if self._lines:
             self._find_lost_in_silence()
         for (message, key), receipts in self._receipts.items():
             attempt = self._attempts.get(message)
@@ -181,17 +180,20 @@ class _Check:
     def _is_named(self, topic: str, registered: float, end: float) -> bool:
         """Return true if a line names a loss that came between these times."""
         return any(
-            registered < forgot.at
-            and forgot.began <= end
-            and forgot.began <= line.at <= self._recovered_after(forgot.at)
-            and names(line, forgot.kind, topic, registered)
-            for forgot in self._forgot
-            for line in self._named
+            names(line, forgot.kind, topic, registered)
+            for forgot, lines in self._lines
+            if registered < forgot.at and forgot.began <= end
+            for line in lines
         )
 
-    def _recovered_after(self, at: float) -> float:
-        times = (e.at for e in self._entries if isinstance(e, Recovered) and e.at >= at)
-        return min(times, default=math.inf)
+    def _lines_of_losses(self) -> Iterable[tuple[Forgot, list[Named]]]:
+        """Yield each loss, and the lines from it until everything worked again."""
+        named = [e for e in self._entries if isinstance(e, Named)]
+        recovered = [e.at for e in self._entries if isinstance(e, Recovered)]
+        for forgot in self._entries:
+            if isinstance(forgot, Forgot):
+                until = min((at for at in recovered if at >= forgot.at), default=math.inf)
+                yield forgot, [line for line in named if forgot.began <= line.at <= until]
 
     def _look_at(self, attempt: Attempt, key: Key, receipts: Sequence[Receipt]) -> None:
         message = attempt.message

@@ -95,8 +95,7 @@ class ForgetfulScene(Scene):
         )
         try:
             await store.open()
-            for topic in self.topics:
-                await store.add(topic, "stranger", None)
+            await store.add("another", "stranger", None)
         finally:
             await store.close()
 

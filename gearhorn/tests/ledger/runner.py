@@ -200,7 +200,12 @@ class Runner:
         for name in asking:
             scene.processes[name].terminate()
         for name in asking:
-            scene.processes[name].wait(60.0)
+            try:
+                scene.processes[name].wait(_END_LIMIT_S)
+            except AssertionError:
+                # Its request is not answered.
+                self._ended(name, f"did not end in {_END_LIMIT_S:g} s when asked to")
+                scene.processes[name].kill()
         deadline = now() + self._limit_s
         received = -1
         while now() < deadline:

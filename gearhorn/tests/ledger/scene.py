@@ -285,7 +285,7 @@ class Scene:
             renew=renew,
             pause=2 * pause,
             # Where a store is lost until somebody mends it, requests wait for that.
-            patience=10.0 if renew is None else 60.0,
+            patience=10.0 if renew is None else 30.0,
         )
         self._add(name, Actor("registrar", part))
 
