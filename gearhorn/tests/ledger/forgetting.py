@@ -23,7 +23,7 @@ import asyncio
 import os
 import random
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import redis
@@ -116,6 +116,7 @@ class Forgetting:
 
     :param say: takes lines for people.
     :param actions: how many daemons are ended and started in a round.
+    :param pause_s: the mean pause before each of these.
     """
 
     def __init__(
@@ -127,6 +128,7 @@ class Forgetting:
         recovery_limit_s: float,
         calm_s: float,
         actions: int = 3,
+        pause_s: float = 0.5,
     ) -> None:
         self._scene = scene
         self._say = say
@@ -134,11 +136,12 @@ class Forgetting:
         self._limit_s = recovery_limit_s
         self._calm_s = calm_s
         self._actions = actions
+        self._pause_s = pause_s
         self._runner = Runner(scene, say, recovery_limit_s=recovery_limit_s, calm_s=calm_s)
         self._dump = scene.record / "dump.rdb"
         self._saved = 0.0
 
-    def run(self, kinds: list[str]) -> Verdict:
+    def run(self, kinds: Iterable[str]) -> Verdict:
         """Have the rounds, and judge what came of them."""
         self._runner.wait_until_it_works()
         for kind in kinds:
@@ -175,7 +178,7 @@ class Forgetting:
                 client.delete(key)
                 # Others are gone before any daemon has looked.
                 if self._random.random() < 0.5:
-                    self._pause(0.2)
+                    self._pause(0.4)
         self._end_and_start_daemons()
         self._accept_if_they_wait(logs)
         # All else can be rebuilt from claims.
@@ -214,8 +217,8 @@ class Forgetting:
         self._say(f"  {kind} {target}")
         return self._runner.begin(kind, target)
 
-    def _pause(self, mean_s: float = 0.5) -> None:
-        self._runner.wait(self._random.uniform(0, 2 * mean_s))
+    def _pause(self, part: float = 1.0) -> None:
+        self._runner.wait(self._random.uniform(0, 2 * part * self._pause_s))
 
     def _end_and_start_daemons(self) -> None:
         for _ in range(self._actions):
