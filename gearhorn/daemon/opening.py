@@ -96,7 +96,7 @@ class Opening:
         self.on_failed: OnFailed = lambda error: None
         """Called with an unexpected error, after which the store is not watched."""
         self.on_waiting: Callable[[], None] = lambda: None
-        """Called when the wait for a store begins, at the start."""
+        """Called when the wait for a store begins."""
         self.on_changed: Callable[[], None] = lambda: None
         """Called when another store has been accepted in place of this one."""
 
@@ -259,6 +259,7 @@ class Opening:
         assert before is not None, "it is open"
         self._known = frozenset({before.tag})
         await self._show_waiting(self._known)
+        self.on_waiting()
         terms = Terms.MAKE if self._create == "always" else Terms.TAKE
         opened = await self._patience.call(self._store.open, self._known, terms)
         if opened.identity != before.identity:

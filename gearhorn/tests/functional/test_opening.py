@@ -266,6 +266,26 @@ def test_an_emptied_store_beside_a_daemon_that_lives_is_not_made_anew(
     shop.register("alice")
 
 
+def test_a_store_that_is_emptied_before_the_daemon_has_joined_is_waited_for(shop: Shop) -> None:
+    shop.daemon().stop()
+    tag = shop.tag()
+    # The store can be opened, and no entry made.
+    shop.redis.ask("SET", "gearhorn:daemons", "no hash")
+    one = shop.daemon(wait_ready=False)
+    says(one, "The store refuses; jobs wait")
+    shop.until_marked(**{tag: 1})
+
+    shop.redis.ask("FLUSHALL")
+
+    says(one, EMPTIED)
+    shop.until_marked(**{f"{tag}_waits": 1})
+    outcome = shop.client.submit("fanout_query", {"query": "status"})
+    assert outcome.report["rows"][0]["store_fault"] == "store_replaced"
+    shop.accept(one)
+    one.wait_ready()
+    shop.until_marked(**{shop.tag(): 1})
+
+
 def test_another_database_is_not_used_beside_daemons_that_live(shop: Shop) -> None:
     url = shop.redis.url.removesuffix("/0") + "/1"
     # An old try.
