@@ -140,12 +140,17 @@ class Forgetting:
         self._runner = Runner(scene, say, recovery_limit_s=recovery_limit_s, calm_s=calm_s)
         self._dump = scene.record / "dump.rdb"
         self._saved = 0.0
+        self._accept_said = ""
 
     def run(self, kinds: Iterable[str]) -> Verdict:
         """Have the rounds, and judge what came of them."""
         self._runner.wait_until_it_works()
         for kind in kinds:
-            getattr(self, f"_have_it_{kind}")()
+            try:
+                getattr(self, f"_have_it_{kind}")()
+            except AssertionError as error:
+                self._runner.ended("operator", f"cannot go on: {error}")
+                break
             self._runner.heal()
             self._runner.write_store_down()
             self._runner.wait(self._calm_s)
@@ -265,7 +270,10 @@ class Forgetting:
         done = forkserver.run(
             "gearhorn-fanout", ["--config", str(config), "--accept-store"], environment=os.environ
         )
-        self._say(f"    {(done.stdout or done.stderr).decode().strip()}")
+        said = (done.stdout or done.stderr).decode().strip()
+        if said != self._accept_said:
+            self._accept_said = said
+            self._say(f"    {said}")
         return done.returncode == 0
 
     def _accept_if_they_wait(self, logs: Mapping[str, int]) -> None:

@@ -129,7 +129,7 @@ class Runner:
                 heapq.heappush(due, (at + 0.1, number, False, fault))
             else:
                 if not self._scene.can_end(fault):
-                    self._ended(fault.target, f"did not end in {_END_LIMIT_S:g} s when asked to")
+                    self.ended(fault.target, f"did not end in {_END_LIMIT_S:g} s when asked to")
                 self._scene.end(fault)
                 self.down.discard(fault.target)
                 self._writer.write(FaultEnded(at=now(), by=_BY, number=number))
@@ -168,13 +168,14 @@ class Runner:
         """Return the new entries of the record; start processes again that ended by themselves."""
         for name, process in self._scene.processes.items():
             if name not in self.down and process.exit_code is not None:
-                self._ended(name, f"ended with {process.exit_code}")
+                self.ended(name, f"ended with {process.exit_code}")
                 self._scene.start(process)
         new = self._reader.new()
         self._entries += new
         return new
 
-    def _ended(self, name: str, reason: str) -> None:
+    def ended(self, name: str, reason: str) -> None:
+        """Write down that a process ended, or did something else that it never should."""
         self._writer.write(Ended(at=now(), by=_BY, process=name, reason=reason))
 
     def write_store_down(self) -> None:
@@ -204,7 +205,7 @@ class Runner:
                 scene.processes[name].wait(_END_LIMIT_S)
             except AssertionError:
                 # Its request is not answered.
-                self._ended(name, f"did not end in {_END_LIMIT_S:g} s when asked to")
+                self.ended(name, f"did not end in {_END_LIMIT_S:g} s when asked to")
                 scene.processes[name].kill()
         deadline = now() + self._limit_s
         received = -1
@@ -218,7 +219,7 @@ class Runner:
         for name, process in scene.processes.items():
             for text in _NEVER_LOGGED:
                 if name.startswith(("daemon", *asking, "subscriber")) and text in process.log:
-                    self._ended(name, f"logged {text!r}")
+                    self.ended(name, f"logged {text!r}")
             if name.startswith("daemon"):
                 for line in naming.lines(name, process.log):
                     self._writer.write(line)
