@@ -137,7 +137,7 @@ def test_the_first_daemon_makes_the_store_and_says_so(shop: Shop) -> None:
     one.stop()
     shop.until_marked(**{tag: 1})
     other.stop()
-    assert not [name for name in shop.gearmand.admin.status() if "_store_" in name]
+    eventually(lambda: not any("_store_" in name for name in shop.gearmand.admin.status()))
 
 
 def test_several_first_starts_at_once_make_one_store(shop: Shop) -> None:
@@ -157,6 +157,13 @@ def test_where_fanouts_wait_a_store_is_made_only_after_a_while(shop: Shop) -> No
     one.wait_ready()
     says(one, f"Fan-outs waiting: 3 on {shop.gearmand.address}. Not asked: none")
     eventually(lambda: not shop.fanouts())
+
+
+def test_the_while_is_longer_where_daemons_find_a_job_server_later(shop: Shop) -> None:
+    shop.queue_fanouts(1)
+    one = shop.daemon(wait_ready=False, **{"gearman.reconnect_max": 20})
+    says(one, f"looking for other daemons for {2 * QUIET_S:g} seconds")
+    one.wait_ready()
 
 
 def test_a_job_server_that_cannot_be_asked_is_named(
@@ -257,6 +264,26 @@ def test_an_emptied_store_beside_a_daemon_that_lives_is_not_made_anew(
     eventually(lambda: shop.delivered() == 50)
     shop.until_marked(**{tag: 2})
     shop.register("alice")
+
+
+def test_a_store_that_is_emptied_before_the_daemon_has_joined_is_waited_for(shop: Shop) -> None:
+    shop.daemon().stop()
+    tag = shop.tag()
+    # The store can be opened, and no entry made.
+    shop.redis.ask("SET", "gearhorn:daemons", "no hash")
+    one = shop.daemon(wait_ready=False)
+    says(one, "The store refuses; jobs wait")
+    shop.until_marked(**{tag: 1})
+
+    shop.redis.ask("FLUSHALL")
+
+    says(one, EMPTIED)
+    shop.until_marked(**{f"{tag}_waits": 1})
+    outcome = shop.client.submit("fanout_query", {"query": "status"})
+    assert outcome.report["rows"][0]["store_fault"] == "store_replaced"
+    shop.accept(one)
+    one.wait_ready()
+    shop.until_marked(**{shop.tag(): 1})
 
 
 def test_another_database_is_not_used_beside_daemons_that_live(shop: Shop) -> None:
