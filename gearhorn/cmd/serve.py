@@ -241,6 +241,10 @@ def _serve(conf: cfg.ConfigOpts, settings: DaemonSettings, reload: _Reload) -> i
 
 
 async def _run_standalone(conf: cfg.ConfigOpts, settings: DaemonSettings, reload: _Reload) -> None:
+    for name, group in (("servers", "gearman"), ("url", "store")):
+        location = conf.get_location(name, group)
+        if location is not None and location.location == cfg.Locations.user:
+            LOG.warning("[%s] %s does not count: --standalone has its own", group, name)
     port = conf.standalone.port
     directory = standalone.state_directory(conf.standalone.directory)
     settings = standalone.standalone_settings(settings, port, directory)
