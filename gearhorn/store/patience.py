@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import ParamSpec, TypeVar
 
 from gearhorn import clock, errors
+from gearhorn.store.endings import BeingDiscarded
 
 LOG = logging.getLogger(__name__)
 
@@ -73,7 +74,8 @@ class Patience:
     ) -> _T:
         """Call ``operation(*args)`` until the store does it, and return the result.
 
-        An exception that is not a StoreError is raised: QueueTaken is an answer.
+        An exception that is not a StoreError is raised: QueueTaken and BeingDiscarded are
+        answers.
         """
         delay = _FIRST_DELAY
         waits_for: type[errors.StoreError] | None = None
@@ -84,7 +86,7 @@ class Patience:
                     result = await operation(*args, **kwargs)
                 except errors.StoreError as error:
                     fault = error
-                except errors.QueueTaken:
+                except (errors.QueueTaken, BeingDiscarded):
                     self._works(waits_for, begun)
                     waits_for = None
                     raise
