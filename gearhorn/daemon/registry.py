@@ -96,7 +96,9 @@ class Registry:
             raise errors.ReservedQueue(
                 f"the queue {queue} is a function of the daemon; use another topic or client_id"
             )
-        await self._change(self._store.add, request.topic, request.client_id, request.ttl)
+        await self._change(
+            self._store.add, request.topic, request.client_id, request.ttl, request.limits()
+        )
         return messages.Subscription(topic=request.topic, client_id=request.client_id, queue=queue)
 
     async def _unregister(self, request: messages.Unregister) -> messages.Subscription:

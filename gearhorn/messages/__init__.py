@@ -5,9 +5,10 @@
 ``requests`` and ``pages`` hold a frozen class for each request, checked when it is
 made. ``decoding`` reads a request from the bytes of a job and names the key that is
 wrong. ``reports`` and ``pages`` hold the answers. ``names`` has the one rule for
-names and all limits, ``marks`` the functions that show which store a daemon uses,
-``values`` reads and writes JSON values, and ``defaults`` holds the defaults of both
-sides. doc/source/reference/protocol.rst describes every key.
+names and all limits of requests, ``limits`` those of a queue, ``marks`` the functions
+that show which store a daemon uses, ``values`` reads and writes JSON values, and
+``defaults`` holds the defaults of both sides. doc/source/reference/protocol.rst
+describes every key.
 
 Invariants:
 
@@ -26,6 +27,16 @@ from gearhorn.messages.defaults import (
     MATCHMAKING_TOPIC,
     MAX_MESSAGE_BYTES,
     FunctionNames,
+)
+from gearhorn.messages.limits import (
+    LEAST_IDLE_S,
+    LEAST_WAITING,
+    MOST_WAITING,
+    NO_LIMITS,
+    OVERFLOWS,
+    REFUSE,
+    SKIP,
+    Limits,
 )
 from gearhorn.messages.marks import Mark, Marks, is_mark
 from gearhorn.messages.names import (
@@ -60,6 +71,7 @@ from gearhorn.messages.pages import (
 from gearhorn.messages.reports import (
     MAX_LISTED_FAILURES,
     NOT_QUEUED,
+    QUEUE_FULL,
     REASONS,
     RECEIVER_EXCEPTION,
     RECEIVER_FAILED,
@@ -83,6 +95,8 @@ __all__ = [
     "DAEMONS",
     "DRAIN_TIMEOUT_S",
     "FANOUT_TIMEOUT_S",
+    "LEAST_IDLE_S",
+    "LEAST_WAITING",
     "MATCHMAKING_TOPIC",
     "MAX_LISTED_FAILURES",
     "MAX_MESSAGE_BYTES",
@@ -90,14 +104,20 @@ __all__ = [
     "MAX_QUEUE_BYTES",
     "MAX_SECONDS",
     "MAX_UNIQUE_BYTES",
+    "MOST_WAITING",
     "NOT_QUEUED",
+    "NO_LIMITS",
+    "OVERFLOWS",
     "PRIORITIES",
     "QUERIES",
+    "QUEUE_FULL",
     "REASONS",
     "RECEIVER_EXCEPTION",
     "RECEIVER_FAILED",
+    "REFUSE",
     "RESULT_TOO_LARGE",
     "SERVER_LOST",
+    "SKIP",
     "STATUS",
     "SUBSCRIBERS",
     "TIMEOUT",
@@ -107,6 +127,7 @@ __all__ = [
     "FanOut",
     "FanOutReport",
     "FunctionNames",
+    "Limits",
     "Mark",
     "Marks",
     "Notice",

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from gearhorn import errors
+from gearhorn.messages.limits import Limits
 from gearhorn.messages.names import (
     PRIORITIES,
     check_seconds,
@@ -35,16 +36,27 @@ class Request(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omi
 
 
 class Register(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A request to add a subscriber, for ``ttl`` seconds or for good."""
+    """A request to add a subscriber, for ``ttl`` seconds or for good.
+
+    What it says of its limits replaces what it said before.
+    """
 
     topic: str
     client_id: str
     ttl: float | None = None
+    max_waiting: int | None = None
+    overflow: str | None = None
 
     def __post_init__(self) -> None:
         check_subscription(self.topic, self.client_id)
         if self.ttl is not None:
             check_seconds(self.ttl, "ttl")
+        # Refuses what is wrong.
+        self.limits()
+
+    def limits(self) -> Limits:
+        """Return the limits that it brings."""
+        return Limits(max_waiting=self.max_waiting, overflow=self.overflow)
 
 
 class Unregister(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):

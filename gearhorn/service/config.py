@@ -16,6 +16,7 @@ from oslo_log import log
 
 from gearhorn import errors, messages
 from gearhorn.daemon.leases import Leases
+from gearhorn.daemon.limits import LimitSettings
 from gearhorn.daemon.settings import DaemonSettings
 from gearhorn.messages import FunctionNames
 from gearhorn.net.tls import tls_context
@@ -184,8 +185,19 @@ def settings_of(conf: cfg.ConfigOpts) -> DaemonSettings:
         matchmaking_topic=conf.matchmaking.topic,
         leases=_leases(conf),
         max_cached_topics=conf.matchmaking.max_cached_topics,
+        limits=_limits(conf),
         drain_timeout=conf.service.drain_timeout,
     )
+
+
+def _limits(conf: cfg.ConfigOpts) -> LimitSettings:
+    limits = LimitSettings(**dict(conf.limits.items()))
+    if 0 < limits.max_waiting < messages.LEAST_WAITING:
+        raise errors.ConfigurationError(
+            f"[limits] max_waiting: {limits.max_waiting} is neither 0 nor at least "
+            f"{messages.LEAST_WAITING}"
+        )
+    return limits
 
 
 def _leases(conf: cfg.ConfigOpts) -> Leases:

@@ -5,6 +5,7 @@
 A store keeps, for all daemons that share it:
 
 * the client_ids that subscribe to each topic, with an expiry for some;
+* the limits that subscribers brought for their queues;
 * the holder of each queue name, since two subscriptions can make the same one;
 * the version of each topic whose latest change nobody has confirmed yet;
 * an entry for each live daemon.
@@ -20,9 +21,11 @@ must be called from the thread that runs the event loop.
 import abc
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from gearhorn import clock, errors
+from gearhorn.messages import NO_LIMITS, Limits
 from gearhorn.store.identity import Opened, Terms
 from gearhorn.store.numbers import Numbers, Told, log_went_back
 
@@ -43,10 +46,12 @@ class Members(NamedTuple):
 
     ``reader_known`` is true if that daemon's entry stood in the store at the same
     moment, and was not barred. Only then is the daemon told of later changes.
+    ``limits`` has, by client_id, those of the subscribers that brought any.
     """
 
     client_ids: Sequence[str]
     reader_known: bool
+    limits: Mapping[str, Limits] = MappingProxyType({})
 
 
 class DaemonEntry(NamedTuple):
@@ -74,7 +79,7 @@ class TopicSize(NamedTuple):
 
 
 class SubscriberExpiry(NamedTuple):
-    """A subscriber and the seconds until it expires, ``None`` for never.
+    """A subscriber, the seconds until it expires, ``None`` for never, and its limits.
 
     If they are not above zero, it has expired, and stays a member until it is
     reaped.
@@ -82,6 +87,7 @@ class SubscriberExpiry(NamedTuple):
 
     client_id: str
     expires_in: float | None
+    limits: Limits = NO_LIMITS
 
 
 class Store(abc.ABC):
@@ -173,13 +179,17 @@ class Store(abc.ABC):
     # Subscriptions.
 
     @abc.abstractmethod
-    async def add(self, topic: str, client_id: str, ttl: float | None) -> Sequence[Change]:
+    async def add(
+        self, topic: str, client_id: str, ttl: float | None, limits: Limits = NO_LIMITS
+    ) -> Sequence[Change]:
         """Add a subscriber, renew it, or make it permanent.
 
         An expired subscriber that holds the queue name is reaped in the same
         step.
 
         :param ttl: seconds until it expires unless renewed; ``None`` for never.
+        :param limits: replace those that it had. That alone is no change of the topic:
+            lists that were read before go by the old ones.
         :returns: the unconfirmed changes of every topic that the queue can belong
             to, whoever made them and when. They are to be confirmed before the
             registration is answered. Every topic, because a call that is repeated

@@ -7,47 +7,23 @@ matchmaking topic are the rows of ``daemons``. Expiry goes by the machine's
 clock.
 """
 
-import asyncio
-import functools
 import math
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
-from urllib.parse import unquote, urlsplit
+from collections.abc import Collection, Iterable, Sequence
 
 from gearhorn import clock, errors, messages
-from gearhorn.store.base import Change, DaemonEntry, Members, Store, SubscriberExpiry, TopicSize
+from gearhorn.messages import NO_LIMITS, Limits
+from gearhorn.store.base import Change, DaemonEntry, Members, SubscriberExpiry, TopicSize
 from gearhorn.store.identity import Opened, Terms
-from gearhorn.store.numbers import Told, WentBack
-from gearhorn.store.sqlite_counter import Counter
-from gearhorn.store.sqlite_file import SQLiteFile, Work
+from gearhorn.store.sqlite_calls import SQLiteCalls
 
-_T = TypeVar("_T")
 _LEFT_MOST = 100
 """The most daemons without an entry of which it is kept what they were told."""
 
 
-class SQLiteStore(Store):
-    """A :class:`~gearhorn.store.base.Store` in a file.
-
-    :param url: ``sqlite://`` and the absolute path of the file.
-    :param matchmaking_topic: the topic to which the daemons subscribe.
-    :param timeout: seconds to wait for another process's change.
-    :param worker_id: the daemon that calls; ``""`` if none does.
-    """
-
-    def __init__(
-        self, url: str, *, matchmaking_topic: str, timeout: float, worker_id: str = ""
-    ) -> None:
-        super().__init__(worker_id)
-        self._worker_id = worker_id
-        self._counter = Counter(worker_id)
-        self._file = SQLiteFile(_path(url), timeout)
-        self._matchmaking = matchmaking_topic
-        # SQLite blocks, and its connection may be used in one thread only.
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite")
+class SQLiteStore(SQLiteCalls):
+    """A :class:`~gearhorn.store.base.Store` in a file."""
 
     async def open(self, known: Collection[str] = (), terms: Terms = Terms.MAKE) -> Opened:
         opened = await self._in_thread(lambda: self._file.open(known, terms))
@@ -67,7 +43,9 @@ class SQLiteStore(Store):
         # No process stands between a call and the file, but it may have been accepted.
         await self._execute("DELETE FROM notes WHERE kind = 'restarted'", ())
 
-    async def add(self, topic: str, client_id: str, ttl: float | None) -> Sequence[Change]:
+    async def add(
+        self, topic: str, client_id: str, ttl: float | None, limits: Limits = NO_LIMITS
+    ) -> Sequence[Change]:
         queue = messages.queue_name(topic, client_id)
 
         def work(db: sqlite3.Connection) -> list[Change]:
@@ -85,6 +63,7 @@ class SQLiteStore(Store):
                     "UPDATE subscribers SET expires_at = ? WHERE queue = ?",
                     (expires_at, queue),
                 )
+                _limit(db, topic, client_id, limits)
                 return _unconfirmed(db, concerned)
             if holder is not None:
                 if holder[2] is None or holder[2] > now:
@@ -98,6 +77,7 @@ class SQLiteStore(Store):
                 "INSERT INTO subscribers VALUES (?, ?, ?, ?)",
                 (topic, client_id, queue, expires_at),
             )
+            _limit(db, topic, client_id, limits)
             return _unconfirmed(db, concerned)
 
         return await self._change(work)
@@ -119,7 +99,14 @@ class SQLiteStore(Store):
 
         def work(db: sqlite3.Connection) -> Members:
             rows = db.execute(query, names).fetchall()
-            return Members([row[0] for row in rows], _renewal(db, reader) > 0)
+            # Older releases leave those of the subscribers that they remove.
+            brought = db.execute(
+                "SELECT client_id, text FROM limits JOIN subscribers USING (topic, client_id)"
+                " WHERE topic = ?",
+                (topic,),
+            )
+            limits = {client_id: Limits.read(text) for client_id, text in brought}
+            return Members([row[0] for row in rows], _renewal(db, reader) > 0, limits)
 
         return await self._read(work)
 
@@ -251,12 +238,13 @@ class SQLiteStore(Store):
     async def subscribers(self, topic: str, after: str, limit: int) -> Sequence[SubscriberExpiry]:
         if topic == self._matchmaking:
             query = (
-                "SELECT worker_id, NULL FROM daemons"
+                "SELECT worker_id, NULL, NULL FROM daemons"
                 " WHERE worker_id > :after ORDER BY 1 LIMIT :limit"
             )
         else:
             query = (
-                "SELECT client_id, expires_at FROM subscribers"
+                "SELECT client_id, expires_at, text FROM subscribers"
+                " LEFT JOIN limits USING (topic, client_id)"
                 " WHERE topic = :topic AND client_id > :after"
                 " ORDER BY 1 LIMIT :limit"
             )
@@ -265,49 +253,15 @@ class SQLiteStore(Store):
         def work(db: sqlite3.Connection) -> list[SubscriberExpiry]:
             now = time.time()
             return [
-                SubscriberExpiry(name, None if expires_at is None else expires_at - now)
-                for name, expires_at in db.execute(query, values)
+                SubscriberExpiry(
+                    name,
+                    None if expires_at is None else expires_at - now,
+                    Limits.read(text or "{}"),
+                )
+                for name, expires_at, text in db.execute(query, values)
             ]
 
         return await self._read(work)
-
-    async def _execute(self, statement: str, values: Sequence[object]) -> None:
-        def work(db: sqlite3.Connection) -> None:
-            db.execute(statement, tuple(values))
-
-        await self._change(work)
-
-    async def _change(self, work: "Work[_T]") -> _T:
-        return await self._checked(self._file.change, work)
-
-    async def _read(self, work: "Work[_T]") -> _T:
-        return await self._checked(self._file.read, work)
-
-    async def _checked(
-        self,
-        transaction: Callable[[Callable[[sqlite3.Connection], tuple[_T, int]]], tuple[_T, int]],
-        work: "Work[_T]",
-    ) -> _T:
-        """Do work in a file that has not gone back, and note the number that it gives."""
-        while True:
-            told = self.numbers.now(self._file.identity)
-
-            def checked(db: sqlite3.Connection, told: Told = told) -> tuple[_T, int]:
-                self._counter.check(db, told)
-                result = work(db)
-                return result, self._counter.own(db)
-
-            try:
-                result, number = await self._in_thread(functools.partial(transaction, checked))
-            except WentBack:
-                pass
-            else:
-                self.numbers.answered(told, number)
-                return result
-            # Not in the handler: oslo.log would add the exception to what is logged.
-            # The file may be that of an older release.
-            await self._in_thread(self._file.add_tables)
-            await self._go_back(told)
 
     def _discard(self, db: sqlite3.Connection, topic: str, client_id: str) -> None:
         """Remove a subscriber, if it is there."""
@@ -317,20 +271,14 @@ class SQLiteStore(Store):
         )
         if cursor.rowcount:
             self._counter.give_version(db, topic)
-
-    async def _in_thread(self, function: Callable[[], _T]) -> _T:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, function)
+        _limit(db, topic, client_id, NO_LIMITS)
 
 
-def _path(url: str) -> str:
-    parts = urlsplit(url)
-    path = unquote(parts.path)
-    if parts.netloc or not path.startswith("/") or path.endswith("/"):
-        raise errors.StoreMisconfigured(
-            "the URL of an SQLite store is sqlite:// and the absolute path of a file"
-        )
-    return path
+def _limit(db: sqlite3.Connection, topic: str, client_id: str, limits: Limits) -> None:
+    """Note what a subscriber brought for its queue, in place of what it brought before."""
+    db.execute("DELETE FROM limits WHERE topic = ? AND client_id = ?", (topic, client_id))
+    if limits:
+        db.execute("INSERT INTO limits VALUES (?, ?, ?)", (topic, client_id, limits.text()))
 
 
 def _unconfirmed(db: sqlite3.Connection, topics: Iterable[str]) -> list[Change]:

@@ -33,6 +33,13 @@ _LATER = (
         worker_id TEXT PRIMARY KEY,
         text TEXT NOT NULL
     ) WITHOUT ROWID""",
+    # What subscribers brought for their queues, in JSON; only of those that brought any.
+    """CREATE TABLE IF NOT EXISTS limits (
+        topic TEXT NOT NULL,
+        client_id TEXT NOT NULL,
+        text TEXT NOT NULL,
+        PRIMARY KEY (topic, client_id)
+    ) WITHOUT ROWID""",
     # ``kind`` is "follows", with a tag, or "restarted".
     """CREATE TABLE IF NOT EXISTS notes (
         kind TEXT NOT NULL,

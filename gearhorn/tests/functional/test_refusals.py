@@ -47,6 +47,8 @@ REFUSED: list[tuple[str, Request, str, str]] = [
     ("fanout", {"payload": 1, "unique": "u" * 49}, "invalid_unique", "unique"),
     ("fanout", {"payload": 1, "timeout": 0}, "invalid_seconds", "timeout"),
     (REGISTER, {"client_id": "c", "ttl": -1}, "invalid_seconds", "ttl"),
+    (REGISTER, {"client_id": "c", "max_waiting": 99}, "invalid_limits", "max_waiting"),
+    (REGISTER, {"client_id": "c", "overflow": "drop"}, "invalid_limits", "overflow"),
     ("fanout", {"payload": 1, "priority": "urgent"}, "invalid_priority", "priority"),
     ("fanout", {"payload": "x", "encoding": "hex"}, "invalid_encoding", "encoding"),
     ("fanout", {"payload": "*", "encoding": "base64"}, "invalid_payload", "payload"),

@@ -107,6 +107,11 @@ REFUSED: list[tuple[str, bytes | dict[str, Any], str, str]] = [
     ("fanout", {"topic": "t", "payload": 1, "timeout": 1e30}, "invalid_seconds", "timeout"),
     ("register", {"topic": "t", "client_id": "c", "ttl": 0.0}, "invalid_seconds", "ttl"),
     ("register", {"topic": "t", "client_id": "c", "ttl": -5}, "invalid_seconds", "ttl"),
+    ("register", {"topic": "t", "client_id": "c", "max_waiting": 99}, "invalid_limits", "100"),
+    ("register", {"topic": "t", "client_id": "c", "max_waiting": 2**63}, "invalid_limits", "max_w"),
+    ("register", {"topic": "t", "client_id": "c", "max_waiting": 100.5}, "wrong_type", "integer"),
+    ("register", {"topic": "t", "client_id": "c", "overflow": "drop"}, "invalid_limits", "refuse"),
+    ("register", {"topic": "t", "client_id": "c", "overflow": 1}, "wrong_type", "overflow"),
     ("fanout", {"topic": "t", "payload": 1, "priority": "urgent"}, "invalid_priority", "priority"),
     ("fanout", {"topic": "t", "payload": 1, "priority": "HIGH"}, "invalid_priority", "priority"),
     (

@@ -1,6 +1,7 @@
 -- Have functions that end subscriptions, with the versions of changed topics.
 -- KEYS, ARGV: those of store
 -- include checks
+-- include limits
 
 -- The nonce has a fixed length, so versions rise as the counter does.
 local function give_version(topic)
@@ -26,6 +27,7 @@ local function discard(topic, client_id)
     redis.call('HDEL', claims, queue)
   end
   redis.call('ZREM', expiry, member)
+  redis.call('HDEL', limits_of(topic), client_id)
   redis.call('SREM', set, client_id)
 end
 

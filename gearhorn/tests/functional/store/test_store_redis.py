@@ -13,7 +13,7 @@ import pytest
 from redis.asyncio import Redis as Client
 
 from gearhorn import clock, errors
-from gearhorn.store import redis as redis_module
+from gearhorn.store import redis_calls
 from gearhorn.store.base import Change, Store
 from gearhorn.store.redis import RedisStore
 from gearhorn.tests.conftest import Start
@@ -75,7 +75,7 @@ async def test_the_keys_are_those_documented(
 async def test_a_large_set_is_read_in_pages(
     store: Store, client: Client, key_prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_module, "_PAGE", 100)
+    monkeypatch.setattr(redis_calls, "_PAGE", 100)
     names = {f"subscriber {number}" for number in range(5000)}
     await client.sadd(f"{key_prefix}topic:memos", *names)
     await store.join("one", "{}")
@@ -95,7 +95,7 @@ async def test_a_large_set_is_read_in_pages(
 async def test_who_leaves_while_a_large_set_is_read_is_not_known(
     store: Store, client: Client, key_prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_module, "_PAGE", 10)
+    monkeypatch.setattr(redis_calls, "_PAGE", 10)
     await client.sadd(f"{key_prefix}topic:memos", *range(5000))
     await store.join("one", "{}")
     reading = asyncio.create_task(store.members("memos", "one"))
@@ -248,7 +248,7 @@ async def test_a_redis_that_evicts_any_key_is_named(
 async def test_a_run_that_changes_while_a_set_is_read_starts_it_again(
     store: Store, client: Client, key_prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_module, "_PAGE", 10)
+    monkeypatch.setattr(redis_calls, "_PAGE", 10)
     assert isinstance(store, RedisStore)
     await client.sadd(f"{key_prefix}topic:memos", *range(1000))
     calls = 0
