@@ -6,17 +6,18 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import async_timeout
 
 from gearhorn import errors
 from gearhorn.net import tls
 from gearhorn.net.connecting import open_socket
-from gearhorn.wire import framing
+from gearhorn.wire import framing, status
 from gearhorn.wire.address import Address
 from gearhorn.wire.answer import Answer, AnswerParts
 from gearhorn.wire.connection import ConnectionSettings
+from gearhorn.wire.status import QueueState, StatusReader
 
 T = TypeVar("T")
 
@@ -25,17 +26,6 @@ _DISCARD_AHEAD = 64
 way, and 10,000 if each is waited for."""
 _MAX_ANSWER_BYTES = 64 << 20
 _worker_line = re.compile(r"\S+ \S+ (.*?) : ?(.*)").fullmatch
-
-
-class QueueState(NamedTuple):
-    """The state of a function on a job server, as its command "status" shows it.
-
-    ``total`` counts the jobs that wait and those that run.
-    """
-
-    total: int
-    running: int
-    workers: int
 
 
 async def version(server: Address, settings: ConnectionSettings) -> str:
@@ -68,7 +58,7 @@ async def _gives_jobs(server: Address, settings: ConnectionSettings) -> bool:
 
 
 async def queues(
-    server: Address, settings: ConnectionSettings, beginning: Collection[str] = ("",)
+    server: Address, settings: ConnectionSettings, beginning: Collection[str] = ()
 ) -> Mapping[str, QueueState]:
     """Return the state of each function that the server knows, by name.
 
@@ -241,14 +231,16 @@ async def _ask_lines(server: Address, settings: ConnectionSettings, command: byt
 async def _queues(
     server: Address, settings: ConnectionSettings, beginning: Collection[str]
 ) -> Mapping[str, QueueState]:
-    lines = await _ask_lines(server, settings, b"status")
-    names = b"|".join(re.escape(name.encode()) for name in beginning)
+    answer = StatusReader(beginning)
     states: dict[str, QueueState] = {}
-    for line in re.findall(rb"^(?:%s)[^\n]*" % names, lines, re.MULTILINE):
-        # From the right, as names can hold anything but a line break.
-        fields = line.decode("utf-8", "replace").rsplit("\t", 3)
-        if len(fields) == 4 and all(field.strip().isdecimal() for field in fields[1:]):
-            states[fields[0]] = QueueState(*map(int, fields[1:]))
+    async with connected(server, settings) as (reader, writer):
+        writer.write(status.COMMAND)
+        while not answer.ended:
+            data = await reader.read(1 << 20)
+            if not data:
+                raise EOFError("it closed the connection")
+            for name, *numbers in answer.feed(data):
+                states[name.decode("utf-8", "replace")] = QueueState(*map(int, numbers))
     return states
 
 

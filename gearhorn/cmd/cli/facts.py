@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from gearhorn.cmd.cli.session import total
 from gearhorn.messages import DaemonRow, StatusRow
 from gearhorn.wire.address import Address
-from gearhorn.wire.admin import QueueState
+from gearhorn.wire.status import QueueState
 
 Queues = Mapping[Address, Mapping[str, QueueState]]
 

@@ -14,8 +14,8 @@ from gearhorn.client.answers import refusal
 from gearhorn.messages import DaemonRow, Page, Query, StatusRow, SubscriberRow, TopicRow
 from gearhorn.wire import admin
 from gearhorn.wire.address import Address
-from gearhorn.wire.admin import QueueState
 from gearhorn.wire.connection import ConnectionSettings
+from gearhorn.wire.status import QueueState
 
 T = TypeVar("T")
 Row = TypeVar("Row")

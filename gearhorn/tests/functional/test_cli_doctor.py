@@ -21,7 +21,7 @@ from gearhorn.tests.functional.diagnosis import doctor, publish, register
 from gearhorn.tests.processes import eventually, free_port
 from gearhorn.tests.servers import Gearmand, GearServer, Redis
 from gearhorn.wire.address import Address
-from gearhorn.wire.admin import QueueState
+from gearhorn.wire.status import QueueState
 
 
 def test_doctor_ends_with_0_where_all_is_well(
