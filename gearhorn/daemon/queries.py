@@ -14,7 +14,7 @@ import async_timeout
 from gearhorn import errors, messages
 from gearhorn.daemon.agreement import Agreement
 from gearhorn.daemon.refusals import Refusals
-from gearhorn.messages import DaemonRow, Page, Query, StatusRow, SubscriberRow, TopicRow
+from gearhorn.messages import DaemonRow, EndedRow, Page, Query, StatusRow, SubscriberRow, TopicRow
 from gearhorn.store.base import Store
 from gearhorn.tasks import Tasks
 from gearhorn.wire.grabber import Job
@@ -50,6 +50,7 @@ class Queries:
             messages.SUBSCRIBERS: self._subscribers,
             messages.DAEMONS: self._daemons,
             messages.STATUS: self._status,
+            messages.ENDED: self._ended,
         }
 
     def take(self, job: Job) -> None:
@@ -114,6 +115,11 @@ class Queries:
             if worker_id > after
         )
         return _page(query, rows, limit, lambda row: row.worker_id)
+
+    async def _ended(self, query: Query, after: str, limit: int) -> Page[object]:
+        found = await self._in_time(self._store.ended(after, limit + 1))
+        rows = (EndedRow(row.queue, row.topic, row.client_id, row.ago) for row in found)
+        return _page(query, rows, limit, lambda row: row.queue)
 
     async def _status(self, query: Query, after: str, limit: int) -> Page[object]:
         fault: errors.StoreError | None = None

@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable
 from typing import ParamSpec, TypeVar
 
 from gearhorn import clock, errors
-from gearhorn.store.endings import BeingDiscarded
 
 LOG = logging.getLogger(__name__)
 
@@ -74,8 +73,7 @@ class Patience:
     ) -> _T:
         """Call ``operation(*args)`` until the store does it, and return the result.
 
-        An exception that is not a StoreError is raised: QueueTaken and BeingDiscarded are
-        answers.
+        An exception that is not a StoreError is raised: QueueTaken is an answer.
         """
         delay = _FIRST_DELAY
         waits_for: type[errors.StoreError] | None = None
@@ -86,7 +84,7 @@ class Patience:
                     result = await operation(*args, **kwargs)
                 except errors.StoreError as error:
                     fault = error
-                except (errors.QueueTaken, BeingDiscarded):
+                except errors.QueueTaken:
                     self._works(waits_for, begun)
                     waits_for = None
                     raise
