@@ -10,7 +10,7 @@ from typing import TypeVar
 from gearhorn import errors, messages
 from gearhorn.client import forks
 from gearhorn.client.binding import Binding, Handler
-from gearhorn.client.parameters import SubscribeOptions, servers_of
+from gearhorn.client.parameters import SubscribeOptions, limits_of, servers_of
 from gearhorn.client.reception import Reception
 from gearhorn.client.subscriptions import RENEW_S
 from gearhorn.messages import FunctionNames
@@ -32,6 +32,11 @@ class SubscriberBase:
     :param client_id: the client_id of topics for which :meth:`on` is given none.
     :param ttl: the time, in seconds, after which registrations end unless they are
         renewed. The subscriber renews them. Without it they last for ever.
+    :param max_waiting: the most messages that each of its queues may hold, 100 or more.
+        Where the daemons are configured to allow fewer, that counts.
+    :param overflow: what becomes of a message for a queue that is full: ``"refuse"``,
+        and its publisher is told of a failure, or ``"skip"``, and it is not, if the
+        topic has a journal. Unless given, the daemons' configuration says.
     :param renew: the longest time, in seconds, until the subscriber makes its
         registrations again, as the store may have lost them. With ``ttl`` it does so
         after a third of that, if that is sooner.
@@ -53,6 +58,7 @@ class SubscriberBase:
     :raises NameTooLong: the client_id is too long.
     :raises WrongType: another value has the wrong type.
     :raises InvalidSeconds: a time is out of range.
+    :raises InvalidLimits: max_waiting or overflow is out of range.
     :raises ConfigurationError: another value is not valid.
     """
 
@@ -62,6 +68,8 @@ class SubscriberBase:
         client_id: str | None = None,
         *,
         ttl: float | None = None,
+        max_waiting: int | None = None,
+        overflow: messages.Overflow | None = None,
         renew: float = RENEW_S,
         register: bool = True,
         unregister: bool = False,
@@ -80,6 +88,7 @@ class SubscriberBase:
             servers=servers_of(servers),
             wire=ConnectionSettings(tls=tls, connect_timeout=connect_timeout),
             ttl=ttl,
+            limits=limits_of(max_waiting, overflow),
             renew=renew,
             register=register,
             unregister=unregister,

@@ -37,6 +37,7 @@ from gearhorn.messages.limits import (
     REFUSE,
     SKIP,
     Limits,
+    Overflow,
 )
 from gearhorn.messages.marks import Mark, Marks, is_mark
 from gearhorn.messages.names import (
@@ -132,6 +133,7 @@ __all__ = [
     "Marks",
     "Notice",
     "NoticeAnswer",
+    "Overflow",
     "Page",
     "Priority",
     "Query",

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The limits that a registration brings for its queue."""
 
+from typing import Literal
+
 import msgspec
 from msgspec import Struct
 
@@ -24,6 +26,8 @@ SKIP = "skip"
 """A copy for a full queue is left out, where the subscriber finds it in a journal."""
 
 OVERFLOWS = (REFUSE, SKIP)
+
+Overflow = Literal["refuse", "skip"]
 
 
 class Limits(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -54,6 +54,17 @@ class Register(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
         # Refuses what is wrong.
         self.limits()
 
+    @classmethod
+    def of(cls, topic: str, client_id: str, ttl: float | None, limits: Limits) -> "Register":
+        """Make a request that brings these limits."""
+        return cls(
+            topic=topic,
+            client_id=client_id,
+            ttl=ttl,
+            max_waiting=limits.max_waiting,
+            overflow=limits.overflow,
+        )
+
     def limits(self) -> Limits:
         """Return the limits that it brings."""
         return Limits(max_waiting=self.max_waiting, overflow=self.overflow)
