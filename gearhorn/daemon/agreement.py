@@ -24,7 +24,8 @@ LOG = logging.getLogger(__name__)
 _TOPIC = "[matchmaking] topic"
 _CACHE_TTL = "[matchmaking] cache_ttl"
 _DAEMON_TTL = "[matchmaking] daemon_ttl"
-_LIMITS = "[limits] "
+LIMITS = "[limits] "
+"""The beginning of the options on which daemons had better agree."""
 
 
 class Agreement:
@@ -39,7 +40,7 @@ class Agreement:
         for name, function in vars(settings.functions).items():
             self._own[f"[functions] {name}"] = function
         for name, limit in vars(settings.limits).items():
-            self._own[_LIMITS + name] = limit
+            self._own[LIMITS + name] = limit
         self.text = msgspec.json.encode(self._own).decode()
         """The settings as the store keeps them."""
         self._named: set[tuple[str, str]] = set()
@@ -96,7 +97,7 @@ class Agreement:
 
     def _name(self, worker_id: str, option: str, value: object) -> None:
         own = self._own[option]
-        if option.startswith(_LIMITS):
+        if option.startswith(LIMITS):
             LOG.warning(
                 "daemon %s has %s = %s, this one %s: a queue that is full for one is not for the "
                 "other. Give all daemons the same",

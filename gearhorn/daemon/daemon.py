@@ -178,7 +178,7 @@ class Daemon:
             self._agreement,
             timeout=QUERY_STORE_TIMEOUTS * settings.store_timeout,
             status=self._status,
-            depth=self._guard.depth,
+            depth=self._guard.seen.depth,
         )
 
     def _connect_parts(self) -> None:
@@ -340,5 +340,5 @@ class Daemon:
             daemon_ttl=settings.leases.daemon_ttl,
             store_evicts=self._store.evicts,
             limits=vars(settings.limits),
-            deepest=self._guard.deepest(),
+            deepest=self._guard.seen.deepest(),
         )

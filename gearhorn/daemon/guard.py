@@ -8,44 +8,27 @@ topic's messages are counted until the next look, ``totals`` that for a whole se
 I/O and no clock: times are given, on :func:`gearhorn.clock.now`.
 """
 
-import heapq
 import logging
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from gearhorn.daemon.deep_log import DeepLog
 from gearhorn.daemon.depth import Part, Rules, Traffic, assess, limit
 from gearhorn.daemon.limits import LimitSettings
 from gearhorn.daemon.recipients import Recipients
-from gearhorn.daemon.totals import Sent, Totals
+from gearhorn.daemon.seen import Seen, ServerSeen
+from gearhorn.daemon.totals import Sent
 from gearhorn.tasks import Steps
 from gearhorn.wire.address import Address
 from gearhorn.wire.batch import Batch
-from gearhorn.wire.look import NOTHING, Look
+from gearhorn.wire.look import Look
 
 LOG = logging.getLogger(__name__)
 
-DEEPEST = 10
-"""The queues that a daemon's status names."""
-
 _PIECE = 1_000
 """The queues that are gone through at a time: a millisecond of work at the most."""
-
-
-class Depth(NamedTuple):
-    """What is known of a queue.
-
-    ``age`` is the age in seconds of the oldest look that the numbers are from, ``None``
-    before any.
-    """
-
-    waiting: int
-    running: int
-    workers: int
-    full: bool
-    age: float | None
 
 
 class Asked(NamedTuple):
@@ -65,18 +48,6 @@ class Outcome(NamedTuple):
 
     fell: bool
     half_full: bool
-
-
-class _Server:
-    """What is known of a job server."""
-
-    def __init__(self, settings: LimitSettings) -> None:
-        self.look: Look = NOTHING
-        self.asked: float | None = None
-        """When the last look was asked for."""
-        self.full: dict[bytes, float] = {}
-        """The full queues, and the jobs below which each is open again."""
-        self.totals = Totals(settings)
 
 
 class _Topic:
@@ -125,7 +96,7 @@ class Guard:
         self._credit_bytes = self._rules.credit_bytes
         self._warn = limit(settings.warn_waiting)
         self._topics: OrderedDict[str, _Topic] = OrderedDict()
-        self._servers: dict[Address, _Server] = {}
+        self.seen = Seen(settings)
         self.on_due: Callable[[Address, bool], None] = lambda server, urgent: None
         """Called when a look at a server is due; with true when a credit is used up."""
 
@@ -156,7 +127,7 @@ class Guard:
 
     def count_block(self, server: Address, copies: int, size: int) -> None:
         """Count copies that are on their way to a server, and their bytes."""
-        totals = self._server(server).totals
+        totals = self.seen.server(server).totals
         if totals.count(copies, size):
             self.on_due(server, totals.is_used_up)
 
@@ -200,7 +171,7 @@ class Guard:
         parts: dict[Address, Part] = {}
         full: dict[bytes, Address] = {}
         for server in shares:
-            known = self._server(server)
+            known = self.seen.server(server)
             part = topic.parts.get(server) or Part(topic.traffic.sent)
             parts[server] = part
             assess(
@@ -216,9 +187,9 @@ class Guard:
             full.update(dict.fromkeys(part.full, server))
         for queue, server in topic.full.items():
             if full.get(queue) != server:
-                self._server(server).full.pop(queue, None)
+                self.seen.server(server).full.pop(queue, None)
         for server, part in parts.items():
-            self._server(server).full.update(part.full)
+            self.seen.server(server).full.update(part.full)
         if topic.open is None or full.keys() != topic.full.keys():
             topic.open = recipients.without(full) if full else recipients
         topic.parts = parts
@@ -258,12 +229,12 @@ class Guard:
             topic = self._topics.get(batch.lane)
             if topic is not None and topic in bases:
                 bases[topic] -= self._rules.weight(len(batch.payload))
-        totals = self._server(server).totals
+        totals = self.seen.server(server).totals
         return Asked(now, bases, Sent(totals.copies - unanswered, totals.bytes))
 
     def take(self, server: Address, look: Look, asked: Asked) -> Steps[Outcome]:
         """Take what a look has shown, in steps."""
-        known = self._server(server)
+        known = self.seen.server(server)
         before, known.look, known.asked = known.look, look, asked.when
         self._take_totals(server, known, asked)
         yield
@@ -289,7 +260,7 @@ class Guard:
         self._log.looked(server, look.jobs)
         return Outcome(fell, half_full)
 
-    def _take_totals(self, server: Address, known: _Server, asked: Asked) -> None:
+    def _take_totals(self, server: Address, known: ServerSeen, asked: Asked) -> None:
         totals, jobs = known.totals, known.look.jobs
         was_over = totals.is_over
         total = sum(jobs.values())
@@ -303,7 +274,7 @@ class Guard:
                 len(jobs),
             )
 
-    def _open_again(self, known: _Server, before: Look) -> bool:
+    def _open_again(self, known: ServerSeen, before: Look) -> bool:
         """Open the queues that are full no more; return true if one is less deep."""
         fell = False
         jobs = known.look.jobs
@@ -325,42 +296,3 @@ class Guard:
         if all(part.base >= topic.traffic.sent for part in topic.parts.values()):
             topic.recipients = topic.open = None
             topic.parts = {}
-
-    def leaves_out(self, server: Address) -> bool:
-        """Return true if any queue at a server is full."""
-        return bool(self._server(server).full)
-
-    def _server(self, server: Address) -> _Server:
-        known = self._servers.get(server)
-        if known is None:
-            known = self._servers[server] = _Server(self._settings)
-        return known
-
-    # For operators.
-
-    def depth(self, name: str, now: float) -> Depth:
-        """Return what is known of a queue, on all job servers together."""
-        queue = name.encode()
-        looks = [server.look for server in self._servers.values()]
-        asked = [server.asked for server in self._servers.values() if server.asked is not None]
-        running = sum(look.running.get(queue, 0) for look in looks)
-        return Depth(
-            waiting=sum(look.jobs.get(queue, 0) for look in looks) - running,
-            running=running,
-            workers=sum(look.workers.get(queue, 0) for look in looks),
-            full=any(queue in server.full for server in self._servers.values()),
-            age=round(now - min(asked), 3) if asked else None,
-        )
-
-    def deepest(self) -> Sequence[tuple[str, int, int]]:
-        """Return the deepest queues at the last looks: name, jobs that wait, workers."""
-        found = [
-            (depth - look.running.get(queue, 0), queue, look.workers.get(queue, 0))
-            for look in (server.look for server in self._servers.values())
-            for queue, depth in look.jobs.items()
-        ]
-        return [
-            (queue.decode("utf-8", "replace"), waiting, workers)
-            for waiting, queue, workers in heapq.nlargest(DEEPEST, found)
-            if waiting
-        ]

@@ -114,6 +114,8 @@ class Looks:
                         await self._look(server, watched, streams)
             except errors.ServerLost as error:
                 LOG.debug("no look at %s: %s", server, error)
+            # One that is away holds nothing up.
+            watched.looked.set()
             watched.woken.clear()
             watched.pace.wanted = True
             await _wait_until(watched.woken, random.uniform(0.5, 1.5) * AGAIN_S)
@@ -158,7 +160,7 @@ class Looks:
         # What is due by the new depths is said while they are taken.
         pace.wanted = pace.urgent = False
         outcome, its_own = await _timed(guard.take(server, found, asked))
-        pace.leaves_out = guard.leaves_out(server)
+        pace.leaves_out = bool(guard.seen.server(server).full)
         own += its_own + found.own
         pace.answered(clock.now(), found.took, own, fell=outcome.fell, half_full=outcome.half_full)
         watched.looked.set()

@@ -13,8 +13,8 @@ import async_timeout
 
 from gearhorn import clock, errors, messages
 from gearhorn.daemon.agreement import Agreement
-from gearhorn.daemon.guard import Depth
 from gearhorn.daemon.refusals import Refusals
+from gearhorn.daemon.seen import Depth
 from gearhorn.messages import DaemonRow, Page, Query, StatusRow, SubscriberRow, TopicRow
 from gearhorn.store.base import Store, SubscriberExpiry
 from gearhorn.tasks import Tasks
