@@ -18,7 +18,7 @@ absent subscriber, the usual cause of deep queues, needs no look at all.
 """
 
 import math
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import NamedTuple
 
 from gearhorn.daemon.limits import LimitSettings
@@ -155,7 +155,18 @@ def assess(
     full: dict[bytes, float] = {}
     news: list[tuple[bytes, int, float]] = []
     half_full = False
-    for queue, client_id in zip(share.queues, share.client_ids, strict=True):
+    queues: Iterable[tuple[bytes, str]] = zip(share.queues, share.client_ids, strict=True)
+    empty_room = rule.most * weight
+    if not own and used < empty_room:
+        # Most queues of most topics are empty and alike: looking at each by itself takes ten
+        # times as long.
+        deep = [queue for queue in share.queues if queue in jobs or queue in was_full]
+        if len(deep) < len(share.queues):
+            credit = empty_room
+            if not all(map(workers.__contains__, share.queues)):
+                absent = empty_room
+        queues = ((queue, "") for queue in deep)
+    for queue, client_id in queues:
         most = rule.most
         if client_id in own:
             most = min(most, limit(own[client_id].max_waiting or 0))

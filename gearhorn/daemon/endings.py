@@ -13,6 +13,8 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from gearhorn import clock, errors
 from gearhorn.daemon.discarding import Discarding
+from gearhorn.daemon.looks import SELDOM_S
+from gearhorn.daemon.settings import DaemonSettings
 from gearhorn.daemon.unserved import Unserved
 from gearhorn.store.base import Change, Store
 from gearhorn.tasks import OnFailed, Tasks, in_turns
@@ -20,6 +22,9 @@ from gearhorn.wire.address import Address
 from gearhorn.wire.look import Look
 
 LOG = logging.getLogger(__name__)
+
+OFTEN_S = 3.0
+"""About the seconds between two looks where anything may end."""
 
 MOST = 1000
 """The most subscriptions that end, and queues that are emptied, in one round."""
@@ -35,39 +40,25 @@ _NAMED = 10
 
 
 class Endings:
-    """Ends what nobody serves.
+    """Ends what nobody serves."""
 
-    :param servers: all servers in the configuration.
-    :param remove_idle: the seconds after which a subscription ends that brought none of
-        its own; 0 for never.
-    :param discard_after: the seconds after which what an ended one left is discarded; 0
-        for never.
-    """
-
-    def __init__(
-        self,
-        store: Store,
-        discarding: Discarding,
-        servers: Sequence[Address],
-        *,
-        remove_idle: float,
-        discard_after: float,
-    ) -> None:
+    def __init__(self, store: Store, settings: DaemonSettings) -> None:
         self._store = store
-        self._discarding = discarding
-        self._servers = servers
-        self._remove_idle = remove_idle
-        self._discard_after = discard_after
-        self._unserved = Unserved(servers)
+        self._remove_idle = settings.limits.remove_idle
+        self._discard_after = settings.limits.discard_after
+        self._discarding = Discarding(
+            store, settings.wire, length=settings.leases.cache_ttl, age=self._discard_after
+        )
+        self._servers = settings.servers
+        self._unserved = Unserved(settings.servers)
         self._looked = asyncio.Event()
         self._since = clock.now()
         """When the round began that is under way."""
         self._acts = False
         """True in a round whose looks were asked for because something is to end."""
-        self.is_possible = bool(remove_idle or discard_after)
-        """True if anything may end; looks are made more often then."""
-        self.look_soon: Callable[[Address], None] = lambda server: None
-        """Called when a look at a server is wanted."""
+        self._may_end = bool(self._remove_idle or self._discard_after)
+        self.look_soon: Callable[[Address, bool], None] = lambda server, urgent: None
+        """Called when a look at a server is wanted; with false, as it may wait."""
         self.confirm: Callable[[Change], Awaitable[None]]
         """Makes every daemon honour a change."""
         self.on_failed: OnFailed = lambda error: None
@@ -82,6 +73,10 @@ class Endings:
     async def close(self) -> None:
         """End nothing more."""
         await self._tasks.cancel()
+
+    def look_interval(self) -> float:
+        """About the seconds between two looks that this needs."""
+        return OFTEN_S if self._may_end else SELDOM_S
 
     def looked(self, server: Address, look: Look, asked: float) -> None:
         """Take a look that was asked for at ``asked``."""
@@ -131,7 +126,7 @@ class Endings:
         await self._store.unserved(list(unserved), self._remove_idle)
         due = [queue for queue in await self._store.looked(MOST) if queue in unserved]
         leftover = await self._leftover(unserved.keys() - set(idle))
-        self.is_possible = bool(self._remove_idle or self._discard_after or idle)
+        self._may_end = bool(self._remove_idle or self._discard_after or idle)
         acts, self._acts = self._acts, False
         if acts:
             await self._end(due)
@@ -140,7 +135,7 @@ class Endings:
             self._acts = True
         if self._acts:
             for server in self._servers:
-                self.look_soon(server)
+                self.look_soon(server, False)
 
     async def _leftover(self, queues: Collection[str]) -> Sequence[str]:
         """Return the queues that are to be emptied."""

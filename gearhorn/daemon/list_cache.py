@@ -95,8 +95,8 @@ class ListCache:
             read.disturbed = False
             asked = clock.now()
             members = await self._store.members(topic, self._worker_id)
-            recipients = await in_turns(Recipients.in_steps(topic, members.client_ids, asked))
-            return recipients, members.reader_known
+            steps = Recipients.in_steps(topic, members.client_ids, asked, members.limits)
+            return await in_turns(steps), members.reader_known
 
         self._reads.setdefault(topic, set()).add(read)
         try:

@@ -8,8 +8,9 @@ copies to the same server, where they stay in order and coalesce. When a server 
 only its own queues move.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from hashlib import blake2b
+from itertools import compress
 from typing import NamedTuple
 
 from gearhorn.tasks import Steps, at_once
@@ -32,6 +33,15 @@ class Share(NamedTuple):
         rest = slice(count, None)
         groups = None if self.groups is None else self.groups[rest]
         return Share(self.queues[rest], self.client_ids[rest], groups)
+
+    def without(self, queues: Container[bytes]) -> "Share":
+        """Return the share without some queues."""
+        kept = [queue not in queues for queue in self.queues]
+        return Share(
+            list(compress(self.queues, kept)),
+            list(compress(self.client_ids, kept)),
+            None if self.groups is None else list(compress(self.groups, kept)),
+        )
 
 
 def divide(share: Share, servers: Sequence[Address]) -> Mapping[Address, Share]:

@@ -18,55 +18,77 @@ from gearhorn.daemon.limits import LimitSettings
 
 
 class Sent(NamedTuple):
-    """Copies that this daemon has sent to a server, and the bytes of their packets."""
+    """Copies that were sent to a server, and the bytes of their packets."""
 
     copies: int
     bytes: int
 
 
 class _Total:
-    """One of the two numbers."""
+    """One of the two numbers, and its credit until the next look."""
 
     def __init__(self, most: float) -> None:
         self.most = most
         self.is_over = False
-        self.base = 0.0
+        self.is_half_full = False
+        self.base = 0
         self.credit = most
 
-    def seen(self, amount: float, base: float) -> None:
+    def seen(self, amount: float, base: int) -> None:
         self.base = base
+        self.is_half_full = 2 * amount > self.most
         self.is_over = amount >= self.most * (STAYS_FULL if self.is_over else 1)
         self.credit = math.inf if self.is_over else max(self.most - amount, EIGHTH * self.most)
+
+    def mark(self, part: float) -> float:
+        """Return what is sent when that part of the credit is used."""
+        return self.base + part * self.credit
 
 
 class Totals:
     """What is in one server, as far as it is known."""
 
     def __init__(self, settings: LimitSettings) -> None:
-        self.sent = Sent(0, 0)
-        self.half_full = False
+        self.copies = 0
+        self.bytes = 0
         self._jobs = _Total(limit(settings.max_total))
         self._bytes = _Total(limit(settings.max_total_bytes))
+        self._marks = self._jobs.mark(0.5), self._bytes.mark(0.5)
+        self._daemons = 1
         self._known = 0
         self._mean = 0.0
         self._queues = 1
 
-    def count(self, copies: int, size: int) -> None:
-        """Record that copies are on their way."""
-        self.sent = Sent(self.sent.copies + copies, self.sent.bytes + size)
+    @property
+    def is_half_full(self) -> bool:
+        return self._jobs.is_half_full or self._bytes.is_half_full
 
-    def used(self, daemons: int) -> float:
-        """Return which part of the credit is used."""
-        return daemons * max(
-            (self.sent.copies - self._jobs.base) / self._jobs.credit,
-            (self.sent.bytes - self._bytes.base) / self._bytes.credit,
-        )
+    @property
+    def is_over(self) -> bool:
+        """True if there are too many jobs or bytes."""
+        return self._jobs.is_over or self._bytes.is_over
+
+    def count(self, copies: int, size: int) -> bool:
+        """Record that copies are on their way.
+
+        :returns: true if half of the credit is used.
+        """
+        self.copies += copies
+        self.bytes += size
+        jobs_mark, bytes_mark = self._marks
+        return self.copies >= jobs_mark or self.bytes >= bytes_mark
+
+    @property
+    def is_used_up(self) -> bool:
+        """True if the credit is used up."""
+        part = 1 / self._daemons
+        return self.copies >= self._jobs.mark(part) or self.bytes >= self._bytes.mark(part)
 
     def seen(self, jobs: int, queues: int, asked: Sent, daemons: int) -> None:
         """Take what a look has shown.
 
         :param queues: the number of those that are not empty.
-        :param asked: what the look can have seen of :attr:`sent`.
+        :param asked: what the look can have seen of what was counted.
         """
         copies = daemons * (asked.copies - self._jobs.base)
         data = daemons * (asked.bytes - self._bytes.base)
@@ -77,7 +99,9 @@ class Totals:
         self._queues = max(1, queues)
         self._jobs.seen(jobs, asked.copies)
         self._bytes.seen(jobs * self._mean, asked.bytes)
-        self.half_full = 2 * jobs > self._jobs.most or 2 * jobs * self._mean > self._bytes.most
+        self._daemons = daemons
+        half = 0.5 / daemons
+        self._marks = self._jobs.mark(half), self._bytes.mark(half)
 
     def most_of_queue(self, mean_bytes: float) -> float:
         """Return the jobs with which a queue counts as full; ``inf`` if there is room.

@@ -6,7 +6,7 @@ import sqlite3
 import time
 from collections.abc import Sequence
 
-from gearhorn.messages import Limits
+from gearhorn.messages import LEAST_IDLE_S, Limits
 from gearhorn.store.endings import MOST_RECORDS, Ended, Taken
 from gearhorn.store.sqlite_calls import SQLiteCalls
 
@@ -115,7 +115,8 @@ class SQLiteEndings(SQLiteCalls):
             now = time.time()
             row = db.execute("SELECT text FROM notes WHERE kind = 'looked'").fetchone()
             gap = now - (float(row[0]) if row else 0.0)
-            db.execute("UPDATE idle SET due_at = ? + after WHERE after < ?", (now, gap * _GAPS))
+            if gap * _GAPS > LEAST_IDLE_S:
+                db.execute("UPDATE idle SET due_at = ? + after WHERE after < ?", (now, gap * _GAPS))
             db.execute("DELETE FROM notes WHERE kind = 'looked'")
             db.execute("INSERT INTO notes VALUES ('looked', ?)", (repr(now),))
             due = db.execute(

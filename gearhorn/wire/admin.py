@@ -3,6 +3,7 @@
 """Single questions to one job server, each on a connection of its own."""
 
 import asyncio
+import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -20,6 +21,9 @@ from gearhorn.wire.connection import ConnectionSettings
 from gearhorn.wire.status import QueueState, StatusReader
 
 T = TypeVar("T")
+
+TRIAL = b"gearhorn-trial-"
+"""The beginning of the unique of a job that only tries if it is taken."""
 
 _DISCARD_AHEAD = 64
 """The jobs that are asked for before the first has come. 89,000 a second pass this
@@ -57,6 +61,28 @@ async def _gives_jobs(server: Address, settings: ConnectionSettings) -> bool:
         while data := await reader.read(65536):
             for packet_type, _, _ in packets.feed(data):
                 return packet_type == framing.NO_JOB
+    raise EOFError("it closed the connection")
+
+
+async def takes_jobs(server: Address, settings: ConnectionSettings, function: str) -> bool:
+    """Return false if the server takes no more jobs of ``function``: its own limit is reached.
+
+    It submits an empty job, whose unique begins with :data:`TRIAL`.
+
+    :raises ServerLost: the server is away or did not answer in time.
+    """
+    return await in_time(_takes_jobs(server, settings, function), server, settings)
+
+
+async def _takes_jobs(server: Address, settings: ConnectionSettings, function: str) -> bool:
+    unique = TRIAL + os.urandom(8).hex().encode()
+    question = framing.pack(framing.SUBMIT_JOB, function.encode(), unique, b"")
+    packets = framing.PacketReader(framing.OVERSIZE_HEAD_BYTES)
+    async with connected(server, settings) as (reader, writer):
+        writer.write(question)
+        while data := await reader.read(65536):
+            for packet_type, body, _ in packets.feed(data):
+                return packet_type != framing.ERROR or not framing.is_queue_full(body)
     raise EOFError("it closed the connection")
 
 
