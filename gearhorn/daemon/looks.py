@@ -137,9 +137,9 @@ class Looks:
         streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
     ) -> None:
         pace, guard = watched.pace, self._guard
-        began = time.perf_counter()
+        began = time.thread_time()
         asked = guard.asked(server, clock.now(), self._submitter.under_way(server))
-        own = time.perf_counter() - began
+        own = time.thread_time() - began
         pace.asked(asked.when)
         try:
             found = await look(server, self._settings, streams, TIMEOUT_S)
@@ -175,14 +175,14 @@ async def _wait_until(woken: asyncio.Event, timeout: float) -> None:
 
 
 async def _timed(steps: Steps[Outcome]) -> tuple[Outcome, float]:
-    """Do ``steps`` with other work in between; return their result and their seconds."""
+    """Do ``steps`` with other work in between; return their result and processor time."""
     took = 0.0
     while True:
-        began = time.perf_counter()
+        began = time.thread_time()
         try:
             next(steps)
         except StopIteration as done:
             outcome: Outcome = done.value
-            return outcome, took + time.perf_counter() - began
-        took += time.perf_counter() - began
+            return outcome, took + time.thread_time() - began
+        took += time.thread_time() - began
         await asyncio.sleep(0)
