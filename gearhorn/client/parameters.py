@@ -84,7 +84,9 @@ def servers_of(servers: str | Iterable[str]) -> Sequence[Address]:
     return parse_addresses(named)
 
 
-def limits_of(max_waiting: int | None, overflow: str | None) -> messages.Limits:
+def limits_of(
+    max_waiting: int | None, overflow: str | None, remove_idle: float | None
+) -> messages.Limits:
     """Return the limits that registrations bring.
 
     :raises WrongType: a value has the wrong type.
@@ -92,7 +94,8 @@ def limits_of(max_waiting: int | None, overflow: str | None) -> messages.Limits:
     """
     messages.check_type(max_waiting, "max_waiting", int, optional=True)
     messages.check_type(overflow, "overflow", str, optional=True)
-    return messages.Limits(max_waiting=max_waiting, overflow=overflow)
+    messages.check_type(remove_idle, "remove_idle", float, optional=True)
+    return messages.Limits(max_waiting=max_waiting, overflow=overflow, remove_idle=remove_idle)
 
 
 def check_seconds(seconds: float, what: str) -> None:

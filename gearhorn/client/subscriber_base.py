@@ -37,6 +37,9 @@ class SubscriberBase:
     :param overflow: what becomes of a message for a queue that is full: ``"refuse"``,
         and its publisher is told of a failure, or ``"skip"``, and it is not, if the
         topic has a journal. Unless given, the daemons' configuration says.
+    :param remove_idle: the time, in seconds, after which its registrations end while
+        messages wait and no worker serves the queue; 0 for never. Unless given, the
+        daemons' configuration says.
     :param renew: the longest time, in seconds, until the subscriber makes its
         registrations again, as the store may have lost them. With ``ttl`` it does so
         after a third of that, if that is sooner.
@@ -58,7 +61,7 @@ class SubscriberBase:
     :raises NameTooLong: the client_id is too long.
     :raises WrongType: another value has the wrong type.
     :raises InvalidSeconds: a time is out of range.
-    :raises InvalidLimits: max_waiting or overflow is out of range.
+    :raises InvalidLimits: max_waiting, overflow or remove_idle is out of range.
     :raises ConfigurationError: another value is not valid.
     """
 
@@ -70,6 +73,7 @@ class SubscriberBase:
         ttl: float | None = None,
         max_waiting: int | None = None,
         overflow: messages.Overflow | None = None,
+        remove_idle: float | None = None,
         renew: float = RENEW_S,
         register: bool = True,
         unregister: bool = False,
@@ -88,7 +92,7 @@ class SubscriberBase:
             servers=servers_of(servers),
             wire=ConnectionSettings(tls=tls, connect_timeout=connect_timeout),
             ttl=ttl,
-            limits=limits_of(max_waiting, overflow),
+            limits=limits_of(max_waiting, overflow, remove_idle),
             renew=renew,
             register=register,
             unregister=unregister,

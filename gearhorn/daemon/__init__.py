@@ -8,8 +8,10 @@
 ends the job with its report. ``registry`` takes registrations. It changes the
 store, has ``matchmaking`` tell every daemon (``notices``), and answers once no list
 from before can be in use (``leases``). ``upkeep`` does regular work that nobody
-asks for. ``opening`` decides which store may be used, by what ``lookout`` sees on the
-job servers and ``memory`` has on the disk. ``daemon`` puts the parts together and connects them.
+asks for. ``endings`` ends subscriptions that nobody serves, and has ``discarding`` empty
+the queues of those that have ended. ``opening`` decides which store may be used, by what
+``lookout`` sees on the job servers and ``memory`` has on the disk. ``daemon`` puts the
+parts together and connects them.
 
 Invariants:
 
@@ -18,8 +20,8 @@ Invariants:
 * A list is used within ``cache_ttl`` from before it was asked for, and kept only
   while the daemon's own entry stands. All else may wait, fail or be repeated.
 * A topic's fan-outs reach a job server in the order in which they were taken.
-* Calls to the store wait in ``store.patience``. A store that is away never looks
-  like "no subscribers".
+* Calls to the store wait in ``store.patience``, but for work that comes again anyway. A
+  store that is away never looks like "no subscribers".
 
 * No store is used, or made, while another one is known, but on an operator's word
   (``acceptance``).

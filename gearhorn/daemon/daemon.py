@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from gearhorn import clock, errors, messages
 from gearhorn.daemon.agreement import Agreement
-from gearhorn.daemon.deep_log import DeepLog
+from gearhorn.daemon.endings import Endings
 from gearhorn.daemon.fanout import FanOuts
 from gearhorn.daemon.guard import Guard
 from gearhorn.daemon.list_cache import ListCache
@@ -87,10 +87,8 @@ class Daemon:
     def _guard_job_servers(self) -> None:
         """Make the parts that keep queues within their limits."""
         settings = self.settings
-        self._deep_log = DeepLog()
         self._guard = Guard(
             settings.limits,
-            self._deep_log,
             uncounted_topic=settings.matchmaking_topic,
             servers=lambda: self._submitter.servers,
             daemons=lambda: self._agreement.daemons,
@@ -101,7 +99,6 @@ class Daemon:
             settings.wire,
             self._guard,
             self._submitter,
-            daemons=lambda: self._agreement.daemons,
         )
 
     def _reach_store(self) -> None:
@@ -123,6 +120,7 @@ class Daemon:
             Memory(settings),
             create=settings.create,
         )
+        self._endings = Endings(self._store, settings)
         self._lists = ListCache(
             self._store,
             self._patience,
@@ -193,6 +191,10 @@ class Daemon:
         self._submitter.on_servers_changed = self._servers_changed
         self._submitter.on_block = self._guard.count_block
         self._guard.on_due = self._looks.due
+        self._looks.on_look = self._endings.looked
+        self._looks.interval = self._endings.look_interval
+        self._endings.look_soon = self._looks.due
+        self._endings.confirm = self._matchmaking.confirm
         self._patience.on_replaced = self._opening.store_replaced
         self._opening.on_waiting = self._workers.take_queries
         self._opening.on_changed = self._store_changed
@@ -204,6 +206,7 @@ class Daemon:
             self._submitter,
             self._marker,
             self._looks,
+            self._endings,
             self._opening,
             self._matchmaking,
             self._upkeep,
@@ -261,6 +264,7 @@ class Daemon:
         self._opening.start()
         self._matchmaking.start()
         self._upkeep.start()
+        self._endings.start()
         await self._looks.start()
         await self._workers.take_all()
 
@@ -289,6 +293,7 @@ class Daemon:
         await self._workers.queries.close()
         await self._looks.close()
         await self._upkeep.close()
+        await self._endings.close()
         await self._opening.close()
         await self._matchmaking.close()
         await self._matchmaking.leave()
@@ -303,7 +308,7 @@ class Daemon:
             retire(own_function, connected, self.settings.wire),
         )
         await self._store.close()
-        self._deep_log.close()
+        self._guard.close()
         self._refusals.close()
         LOG.info("daemon %s has stopped", self.worker_id)
 

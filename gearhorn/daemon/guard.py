@@ -80,7 +80,6 @@ class Guard:
     def __init__(
         self,
         settings: LimitSettings,
-        log: DeepLog,
         *,
         uncounted_topic: str,
         servers: Callable[[], Iterable[Address]],
@@ -88,10 +87,10 @@ class Guard:
         max_topics: int,
     ) -> None:
         self._settings = settings
-        self._log = log
+        self._log = DeepLog()
         self._uncounted_topic = uncounted_topic
         self._servers_now = servers
-        self._daemons = daemons
+        self.daemons = daemons
         self._max_topics = max_topics
         self._rules = Rules(settings)
         self._light_bytes = self._rules.light_bytes
@@ -197,7 +196,7 @@ class Guard:
     def _set_mark(self, topic: _Topic) -> None:
         """Say which looks are due, and find what the topic reaches next."""
         sent = topic.sent
-        daemons = self._daemons()
+        daemons = self.daemons()
         mark = math.inf
         for server, part in topic.parts.items():
             half = part.base + part.credit / 2 / daemons
@@ -214,6 +213,10 @@ class Guard:
         """Have the credits worked out anew: queues have moved."""
         for topic in self._topics.values():
             topic.recipients = None
+
+    def close(self) -> None:
+        """Write what the log has not named yet."""
+        self._log.close()
 
     # Looks.
 
@@ -251,20 +254,20 @@ class Guard:
                     self._assess(topic)
                     fell = fell or len(topic.full) > was_full
                     half_full = half_full or part.half_full
-                    self._name_deep(server, part, look)
+                    self._name_deep(server, part, look, asked.when)
                     done += len(topic.recipients)
             self._forget_if_idle(topic)
             if done >= _PIECE:
                 done = 0
                 yield
-        self._log.looked(server, look.jobs)
+        self._log.looked(server, look.jobs, asked.when)
         return Outcome(fell, half_full)
 
     def _take_totals(self, server: Address, known: ServerSeen, asked: Asked) -> None:
         totals, jobs = known.totals, known.look.jobs
         was_over = totals.is_over
         total = sum(jobs.values())
-        totals.seen(total, len(jobs), asked.total, self._daemons())
+        totals.seen(total, len(jobs), asked.total, self.daemons())
         if totals.is_over and not was_over:
             LOG.warning(
                 "job server %s has %d jobs in %d queues, more than [limits] max_total or "
@@ -286,10 +289,10 @@ class Guard:
                 fell = True
         return fell
 
-    def _name_deep(self, server: Address, part: Part, look: Look) -> None:
+    def _name_deep(self, server: Address, part: Part, look: Look, now: float) -> None:
         for queue, depth, most in part.news:
             workers = look.workers.get(queue, 0)
-            self._log.found(server, queue, depth, workers, is_full=depth >= most)
+            self._log.found(server, queue, depth, workers, now, is_full=depth >= most)
 
     def _forget_if_idle(self, topic: _Topic) -> None:
         """Give up the list of a topic of which the last looks have seen every message."""

@@ -23,3 +23,7 @@ class LimitSettings:
     """The most jobs in all queues of one job server."""
     max_total_bytes: int = 4 << 30
     """The most bytes in all queues of one job server."""
+    remove_idle: float = 0.0
+    """Seconds after which a subscription ends whose queue nobody serves."""
+    discard_after: float = 0.0
+    """Seconds after the end of a subscription from which on what it left is discarded."""

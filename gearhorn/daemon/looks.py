@@ -21,7 +21,7 @@ from gearhorn.tasks import OnFailed, Steps, Tasks
 from gearhorn.wire import admin
 from gearhorn.wire.address import Address
 from gearhorn.wire.connection import ConnectionSettings
-from gearhorn.wire.look import look
+from gearhorn.wire.look import Look, look
 from gearhorn.wire.submitter import Submitter
 
 LOG = logging.getLogger(__name__)
@@ -51,10 +51,7 @@ class _Watched:
 
 
 class Looks:
-    """Looks at the job servers.
-
-    :param daemons: returns the number of daemons that live.
-    """
+    """Looks at the job servers."""
 
     def __init__(
         self,
@@ -62,14 +59,16 @@ class Looks:
         settings: ConnectionSettings,
         guard: Guard,
         submitter: Submitter,
-        daemons: Callable[[], int],
     ) -> None:
         self._settings = settings
         self._guard = guard
         self._submitter = submitter
-        self._daemons = daemons
         self._watched = {server: _Watched(SELDOM_S) for server in servers}
         self._connected: frozenset[Address] = frozenset()
+        self.interval: Callable[[], float] = lambda: SELDOM_S
+        """Returns about the seconds between two looks that nothing asks for."""
+        self.on_look: Callable[[Address, Look, float], None] = lambda server, look, asked: None
+        """Called with each look, and when it was asked for."""
         self.on_failed: OnFailed = lambda error: None
         """Called with an unexpected error, after which a server is not looked at again."""
         self._tasks = Tasks(lambda error: self.on_failed(error))
@@ -125,7 +124,7 @@ class Looks:
         while True:
             watched.woken.clear()
             now = clock.now()
-            due = watched.pace.when(now, self._daemons())
+            due = watched.pace.when(now, self._guard.daemons())
             if due <= now:
                 return
             await _wait_until(watched.woken, due - now)
@@ -140,6 +139,7 @@ class Looks:
         began = time.thread_time()
         asked = guard.asked(server, clock.now(), self._submitter.under_way(server))
         own = time.thread_time() - began
+        pace.interval = self.interval()
         pace.asked(asked.when)
         try:
             found = await look(server, self._settings, streams, TIMEOUT_S)
@@ -163,6 +163,7 @@ class Looks:
         pace.leaves_out = bool(guard.seen.server(server).full)
         own += its_own + found.own
         pace.answered(clock.now(), found.took, own, fell=outcome.fell, half_full=outcome.half_full)
+        self.on_look(server, found, asked.when)
         watched.looked.set()
 
 

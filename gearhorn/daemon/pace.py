@@ -43,7 +43,7 @@ class Pace:
     """
 
     def __init__(self, interval: float) -> None:
-        self._interval = interval
+        self.interval = interval
         self._took: deque[float] = deque(maxlen=ANSWERS)
         self._own: deque[float] = deque(maxlen=ANSWERS)
         self._saved = math.inf
@@ -91,7 +91,7 @@ class Pace:
     def asked(self, now: float) -> None:
         """Record that a look was asked for."""
         self._asked_at = now
-        self._some_time = now + random.uniform(0.5, 1.5) * self._interval
+        self._some_time = now + random.uniform(0.5, 1.5) * self.interval
         self._saved -= self.cost
         self.wanted = self.urgent = False
 

@@ -15,7 +15,7 @@ from gearhorn import clock, errors, messages
 from gearhorn.daemon.agreement import Agreement
 from gearhorn.daemon.refusals import Refusals
 from gearhorn.daemon.seen import Depth
-from gearhorn.messages import DaemonRow, Page, Query, StatusRow, SubscriberRow, TopicRow
+from gearhorn.messages import DaemonRow, EndedRow, Page, Query, StatusRow, SubscriberRow, TopicRow
 from gearhorn.store.base import Store, SubscriberExpiry
 from gearhorn.tasks import Tasks
 from gearhorn.wire.grabber import Job
@@ -54,6 +54,7 @@ class Queries:
             messages.SUBSCRIBERS: self._subscribers,
             messages.DAEMONS: self._daemons,
             messages.STATUS: self._status,
+            messages.ENDED: self._ended,
         }
 
     def take(self, job: Job) -> None:
@@ -129,6 +130,11 @@ class Queries:
             if worker_id > after
         )
         return _page(query, rows, limit, lambda row: row.worker_id)
+
+    async def _ended(self, query: Query, after: str, limit: int) -> Page[object]:
+        found = await self._in_time(self._store.ended(after, limit + 1))
+        rows = (EndedRow(row.queue, row.topic, row.client_id, row.ago) for row in found)
+        return _page(query, rows, limit, lambda row: row.queue)
 
     async def _status(self, query: Query, after: str, limit: int) -> Page[object]:
         fault: errors.StoreError | None = None

@@ -56,12 +56,14 @@ from gearhorn.messages.names import (
 )
 from gearhorn.messages.pages import (
     DAEMONS,
+    ENDED,
     MAX_PAGE,
     QUERIES,
     STATUS,
     SUBSCRIBERS,
     TOPICS,
     DaemonRow,
+    EndedRow,
     Page,
     Query,
     Row,
@@ -95,6 +97,7 @@ from gearhorn.messages.values import encode_value, truth
 __all__ = [
     "DAEMONS",
     "DRAIN_TIMEOUT_S",
+    "ENDED",
     "FANOUT_TIMEOUT_S",
     "LEAST_IDLE_S",
     "LEAST_WAITING",
@@ -125,6 +128,7 @@ __all__ = [
     "TOPICS",
     "Bytes",
     "DaemonRow",
+    "EndedRow",
     "FanOut",
     "FanOutReport",
     "FunctionNames",

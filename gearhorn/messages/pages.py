@@ -23,7 +23,9 @@ DAEMONS = "daemons"
 
 STATUS = "status"
 
-QUERIES = (TOPICS, SUBSCRIBERS, DAEMONS, STATUS)
+ENDED = "ended"
+
+QUERIES = (TOPICS, SUBSCRIBERS, DAEMONS, STATUS, ENDED)
 
 
 class Query(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -105,6 +107,15 @@ class DaemonRow(Struct, frozen=True):
     age: float | None
     barred: bool
     differs: Sequence[str] = ()
+
+
+class EndedRow(Struct, frozen=True):
+    """A subscription that ended ``ended`` seconds ago, and was not made again since."""
+
+    queue: str
+    topic: str
+    client_id: str
+    ended: float
 
 
 class StatusRow(Struct, frozen=True, kw_only=True):

@@ -46,6 +46,7 @@ class Register(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
     ttl: float | None = None
     max_waiting: int | None = None
     overflow: str | None = None
+    remove_idle: float | None = None
 
     def __post_init__(self) -> None:
         check_subscription(self.topic, self.client_id)
@@ -63,11 +64,14 @@ class Register(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
             ttl=ttl,
             max_waiting=limits.max_waiting,
             overflow=limits.overflow,
+            remove_idle=limits.remove_idle,
         )
 
     def limits(self) -> Limits:
         """Return the limits that it brings."""
-        return Limits(max_waiting=self.max_waiting, overflow=self.overflow)
+        return Limits(
+            max_waiting=self.max_waiting, overflow=self.overflow, remove_idle=self.remove_idle
+        )
 
 
 class Unregister(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -197,6 +197,17 @@ def _limits(conf: cfg.ConfigOpts) -> LimitSettings:
             f"[limits] max_waiting: {limits.max_waiting} is neither 0 nor at least "
             f"{messages.LEAST_WAITING}"
         )
+    for name in ("remove_idle", "discard_after"):
+        seconds = getattr(limits, name)
+        if 0 < seconds < messages.LEAST_IDLE_S:
+            raise errors.ConfigurationError(
+                f"[limits] {name}: {seconds:g} is neither 0 nor at least {messages.LEAST_IDLE_S}"
+            )
+    if 0 < limits.discard_after < 2 * conf.matchmaking.cache_ttl:
+        raise errors.ConfigurationError(
+            f"[limits] discard_after: {limits.discard_after:g} is below twice [matchmaking] "
+            f"cache_ttl, {conf.matchmaking.cache_ttl:g}: lists may still have the subscription"
+        )
     return limits
 
 

@@ -261,6 +261,22 @@ LIMITS = (
         help="The most bytes in all queues of one job server, with the same effect; 0 for any "
         "number.",
     ),
+    cfg.FloatOpt(
+        "remove_idle",
+        default=LimitSettings.remove_idle,
+        min=0,
+        max=messages.MAX_SECONDS,
+        help="Seconds after which a subscription ends while messages wait in its queue and no "
+        "worker serves it, 60 at least; 0 for never. A registration may say otherwise.",
+    ),
+    cfg.FloatOpt(
+        "discard_after",
+        default=LimitSettings.discard_after,
+        min=0,
+        max=messages.MAX_SECONDS,
+        help="Seconds after the end of a subscription from which on what it left in its queue is "
+        "discarded, if no worker serves that: 60, and twice cache_ttl, at least; 0 for never.",
+    ),
 )
 
 SERVICE = (

@@ -14,8 +14,9 @@ Each method that changes something does so in one atomic step. After a
 :class:`~gearhorn.errors.StoreError` it may be called again without harm: it
 finds done what the first call did, and the changes are still listed as
 unconfirmed. Methods raise subclasses of :class:`~gearhorn.errors.StoreError`
-only; :meth:`Store.add` also raises :class:`~gearhorn.errors.QueueTaken`. They
-must be called from the thread that runs the event loop.
+only; :meth:`Store.add` also raises :class:`~gearhorn.errors.QueueTaken` and
+:class:`~gearhorn.store.endings.BeingDiscarded`. They must be called from the thread
+that runs the event loop.
 """
 
 import abc
@@ -26,6 +27,7 @@ from typing import NamedTuple
 
 from gearhorn import clock, errors
 from gearhorn.messages import NO_LIMITS, Limits
+from gearhorn.store.endings import Endings
 from gearhorn.store.identity import Opened, Terms
 from gearhorn.store.numbers import Numbers, Told, log_went_back
 
@@ -90,7 +92,7 @@ class SubscriberExpiry(NamedTuple):
     limits: Limits = NO_LIMITS
 
 
-class Store(abc.ABC):
+class Store(Endings):
     """The interface that every store implements."""
 
     run_changed_at: float = -math.inf
@@ -112,7 +114,7 @@ class Store(abc.ABC):
         self.numbers = Numbers(worker_id)
         """The numbers that this daemon was told."""
 
-    async def look(self) -> None:  # noqa: B027
+    async def look(self) -> None:
         """Look at how the store runs, and warn of what endangers its data."""
 
     async def mend(self, *, strike_out: bool = False) -> Mapping[str, int]:
@@ -180,7 +182,12 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     async def add(
-        self, topic: str, client_id: str, ttl: float | None, limits: Limits = NO_LIMITS
+        self,
+        topic: str,
+        client_id: str,
+        ttl: float | None,
+        limits: Limits = NO_LIMITS,
+        despite: str = "",
     ) -> Sequence[Change]:
         """Add a subscriber, renew it, or make it permanent.
 
@@ -190,11 +197,13 @@ class Store(abc.ABC):
         :param ttl: seconds until it expires unless renewed; ``None`` for never.
         :param limits: replace those that it had. That alone is no change of the topic:
             lists that were read before go by the old ones.
+        :param despite: the token of a lease that does not count any more.
         :returns: the unconfirmed changes of every topic that the queue can belong
             to, whoever made them and when. They are to be confirmed before the
             registration is answered. Every topic, because a call that is repeated
             no longer knows whose expired subscriber it reaped.
         :raises QueueTaken: another subscriber, not expired, holds the queue name.
+        :raises BeingDiscarded: a daemon discards what is in the queue, on another lease.
         """
 
     @abc.abstractmethod
@@ -222,6 +231,13 @@ class Store(abc.ABC):
         Expiry is judged in the same step, by the store's clock.
 
         :returns: the unconfirmed change of each topic that lost a subscriber.
+        """
+
+    @abc.abstractmethod
+    async def end_idle(self, queue: str) -> Sequence[Change]:
+        """Remove the subscriber of a queue if that was not served for so long.
+
+        :returns: the unconfirmed change of its topic; none if it is not to end any more.
         """
 
     @abc.abstractmethod

@@ -24,6 +24,16 @@ Every key begins with the key prefix:
 ``settings``        hash  worker id -> the settings that all daemons need alike
 ``told``            hash  worker id -> the last number that the daemon was told
 ``secrets``         hash  worker id -> the key of its answers to notices
+``knows``           hash  worker id -> what it knows that older releases do not
+``ended``           hash  queue of an ended subscription -> topic NUL client_id
+``ended_at``        zset  the same queues by the milliseconds at which they ended
+``ended_queues``    zset  the same queues, all with score 0
+``discards``        hash  queue -> the lease of the daemon that discards what is in
+                          it: token, milliseconds, and when they are over
+``idle``            zset  queue that is not served, by the milliseconds at which its
+                          subscription is to end
+``idle_after``      hash  the same queues -> after how many milliseconds it ends
+``looked``          str   the milliseconds of the last look at all job servers
 ==================  ====  ===================================================
 
 Each call is a Lua script (:mod:`gearhorn.store.redis_scripts`), which also checks
@@ -39,11 +49,12 @@ from gearhorn import clock, errors, messages
 from gearhorn.messages import NO_LIMITS, Limits
 from gearhorn.store import redis_replies
 from gearhorn.store.base import Change, DaemonEntry, Members, SubscriberExpiry, TopicSize
+from gearhorn.store.endings import BeingDiscarded
 from gearhorn.store.identity import Opened, Terms, check_layout, new_identity, unusable
-from gearhorn.store.redis_calls import RedisCalls
+from gearhorn.store.redis_endings import RedisEndings
 
 
-class RedisStore(RedisCalls):
+class RedisStore(RedisEndings):
     """A :class:`~gearhorn.store.base.Store` in Redis 6 or newer."""
 
     async def open(self, known: Collection[str] = (), terms: Terms = Terms.MAKE) -> Opened:
@@ -75,13 +86,21 @@ class RedisStore(RedisCalls):
             self._note(await self._redis.info())
 
     async def add(
-        self, topic: str, client_id: str, ttl: float | None, limits: Limits = NO_LIMITS
+        self,
+        topic: str,
+        client_id: str,
+        ttl: float | None,
+        limits: Limits = NO_LIMITS,
+        despite: str = "",
     ) -> Sequence[Change]:
         ttl_ms = 0 if ttl is None else max(1, math.ceil(ttl * 1000))
         queue = messages.queue_name(topic, client_id)
         reply = await self._numbered(
-            "add", topic, client_id, ttl_ms, limits.text(), *messages.topics_of(queue)
+            "add", topic, client_id, ttl_ms, limits.text(), despite, *messages.topics_of(queue)
         )
+        if isinstance(reply, str) and reply.startswith("\0"):
+            token, length_ms = reply[1:].split()
+            raise BeingDiscarded(token, int(length_ms) / 1000)
         if isinstance(reply, str):
             holder = reply.split("\0")
             raise errors.QueueTaken(
@@ -113,6 +132,9 @@ class RedisStore(RedisCalls):
 
     async def reap(self, limit: int) -> Sequence[Change]:
         return redis_replies.changes(await self._numbered("reap", limit))
+
+    async def end_idle(self, queue: str) -> Sequence[Change]:
+        return redis_replies.changes(await self._numbered("end_idle", queue))
 
     async def unconfirmed(self, limit: int) -> Sequence[Change]:
         found: dict[str, int] = {}

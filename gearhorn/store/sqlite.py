@@ -15,14 +15,23 @@ from collections.abc import Collection, Iterable, Sequence
 from gearhorn import clock, errors, messages
 from gearhorn.messages import NO_LIMITS, Limits
 from gearhorn.store.base import Change, DaemonEntry, Members, SubscriberExpiry, TopicSize
+from gearhorn.store.endings import BeingDiscarded
 from gearhorn.store.identity import Opened, Terms
-from gearhorn.store.sqlite_calls import SQLiteCalls
+from gearhorn.store.sqlite_endings import (
+    KNOWS,
+    SQLiteEndings,
+    begin_anew,
+    is_due,
+    keep_newest,
+    lease_of,
+    note_ended,
+)
 
 _LEFT_MOST = 100
 """The most daemons without an entry of which it is kept what they were told."""
 
 
-class SQLiteStore(SQLiteCalls):
+class SQLiteStore(SQLiteEndings):
     """A :class:`~gearhorn.store.base.Store` in a file."""
 
     async def open(self, known: Collection[str] = (), terms: Terms = Terms.MAKE) -> Opened:
@@ -44,7 +53,12 @@ class SQLiteStore(SQLiteCalls):
         await self._execute("DELETE FROM notes WHERE kind = 'restarted'", ())
 
     async def add(
-        self, topic: str, client_id: str, ttl: float | None, limits: Limits = NO_LIMITS
+        self,
+        topic: str,
+        client_id: str,
+        ttl: float | None,
+        limits: Limits = NO_LIMITS,
+        despite: str = "",
     ) -> Sequence[Change]:
         queue = messages.queue_name(topic, client_id)
 
@@ -52,6 +66,9 @@ class SQLiteStore(SQLiteCalls):
             now = time.time()
             expires_at = None if ttl is None else now + ttl
             concerned = messages.topics_of(queue)
+            lease = lease_of(db, queue)
+            if lease is not None and lease[0] != despite:
+                raise BeingDiscarded(*lease[:2])
             holder = db.execute(
                 "SELECT topic, client_id, expires_at FROM subscribers WHERE queue = ?",
                 (queue,),
@@ -64,6 +81,7 @@ class SQLiteStore(SQLiteCalls):
                     (expires_at, queue),
                 )
                 _limit(db, topic, client_id, limits)
+                begin_anew(db, queue)
                 return _unconfirmed(db, concerned)
             if holder is not None:
                 if holder[2] is None or holder[2] > now:
@@ -78,6 +96,7 @@ class SQLiteStore(SQLiteCalls):
                 (topic, client_id, queue, expires_at),
             )
             _limit(db, topic, client_id, limits)
+            begin_anew(db, queue)
             return _unconfirmed(db, concerned)
 
         return await self._change(work)
@@ -85,6 +104,7 @@ class SQLiteStore(SQLiteCalls):
     async def remove(self, topic: str, client_id: str) -> Sequence[Change]:
         def work(db: sqlite3.Connection) -> list[Change]:
             self._discard(db, topic, client_id)
+            keep_newest(db)
             return _unconfirmed(db, [topic])
 
         return await self._change(work)
@@ -119,7 +139,21 @@ class SQLiteStore(SQLiteCalls):
             ).fetchall()
             for topic, client_id in due:
                 self._discard(db, topic, client_id)
+            keep_newest(db)
             return _unconfirmed(db, {topic for topic, _ in due})
+
+        return await self._change(work)
+
+    async def end_idle(self, queue: str) -> Sequence[Change]:
+        def work(db: sqlite3.Connection) -> list[Change]:
+            row = db.execute(
+                "SELECT topic, client_id FROM subscribers WHERE queue = ?", (queue,)
+            ).fetchone()
+            if row is None or not is_due(db, queue):
+                return []
+            self._discard(db, *row)
+            keep_newest(db)
+            return _unconfirmed(db, row[:1])
 
         return await self._change(work)
 
@@ -136,7 +170,7 @@ class SQLiteStore(SQLiteCalls):
     async def join(self, worker_id: str, settings: str, secret: str = "") -> None:
         def work(db: sqlite3.Connection) -> None:
             # Older releases leave these of the daemons that they remove.
-            for table in ("settings", "secrets"):
+            for table in ("settings", "secrets", "knows"):
                 db.execute(
                     f"DELETE FROM {table} WHERE worker_id NOT IN (SELECT worker_id FROM daemons)"  # nosec B608
                 )
@@ -150,6 +184,7 @@ class SQLiteStore(SQLiteCalls):
             )
             db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (worker_id, settings))
             db.execute("INSERT OR REPLACE INTO secrets VALUES (?, ?)", (worker_id, secret))
+            db.execute("INSERT OR REPLACE INTO knows VALUES (?, ?)", (worker_id, KNOWS))
             db.execute(
                 "INSERT OR REPLACE INTO daemons VALUES (?, ?, ?)",
                 (worker_id, self._counter.next_number(db), time.time()),
@@ -162,6 +197,7 @@ class SQLiteStore(SQLiteCalls):
             if _renewal(db, worker_id) <= 0:
                 return False
             db.execute("INSERT OR REPLACE INTO secrets VALUES (?, ?)", (worker_id, secret))
+            db.execute("INSERT OR REPLACE INTO knows VALUES (?, ?)", (worker_id, KNOWS))
             db.execute(
                 "UPDATE daemons SET renewal = ?, seen_at = ? WHERE worker_id = ?",
                 (self._counter.next_number(db), time.time(), worker_id),
@@ -172,7 +208,7 @@ class SQLiteStore(SQLiteCalls):
 
     async def leave(self, worker_id: str) -> None:
         def work(db: sqlite3.Connection) -> None:
-            for table in ("daemons", "settings", "secrets", "told"):
+            for table in ("daemons", "settings", "secrets", "knows", "told"):
                 db.execute(f"DELETE FROM {table} WHERE worker_id = ?", (worker_id,))  # nosec B608
 
         await self._change(work)
@@ -211,7 +247,7 @@ class SQLiteStore(SQLiteCalls):
             )
             is_gone = not _renewal(db, worker_id)
             if is_gone:
-                for table in ("settings", "secrets"):
+                for table in ("settings", "secrets", "knows"):
                     db.execute(f"DELETE FROM {table} WHERE worker_id = ?", (worker_id,))  # nosec B608
             return is_gone
 
@@ -271,6 +307,7 @@ class SQLiteStore(SQLiteCalls):
         )
         if cursor.rowcount:
             self._counter.give_version(db, topic)
+            note_ended(db, topic, client_id, messages.queue_name(topic, client_id))
         _limit(db, topic, client_id, NO_LIMITS)
 
 

@@ -28,6 +28,9 @@ TRIAL = b"gearhorn-trial-"
 _DISCARD_AHEAD = 64
 """The jobs that are asked for before the first has come. 89,000 a second pass this
 way, and 10,000 if each is waited for."""
+_DROP_AT_ONCE = 10
+"""The functions that are dropped at a time. gearmand looks for each among all, 0.6 ms
+among 20,000, and serves nobody else until it has answered what was sent at once."""
 _MAX_ANSWER_BYTES = 64 << 20
 _worker_line = re.compile(r"\S+ \S+ (.*?) : ?(.*)").fullmatch
 
@@ -180,6 +183,36 @@ async def drop_function(server: Address, settings: ConnectionSettings, function:
     """
     work = _ask_line(server, settings, b"drop function " + function.encode())
     return (await in_time(work, server, settings)).startswith("OK")
+
+
+async def drop_functions(
+    server: Address, settings: ConnectionSettings, functions: Sequence[str]
+) -> int:
+    """Remove functions as :func:`drop_function` does, and return the number that are gone.
+
+    :param functions: names of which no two are equal without case.
+    :raises ServerLost: the server is away or did not answer in time.
+    """
+    gone = 0
+    async with connected(server, settings) as (reader, writer):
+        for start in range(0, len(functions), _DROP_AT_ONCE):
+            some = functions[start : start + _DROP_AT_ONCE]
+            gone += await in_time(_drop_functions(reader, writer, some), server, settings)
+    return gone
+
+
+async def _drop_functions(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, functions: Sequence[str]
+) -> int:
+    # gearmand answers a line for each function that it drops, which may be several for one
+    # name. The answer to "version" shows that there are no more.
+    for function in functions:
+        writer.write(b"drop function " + function.encode() + b"\n")
+    writer.write(b"version\n")
+    gone = 0
+    while (line := (await reader.readuntil(b"\n")).strip()) == b"OK" or line.startswith(b"ERR"):
+        gone += line == b"OK"
+    return gone
 
 
 @asynccontextmanager

@@ -69,6 +69,13 @@ def limit_options(command: Decorated) -> Decorated:
     """Add the options for the limits that a registration brings."""
     for option in (
         click.option(
+            "--remove-idle",
+            type=float,
+            metavar="SECONDS",
+            help="End the subscription after messages have waited so long and no worker has come, "
+            "60 or more; 0 for never.",
+        ),
+        click.option(
             "--overflow",
             type=click.Choice(messages.OVERFLOWS),
             help="What becomes of a message for a queue that is full: it fails, or, if the topic "

@@ -25,6 +25,7 @@ def register(
     ttl: float | None,
     max_waiting: int | None,
     overflow: messages.Overflow | None,
+    remove_idle: float | None,
 ) -> None:
     """Subscribe CLIENT_ID to TOPIC.
 
@@ -37,7 +38,7 @@ def register(
       gearhorn register officememos visitor --ttl 3600
       gearhorn register officememos archive --max-waiting 1000
     """
-    limits = messages.Limits(max_waiting=max_waiting, overflow=overflow)
+    limits = messages.Limits(max_waiting=max_waiting, overflow=overflow, remove_idle=remove_idle)
     request = messages.Register.of(topic, client_id, ttl, limits)
     session.run(session.ask("register", request))
     _show(session, topic, client_id, "{client_id} receives {topic} in the queue {queue}.")

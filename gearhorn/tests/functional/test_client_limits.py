@@ -19,7 +19,7 @@ from gearhorn.tests.peer import Peer
 
 pytestmark = pytest.mark.once
 
-LIMITS = {"max_waiting": 100, "overflow": "skip"}
+LIMITS = {"max_waiting": 100, "overflow": "skip", "remove_idle": 60.5}
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_the_commands_say_limits(
     topic: Topic, function: str, registrar: Peer, command: Sequence[str]
 ) -> None:
     words = [topic.name if word == "TOPIC" else word for word in command]
-    words += ["--max-waiting", "100", "--overflow", "skip"]
+    words += ["--max-waiting", "100", "--overflow", "skip", "--remove-idle", "60.5"]
     topic.peer().start(topic.queue("bob"), "a message for listen")
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(

@@ -49,6 +49,7 @@ REFUSED: list[tuple[str, Request, str, str]] = [
     (REGISTER, {"client_id": "c", "ttl": -1}, "invalid_seconds", "ttl"),
     (REGISTER, {"client_id": "c", "max_waiting": 99}, "invalid_limits", "max_waiting"),
     (REGISTER, {"client_id": "c", "overflow": "drop"}, "invalid_limits", "overflow"),
+    (REGISTER, {"client_id": "c", "remove_idle": 5}, "invalid_limits", "remove_idle"),
     ("fanout", {"payload": 1, "priority": "urgent"}, "invalid_priority", "priority"),
     ("fanout", {"payload": "x", "encoding": "hex"}, "invalid_encoding", "encoding"),
     ("fanout", {"payload": "*", "encoding": "base64"}, "invalid_payload", "payload"),

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import random
 
-from gearhorn.daemon.deep_log import DeepLog
 from gearhorn.daemon.guard import Asked, Guard
 from gearhorn.daemon.limits import LimitSettings
 from gearhorn.daemon.pace import Pace
@@ -25,11 +24,6 @@ STEP_S = 0.001
 _SERVER_S = 0.5e-6
 _OWN_S = 2e-6
 """The seconds that a look takes for each function: the server's and the daemon's."""
-
-
-class _Silent(DeepLog):
-    def found(self, *queue: object, is_full: bool) -> None:
-        pass
 
 
 class _Asking:
@@ -49,7 +43,6 @@ class Sender:
         self._world = world
         self.guard = Guard(
             settings,
-            _Silent(),
             uncounted_topic="__matchmaking",
             servers=lambda: [SERVER],
             daemons=lambda: len(world.senders),

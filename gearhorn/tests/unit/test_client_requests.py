@@ -221,6 +221,7 @@ BAD_OPTIONS = [
         (SUBSCRIBERS, ["ttl", "renew"], [*BAD_SECONDS, (0, errors.InvalidSeconds)]),
         (SUBSCRIBERS, ["drain_timeout"], [*BAD_SECONDS, (None, errors.WrongType)]),
         (SUBSCRIBERS, ["max_waiting"], BAD_LIMITS),
+        (SUBSCRIBERS, ["remove_idle"], [("60", errors.WrongType), (59, errors.InvalidLimits)]),
         (SUBSCRIBERS, ["overflow"], [(1, errors.WrongType), ("drop", errors.InvalidLimits)]),
         (BOTH, ["max_message_bytes"], BAD_COUNTS),
         (SUBSCRIBERS, ["concurrency"], BAD_COUNTS),

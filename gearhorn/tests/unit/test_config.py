@@ -110,6 +110,8 @@ warn_waiting = 3
 overflow = skip
 max_total = 4
 max_total_bytes = 0
+remove_idle = 60
+discard_after = 70.5
 [service]
 drain_timeout = 0
 """,
@@ -128,7 +130,7 @@ drain_timeout = 0
     assert (settings.max_message_bytes, settings.generate_unique) == (7000, False)
     assert (settings.matchmaking_topic, settings.leases) == ("mm", Leases(1, 8))
     assert (settings.max_cached_topics, settings.drain_timeout) == (9, 0)
-    assert settings.limits == LimitSettings(100, 2, 3, "skip", 4, 0)
+    assert settings.limits == LimitSettings(100, 2, 3, "skip", 4, 0, 60, 70.5)
 
 
 @pytest.mark.parametrize(
@@ -158,6 +160,12 @@ drain_timeout = 0
         ("[fanout]\nmax_in_flight = 0", "[fanout] max_in_flight: Should be greater"),
         ("[limits]\nmax_waiting = 99", "[limits] max_waiting: 99 is neither 0 nor at least 100"),
         ("[limits]\nmax_waiting = -1", "[limits] max_waiting: Should be greater"),
+        ("[limits]\nremove_idle = 59", "[limits] remove_idle: 59 is neither 0 nor at least 60"),
+        ("[limits]\ndiscard_after = 0.1", "[limits] discard_after: 0.1 is neither 0 nor"),
+        (
+            "[limits]\ndiscard_after = 60\n[matchmaking]\ncache_ttl = 31",
+            "[limits] discard_after: 60 is below twice [matchmaking] cache_ttl, 31",
+        ),
         ("[limits]\noverflow = drop", "[limits] overflow: Valid values are"),
         ("[store]\nurl = redis://:pa$word@here", "[store] url: write a dollar sign as $$"),
         ("[store]\nurl = ftp://:pass-word@here", "[store] url: the URL of the store"),

@@ -89,14 +89,13 @@ async def looking(at: Playing) -> AsyncIterator[tuple[Looks, Guard, Address]]:
     address = Address("127.0.0.1", server.sockets[0].getsockname()[1])
     guard = Guard(
         LimitSettings(),
-        DeepLog(),
         uncounted_topic="__matchmaking",
         servers=lambda: [address],
         daemons=lambda: 1,
         max_topics=10,
     )
     submitter: Any = NoCopies(address)
-    looks = Looks([address], ConnectionSettings(), guard, submitter, lambda: 1)
+    looks = Looks([address], ConnectionSettings(), guard, submitter)
     try:
         await looks.start()
         yield looks, guard, address
@@ -111,7 +110,11 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
-async def test_what_a_look_has_shown_is_known_before_jobs_are_taken() -> None:
+async def test_what_a_look_has_shown_is_known_before_jobs_are_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # However busy the machine is.
+    monkeypatch.setattr(looks, "FIRST_S", 10)
     async with looking(Playing()) as (_, guard, address):
         known = guard.seen.server(address).look
         assert known.jobs == {b"t_bob": 12, b"a name\twith a tab": 3}
@@ -126,16 +129,18 @@ async def test_a_look_that_is_not_answered_leaves_the_old_depths_and_holds_nothi
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "gearhorn.daemon.looks")
-    for name in ("TIMEOUT_S", "AGAIN_S", "FIRST_S"):
-        monkeypatch.setattr(looks, name, 0.05)
+    monkeypatch.setattr(looks, "AGAIN_S", 0.05)
+    monkeypatch.setattr(looks, "FIRST_S", 10)
     playing = Playing()
     async with looking(playing) as (watching, guard, address):
         playing.mute = True
+        monkeypatch.setattr(looks, "TIMEOUT_S", 0.05)
         watching.due(address, False)
         await until(lambda: playing.connections >= 4)
         assert guard.seen.server(address).look.jobs
         assert caplog.text.count("does not tell how deep its queues are") == 1
         playing.mute = False
+        monkeypatch.setattr(looks, "TIMEOUT_S", 10)
         await until(lambda: "tells again how deep its queues are" in caplog.text)
 
 
@@ -162,20 +167,20 @@ async def test_a_server_that_comes_back_is_looked_at() -> None:
         await asyncio.wait_for(playing.asked.get(), 10)
 
 
-async def test_a_queue_is_named_once_and_again_after_it_was_well_below(
+def test_a_queue_is_named_once_and_again_after_it_was_well_below(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     log = DeepLog()
     for depth in (100, 110, 90, 100):
-        log.looked(SERVER, {b"q": depth})
-        log.found(SERVER, b"q", depth, 2, is_full=False)
+        log.looked(SERVER, {b"q": depth}, 0.0)
+        log.found(SERVER, b"q", depth, 2, 0.0, is_full=False)
     assert caplog.messages == [
         "queue q has 100 jobs and 2 workers: messages come faster than they are taken"
     ]
-    log.found(SERVER, b"q", 200, 0, is_full=True)
-    log.found(SERVER, b"q", 210, 0, is_full=True)
-    log.looked(SERVER, {b"q": 49})
-    log.found(SERVER, b"q", 100, 2, is_full=False)
+    log.found(SERVER, b"q", 200, 0, 0.0, is_full=True)
+    log.found(SERVER, b"q", 210, 0, 0.0, is_full=True)
+    log.looked(SERVER, {b"q": 49}, 0.0)
+    log.found(SERVER, b"q", 100, 2, 0.0, is_full=False)
     assert [line.split(":")[0] for line in caplog.messages] == [
         "queue q has 100 jobs and 2 workers",
         "queue q is full with 200 jobs and 0 workers",
@@ -183,12 +188,15 @@ async def test_a_queue_is_named_once_and_again_after_it_was_well_below(
     ]
 
 
-async def test_of_a_storm_a_few_are_named_and_the_rest_counted_with_the_deepest(
+def test_of_a_storm_a_few_are_named_and_the_rest_counted_with_the_deepest(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     log = DeepLog()
     for number in range(100):
-        log.found(SERVER, b"q%d" % number, 1000 + number, 0, is_full=True)
+        log.found(SERVER, b"q%d" % number, 1000 + number, 0, 5.0, is_full=True)
+    log.looked(SERVER, {}, 64.0)
+    assert len(caplog.messages) == LINES
+    log.looked(SERVER, {}, 65.0)
     log.close()
     assert len(caplog.messages) == LINES + 1
     assert caplog.messages[-1] == (
@@ -200,7 +208,6 @@ async def test_of_a_storm_a_few_are_named_and_the_rest_counted_with_the_deepest(
 def test_a_topic_is_forgotten_only_for_newer_ones_that_have_subscribers() -> None:
     guard = Guard(
         LimitSettings(),
-        DeepLog(),
         uncounted_topic="__matchmaking",
         servers=lambda: [SERVER],
         daemons=lambda: 1,
