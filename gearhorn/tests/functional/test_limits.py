@@ -295,3 +295,15 @@ def test_the_standalone_mode_without_gearmand_has_limits_too(start: Start, tmp_p
         request = {"topic": "t", "payload": "m", "background": True}
         outcomes = [client.submit("fanout", request) for _ in range(120)]
     assert 20 <= refused(outcomes, "dead") < 60
+
+
+@pytest.mark.once
+def test_copies_that_nobody_waits_for_any_more_count_too(topic_with: TopicWith) -> None:
+    topic = topic_with(**FEW)
+    topic.subscribe("dead")
+    handles = [topic.start(timeout=0.1) for _ in range(150)]
+    outcomes = [topic.client.finish(handle, 60) for handle in handles]
+    reasons = [outcome.report["failed"]["dead"] for outcome in outcomes]
+    assert set(reasons) == {"timeout", "queue_full"}
+    assert topic.waiting("dead") == reasons.count("timeout") <= 100
+    assert not reaches(topic, "dead")
