@@ -36,7 +36,7 @@ FIRST_S = 1.0
 """The longest wait for the first looks before jobs are taken."""
 
 AGAIN_S = 1.0
-"""About the seconds between two attempts to reach a server that is away."""
+"""About the seconds before a server that is away is tried again. They double each time."""
 
 
 class _Watched:
@@ -105,19 +105,22 @@ class Looks:
         self._connected = connected
 
     async def _watch(self, server: Address, watched: _Watched) -> None:
+        pause = AGAIN_S
         while True:
             try:
                 async with admin.connected(server, self._settings) as streams:
                     while True:
                         await self._wait(watched)
                         await self._look(server, watched, streams)
+                        pause = AGAIN_S
             except errors.ServerLost as error:
                 LOG.debug("no look at %s: %s", server, error)
             # One that is away holds nothing up.
             watched.looked.set()
             watched.woken.clear()
             watched.pace.wanted = True
-            await _wait_until(watched.woken, random.uniform(0.5, 1.5) * AGAIN_S)
+            await _wait_until(watched.woken, random.uniform(0.5, 1.0) * pause)
+            pause = min(2 * pause, self._settings.reconnect_max)
 
     async def _wait(self, watched: _Watched) -> None:
         """Return when a look is due."""

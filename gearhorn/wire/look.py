@@ -12,8 +12,8 @@ from gearhorn.wire.address import Address
 from gearhorn.wire.connection import ConnectionSettings
 from gearhorn.wire.status import StatusReader
 
-_PIECE_BYTES = 1 << 15
-"""The bytes that are read at a time: about a millisecond of work."""
+_PIECE_BYTES = 1 << 16
+"""The bytes that are read at a time: two milliseconds of work."""
 
 
 class Look(NamedTuple):

@@ -15,7 +15,7 @@ from gearhorn.tests.conftest import NewDaemon, Start
 from gearhorn.tests.functional.conftest import NewTopic, Topic, TopicWith
 from gearhorn.tests.functional.diagnosis import doctor
 from gearhorn.tests.functional.standalone import Standalone
-from gearhorn.tests.peer import Outcome
+from gearhorn.tests.peer import Outcome, Peer
 from gearhorn.tests.processes import eventually
 from gearhorn.tests.servers import Gearmand
 
@@ -307,3 +307,21 @@ def test_copies_that_nobody_waits_for_any_more_count_too(topic_with: TopicWith) 
     assert set(reasons) == {"timeout", "queue_full"}
     assert topic.waiting("dead") == reasons.count("timeout") <= 100
     assert not reaches(topic, "dead")
+
+
+@pytest.mark.once
+@pytest.mark.slow
+def test_limits_hold_among_a_hundred_thousand_names(
+    topic_with: TopicWith, gearmand: Gearmand
+) -> None:
+    with Peer(gearmand.port) as many:
+        for start in range(0, 100_000, 1_000):
+            many.can_do(*(f"{'nN'[n % 2]}ame{n // 2}" for n in range(start, start + 1_000)))
+        topic = topic_with(**FEW)
+        topic.subscribe("dead", "Dead")
+        outcomes = publish(topic, 300)
+        for client_id in ("dead", "Dead"):
+            assert 300 - refused(outcomes, client_id) == topic.waiting(client_id) <= 100
+        work_off(topic, "dead", 60)
+        eventually(lambda: reaches(topic, "dead"), 60)
+        assert not reaches(topic, "Dead")
