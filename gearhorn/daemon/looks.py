@@ -107,6 +107,8 @@ class Looks:
     async def _watch(self, server: Address, watched: _Watched) -> None:
         pause = AGAIN_S
         while True:
+            # Before the attempt: a server that comes back meanwhile is tried again at once.
+            watched.woken.clear()
             try:
                 async with admin.connected(server, self._settings) as streams:
                     while True:
@@ -117,7 +119,6 @@ class Looks:
                 LOG.debug("no look at %s: %s", server, error)
             # One that is away holds nothing up.
             watched.looked.set()
-            watched.woken.clear()
             watched.pace.wanted = True
             await _wait_until(watched.woken, random.uniform(0.5, 1.0) * pause)
             pause = min(2 * pause, self._settings.reconnect_max)
