@@ -75,6 +75,8 @@ class Discarding:
         self._length = length
         self._age = age
         self._named: Collection[str] = frozenset()
+        self.is_blocked = False
+        """True once a daemon was found that keeps everything from being discarded."""
 
     async def discard(self, queue: str, servers: Iterable[Address]) -> int:
         """Discard what waits in a queue on these servers; return the number of copies.
@@ -85,6 +87,7 @@ class Discarding:
         discarded = 0
         try:
             if await lease.hold():
+                self._named = frozenset()
                 for server in servers:
                     discarded += await self._empty(server, queue, lease)
         finally:
@@ -112,6 +115,9 @@ class Discarding:
 
     def _name(self, ignorant: Sequence[str]) -> None:
         """Log each daemon that keeps everything from being discarded, once."""
+        if not ignorant:
+            return
+        self.is_blocked = True
         for worker_id in ignorant:
             if worker_id not in self._named:
                 LOG.error(

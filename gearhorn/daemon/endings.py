@@ -103,7 +103,9 @@ class Endings:
                 # The loop goes on: nobody else would do this work.
                 LOG.exception("unexpected error in the end of what nobody serves")
                 self._acts = False
-            await asyncio.sleep((clock.now() - begun) * REST)
+            # Looks may be made much more often, where a queue is full. They count meanwhile.
+            usual = 0 if self._acts else self.look_interval() / 2
+            await asyncio.sleep(max(usual, (clock.now() - begun) * REST))
 
     async def _give_up_round(self) -> None:
         """Note only what was seen served, as not all servers tell."""
@@ -171,8 +173,11 @@ class Endings:
     async def _empty(self, queues: Sequence[tuple[str, Sequence[Address]]]) -> None:
         emptied: list[str] = []
         copies = 0
+        self._discarding.is_blocked = False
         try:
             for queue, servers in queues:
+                if self._discarding.is_blocked:
+                    break
                 discarded = await self._discarding.discard(queue, servers)
                 copies += discarded
                 if discarded:

@@ -14,7 +14,12 @@ end
 
 if held ~= '' and token ~= held then return {0} end
 if held == '' and token and ends > now then return {0} end
-if redis.call('HEXISTS', claims, queue) == 1 then
+-- Redis may have evicted the claims.
+local member = redis.call('HGET', ended, queue)
+local topic, client_id
+if member then topic, client_id = split(member) end
+if redis.call('HEXISTS', claims, queue) == 1
+  or (member and redis.call('SISMEMBER', set_of .. topic, client_id) == 1) then
   forget_ended(queue)
   return refuse({})
 end
