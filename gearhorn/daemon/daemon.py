@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 from gearhorn import clock, errors, messages
 from gearhorn.daemon.agreement import Agreement
-from gearhorn.daemon.deep_log import DeepLog
 from gearhorn.daemon.endings import Endings
 from gearhorn.daemon.fanout import FanOuts
 from gearhorn.daemon.guard import Guard
@@ -88,10 +87,8 @@ class Daemon:
     def _guard_job_servers(self) -> None:
         """Make the parts that keep queues within their limits."""
         settings = self.settings
-        self._deep_log = DeepLog()
         self._guard = Guard(
             settings.limits,
-            self._deep_log,
             uncounted_topic=settings.matchmaking_topic,
             servers=lambda: self._submitter.servers,
             daemons=lambda: self._agreement.daemons,
@@ -102,7 +99,6 @@ class Daemon:
             settings.wire,
             self._guard,
             self._submitter,
-            daemons=lambda: self._agreement.daemons,
         )
 
     def _reach_store(self) -> None:
@@ -312,7 +308,7 @@ class Daemon:
             retire(own_function, connected, self.settings.wire),
         )
         await self._store.close()
-        self._deep_log.close()
+        self._guard.close()
         self._refusals.close()
         LOG.info("daemon %s has stopped", self.worker_id)
 

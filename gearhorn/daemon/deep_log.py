@@ -7,8 +7,8 @@ again only after it was well below. Of many in a short time the first are named,
 rest become one line with a count and the deepest.
 """
 
-import asyncio
 import logging
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -35,6 +35,7 @@ class _Kind:
     def __init__(self, line: str, more: str) -> None:
         self.line = line
         self.more = more
+        self.began = -math.inf
         self.count = 0
         self.deepest: _Found | None = None
 
@@ -61,9 +62,19 @@ class DeepLog:
         }
 
     def found(
-        self, server: Address, queue: bytes, depth: int, workers: int, *, is_full: bool
+        self,
+        server: Address,
+        queue: bytes,
+        depth: int,
+        workers: int,
+        now: float,
+        *,
+        is_full: bool,
     ) -> None:
-        """Name a queue, unless it was named for the same."""
+        """Name a queue, unless it was named for the same.
+
+        :param now: the time of the look, in seconds.
+        """
         named = self._named.setdefault(server, {})
         below, was_full = named.get(queue, (0, False))
         if below and (was_full or not is_full):
@@ -71,7 +82,7 @@ class DeepLog:
         named[queue] = below or depth // 2, is_full
         kind = self._kinds[is_full]
         if not kind.count:
-            asyncio.get_running_loop().call_later(PERIOD_S, self._end_period, kind)
+            kind.began = now
         kind.count += 1
         found = _Found(depth, queue, workers)
         if kind.count <= LINES:
@@ -79,8 +90,11 @@ class DeepLog:
         elif kind.deepest is None or found > kind.deepest:
             kind.deepest = found
 
-    def looked(self, server: Address, jobs: Mapping[bytes, int]) -> None:
+    def looked(self, server: Address, jobs: Mapping[bytes, int], now: float) -> None:
         """Take the depths of a look: a queue that is well below may be named again."""
+        for kind in self._kinds.values():
+            if now >= kind.began + PERIOD_S:
+                self._end_period(kind)
         named = self._named.get(server, {})
         for queue, (below, _) in tuple(named.items()):
             if jobs.get(queue, 0) < below:

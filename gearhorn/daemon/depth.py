@@ -18,12 +18,11 @@ absent subscriber, the usual cause of deep queues, needs no look at all.
 """
 
 import math
-from collections.abc import Container, Iterable, Mapping
+import sys
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from gearhorn.daemon.limits import LimitSettings
-from gearhorn.daemon.placement import Share
-from gearhorn.messages import Limits
 from gearhorn.wire.look import Look
 
 EIGHTH = 1 / 8
@@ -37,6 +36,11 @@ _USUAL_WAITING = LimitSettings.max_waiting
 def limit(number: float) -> float:
     """Return a limit of the configuration as a number to compare with: 0 is for none."""
     return number or math.inf
+
+
+def whole(number: float) -> int:
+    """Return the least integer that is not below: comparing integers is quicker."""
+    return sys.maxsize if number >= sys.maxsize else math.ceil(number)
 
 
 class Traffic:
@@ -59,6 +63,7 @@ class Traffic:
 
     def count_heavy(self, weight: int) -> None:
         """Record that a message has used more than one credit."""
+        self.sent += weight
         self._heavier += weight - 1
 
     def mean_bytes(self) -> float:
@@ -89,12 +94,14 @@ class Rules:
     """Makes the rules of topics from the configuration.
 
     :ivar credit_bytes: the bytes of a message beyond which it uses a further credit.
+    :ivar light_bytes: the most bytes of a message that uses one credit, as an integer.
     """
 
     def __init__(self, settings: LimitSettings) -> None:
         self._most = limit(settings.max_waiting)
         self._most_bytes = limit(settings.max_waiting_bytes)
         self.credit_bytes = self._most_bytes / (settings.max_waiting or _USUAL_WAITING)
+        self.light_bytes = int(min(self.credit_bytes, sys.maxsize))
 
     def weight(self, size: int) -> int:
         """Return the credits that a message of this size uses."""
@@ -115,7 +122,7 @@ class Part:
     :param base: the credits used before those that the last look may not have seen.
     """
 
-    __slots__ = ("absent", "base", "credit", "full", "half_full", "least", "news")
+    __slots__ = ("absent", "base", "credit", "full", "half_full", "news")
 
     def __init__(self, base: float) -> None:
         self.base = base
@@ -132,62 +139,77 @@ class Part:
 
 def assess(
     part: Part,
-    share: Share,
+    queues: Sequence[bytes],
     look: Look,
     rule: Rule,
     *,
     used: float,
-    was_full: Container[bytes],
-    own: Mapping[str, Limits],
+    was_full: Collection[bytes],
+    own: Mapping[bytes, int],
     warn: float,
 ) -> None:
     """Work out the credit at a server anew.
 
-    :param share: the topic's queues there.
+    :param queues: the topic's queues there.
     :param used: the credits that this daemon has used since the base.
     :param was_full: the queues that were full before.
-    :param own: the limits that subscribers brought, by client_id.
+    :param own: the limits in jobs that subscribers brought, by queue.
     :param warn: the jobs from which on the log names a queue.
     """
     jobs, workers = look.jobs, look.workers
-    weight = rule.weight
-    credit = absent = math.inf
-    full: dict[bytes, float] = {}
-    news: list[tuple[bytes, int, float]] = []
-    half_full = False
-    queues: Iterable[tuple[bytes, str]] = zip(share.queues, share.client_ids, strict=True)
-    empty_room = rule.most * weight
-    if not own and used < empty_room:
-        # Most queues of most topics are empty and alike: looking at each by itself takes ten
-        # times as long.
-        deep = [queue for queue in share.queues if queue in jobs or queue in was_full]
-        if len(deep) < len(share.queues):
-            credit = empty_room
-            if not all(map(workers.__contains__, share.queues)):
-                absent = empty_room
-        queues = ((queue, "") for queue in deep)
-    for queue, client_id in queues:
-        most = rule.most
-        if client_id in own:
-            most = min(most, limit(own[client_id].max_waiting or 0))
-        depth = jobs.get(queue, 0)
-        if depth >= warn or depth >= most:
-            news.append((queue, depth, most))
-        room = (most - depth) * weight
-        open_below = STAYS_FULL * most
-        if depth >= most or (depth >= open_below and queue in was_full):
-            full[queue] = open_below
-            half_full = True
-            continue
-        if queue not in workers:
-            if used >= room:
-                full[queue] = open_below
-                continue
-            absent = min(absent, room)
-        half_full = half_full or 2 * depth > most
-        credit = min(credit, max(room, EIGHTH * most * weight))
-    part.credit = credit
-    part.absent = absent
-    part.full = full
-    part.half_full = half_full
-    part.news = news
+    most, weight = rule
+    # Most queues of most topics are like the deepest of them, or better. Looking at each by
+    # itself takes several times as long.
+    deep = min(warn, STAYS_FULL * most)
+    depths = [] if jobs.keys().isdisjoint(queues) else [jobs.get(queue, 0) for queue in queues]
+    deepest = max(depths, default=0)
+    each: Sequence[bytes] = ()
+    if deepest >= deep or was_full or own:
+        deepest = max((depth for depth in depths if depth < deep), default=0)
+        each = [
+            queue
+            for queue in queues
+            if jobs.get(queue, 0) >= deep or queue in was_full or queue in own
+        ]
+    room = (most - deepest) * weight
+    if used >= room:
+        each = queues
+    part.credit = part.absent = math.inf
+    part.half_full = False
+    if len(each) < len(queues):
+        part.credit = room
+        part.half_full = 2 * deepest > most
+        if not all(map(workers.__contains__, queues)):
+            part.absent = room
+    part.full = {}
+    part.news = []
+    for queue in each:
+        _assess_one(part, queue, look, rule, used, was_full, min(most, own.get(queue, most)), warn)
+
+
+def _assess_one(
+    part: Part,
+    queue: bytes,
+    look: Look,
+    rule: Rule,
+    used: float,
+    was_full: Collection[bytes],
+    most: float,
+    warn: float,
+) -> None:
+    depth = look.jobs.get(queue, 0)
+    if depth >= warn or depth >= most:
+        part.news.append((queue, depth, most))
+    room = (most - depth) * rule.weight
+    open_below = STAYS_FULL * most
+    if depth >= most or (depth >= open_below and queue in was_full):
+        part.full[queue] = open_below
+        part.half_full = True
+        return
+    if queue not in look.workers:
+        if used >= room:
+            part.full[queue] = open_below
+            return
+        part.absent = min(part.absent, room)
+    part.half_full = part.half_full or 2 * depth > most
+    part.credit = min(part.credit, max(room, EIGHTH * most * rule.weight))

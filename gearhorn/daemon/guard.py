@@ -10,16 +10,17 @@ I/O and no clock: times are given, on :func:`gearhorn.clock.now`.
 
 import logging
 import math
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from gearhorn.daemon.deep_log import DeepLog
-from gearhorn.daemon.depth import Part, Rules, Traffic, assess, limit
+from gearhorn.daemon.depth import Part, Rules, Traffic, assess, limit, whole
 from gearhorn.daemon.limits import LimitSettings
 from gearhorn.daemon.recipients import Recipients
 from gearhorn.daemon.seen import Seen, ServerSeen
-from gearhorn.daemon.totals import Sent
+from gearhorn.daemon.totals import Sent, Totals
 from gearhorn.tasks import Steps
 from gearhorn.wire.address import Address
 from gearhorn.wire.batch import Batch
@@ -50,20 +51,20 @@ class Outcome(NamedTuple):
     half_full: bool
 
 
-class _Topic:
+class _Topic(Traffic):
     """A topic that messages are sent to."""
 
-    __slots__ = ("full", "heard", "mark", "open", "parts", "recipients", "traffic")
+    __slots__ = ("full", "mark", "open", "parts", "recipients")
 
-    def __init__(self, settings: LimitSettings) -> None:
-        self.traffic = Traffic(settings)
-        self.recipients: Recipients | None = None
+    def __init__(self, settings: LimitSettings, recipients: Recipients) -> None:
+        super().__init__(settings)
+        self.recipients: Recipients | None = recipients
         """The last list; ``None`` where nothing was sent since the last look."""
-        self.open: Recipients | None = None
+        self.open: Recipients | None = recipients
         """The list without its full queues."""
         self.parts: dict[Address, Part] = {}
         self.full: dict[bytes, Address] = {}
-        self.mark = 0.0
+        self.mark = 0
         """The credits at which something has to be done."""
 
 
@@ -79,7 +80,6 @@ class Guard:
     def __init__(
         self,
         settings: LimitSettings,
-        log: DeepLog,
         *,
         uncounted_topic: str,
         servers: Callable[[], Iterable[Address]],
@@ -87,16 +87,17 @@ class Guard:
         max_topics: int,
     ) -> None:
         self._settings = settings
-        self._log = log
+        self._log = DeepLog()
         self._uncounted_topic = uncounted_topic
         self._servers_now = servers
-        self._daemons = daemons
+        self.daemons = daemons
         self._max_topics = max_topics
         self._rules = Rules(settings)
-        self._credit_bytes = self._rules.credit_bytes
+        self._light_bytes = self._rules.light_bytes
         self._warn = limit(settings.warn_waiting)
         self._topics: OrderedDict[str, _Topic] = OrderedDict()
         self.seen = Seen(settings)
+        self._totals: dict[Address, Totals] = {}
         self.on_due: Callable[[Address, bool], None] = lambda server, urgent: None
         """Called when a look at a server is due; with true when a credit is used up."""
 
@@ -110,24 +111,22 @@ class Guard:
         topic = self._topics.get(recipients.topic)
         if topic is None or topic.recipients is not recipients:
             topic = self._enter(recipients)
-        traffic = topic.traffic
-        traffic.bytes += size
-        if size <= self._credit_bytes:
-            traffic.sent += 1
-        else:
-            weight = self._rules.weight(size)
-            traffic.sent += weight
-            traffic.count_heavy(weight)
-        assert topic.open is not None
-        left = topic.open
         # The message that uses the last credit is still sent.
-        if traffic.sent >= topic.mark:
+        left = recipients if topic.open is None else topic.open
+        topic.bytes += size
+        if size <= self._light_bytes:
+            topic.sent += 1
+        else:
+            topic.count_heavy(self._rules.weight(size))
+        if topic.sent >= topic.mark:
             self._mark_reached(topic)
         return left
 
     def count_block(self, server: Address, copies: int, size: int) -> None:
         """Count copies that are on their way to a server, and their bytes."""
-        totals = self.seen.server(server).totals
+        totals = self._totals.get(server)
+        if totals is None:
+            totals = self._totals[server] = self.seen.server(server).totals
         if totals.count(copies, size):
             self.on_due(server, totals.is_used_up)
 
@@ -136,12 +135,10 @@ class Guard:
         name = recipients.topic
         if not recipients.whole.queues or name == self._uncounted_topic:
             # Not remembered: there is no end of topics without subscribers.
-            topic = _Topic(self._settings)
-            topic.open = recipients
-            topic.mark = math.inf
+            topic = _Topic(self._settings, recipients)
+            topic.mark = sys.maxsize
             return topic
-        found = self._topics.get(name)
-        topic = found or _Topic(self._settings)
+        topic = self._topics.get(name) or _Topic(self._settings, recipients)
         self._topics[name] = topic
         self._topics.move_to_end(name)
         if len(self._topics) > self._max_topics:
@@ -152,7 +149,7 @@ class Guard:
         return topic
 
     def _mark_reached(self, topic: _Topic) -> None:
-        sent = topic.traffic.sent
+        sent = topic.sent
         filled = [server for server, part in topic.parts.items() if sent >= part.base + part.absent]
         if not filled:
             self._set_mark(topic)
@@ -167,21 +164,21 @@ class Guard:
         assert recipients is not None
         now = tuple(self._servers_now())
         shares = recipients.shares(now) if now else {}
-        mean = topic.traffic.mean_bytes()
+        mean = topic.mean_bytes()
         parts: dict[Address, Part] = {}
         full: dict[bytes, Address] = {}
         for server in shares:
             known = self.seen.server(server)
-            part = topic.parts.get(server) or Part(topic.traffic.sent)
+            part = topic.parts.get(server) or Part(topic.sent)
             parts[server] = part
             assess(
                 part,
-                shares[server],
+                shares[server].queues,
                 known.look,
                 self._rules.rule(mean, known.totals.most_of_queue(mean)),
-                used=topic.traffic.sent - part.base,
+                used=topic.sent - part.base,
                 was_full=known.full,
-                own=recipients.limits,
+                own=recipients.own_limits,
                 warn=self._warn,
             )
             full.update(dict.fromkeys(part.full, server))
@@ -198,22 +195,28 @@ class Guard:
 
     def _set_mark(self, topic: _Topic) -> None:
         """Say which looks are due, and find what the topic reaches next."""
-        sent = topic.traffic.sent
-        daemons = self._daemons()
-        topic.mark = math.inf
+        sent = topic.sent
+        daemons = self.daemons()
+        mark = math.inf
         for server, part in topic.parts.items():
             half = part.base + part.credit / 2 / daemons
-            whole = part.base + part.credit / daemons
+            all_of_it = part.base + part.credit / daemons
             if sent >= half:
-                self.on_due(server, sent >= whole)
+                self.on_due(server, sent >= all_of_it)
             # The absent queues that are reached by now are full and not among those.
-            following = [mark for mark in (half, whole, part.base + part.absent) if mark > sent]
-            topic.mark = min(topic.mark, *following, math.inf)
+            for following in (half, all_of_it, part.base + part.absent):
+                if sent < following < mark:
+                    mark = following
+        topic.mark = whole(mark)
 
     def servers_changed(self) -> None:
         """Have the credits worked out anew: queues have moved."""
         for topic in self._topics.values():
             topic.recipients = None
+
+    def close(self) -> None:
+        """Write what the log has not named yet."""
+        self._log.close()
 
     # Looks.
 
@@ -223,7 +226,7 @@ class Guard:
         :param under_way: the batches of which the server has not answered every copy, and
             the number of copies that were sent to it and are unanswered.
         """
-        bases = {topic: float(topic.traffic.sent) for topic in self._topics.values() if topic.parts}
+        bases = {topic: float(topic.sent) for topic in self._topics.values() if topic.parts}
         batches, unanswered = under_way
         for batch in batches:
             topic = self._topics.get(batch.lane)
@@ -251,20 +254,20 @@ class Guard:
                     self._assess(topic)
                     fell = fell or len(topic.full) > was_full
                     half_full = half_full or part.half_full
-                    self._name_deep(server, part, look)
+                    self._name_deep(server, part, look, asked.when)
                     done += len(topic.recipients)
             self._forget_if_idle(topic)
             if done >= _PIECE:
                 done = 0
                 yield
-        self._log.looked(server, look.jobs)
+        self._log.looked(server, look.jobs, asked.when)
         return Outcome(fell, half_full)
 
     def _take_totals(self, server: Address, known: ServerSeen, asked: Asked) -> None:
         totals, jobs = known.totals, known.look.jobs
         was_over = totals.is_over
         total = sum(jobs.values())
-        totals.seen(total, len(jobs), asked.total, self._daemons())
+        totals.seen(total, len(jobs), asked.total, self.daemons())
         if totals.is_over and not was_over:
             LOG.warning(
                 "job server %s has %d jobs in %d queues, more than [limits] max_total or "
@@ -286,13 +289,13 @@ class Guard:
                 fell = True
         return fell
 
-    def _name_deep(self, server: Address, part: Part, look: Look) -> None:
+    def _name_deep(self, server: Address, part: Part, look: Look, now: float) -> None:
         for queue, depth, most in part.news:
             workers = look.workers.get(queue, 0)
-            self._log.found(server, queue, depth, workers, is_full=depth >= most)
+            self._log.found(server, queue, depth, workers, now, is_full=depth >= most)
 
     def _forget_if_idle(self, topic: _Topic) -> None:
         """Give up the list of a topic of which the last looks have seen every message."""
-        if all(part.base >= topic.traffic.sent for part in topic.parts.values()):
+        if all(part.base >= topic.sent for part in topic.parts.values()):
             topic.recipients = topic.open = None
             topic.parts = {}

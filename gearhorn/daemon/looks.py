@@ -36,7 +36,7 @@ FIRST_S = 1.0
 """The longest wait for the first looks before jobs are taken."""
 
 AGAIN_S = 1.0
-"""About the seconds between two attempts to reach a server that is away."""
+"""About the seconds before a server that is away is tried again. They double each time."""
 
 
 class _Watched:
@@ -51,10 +51,7 @@ class _Watched:
 
 
 class Looks:
-    """Looks at the job servers.
-
-    :param daemons: returns the number of daemons that live.
-    """
+    """Looks at the job servers."""
 
     def __init__(
         self,
@@ -62,12 +59,10 @@ class Looks:
         settings: ConnectionSettings,
         guard: Guard,
         submitter: Submitter,
-        daemons: Callable[[], int],
     ) -> None:
         self._settings = settings
         self._guard = guard
         self._submitter = submitter
-        self._daemons = daemons
         self._watched = {server: _Watched(SELDOM_S) for server in servers}
         self._connected: frozenset[Address] = frozenset()
         self.interval: Callable[[], float] = lambda: SELDOM_S
@@ -110,26 +105,30 @@ class Looks:
         self._connected = connected
 
     async def _watch(self, server: Address, watched: _Watched) -> None:
+        pause = AGAIN_S
         while True:
+            # Before the attempt: a server that comes back meanwhile is tried again at once.
+            watched.woken.clear()
             try:
                 async with admin.connected(server, self._settings) as streams:
                     while True:
                         await self._wait(watched)
                         await self._look(server, watched, streams)
+                        pause = AGAIN_S
             except errors.ServerLost as error:
                 LOG.debug("no look at %s: %s", server, error)
             # One that is away holds nothing up.
             watched.looked.set()
-            watched.woken.clear()
             watched.pace.wanted = True
-            await _wait_until(watched.woken, random.uniform(0.5, 1.5) * AGAIN_S)
+            await _wait_until(watched.woken, random.uniform(0.5, 1.0) * pause)
+            pause = min(2 * pause, self._settings.reconnect_max)
 
     async def _wait(self, watched: _Watched) -> None:
         """Return when a look is due."""
         while True:
             watched.woken.clear()
             now = clock.now()
-            due = watched.pace.when(now, self._daemons())
+            due = watched.pace.when(now, self._guard.daemons())
             if due <= now:
                 return
             await _wait_until(watched.woken, due - now)
@@ -141,9 +140,9 @@ class Looks:
         streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
     ) -> None:
         pace, guard = watched.pace, self._guard
-        began = time.perf_counter()
+        began = time.thread_time()
         asked = guard.asked(server, clock.now(), self._submitter.under_way(server))
-        own = time.perf_counter() - began
+        own = time.thread_time() - began
         pace.interval = self.interval()
         pace.asked(asked.when)
         try:
@@ -181,14 +180,14 @@ async def _wait_until(woken: asyncio.Event, timeout: float) -> None:
 
 
 async def _timed(steps: Steps[Outcome]) -> tuple[Outcome, float]:
-    """Do ``steps`` with other work in between; return their result and their seconds."""
+    """Do ``steps`` with other work in between; return their result and processor time."""
     took = 0.0
     while True:
-        began = time.perf_counter()
+        began = time.thread_time()
         try:
             next(steps)
         except StopIteration as done:
             outcome: Outcome = done.value
-            return outcome, took + time.perf_counter() - began
-        took += time.perf_counter() - began
+            return outcome, took + time.thread_time() - began
+        took += time.thread_time() - began
         await asyncio.sleep(0)

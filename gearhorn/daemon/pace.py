@@ -74,7 +74,8 @@ class Pace:
         if now > self._counted_until > -math.inf:
             self._saved += (now - self._counted_until) * self._share
         self._counted_until = now
-        self._saved = min(self._saved, SAVED_LOOKS * cost)
+        if self._took:
+            self._saved = min(self._saved, SAVED_LOOKS * cost)
         is_urgent = self.urgent and now < self._urgent_until
         self._share = URGENT_SHARE if is_urgent else SHARE / daemons
         due = self._some_time

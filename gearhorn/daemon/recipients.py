@@ -4,7 +4,6 @@
 
 import zlib
 from collections.abc import Collection, Mapping, Sequence
-from itertools import compress
 from types import MappingProxyType
 
 from msgspec import UNSET
@@ -45,6 +44,7 @@ class Recipients:
         "group_count",
         "limits",
         "longest_queue",
+        "own_limits",
         "refused",
         "refused_count",
         "topic",
@@ -66,6 +66,12 @@ class Recipients:
         self.asked = asked
         self.longest_queue = longest_queue
         self.limits = limits
+        self.own_limits = {
+            messages.queue_name(topic, client_id).encode(): its.max_waiting
+            for client_id, its in limits.items()
+            if its.max_waiting is not None
+        }
+        """The limits in jobs that subscribers brought, by queue."""
         self.refused: Mapping[str, str] = {}
         """The reasons of the first copies that are not sent, by client_id."""
         self.refused_count = 0
@@ -131,20 +137,27 @@ class Recipients:
     def without(self, full: Collection[bytes]) -> "Recipients":
         """Return the list whose copies for ``full`` queues are refused and not sent."""
         # With skip they are refused as well: no topic has a journal to find them in.
+        whole = self.whole
+        places = whole.places(full)
         left = Recipients(
             self.topic,
-            self.whole.without(full),
+            whole.without(places),
             self.group_count,
             self.longest_queue,
             self.asked,
             self.limits,
         )
-        refused = list(compress(self.whole.client_ids, (q in full for q in self.whole.queues)))
-        left.refused = dict.fromkeys(refused[: messages.MAX_LISTED_FAILURES], messages.QUEUE_FULL)
-        left.refused_count = len(refused)
+        left.refused_count = len(places)
+        left.refused = {
+            whole.client_ids[place]: messages.QUEUE_FULL
+            for place in places[: messages.MAX_LISTED_FAILURES]
+        }
         if self._placed is not None:
             servers, shares = self._placed
-            kept = {server: share.without(full) for server, share in shares.items()}
+            kept = {
+                server: left.whole if share is whole else share.without(share.places(full))
+                for server, share in shares.items()
+            }
             left._placed = (
                 servers,
                 {server: share for server, share in kept.items() if share.queues},

@@ -13,7 +13,7 @@ like the rest.
 import math
 from typing import NamedTuple
 
-from gearhorn.daemon.depth import EIGHTH, STAYS_FULL, limit
+from gearhorn.daemon.depth import EIGHTH, STAYS_FULL, limit, whole
 from gearhorn.daemon.limits import LimitSettings
 
 
@@ -40,9 +40,9 @@ class _Total:
         self.is_over = amount >= self.most * (STAYS_FULL if self.is_over else 1)
         self.credit = math.inf if self.is_over else max(self.most - amount, EIGHTH * self.most)
 
-    def mark(self, part: float) -> float:
+    def mark(self, part: float) -> int:
         """Return what is sent when that part of the credit is used."""
-        return self.base + part * self.credit
+        return whole(self.base + part * self.credit)
 
 
 class Totals:
@@ -53,7 +53,7 @@ class Totals:
         self.bytes = 0
         self._jobs = _Total(limit(settings.max_total))
         self._bytes = _Total(limit(settings.max_total_bytes))
-        self._marks = self._jobs.mark(0.5), self._bytes.mark(0.5)
+        self._copies_mark, self._bytes_mark = self._marks(0.5)
         self._daemons = 1
         self._known = 0
         self._mean = 0.0
@@ -75,14 +75,17 @@ class Totals:
         """
         self.copies += copies
         self.bytes += size
-        jobs_mark, bytes_mark = self._marks
-        return self.copies >= jobs_mark or self.bytes >= bytes_mark
+        return self.copies >= self._copies_mark or self.bytes >= self._bytes_mark
+
+    def _marks(self, part: float) -> tuple[int, int]:
+        """Return the copies and bytes with which that part of the credit is used."""
+        return self._jobs.mark(part), self._bytes.mark(part)
 
     @property
     def is_used_up(self) -> bool:
         """True if the credit is used up."""
-        part = 1 / self._daemons
-        return self.copies >= self._jobs.mark(part) or self.bytes >= self._bytes.mark(part)
+        copies_mark, bytes_mark = self._marks(1 / self._daemons)
+        return self.copies >= copies_mark or self.bytes >= bytes_mark
 
     def seen(self, jobs: int, queues: int, asked: Sent, daemons: int) -> None:
         """Take what a look has shown.
@@ -100,8 +103,7 @@ class Totals:
         self._jobs.seen(jobs, asked.copies)
         self._bytes.seen(jobs * self._mean, asked.bytes)
         self._daemons = daemons
-        half = 0.5 / daemons
-        self._marks = self._jobs.mark(half), self._bytes.mark(half)
+        self._copies_mark, self._bytes_mark = self._marks(0.5 / daemons)
 
     def most_of_queue(self, mean_bytes: float) -> float:
         """Return the jobs with which a queue counts as full; ``inf`` if there is room.

@@ -298,6 +298,7 @@ def test_doctor_finds_nothing_wrong_with_a_daemon_that_starts_meanwhile() -> Non
         matchmaking_topic="m",
         daemon_ttl=60.0,
         functions={},
+        limits=None,
     )
     before = {"m_one": QueueState(0, 0, 1)}
     facts = Facts(

@@ -175,7 +175,7 @@ def test_after_a_reboot_the_first_daemon_waits_for_the_others(shop: Shop, peer: 
     worker = peer()
     worker.can_do(f"__matchmaking_store_{SHOP}_1a2b3c4d")
     says(one, EMPTIED)
-    assert "it is empty, and known is 1a2b3c4d" in one.log
+    assert "it is empty; known here: 1a2b3c4d" in one.log
     shop.until_marked(**{"1a2b3c4d": 1, "1a2b3c4d_waits": 1})
     assert shop.tag() == ""
     assert shop.fanouts() == 3
@@ -268,7 +268,7 @@ def test_another_database_is_not_used_beside_daemons_that_live(shop: Shop) -> No
     shop.register()
 
     other = shop.waiting_daemon(store_url=url)
-    assert f"it is the store {old}, and known is {shop.tag()}" in other.log
+    assert f"it is the store {old}; known here: {shop.tag()}" in other.log
     one.pause()
     outcome = shop.client.submit("fanout_query", {"query": "topics"})
     assert outcome.refusal == "store_replaced"
@@ -418,10 +418,10 @@ def test_a_mark_on_one_of_two_job_servers_is_enough(shop: Shop, start: Start) ->
     shop.daemon()
     url = shop.redis.url.removesuffix("/0") + "/1"
     other = shop.waiting_daemon(store_url=url, servers=[further, shop.gearmand])
-    assert f"known is {shop.tag()}" in other.log
+    assert f"known here: {shop.tag()}" in other.log
     # It shows what it knows on both, for those who reach the other one only.
     third = shop.waiting_daemon(store_url=url, servers=[further])
-    assert f"known is {shop.tag()}" in third.log
+    assert f"known here: {shop.tag()}" in third.log
 
 
 # Whose store forgets, or is not to be made.
@@ -472,7 +472,7 @@ def test_a_machine_remembers_its_store(shop: Shop, tmp_path: Path, where: str) -
 
     # Nobody else is there who knows it.
     other = shop.waiting_daemon(**options)
-    assert f"it is empty, and known is {before[:8]}" in other.log
+    assert f"it is empty; known here: {before[:8]}" in other.log
     assert remembered(directory) == [[before[:8]]]
     other.kill()
     third = shop.waiting_daemon(**options)

@@ -16,6 +16,8 @@ from gearhorn.tests.functional.fleet import SHORT, Fleet, Member
 from gearhorn.tests.functional.test_endings import DISCARDS
 from gearhorn.tests.processes import eventually
 
+pytestmark = pytest.mark.once
+
 LAST_RELEASE = "24409e3f0e2aa2f3e9885af30ee08161cdc41aeb"
 """The last commit of it."""
 
