@@ -13,6 +13,7 @@ import pytest
 from redis.asyncio import Redis as Client
 
 from gearhorn import clock, errors
+from gearhorn.messages import Limits
 from gearhorn.store import redis_calls
 from gearhorn.store.base import Change, Store
 from gearhorn.store.redis import RedisStore
@@ -40,8 +41,13 @@ async def test_the_keys_are_those_documented(
     store: Store, redis_server: Redis, key_prefix: str
 ) -> None:
     async with Client.from_url(redis_server.url, decode_responses=True) as client:
-        await store.add("memos", "alice", 60)
+        await store.add("memos", "alice", 60, Limits(remove_idle=3600))
         await store.join("one", "{}")
+        await store.looked(1)
+        await store.unserved(["memos_alice"], 0)
+        await store.add("memos", "bob", None)
+        await store.remove("memos", "bob")
+        await store.take("memos_bob", "token", length=60, age=0)
         types = {
             key.removeprefix(key_prefix): await client.type(key)
             async for key in client.scan_iter(f"{key_prefix}*")
@@ -59,17 +65,28 @@ async def test_the_keys_are_those_documented(
             "seen": "hash",
             "settings": "hash",
             "secrets": "hash",
+            "knows": "hash",
+            "limits:memos": "hash",
+            "ended": "hash",
+            "ended_at": "zset",
+            "ended_queues": "zset",
+            "discards": "hash",
+            "idle": "zset",
+            "idle_after": "hash",
+            "looked": "string",
             "run": "string",
         }
         assert await client.hgetall(f"{key_prefix}claims") == {"memos_alice": "memos\0alice"}
         await store.reap(1)
         await store.remove("memos", "alice")
+        await store.release("memos_bob", "token")
         await store.leave("one")
         (change,) = await store.unconfirmed(1)
         await store.confirm(change)
         left = {key async for key in client.scan_iter(f"{key_prefix}*")}
-        # Nothing else stays behind.
-        assert left == {key_prefix + name for name in ("identity", "counter", "run")}
+        # Nothing stays behind but the records of what ended.
+        kept = ("identity", "counter", "run", "ended", "ended_at", "ended_queues", "looked")
+        assert left == {key_prefix + name for name in kept}
 
 
 async def test_a_large_set_is_read_in_pages(
