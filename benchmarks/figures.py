@@ -53,6 +53,10 @@ def figure_at_most(bound: float) -> Target:
     return Target(f"<= {bound:g}", lambda figure, ratio: figure <= bound)
 
 
+def figure_at_least(bound: float) -> Target:
+    return Target(f">= {bound:g}", lambda figure, ratio: figure >= bound)
+
+
 @dataclasses.dataclass(frozen=True)
 class Spent:
     """The time spent on one copy, delivery or whatever is counted."""

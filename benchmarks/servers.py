@@ -8,7 +8,7 @@ import contextlib
 import pathlib
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from benchmarks.packets import GearmanError
@@ -36,6 +36,8 @@ key_prefix = {prefix}
 [fanout]
 timeout = 60
 max_message_bytes = {largest}
+
+[limits]
 """
 
 
@@ -92,9 +94,15 @@ def daemon(gearmand_port: int, largest: int = LARGEST) -> Iterator[Process]:
 
 @contextlib.contextmanager
 def daemon_beside(
-    gearmand_ports: Sequence[int], redis_port: int, largest: int = LARGEST
+    gearmand_ports: Sequence[int],
+    redis_port: int,
+    largest: int = LARGEST,
+    limits: Mapping[str, int] | None = None,
 ) -> Iterator[Process]:
-    """Run a gearhorn daemon at these servers; yield once it is ready."""
+    """Run a gearhorn daemon at these servers; yield once it is ready.
+
+    `limits` are options of the section [limits].
+    """
     with directory() as place:
         configuration = place / "gearhorn.conf"
         configuration.write_text(
@@ -104,6 +112,7 @@ def daemon_beside(
                 prefix=KEY_PREFIX,
                 largest=largest,
             )
+            + "".join(f"{name} = {most}\n" for name, most in (limits or {}).items())
         )
         command = [
             *(sys.executable, "-m", "gearhorn.cmd.serve"),

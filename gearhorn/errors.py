@@ -89,6 +89,12 @@ class InvalidSeconds(RequestError):
     code = "invalid_seconds"
 
 
+class InvalidLimits(RequestError):
+    """A limit of a registration is out of its range."""
+
+    code = "invalid_limits"
+
+
 class InvalidPriority(RequestError):
     """The priority is not high, normal or low."""
 

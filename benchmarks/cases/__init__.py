@@ -11,6 +11,7 @@ from benchmarks.cases import (
     foreground,
     large,
     latency,
+    limits,
     memory,
     registrations,
     scale,
@@ -31,5 +32,6 @@ CASES = (
     registrations.CASE,
     scale.CASE,
     daemons.CASE,
+    limits.CASE,
     memory.CASE,
 )

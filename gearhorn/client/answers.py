@@ -51,6 +51,8 @@ def _partial_failure(report: messages.FanOutReport) -> errors.PartialFailure:
     count = report.failed_count or len(report.failed)
     named = [f"{client_id} ({reason})" for client_id, reason in report.failed.items()]
     text = ", ".join(named[:_NAMED]) + (", ..." if count > _NAMED else "")
+    if report.skipped:
+        text += f"; {report.skipped} more skipped"
     error = errors.PartialFailure(
         f"{count} of {report.subscribers} receivers of {report.topic!r} failed: {text}"
     )

@@ -134,7 +134,7 @@ class Call(Listener):
     def copy_created(self, copy: Copy) -> None:
         self._copy = copy
 
-    def copy_refused(self, batch: Batch, index: int) -> None:
+    def copy_refused(self, batch: Batch, index: int, *, full: bool) -> None:
         if self._server is not None:
             self._refused.add(self._server)
         self.submit()

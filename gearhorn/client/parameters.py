@@ -46,6 +46,7 @@ class SubscribeOptions:
     servers: Sequence[Address]
     wire: ConnectionSettings
     ttl: float | None
+    limits: messages.Limits
     renew: float
     register: bool
     unregister: bool
@@ -83,6 +84,20 @@ def servers_of(servers: str | Iterable[str]) -> Sequence[Address]:
     if len(named) != len(texts):
         raise errors.InvalidServer("the address of a job server must be a string")
     return parse_addresses(named)
+
+
+def limits_of(
+    max_waiting: int | None, overflow: str | None, remove_idle: float | None
+) -> messages.Limits:
+    """Return the limits that registrations bring.
+
+    :raises WrongType: a value has the wrong type.
+    :raises InvalidLimits: a value is out of range.
+    """
+    messages.check_type(max_waiting, "max_waiting", int, optional=True)
+    messages.check_type(overflow, "overflow", str, optional=True)
+    messages.check_type(remove_idle, "remove_idle", float, optional=True)
+    return messages.Limits(max_waiting=max_waiting, overflow=overflow, remove_idle=remove_idle)
 
 
 def check_seconds(seconds: float, what: str) -> None:

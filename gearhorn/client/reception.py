@@ -113,6 +113,7 @@ class Reception:
         self._subscriptions = Subscriptions(
             self._caller,
             ttl=options.ttl,
+            limits=options.limits,
             renew=options.renew,
             register_function=options.register_function,
             unregister_function=options.unregister_function,

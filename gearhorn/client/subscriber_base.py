@@ -10,7 +10,7 @@ from typing import TypeVar
 from gearhorn import errors, messages
 from gearhorn.client import forks
 from gearhorn.client.binding import Binding, Handler
-from gearhorn.client.parameters import SubscribeOptions, servers_of
+from gearhorn.client.parameters import SubscribeOptions, limits_of, servers_of
 from gearhorn.client.reception import Reception
 from gearhorn.client.retries import NO_RETRIES, RetryPolicy
 from gearhorn.client.subscriptions import RENEW_S
@@ -33,6 +33,14 @@ class SubscriberBase:
     :param client_id: the client_id of topics for which :meth:`on` is given none.
     :param ttl: the time, in seconds, after which registrations end unless they are
         renewed. The subscriber renews them. Without it they last for ever.
+    :param max_waiting: the most messages that each of its queues may hold, 100 or more.
+        Where the daemons are configured to allow fewer, that counts.
+    :param overflow: what becomes of a message for a queue that is full: ``"refuse"``,
+        and its publisher is told of a failure, or ``"skip"``, and it is not, if the
+        topic has a journal. Unless given, the daemons' configuration says.
+    :param remove_idle: the time, in seconds, after which its registrations end while
+        messages wait and no worker serves the queue; 0 for never. Unless given, the
+        daemons' configuration says.
     :param renew: the longest time, in seconds, until the subscriber makes its
         registrations again, as the store may have lost them. With ``ttl`` it does so
         after a third of that, if that is sooner.
@@ -56,6 +64,7 @@ class SubscriberBase:
     :raises NameTooLong: the client_id is too long.
     :raises WrongType: another value has the wrong type.
     :raises InvalidSeconds: a time is out of range.
+    :raises InvalidLimits: max_waiting, overflow or remove_idle is out of range.
     :raises ConfigurationError: another value is not valid.
     """
 
@@ -65,6 +74,9 @@ class SubscriberBase:
         client_id: str | None = None,
         *,
         ttl: float | None = None,
+        max_waiting: int | None = None,
+        overflow: messages.Overflow | None = None,
+        remove_idle: float | None = None,
         renew: float = RENEW_S,
         register: bool = True,
         unregister: bool = False,
@@ -84,6 +96,7 @@ class SubscriberBase:
             servers=servers_of(servers),
             wire=ConnectionSettings(tls=tls, connect_timeout=connect_timeout),
             ttl=ttl,
+            limits=limits_of(max_waiting, overflow, remove_idle),
             renew=renew,
             register=register,
             unregister=unregister,

@@ -44,6 +44,7 @@ class Subscriptions:
     """The subscriptions, by topic and client_id, that are kept registered.
 
     :param ttl: the time for which each lasts unless renewed, in seconds.
+    :param limits: what each says of its queue.
     :param renew: the longest time until each is registered again, in seconds.
     :param on_registered: called with the topic and the client_id of each that was
         added, once it is registered for the first time.
@@ -54,6 +55,7 @@ class Subscriptions:
         caller: Caller,
         *,
         ttl: float | None,
+        limits: messages.Limits,
         renew: float,
         register_function: str,
         unregister_function: str,
@@ -61,6 +63,7 @@ class Subscriptions:
     ) -> None:
         self._caller = caller
         self._ttl = ttl
+        self._limits = limits
         self._pause = renew if ttl is None else min(renew, ttl / RENEWALS_PER_TTL)
         # With a ttl no later than the next renewal would be.
         self._patience = min(ASK_AGAIN_S, max(ANSWER_TIMEOUT_S, self._pause))
@@ -152,7 +155,7 @@ class Subscriptions:
     async def _register(self, key: _Key) -> bool:
         """Send a registration; return false if no daemon answered."""
         topic, client_id = key
-        request = messages.Register(topic=topic, client_id=client_id, ttl=self._ttl)
+        request = messages.Register.of(topic, client_id, self._ttl, self._limits)
         try:
             async with self._at_once:
                 answer = await self._answer(key, request)

@@ -24,6 +24,8 @@ LOG = logging.getLogger(__name__)
 _TOPIC = "[matchmaking] topic"
 _CACHE_TTL = "[matchmaking] cache_ttl"
 _DAEMON_TTL = "[matchmaking] daemon_ttl"
+LIMITS = "[limits] "
+"""The beginning of the options on which daemons had better agree."""
 
 
 class Agreement:
@@ -37,9 +39,13 @@ class Agreement:
         }
         for name, function in vars(settings.functions).items():
             self._own[f"[functions] {name}"] = function
+        for name, limit in vars(settings.limits).items():
+            self._own[LIMITS + name] = limit
         self.text = msgspec.json.encode(self._own).decode()
         """The settings as the store keeps them."""
         self._named: set[tuple[str, str]] = set()
+        self.daemons = 1
+        """The number of daemons that had an entry when entries were last read."""
         self.longest_list = settings.leases.longest_list
         """The time after which a list is too old to be used, whoever of all daemons that
         were ever seen has read it. One whose entry is lost may still use its lists."""
@@ -76,6 +82,7 @@ class Agreement:
         It is logged again if that daemon had no entry in between.
         """
         found: set[tuple[str, str]] = set()
+        self.daemons = max(1, len(daemons))
         for worker_id, entry in daemons.items():
             # No daemon keeps a list for longer than its entry stands.
             longest = min(
@@ -85,15 +92,29 @@ class Agreement:
             for option, value in self.differing(entry).items():
                 found.add((worker_id, option))
                 if (worker_id, option) not in self._named:
-                    LOG.error(
-                        "daemon %s has %s = %s, this one %s: give all daemons the same and "
-                        "restart them, or registrations wait for leases and requests go unserved",
-                        worker_id,
-                        option,
-                        value,
-                        self._own[option],
-                    )
+                    self._name(worker_id, option, value)
         self._named = found
+
+    def _name(self, worker_id: str, option: str, value: object) -> None:
+        own = self._own[option]
+        if option.startswith(LIMITS):
+            LOG.warning(
+                "daemon %s has %s = %s, this one %s: a queue that is full for one is not for the "
+                "other. Give all daemons the same",
+                worker_id,
+                option,
+                value,
+                own,
+            )
+            return
+        LOG.error(
+            "daemon %s has %s = %s, this one %s: give all daemons the same and "
+            "restart them, or registrations wait for leases and requests go unserved",
+            worker_id,
+            option,
+            value,
+            own,
+        )
 
 
 def _decode(text: str) -> dict[str, Any]:

@@ -9,9 +9,12 @@ from collections.abc import Callable
 
 from gearhorn import clock, errors, messages
 from gearhorn.daemon.agreement import Agreement
+from gearhorn.daemon.endings import Endings
 from gearhorn.daemon.fanout import FanOuts
+from gearhorn.daemon.guard import Guard
 from gearhorn.daemon.list_cache import ListCache
 from gearhorn.daemon.lookout import Lookout
+from gearhorn.daemon.looks import Looks
 from gearhorn.daemon.matchmaking import Matchmaking
 from gearhorn.daemon.memory import Memory
 from gearhorn.daemon.opening import Opening
@@ -65,6 +68,7 @@ class Daemon:
         self._refusals = Refusals()
         self._agreement = Agreement(settings)
         self._reach_job_servers()
+        self._guard_job_servers()
         self._reach_store()
         self._take_requests()
         self._connect_parts()
@@ -79,6 +83,23 @@ class Daemon:
         )
         self._workers = Workers(self.worker_id, settings, watch, self._refusals)
         self._marker = Marker(self.worker_id, settings.wire, watch)
+
+    def _guard_job_servers(self) -> None:
+        """Make the parts that keep queues within their limits."""
+        settings = self.settings
+        self._guard = Guard(
+            settings.limits,
+            uncounted_topic=settings.matchmaking_topic,
+            servers=lambda: self._submitter.servers,
+            daemons=lambda: self._agreement.daemons,
+            max_topics=settings.max_cached_topics,
+        )
+        self._looks = Looks(
+            settings.servers,
+            settings.wire,
+            self._guard,
+            self._submitter,
+        )
 
     def _reach_store(self) -> None:
         """Make the store, the cached lists, and the parts that keep those true."""
@@ -100,6 +121,7 @@ class Daemon:
             create=settings.create,
             reconnect_max=settings.wire.reconnect_max,
         )
+        self._endings = Endings(self._store, settings)
         self._lists = ListCache(
             self._store,
             self._patience,
@@ -139,6 +161,7 @@ class Daemon:
             timeout=settings.fanout_timeout,
             generate_unique=settings.generate_unique,
             max_message_bytes=settings.max_message_bytes,
+            admit=self._guard.admit,
         )
         self._registry = Registry(
             self._store,
@@ -154,6 +177,7 @@ class Daemon:
             self._agreement,
             timeout=QUERY_STORE_TIMEOUTS * settings.store_timeout,
             status=self._status,
+            depth=self._guard.seen.depth,
         )
 
     def _connect_parts(self) -> None:
@@ -165,7 +189,13 @@ class Daemon:
             unregister=self._registry.unregister,
             notice=self._matchmaking.take,
         )
-        self._submitter.on_servers_changed = self._fanouts.servers_changed
+        self._submitter.on_servers_changed = self._servers_changed
+        self._submitter.on_block = self._guard.count_block
+        self._guard.on_due = self._looks.due
+        self._looks.on_look = self._endings.looked
+        self._looks.interval = self._endings.look_interval
+        self._endings.look_soon = self._looks.due
+        self._endings.confirm = self._matchmaking.confirm
         self._patience.on_replaced = self._opening.store_replaced
         self._opening.on_waiting = self._workers.take_queries
         self._opening.on_changed = self._store_changed
@@ -176,6 +206,8 @@ class Daemon:
             *self._workers.all,
             self._submitter,
             self._marker,
+            self._looks,
+            self._endings,
             self._opening,
             self._matchmaking,
             self._upkeep,
@@ -234,7 +266,15 @@ class Daemon:
         await self._matchmaking.join()
         self._matchmaking.start()
         self._upkeep.start()
+        self._endings.start()
+        await self._looks.start()
         await self._workers.take_all()
+
+    def _servers_changed(self) -> None:
+        # Before fan-outs go on: queues have moved.
+        self._guard.servers_changed()
+        self._looks.servers_changed()
+        self._fanouts.servers_changed()
 
     def _store_changed(self) -> None:
         self._lists.keep_none()
@@ -253,7 +293,9 @@ class Daemon:
         await self._queries.close()
         await self._workers.requests.close()
         await self._workers.queries.close()
+        await self._looks.close()
         await self._upkeep.close()
+        await self._endings.close()
         await self._opening.close()
         await self._matchmaking.close()
         await self._matchmaking.leave()
@@ -268,6 +310,7 @@ class Daemon:
             retire(own_function, connected, self.settings.wire),
         )
         await self._store.close()
+        self._guard.close()
         self._refusals.close()
         LOG.info("daemon %s has stopped", self.worker_id)
 
@@ -303,4 +346,6 @@ class Daemon:
             cache_ttl=settings.leases.cache_ttl,
             daemon_ttl=settings.leases.daemon_ttl,
             store_evicts=self._store.evicts,
+            limits=vars(settings.limits),
+            deepest=self._guard.seen.deepest(),
         )

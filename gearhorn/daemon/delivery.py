@@ -68,15 +68,15 @@ class Delivery(Listener):
         self._token = token
         self._batches: set[Batch] = set()
         self._unplaced: list[Share] = []
-        self._failed: dict[str, str] = {}
-        self._failed_count = 0
+        self._failed = dict(recipients.refused)
+        self._failed_count = recipients.refused_count
         job.hold(self.abandon)
 
     def start(self) -> None:
         """Hand the copies to the submitter."""
         recipients = self._recipients
         servers = self._context.submitter.servers
-        if not len(recipients):
+        if not recipients.whole.queues:
             self._end()
         elif not servers:
             self._wait_for_server(recipients.whole)
@@ -146,8 +146,8 @@ class Delivery(Listener):
         share = Share(batch.queues, batch.keys, batch.groups)
         self._place(share.after(batch.created))
 
-    def copy_refused(self, batch: Batch, index: int) -> None:
-        self._fail(batch.keys[index], messages.NOT_QUEUED)
+    def copy_refused(self, batch: Batch, index: int, *, full: bool) -> None:
+        self._fail(batch.keys[index], messages.QUEUE_FULL if full else messages.NOT_QUEUED)
 
     # Ending.
 
@@ -195,7 +195,7 @@ class BackgroundDelivery(Delivery):
             self._end()
 
     def _report(self) -> bytes:
-        if not self._failed_count:
+        if self._failed_count == self._recipients.refused_count:
             return self._recipients.queued_report()
         total = len(self._recipients)
         return messages.FanOutReport(
@@ -260,8 +260,8 @@ class ForegroundDelivery(Delivery):
             self._payload = b""
             self.job.drop_data()
 
-    def copy_refused(self, batch: Batch, index: int) -> None:
-        super().copy_refused(batch, index)
+    def copy_refused(self, batch: Batch, index: int, *, full: bool) -> None:
+        super().copy_refused(batch, index, full=full)
         self._close(batch.keys[index])
 
     def copy_created(self, copy: Copy) -> None:

@@ -12,6 +12,7 @@ import itertools
 import logging
 import os
 from collections import deque
+from collections.abc import Callable
 from hashlib import blake2b
 from typing import Literal
 
@@ -85,6 +86,7 @@ class FanOuts:
     :param generate_unique: give each copy a unique if the request gives none.
     :param max_message_bytes: the largest job that is taken, and the most bytes of
         results that a report gathers.
+    :param admit: returns a list without its full queues, given the size of a message.
     """
 
     def __init__(
@@ -97,8 +99,10 @@ class FanOuts:
         timeout: float,
         generate_unique: bool,
         max_message_bytes: int,
+        admit: Callable[[Recipients, int], Recipients] = lambda recipients, size: recipients,
     ) -> None:
         self._lists = lists
+        self._admit = admit
         self._refusals = refusals
         self._in_turn = order == "topic"
         self._generate_unique = generate_unique
@@ -183,6 +187,7 @@ class FanOuts:
     def _start(
         self, job: Job, request: messages.FanOut, payload: bytes, recipients: Recipients
     ) -> None:
+        recipients = self._admit(recipients, len(payload))
         background = messages.truth(request.background)
         token = self._token(job, background) if self._generate_unique else b""
         if background:

@@ -94,8 +94,9 @@ class ListCache:
             # Reset for each attempt, which sees the changes that disturbed the last one.
             read.disturbed = False
             asked = clock.now()
-            client_ids, known = await self._store.members(topic, self._worker_id)
-            return await in_turns(Recipients.in_steps(topic, client_ids, asked)), known
+            members = await self._store.members(topic, self._worker_id)
+            steps = Recipients.in_steps(topic, members.client_ids, asked, members.limits)
+            return await in_turns(steps), members.reader_known
 
         self._reads.setdefault(topic, set()).add(read)
         try:

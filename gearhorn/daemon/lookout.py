@@ -13,6 +13,7 @@ from gearhorn.messages import Mark, Marks
 from gearhorn.tasks import end
 from gearhorn.wire import admin
 from gearhorn.wire.address import Address
+from gearhorn.wire.status import QueueState
 
 LOG = logging.getLogger(__name__)
 
@@ -21,7 +22,7 @@ GRACE_S = 2.0
 for one that is frozen, or whose name is not found."""
 
 
-States = Mapping[str, admin.QueueState]
+States = Mapping[str, QueueState]
 
 
 class Sight(NamedTuple):

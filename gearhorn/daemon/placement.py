@@ -8,12 +8,14 @@ copies to the same server, where they stay in order and coalesce. When a server 
 only its own queues move.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from gearhorn.tasks import Steps, at_once
 from gearhorn.wire.address import Address
+
+T = TypeVar("T")
 
 _PIECE = 1_000
 """The queues that are given out at a time: about two milliseconds of work."""
@@ -32,6 +34,25 @@ class Share(NamedTuple):
         rest = slice(count, None)
         groups = None if self.groups is None else self.groups[rest]
         return Share(self.queues[rest], self.client_ids[rest], groups)
+
+    def places(self, queues: Container[bytes]) -> Sequence[int]:
+        """Return where some queues stand."""
+        return [index for index, queue in enumerate(self.queues) if queue in queues]
+
+    def without(self, places: Sequence[int]) -> "Share":
+        """Return the share without the queues that stand there."""
+        if not places:
+            return self
+        groups = None if self.groups is None else _without(self.groups, places)
+        return Share(_without(self.queues, places), _without(self.client_ids, places), groups)
+
+
+def _without(items: Sequence[T], places: Sequence[int]) -> Sequence[T]:
+    pieces = zip((0, *(place + 1 for place in places)), (*places, len(items)), strict=True)
+    left: list[T] = []
+    for start, stop in pieces:
+        left += items[start:stop]
+    return left
 
 
 def divide(share: Share, servers: Sequence[Address]) -> Mapping[Address, Share]:

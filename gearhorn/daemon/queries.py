@@ -11,11 +11,12 @@ from collections.abc import Awaitable, Callable, Iterable
 
 import async_timeout
 
-from gearhorn import errors, messages
+from gearhorn import clock, errors, messages
 from gearhorn.daemon.agreement import Agreement
 from gearhorn.daemon.refusals import Refusals
-from gearhorn.messages import DaemonRow, Page, Query, StatusRow, SubscriberRow, TopicRow
-from gearhorn.store.base import Store
+from gearhorn.daemon.seen import Depth
+from gearhorn.messages import DaemonRow, EndedRow, Page, Query, StatusRow, SubscriberRow, TopicRow
+from gearhorn.store.base import Store, SubscriberExpiry
 from gearhorn.tasks import Tasks
 from gearhorn.wire.grabber import Job
 
@@ -28,6 +29,7 @@ class Queries:
     :param timeout: the time that the store may take for an answer, in seconds.
     :param status: returns the status of this daemon, given the error of the store,
         if there is one.
+    :param depth: returns what is known of a queue, given the time.
     """
 
     def __init__(
@@ -38,18 +40,21 @@ class Queries:
         *,
         timeout: float,
         status: Callable[[errors.StoreError | None], StatusRow],
+        depth: Callable[[str, float], Depth],
     ) -> None:
         self._store = store
         self._refusals = refusals
         self._agreement = agreement
         self._timeout = timeout
         self._status_row = status
+        self._depth = depth
         self._tasks = Tasks()
         self._pages: dict[str, Callable[[Query, str, int], Awaitable[Page[object]]]] = {
             messages.TOPICS: self._topics,
             messages.SUBSCRIBERS: self._subscribers,
             messages.DAEMONS: self._daemons,
             messages.STATUS: self._status,
+            messages.ENDED: self._ended,
         }
 
     def take(self, job: Job) -> None:
@@ -92,15 +97,26 @@ class Queries:
         topic = query.topic
         assert topic is not None, "which the class of the request sees to"
         found = await self._in_time(self._store.subscribers(topic, after, limit + 1))
-        rows = (
-            SubscriberRow(
-                client_id=row.client_id,
-                queue=messages.queue_name(topic, row.client_id),
-                expires_in=row.expires_in,
-            )
-            for row in found
-        )
+        now = clock.now()
+        rows = (self._subscriber(topic, row, now) for row in found)
         return _page(query, rows, limit, lambda row: row.client_id)
+
+    def _subscriber(self, topic: str, row: SubscriberExpiry, now: float) -> SubscriberRow:
+        queue = messages.queue_name(topic, row.client_id)
+        depth = self._depth(queue, now)
+        return SubscriberRow(
+            client_id=row.client_id,
+            queue=queue,
+            expires_in=row.expires_in,
+            waiting=depth.waiting,
+            running=depth.running,
+            workers=depth.workers,
+            full=depth.full,
+            age=depth.age,
+            max_waiting=row.limits.max_waiting,
+            overflow=row.limits.overflow,
+            remove_idle=row.limits.remove_idle,
+        )
 
     async def _daemons(self, query: Query, after: str, limit: int) -> Page[object]:
         found = await self._in_time(self._store.daemons())
@@ -115,6 +131,11 @@ class Queries:
             if worker_id > after
         )
         return _page(query, rows, limit, lambda row: row.worker_id)
+
+    async def _ended(self, query: Query, after: str, limit: int) -> Page[object]:
+        found = await self._in_time(self._store.ended(after, limit + 1))
+        rows = (EndedRow(row.queue, row.topic, row.client_id, row.ago) for row in found)
+        return _page(query, rows, limit, lambda row: row.queue)
 
     async def _status(self, query: Query, after: str, limit: int) -> Page[object]:
         fault: errors.StoreError | None = None

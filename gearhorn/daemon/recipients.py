@@ -3,7 +3,10 @@
 """The recipients of a fan-out: a topic's subscribers with queues, groups and servers."""
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
+
+from msgspec import UNSET
 
 from gearhorn import messages
 from gearhorn.daemon.placement import Share, divide_in_steps
@@ -20,6 +23,8 @@ copies takes quadratic time; one for each copy is slow on deep queues.
 _PIECE = 1_000
 """The subscribers that are taken into a list at a time: half a millisecond of work."""
 
+_NO_LIMITS: Mapping[str, messages.Limits] = MappingProxyType({})
+
 
 class Recipients:
     """A topic's subscribers, as they were when they were asked for.
@@ -29,6 +34,7 @@ class Recipients:
     :param longest_queue: the bytes of the longest name of a queue.
     :param asked: the time at which they were asked for, on
         :func:`gearhorn.clock.now`.
+    :param limits: what those subscribers brought that brought any limits, by client_id.
     """
 
     __slots__ = (
@@ -36,32 +42,65 @@ class Recipients:
         "_queued_report",
         "asked",
         "group_count",
+        "limits",
         "longest_queue",
+        "own_limits",
+        "refused",
+        "refused_count",
         "topic",
         "whole",
     )
 
     def __init__(
-        self, topic: str, whole: Share, group_count: int, longest_queue: int, asked: float
+        self,
+        topic: str,
+        whole: Share,
+        group_count: int,
+        longest_queue: int,
+        asked: float,
+        limits: Mapping[str, messages.Limits] = _NO_LIMITS,
     ) -> None:
         self.topic = topic
         self.whole = whole
         self.group_count = group_count
         self.asked = asked
         self.longest_queue = longest_queue
+        self.limits = limits
+        self.own_limits = {
+            messages.queue_name(topic, client_id).encode(): its.max_waiting
+            for client_id, its in limits.items()
+            if its.max_waiting is not None
+        }
+        """The limits in jobs that subscribers brought, by queue."""
+        self.refused: Mapping[str, str] = {}
+        """The reasons of the first copies that are not sent, by client_id."""
+        self.refused_count = 0
+        """The number of copies that are not sent."""
         self._placed: tuple[tuple[Address, ...], Mapping[Address, Share]] | None = None
         self._queued_report = b""
 
     def __len__(self) -> int:
-        return len(self.whole.queues)
+        return len(self.whole.queues) + self.refused_count
 
     @classmethod
-    def of(cls, topic: str, client_ids: Sequence[str], asked: float) -> "Recipients":
+    def of(
+        cls,
+        topic: str,
+        client_ids: Sequence[str],
+        asked: float,
+        limits: Mapping[str, messages.Limits] = _NO_LIMITS,
+    ) -> "Recipients":
         """Return the recipients with these client_ids."""
-        return at_once(cls.in_steps(topic, client_ids, asked))
+        return at_once(cls.in_steps(topic, client_ids, asked, limits))
 
     @classmethod
-    def in_steps(cls, topic: str, client_ids: Sequence[str], asked: float) -> Steps["Recipients"]:
+    def in_steps(
+        cls,
+        topic: str,
+        client_ids: Sequence[str],
+        asked: float,
+        limits: Mapping[str, messages.Limits] = _NO_LIMITS,
+    ) -> Steps["Recipients"]:
         """Do the work of :meth:`of` in steps: other work need not wait for a long list."""
         # A power of two: if a fan-out is run a second time, and its topic has gained
         # or lost a few subscribers, each copy gets the same unique again.
@@ -86,14 +125,44 @@ class Recipients:
                     longest = len(queue)
         if group_count == 1:
             ((queues, names),) = grouped
-            return cls(topic, Share(queues, names, None), group_count, longest, asked)
+            return cls(topic, Share(queues, names, None), group_count, longest, asked, limits)
         yield
         queues = [queue for its_queues, _ in grouped for queue in its_queues]
         yield
         names = [name for _, its_client_ids in grouped for name in its_client_ids]
         yield
         groups = [number for number, (its_queues, _) in enumerate(grouped) for _ in its_queues]
-        return cls(topic, Share(queues, names, groups), group_count, longest, asked)
+        return cls(topic, Share(queues, names, groups), group_count, longest, asked, limits)
+
+    def without(self, full: Collection[bytes]) -> "Recipients":
+        """Return the list whose copies for ``full`` queues are refused and not sent."""
+        # With skip they are refused as well: no topic has a journal to find them in.
+        whole = self.whole
+        places = whole.places(full)
+        left = Recipients(
+            self.topic,
+            whole.without(places),
+            self.group_count,
+            self.longest_queue,
+            self.asked,
+            self.limits,
+        )
+        left.refused_count = len(places)
+        left.refused = {
+            whole.client_ids[place]: messages.QUEUE_FULL
+            for place in places[: messages.MAX_LISTED_FAILURES]
+        }
+        if self._placed is not None:
+            servers, shares = self._placed
+            kept = {
+                server: left.whole if share is whole else share.without(share.places(full))
+                for server, share in shares.items()
+            }
+            left._placed = (
+                servers,
+                {server: share for server, share in kept.items() if share.queues},
+            )
+        return left
 
     def shares(self, servers: Sequence[Address]) -> Mapping[Address, Share]:
         """Return the share of each server; worked out once for the same servers."""
@@ -109,9 +178,13 @@ class Recipients:
         self._placed = (tuple(servers), shares)
 
     def queued_report(self) -> bytes:
-        """Return the report of a background fan-out without failures; made once."""
+        """Return the report of a background fan-out whose copies were all queued; made once."""
         if not self._queued_report:
             self._queued_report = messages.FanOutReport(
-                topic=self.topic, subscribers=len(self), queued=len(self)
+                topic=self.topic,
+                subscribers=len(self),
+                queued=len(self.whole.queues),
+                failed=dict(self.refused),
+                failed_count=self.refused_count or UNSET,
             ).encode()
         return self._queued_report

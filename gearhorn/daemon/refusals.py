@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from gearhorn import errors, messages
 from gearhorn.daemon.limited_log import LimitedLog
+from gearhorn.wire.admin import TRIAL
 from gearhorn.wire.grabber import Job
 
 T = TypeVar("T")
@@ -55,7 +56,8 @@ class Refusals:
             of_topic = "" if topic is None else f" for topic {topic!r}"
             return f"refused a job of {_function(job)}{of_topic}: {error}"
 
-        self._log.log(logging.WARNING, error.code, line)
+        if job.data or not job.unique.startswith(TRIAL):
+            self._log.log(logging.WARNING, error.code, line)
         _answer(job, error)
 
     def fail_unexpectedly(self, job: Job, error: Exception) -> None:

@@ -8,18 +8,22 @@ honours the change, and only then answers.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import ParamSpec, TypeVar
 
-from gearhorn import errors, messages
+from gearhorn import clock, errors, messages
 from gearhorn.daemon.matchmaking import Matchmaking
 from gearhorn.daemon.refusals import Refusals
 from gearhorn.store.base import Change, Store
+from gearhorn.store.endings import BeingDiscarded
 from gearhorn.store.patience import Patience
 from gearhorn.tasks import Tasks
 from gearhorn.wire.grabber import Job
 
 LOG = logging.getLogger(__name__)
+
+DISCARDING_PAUSE_S = 0.1
+"""Seconds until a registration is tried again whose queue is being emptied."""
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=messages.Request)
@@ -97,8 +101,29 @@ class Registry:
             raise errors.ReservedQueue(
                 f"the queue {queue} is a function of the daemon; use another topic or client_id"
             )
-        await self._change(self._store.add, request.topic, request.client_id, request.ttl)
+        await self._change(self._add, request)
         return messages.Subscription(topic=request.topic, client_id=request.client_id, queue=queue)
+
+    async def _add(self, request: messages.Register) -> Sequence[Change]:
+        """Add a subscriber once nobody discards what is in its queue.
+
+        Whoever does so may be frozen, and would hold the lease for ever. It has stopped
+        when the same lease was seen for its length.
+        """
+        token, since = "", 0.0
+        despite = ""
+        while True:
+            try:
+                return await self._store.add(
+                    request.topic, request.client_id, request.ttl, request.limits(), despite
+                )
+            except BeingDiscarded as lease:
+                now = clock.now()
+                if lease.token != token:
+                    token, since = lease.token, now
+                elif now - since >= lease.length:
+                    despite = token
+            await asyncio.sleep(DISCARDING_PAUSE_S)
 
     async def _unregister(self, request: messages.Unregister) -> messages.Subscription:
         if request.topic == self._matchmaking_topic:

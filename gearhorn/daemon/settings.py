@@ -11,6 +11,7 @@ from typing import Literal
 from gearhorn import messages
 from gearhorn.daemon.fanout import Order
 from gearhorn.daemon.leases import Leases
+from gearhorn.daemon.limits import LimitSettings
 from gearhorn.messages import FunctionNames
 from gearhorn.wire.address import Address
 from gearhorn.wire.connection import ConnectionSettings
@@ -42,6 +43,7 @@ class DaemonSettings:
     matchmaking_topic: str = messages.MATCHMAKING_TOPIC
     leases: Leases = field(default_factory=Leases)
     max_cached_topics: int = 10_000
+    limits: LimitSettings = field(default_factory=LimitSettings)
     drain_timeout: float = messages.DRAIN_TIMEOUT_S
     alone: bool = False
     """True if no other daemon shares the store: whoever has an entry is dead."""

@@ -5,9 +5,10 @@
 ``requests`` and ``pages`` hold a frozen class for each request, checked when it is
 made. ``decoding`` reads a request from the bytes of a job and names the key that is
 wrong. ``reports`` and ``pages`` hold the answers. ``names`` has the one rule for
-names and all limits, ``marks`` the functions that show which store a daemon uses,
-``values`` reads and writes JSON values, and ``defaults`` holds the defaults of both
-sides. doc/source/reference/protocol.rst describes every key.
+names and all limits of requests, ``limits`` those of a queue, ``marks`` the functions
+that show which store a daemon uses, ``values`` reads and writes JSON values, and
+``defaults`` holds the defaults of both sides. doc/source/reference/protocol.rst
+describes every key.
 
 Invariants:
 
@@ -27,6 +28,17 @@ from gearhorn.messages.defaults import (
     MAX_MESSAGE_BYTES,
     FunctionNames,
 )
+from gearhorn.messages.limits import (
+    LEAST_IDLE_S,
+    LEAST_WAITING,
+    MOST_WAITING,
+    NO_LIMITS,
+    OVERFLOWS,
+    REFUSE,
+    SKIP,
+    Limits,
+    Overflow,
+)
 from gearhorn.messages.marks import Mark, Marks, is_mark
 from gearhorn.messages.names import (
     MAX_QUEUE_BYTES,
@@ -44,12 +56,14 @@ from gearhorn.messages.names import (
 )
 from gearhorn.messages.pages import (
     DAEMONS,
+    ENDED,
     MAX_PAGE,
     QUERIES,
     STATUS,
     SUBSCRIBERS,
     TOPICS,
     DaemonRow,
+    EndedRow,
     Page,
     Query,
     Row,
@@ -60,6 +74,7 @@ from gearhorn.messages.pages import (
 from gearhorn.messages.reports import (
     MAX_LISTED_FAILURES,
     NOT_QUEUED,
+    QUEUE_FULL,
     REASONS,
     RECEIVER_EXCEPTION,
     RECEIVER_FAILED,
@@ -82,7 +97,10 @@ from gearhorn.messages.values import encode_value, truth
 __all__ = [
     "DAEMONS",
     "DRAIN_TIMEOUT_S",
+    "ENDED",
     "FANOUT_TIMEOUT_S",
+    "LEAST_IDLE_S",
+    "LEAST_WAITING",
     "MATCHMAKING_TOPIC",
     "MAX_LISTED_FAILURES",
     "MAX_MESSAGE_BYTES",
@@ -90,27 +108,36 @@ __all__ = [
     "MAX_QUEUE_BYTES",
     "MAX_SECONDS",
     "MAX_UNIQUE_BYTES",
+    "MOST_WAITING",
     "NOT_QUEUED",
+    "NO_LIMITS",
+    "OVERFLOWS",
     "PRIORITIES",
     "QUERIES",
+    "QUEUE_FULL",
     "REASONS",
     "RECEIVER_EXCEPTION",
     "RECEIVER_FAILED",
+    "REFUSE",
     "RESULT_TOO_LARGE",
     "SERVER_LOST",
+    "SKIP",
     "STATUS",
     "SUBSCRIBERS",
     "TIMEOUT",
     "TOPICS",
     "Bytes",
     "DaemonRow",
+    "EndedRow",
     "FanOut",
     "FanOutReport",
     "FunctionNames",
+    "Limits",
     "Mark",
     "Marks",
     "Notice",
     "NoticeAnswer",
+    "Overflow",
     "Page",
     "Priority",
     "Query",

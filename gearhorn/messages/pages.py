@@ -23,7 +23,9 @@ DAEMONS = "daemons"
 
 STATUS = "status"
 
-QUERIES = (TOPICS, SUBSCRIBERS, DAEMONS, STATUS)
+ENDED = "ended"
+
+QUERIES = (TOPICS, SUBSCRIBERS, DAEMONS, STATUS, ENDED)
 
 
 class Query(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -68,15 +70,27 @@ class TopicRow(Struct, frozen=True):
 
 
 class SubscriberRow(Struct, frozen=True):
-    """A subscriber of a topic.
+    """A subscriber of a topic, and what the daemon that answers knows of its queue.
 
     ``expires_in`` is in seconds, ``None`` for never. If it is not above zero the
-    subscription has ended and is about to be removed.
+    subscription has ended and is about to be removed. ``waiting`` counts the jobs that no
+    worker has taken, ``running`` those that one has. ``full`` is true if that daemon
+    sends it no copies. ``age`` is the age of these numbers in seconds, ``None`` if there
+    are none. The others are what the registration brought, ``None`` where the
+    configuration's count. Older releases tell only the first three.
     """
 
     client_id: str
     queue: str
     expires_in: float | None
+    waiting: int = 0
+    running: int = 0
+    workers: int = 0
+    full: bool = False
+    age: float | None = None
+    max_waiting: int | None = None
+    overflow: str | None = None
+    remove_idle: float | None = None
 
 
 class DaemonRow(Struct, frozen=True):
@@ -93,6 +107,15 @@ class DaemonRow(Struct, frozen=True):
     age: float | None
     barred: bool
     differs: Sequence[str] = ()
+
+
+class EndedRow(Struct, frozen=True):
+    """A subscription that ended ``ended`` seconds ago, and was not made again since."""
+
+    queue: str
+    topic: str
+    client_id: str
+    ended: float
 
 
 class StatusRow(Struct, frozen=True, kw_only=True):
@@ -117,6 +140,11 @@ class StatusRow(Struct, frozen=True, kw_only=True):
     daemon_ttl: float
     store_evicts: str | None = None
     """The policy by which the store throws away keys when it is full, if it has one."""
+    limits: dict[str, int | float | str] | None = None
+    """The limits of its configuration, by the name of the option."""
+    deepest: Sequence[tuple[str, int, int]] = ()
+    """The deepest queues at its last looks at the job servers, the deepest first: name,
+    jobs that no worker has taken, workers."""
 
 
 Row = TypeVar("Row")

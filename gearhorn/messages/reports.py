@@ -27,7 +27,10 @@ SERVER_LOST = "server_lost"
 """The job server was lost after it took the copy, before the answer came."""
 
 NOT_QUEUED = "not_queued"
-"""The job server answered the copy with an ERROR packet, as for a full queue."""
+"""The job server answered the copy with an ERROR packet that says no more."""
+
+QUEUE_FULL = "queue_full"
+"""The receiver's queue is full, by a limit of gearhorn or of the job server."""
 
 RESULT_TOO_LARGE = "result_too_large"
 """The receiver answered, with a result of more bytes than the daemon gathers."""
@@ -38,6 +41,7 @@ REASONS = (
     RECEIVER_EXCEPTION,
     SERVER_LOST,
     NOT_QUEUED,
+    QUEUE_FULL,
     RESULT_TOO_LARGE,
 )
 
@@ -135,7 +139,9 @@ class FanOutReport(Report, frozen=True, kw_only=True):
     receivers that answered a foreground fan-out, ``queued`` the copies of a
     background one that job servers have queued. If some failed, ``failed_count``
     counts them and ``failed`` has the reason for each of the first thousand, by
-    client_id. ``results`` has the gathered results by client_id, each a string,
+    client_id. ``skipped``, where it is not 0, counts the copies that were left out because
+    their queues are full and the subscribers find them in a journal: no failures.
+    ``results`` has the gathered results by client_id, each a string,
     or :class:`Bytes` if it is not UTF-8. Fields that do not apply are
     ``msgspec.UNSET``.
     """
@@ -146,4 +152,5 @@ class FanOutReport(Report, frozen=True, kw_only=True):
     queued: int | UnsetType = UNSET
     failed: dict[str, str] = {}
     failed_count: int | UnsetType = UNSET
+    skipped: int | UnsetType = UNSET
     results: dict[str, Result] | UnsetType = UNSET

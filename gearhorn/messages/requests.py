@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from gearhorn import errors
+from gearhorn.messages.limits import Limits
 from gearhorn.messages.names import (
     PRIORITIES,
     check_seconds,
@@ -35,16 +36,42 @@ class Request(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omi
 
 
 class Register(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A request to add a subscriber, for ``ttl`` seconds or for good."""
+    """A request to add a subscriber, for ``ttl`` seconds or for good.
+
+    What it says of its limits replaces what it said before.
+    """
 
     topic: str
     client_id: str
     ttl: float | None = None
+    max_waiting: int | None = None
+    overflow: str | None = None
+    remove_idle: float | None = None
 
     def __post_init__(self) -> None:
         check_subscription(self.topic, self.client_id)
         if self.ttl is not None:
             check_seconds(self.ttl, "ttl")
+        # Refuses what is wrong.
+        self.limits()
+
+    @classmethod
+    def of(cls, topic: str, client_id: str, ttl: float | None, limits: Limits) -> "Register":
+        """Make a request that brings these limits."""
+        return cls(
+            topic=topic,
+            client_id=client_id,
+            ttl=ttl,
+            max_waiting=limits.max_waiting,
+            overflow=limits.overflow,
+            remove_idle=limits.remove_idle,
+        )
+
+    def limits(self) -> Limits:
+        """Return the limits that it brings."""
+        return Limits(
+            max_waiting=self.max_waiting, overflow=self.overflow, remove_idle=self.remove_idle
+        )
 
 
 class Unregister(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):

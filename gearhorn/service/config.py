@@ -16,6 +16,7 @@ from oslo_log import log
 
 from gearhorn import errors, messages
 from gearhorn.daemon.leases import Leases
+from gearhorn.daemon.limits import LimitSettings
 from gearhorn.daemon.settings import DaemonSettings
 from gearhorn.messages import FunctionNames
 from gearhorn.net.tls import tls_context
@@ -223,8 +224,30 @@ def settings_of(conf: cfg.ConfigOpts) -> DaemonSettings:
         matchmaking_topic=conf.matchmaking.topic,
         leases=_leases(conf),
         max_cached_topics=conf.matchmaking.max_cached_topics,
+        limits=_limits(conf),
         drain_timeout=conf.service.drain_timeout,
     )
+
+
+def _limits(conf: cfg.ConfigOpts) -> LimitSettings:
+    limits = LimitSettings(**dict(conf.limits.items()))
+    if 0 < limits.max_waiting < messages.LEAST_WAITING:
+        raise errors.ConfigurationError(
+            f"[limits] max_waiting: {limits.max_waiting} is neither 0 nor at least "
+            f"{messages.LEAST_WAITING}"
+        )
+    for name in ("remove_idle", "discard_after"):
+        seconds = getattr(limits, name)
+        if 0 < seconds < messages.LEAST_IDLE_S:
+            raise errors.ConfigurationError(
+                f"[limits] {name}: {seconds:g} is neither 0 nor at least {messages.LEAST_IDLE_S}"
+            )
+    if 0 < limits.discard_after < 2 * conf.matchmaking.cache_ttl:
+        raise errors.ConfigurationError(
+            f"[limits] discard_after: {limits.discard_after:g} is below twice [matchmaking] "
+            f"cache_ttl, {conf.matchmaking.cache_ttl:g}: lists may still have the subscription"
+        )
+    return limits
 
 
 def _leases(conf: cfg.ConfigOpts) -> Leases:

@@ -12,12 +12,15 @@ from oslo_config import cfg
 
 from gearhorn import messages
 from gearhorn.daemon.leases import Leases
+from gearhorn.daemon.limits import LimitSettings
 from gearhorn.daemon.settings import DaemonSettings
 from gearhorn.messages import FunctionNames
 from gearhorn.wire.address import DEFAULT_PORT
 from gearhorn.wire.connection import ConnectionSettings
 
 _DAY = 86400.0
+_MOST_JOBS = 1_000_000_000
+_MOST_BYTES = 1 << 50
 
 GEARMAN = (
     cfg.ListOpt(
@@ -209,6 +212,73 @@ MATCHMAKING = (
     ),
 )
 
+LIMITS = (
+    cfg.IntOpt(
+        "max_waiting",
+        default=LimitSettings.max_waiting,
+        min=0,
+        max=_MOST_JOBS,
+        help="The most jobs that may wait and run in the queue of one subscriber, 100 at least; 0 "
+        "for any number. Copies for a full queue are not sent. A registration may bring fewer.",
+    ),
+    cfg.IntOpt(
+        "max_waiting_bytes",
+        default=LimitSettings.max_waiting_bytes,
+        min=0,
+        max=_MOST_BYTES,
+        help="The most bytes in the queue of one subscriber, by the size of the last messages of "
+        "its topic; 0 for any number.",
+    ),
+    cfg.IntOpt(
+        "warn_waiting",
+        default=LimitSettings.warn_waiting,
+        min=0,
+        max=_MOST_JOBS,
+        help="The number of jobs in a queue from which on the log names it, once; 0 for never.",
+    ),
+    cfg.StrOpt(
+        "overflow",
+        default=LimitSettings.overflow,
+        choices=[
+            (messages.REFUSE, "the copy fails, with the reason queue_full"),
+            (messages.SKIP, "the same, unless the topic has a journal in which to find it"),
+        ],
+        help="What becomes of a copy for a full queue. A registration may say otherwise.",
+    ),
+    cfg.IntOpt(
+        "max_total",
+        default=LimitSettings.max_total,
+        min=0,
+        max=_MOST_JOBS,
+        help="The most jobs in all functions of one job server. Above it, queues that are deeper "
+        "than the mean count as full; 0 for any number.",
+    ),
+    cfg.IntOpt(
+        "max_total_bytes",
+        default=LimitSettings.max_total_bytes,
+        min=0,
+        max=_MOST_BYTES,
+        help="The most bytes in all queues of one job server, with the same effect; 0 for any "
+        "number.",
+    ),
+    cfg.FloatOpt(
+        "remove_idle",
+        default=LimitSettings.remove_idle,
+        min=0,
+        max=messages.MAX_SECONDS,
+        help="Seconds after which a subscription ends while messages wait in its queue and no "
+        "worker serves it, 60 at least; 0 for never. A registration may say otherwise.",
+    ),
+    cfg.FloatOpt(
+        "discard_after",
+        default=LimitSettings.discard_after,
+        min=0,
+        max=messages.MAX_SECONDS,
+        help="Seconds after the end of a subscription from which on what it left in its queue is "
+        "discarded, if no worker serves that: 60, and twice cache_ttl, at least; 0 for never.",
+    ),
+)
+
 SERVICE = (
     cfg.BoolOpt(
         "daemonize",
@@ -265,6 +335,7 @@ GROUPS: dict[cfg.OptGroup, Sequence[cfg.Opt]] = {
     cfg.OptGroup("store", help="The store of the subscriptions."): STORE,
     cfg.OptGroup("fanout", help="The sending of messages."): FANOUT,
     cfg.OptGroup("matchmaking", help="The matchmaking among daemons."): MATCHMAKING,
+    cfg.OptGroup("limits", help="What may wait on the job servers."): LIMITS,
     cfg.OptGroup("service", help="The daemon as a service."): SERVICE,
     cfg.OptGroup("standalone", help="The job server and the store of --standalone."): STANDALONE,
 }

@@ -3,9 +3,10 @@
 """The store of subscriptions and of the daemons' entries.
 
 ``base`` is the interface. :func:`open_store` chooses the implementation by the URL:
-Redis, also behind Sentinel (``redis``, ``redis_url``, ``redis_errors``, and
-``redis_scripts`` in Lua, ``redis_replies``, ``redis_warnings``), or an SQLite file
-(``sqlite``, ``sqlite_file``, ``sqlite_counter``).
+Redis, also behind Sentinel (``redis``, ``redis_calls``, ``redis_url``,
+``redis_errors``, and ``redis_scripts`` in Lua, ``redis_replies``, ``redis_warnings``),
+or an SQLite file (``sqlite``, ``sqlite_calls``, ``sqlite_file``, ``sqlite_tables``,
+``sqlite_counter``). ``endings`` is the part about what ends.
 ``numbers`` is how both notice that they went back to an older state.
 ``patience`` makes the daemon's calls wait while the store is away, full or refuses.
 

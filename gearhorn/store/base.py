@@ -5,6 +5,7 @@
 A store keeps, for all daemons that share it:
 
 * the client_ids that subscribe to each topic, with an expiry for some;
+* the limits that subscribers brought for their queues;
 * the holder of each queue name, since two subscriptions can make the same one;
 * the version of each topic whose latest change nobody has confirmed yet;
 * an entry for each live daemon.
@@ -13,16 +14,20 @@ Each method that changes something does so in one atomic step. After a
 :class:`~gearhorn.errors.StoreError` it may be called again without harm: it
 finds done what the first call did, and the changes are still listed as
 unconfirmed. Methods raise subclasses of :class:`~gearhorn.errors.StoreError`
-only; :meth:`Store.add` also raises :class:`~gearhorn.errors.QueueTaken`. They
-must be called from the thread that runs the event loop.
+only; :meth:`Store.add` also raises :class:`~gearhorn.errors.QueueTaken` and
+:class:`~gearhorn.store.endings.BeingDiscarded`. They must be called from the thread
+that runs the event loop.
 """
 
 import abc
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from gearhorn import clock, errors
+from gearhorn.messages import NO_LIMITS, Limits
+from gearhorn.store.endings import Endings
 from gearhorn.store.identity import Opened, Terms
 from gearhorn.store.numbers import Numbers, Told, log_went_back
 
@@ -43,10 +48,12 @@ class Members(NamedTuple):
 
     ``reader_known`` is true if that daemon's entry stood in the store at the same
     moment, and was not barred. Only then is the daemon told of later changes.
+    ``limits`` has, by client_id, those of the subscribers that brought any.
     """
 
     client_ids: Sequence[str]
     reader_known: bool
+    limits: Mapping[str, Limits] = MappingProxyType({})
 
 
 class DaemonEntry(NamedTuple):
@@ -74,7 +81,7 @@ class TopicSize(NamedTuple):
 
 
 class SubscriberExpiry(NamedTuple):
-    """A subscriber and the seconds until it expires, ``None`` for never.
+    """A subscriber, the seconds until it expires, ``None`` for never, and its limits.
 
     If they are not above zero, it has expired, and stays a member until it is
     reaped.
@@ -82,9 +89,10 @@ class SubscriberExpiry(NamedTuple):
 
     client_id: str
     expires_in: float | None
+    limits: Limits = NO_LIMITS
 
 
-class Store(abc.ABC):
+class Store(Endings):
     """The interface that every store implements."""
 
     run_changed_at: float = -math.inf
@@ -106,7 +114,7 @@ class Store(abc.ABC):
         self.numbers = Numbers(worker_id)
         """The numbers that this daemon was told."""
 
-    async def look(self) -> None:  # noqa: B027
+    async def look(self) -> None:
         """Look at how the store runs, and warn of what endangers its data."""
 
     async def mend(self, *, strike_out: bool = False) -> Mapping[str, int]:
@@ -173,18 +181,29 @@ class Store(abc.ABC):
     # Subscriptions.
 
     @abc.abstractmethod
-    async def add(self, topic: str, client_id: str, ttl: float | None) -> Sequence[Change]:
+    async def add(
+        self,
+        topic: str,
+        client_id: str,
+        ttl: float | None,
+        limits: Limits = NO_LIMITS,
+        despite: str = "",
+    ) -> Sequence[Change]:
         """Add a subscriber, renew it, or make it permanent.
 
         An expired subscriber that holds the queue name is reaped in the same
         step.
 
         :param ttl: seconds until it expires unless renewed; ``None`` for never.
+        :param limits: replace those that it had. That alone is no change of the topic:
+            lists that were read before go by the old ones.
+        :param despite: the token of a lease that does not count any more.
         :returns: the unconfirmed changes of every topic that the queue can belong
             to, whoever made them and when. They are to be confirmed before the
             registration is answered. Every topic, because a call that is repeated
             no longer knows whose expired subscriber it reaped.
         :raises QueueTaken: another subscriber, not expired, holds the queue name.
+        :raises BeingDiscarded: a daemon discards what is in the queue, on another lease.
         """
 
     @abc.abstractmethod
@@ -212,6 +231,13 @@ class Store(abc.ABC):
         Expiry is judged in the same step, by the store's clock.
 
         :returns: the unconfirmed change of each topic that lost a subscriber.
+        """
+
+    @abc.abstractmethod
+    async def end_idle(self, queue: str) -> Sequence[Change]:
+        """Remove the subscriber of a queue if that was not served for so long.
+
+        :returns: the unconfirmed change of its topic; none if it is not to end any more.
         """
 
     @abc.abstractmethod

@@ -12,6 +12,8 @@ Every key begins with the key prefix:
                           that no list from before it is in use
 ``topic:<topic>``   set   the topic's client_ids; for the matchmaking topic
                           the worker ids of the daemons
+``limits:<topic>``  hash  client_id -> what it brought for its queue, in JSON;
+                          only those that brought any
 ``topics``          zset  every topic that has a set, all with score 0, and an
                           empty name, so that it never goes by itself
 ``claims``          hash  queue name -> topic NUL client_id
@@ -23,6 +25,16 @@ Every key begins with the key prefix:
 ``settings``        hash  worker id -> the settings that all daemons need alike
 ``told``            hash  worker id -> the last number that the daemon was told
 ``secrets``         hash  worker id -> the key of its answers to notices
+``knows``           hash  worker id -> what it knows that older releases do not
+``ended``           hash  queue of an ended subscription -> topic NUL client_id
+``ended_at``        zset  the same queues by the milliseconds at which they ended
+``ended_queues``    zset  the same queues, all with score 0
+``discards``        hash  queue -> the lease of the daemon that discards what is in
+                          it: token, milliseconds, and when they are over
+``idle``            zset  queue that is not served, by the milliseconds at which its
+                          subscription is to end
+``idle_after``      hash  the same queues -> after how many milliseconds it ends
+``looked``          str   the milliseconds of the last look at all job servers
 ==================  ====  ===================================================
 
 Each call is a Lua script (:mod:`gearhorn.store.redis_scripts`), which also checks
@@ -30,66 +42,21 @@ the identity, that the store has not gone back, and that no key is gone. Sets ar
 page by page.
 """
 
-import asyncio
-import contextlib
 import heapq
 import math
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
-from typing import Any
-
-from redis.asyncio import Redis
-from redis.asyncio.connection import AbstractConnection
+from collections.abc import Collection, Sequence
 
 from gearhorn import clock, errors, messages
-from gearhorn.store import redis_replies, redis_scripts, redis_url, redis_warnings
-from gearhorn.store.base import Change, DaemonEntry, Members, Store, SubscriberExpiry, TopicSize
+from gearhorn.messages import NO_LIMITS, Limits
+from gearhorn.store import redis_replies
+from gearhorn.store.base import Change, DaemonEntry, Members, SubscriberExpiry, TopicSize
+from gearhorn.store.endings import BeingDiscarded
 from gearhorn.store.identity import Opened, Terms, check_layout, new_identity, unusable
-from gearhorn.store.numbers import NONCES, Told, WentBack, new_nonce
-from gearhorn.store.redis_errors import TRANSLATED, translate
-
-_PAGE = 2_000
-"""The members of a set that are asked for at once.
-
-A page stops the event loop for about 1 ms, with redis-py's own parser for
-20 ms, and Redis for 1 ms. Each costs the way to Redis and back.
-"""
-
-_CONNECTIONS = 16
-"""The most calls that talk to Redis at a time; the others wait their turn."""
+from gearhorn.store.redis_endings import RedisEndings
 
 
-class RedisStore(Store):
-    """A :class:`~gearhorn.store.base.Store` in Redis 6 or newer.
-
-    :param url: as :mod:`gearhorn.store.redis_url` describes.
-    :param key_prefix: the beginning of every key.
-    :param matchmaking_topic: the topic to which the daemons subscribe.
-    :param timeout: seconds that connecting, and each answer, may take.
-    :param worker_id: the daemon that calls; ``""`` if none does.
-    """
-
-    def __init__(
-        self,
-        url: str,
-        *,
-        key_prefix: str,
-        matchmaking_topic: str,
-        timeout: float,
-        worker_id: str = "",
-    ) -> None:
-        super().__init__(worker_id)
-        self._worker_id = worker_id
-        self._prefix = key_prefix
-        self._set_of = f"{key_prefix}topic:"
-        self._matchmaking = matchmaking_topic
-        self._identity = ""
-        self._run: str | None = None
-        self._mended = 0
-        self._slots = asyncio.Semaphore(_CONNECTIONS)
-        self._connections = redis_url.Connections(url, timeout=timeout, on_connect=self._on_connect)
-        self._redis = Redis(connection_pool=self._connections.pool)
-        self._scripts: dict[str, Any] = {}
-        self._all_keys = self._keys(redis_scripts.KEYS)
+class RedisStore(RedisEndings):
+    """A :class:`~gearhorn.store.base.Store` in Redis 6 or newer."""
 
     async def open(self, known: Collection[str] = (), terms: Terms = Terms.MAKE) -> Opened:
         keys = self._keys(("identity", "counter", "run", "follows"))
@@ -119,10 +86,22 @@ class RedisStore(Store):
         async with self._talking():
             self._note(await self._redis.info())
 
-    async def add(self, topic: str, client_id: str, ttl: float | None) -> Sequence[Change]:
+    async def add(
+        self,
+        topic: str,
+        client_id: str,
+        ttl: float | None,
+        limits: Limits = NO_LIMITS,
+        despite: str = "",
+    ) -> Sequence[Change]:
         ttl_ms = 0 if ttl is None else max(1, math.ceil(ttl * 1000))
         queue = messages.queue_name(topic, client_id)
-        reply = await self._numbered("add", topic, client_id, ttl_ms, *messages.topics_of(queue))
+        reply = await self._numbered(
+            "add", topic, client_id, ttl_ms, limits.text(), despite, *messages.topics_of(queue)
+        )
+        if isinstance(reply, str) and reply.startswith("\0"):
+            token, length_ms = reply[1:].split()
+            raise BeingDiscarded(token, int(length_ms) / 1000)
         if isinstance(reply, str):
             holder = reply.split("\0")
             raise errors.QueueTaken(
@@ -138,24 +117,30 @@ class RedisStore(Store):
             begun = self._source()
             # SSCAN may give a member twice.
             client_ids: set[str] = set()
+            limits: dict[str, str] = {}
             reader_known = True
             pages = 0
-            async for page, renewal in self._scan(reader, topic):
-                client_ids.update(page)
-                reader_known &= renewal is not None and int(renewal) > 0
+            async for page in self._scan(reader, topic):
+                client_ids.update(page.rows)
+                limits.update(page.limits)
+                reader_known &= page.renewal is not None and int(page.renewal) > 0
                 pages += 1
             # A cursor is good only for the set that gave it: with another one, members
             # would be passed over.
             if pages == 1 or begun == self._source():
-                return Members(list(client_ids), reader_known)
+                read = {name: Limits.read(text) for name, text in limits.items()}
+                return Members(list(client_ids), reader_known, read)
 
     async def reap(self, limit: int) -> Sequence[Change]:
         return redis_replies.changes(await self._numbered("reap", limit))
 
+    async def end_idle(self, queue: str) -> Sequence[Change]:
+        return redis_replies.changes(await self._numbered("end_idle", queue))
+
     async def unconfirmed(self, limit: int) -> Sequence[Change]:
         found: dict[str, int] = {}
-        async for page, _ in self._scan(""):
-            found.update(redis_replies.pairs(page))
+        async for page in self._scan(""):
+            found.update(redis_replies.pairs(page.rows))
             if len(found) >= limit:
                 break
         return [Change(*item) for item in found.items()][:limit]
@@ -192,158 +177,17 @@ class RedisStore(Store):
         # is fast enough for people; an ordered set would slow every registration.
         # Strings sort as their UTF-8 does.
         first: list[str] = []
-        async for page, _ in self._scan("", topic):
-            later = {client_id for client_id in page if client_id > after}
+        limits: dict[str, str] = {}
+        async for page in self._scan("", topic):
+            limits.update(page.limits)
+            later = {client_id for client_id in page.rows if client_id > after}
             first = heapq.nsmallest(limit, later.union(first))
         now, *expiries = await self._checked("expiries", *(f"{topic}\0{name}" for name in first))
         return [
-            SubscriberExpiry(name, None if at is None else (int(at) - now) / 1000)
+            SubscriberExpiry(
+                name,
+                None if at is None else (int(at) - now) / 1000,
+                Limits.read(limits.get(name, "{}")),
+            )
             for name, at in zip(first, expiries, strict=True)
         ]
-
-    # Talking to Redis.
-
-    def _keys(self, names: Iterable[str]) -> list[str]:
-        return [self._prefix + name for name in names]
-
-    def _source(self) -> tuple[object, ...]:
-        """Return what changes when other sets may answer than before."""
-        return self._run, self._identity, self._mended, self.numbers.epoch
-
-    async def _numbered(self, name: str, *arguments: str | int) -> Any:
-        """Run a script that gives numbers, and note the last one."""
-        return await self._checked(name, *arguments, numbered=True)
-
-    async def _checked(self, name: str, *arguments: str | int, numbered: bool = False) -> Any:
-        """Run a script on the store that this is, as it is, and whole.
-
-        :param numbered: the reply is a number, or an array of a number and the result.
-        """
-        mended = False
-        while True:
-            told = self.numbers.now(self._identity)
-            fault: errors.StoreError
-            try:
-                reply = await self._script(
-                    name, self._all_keys, *self._own_arguments(told), *arguments
-                )
-            except (WentBack, errors.StoreIncomplete) as error:
-                fault = error
-            else:
-                break
-            # Not in the handler: oslo.log would add the exception to what is logged.
-            if isinstance(fault, WentBack):
-                await self._go_back(told)
-            elif mended:
-                raise fault
-            else:
-                await self._mend_loudly()
-                mended = True
-        if reply is None:
-            raise _replaced()
-        number = 0
-        if numbered and isinstance(reply, list):
-            number, reply = reply
-        elif numbered and isinstance(reply, int):
-            number = reply
-        self.numbers.answered(told, number)
-        return reply
-
-    def _own_arguments(self, told: Told) -> Sequence[str | int]:
-        """Return the ARGV of ``shared/store.lua``."""
-        return (
-            self._identity,
-            self._matchmaking,
-            self._set_of,
-            self._worker_id,
-            told.own,
-            told.least,
-            f"{new_nonce():0{len(str(NONCES)) - 1}d}",
-        )
-
-    async def _mend_loudly(self) -> None:
-        """Mend the store; say so too if no answer tells what was rebuilt."""
-        fault: errors.StoreError
-        try:
-            await self.mend()
-            return
-        except errors.StoreError as error:
-            fault = error
-        # Not in the handler: oslo.log would add the exception to what is logged.
-        redis_warnings.rebuilt_unseen()
-        raise fault
-
-    async def mend(self, *, strike_out: bool = False) -> Mapping[str, int]:
-        told = self.numbers.now(self._identity)
-        arguments = self._own_arguments(told)
-        reply = await self._script("mend", self._all_keys, *arguments, int(strike_out))
-        if reply is None:
-            raise _replaced()
-        rebuilt = dict(redis_replies.pairs(reply))
-        if rebuilt:
-            self._mended += 1
-            # Entries of daemons may be gone as well.
-            self.run_changed_at = clock.now()
-            # An operator is told by the command.
-            if not strike_out:
-                redis_warnings.rebuilt(rebuilt)
-        return rebuilt
-
-    async def _script(self, name: str, keys: list[str], *arguments: str | int) -> Any:
-        """Run a script, by its hash if the server has it already."""
-        run = self._scripts.get(name)
-        if run is None:
-            run = self._redis.register_script(redis_scripts.SCRIPTS[name])
-            self._scripts[name] = run
-        async with self._talking():
-            return await run(keys=keys, args=arguments)
-
-    async def _scan(self, reader: str, *topic: str) -> AsyncIterator[tuple[list[str], str | None]]:
-        """Yield the pages of a topic's set, each with the reader's renewal number.
-
-        Without a topic the pages are those of the unconfirmed changes.
-        """
-        cursor = "0"
-        while True:
-            cursor, page, renewal = await self._checked("page", cursor, _PAGE, reader, *topic)
-            yield page, renewal
-            if cursor == "0":
-                return
-
-    @contextlib.asynccontextmanager
-    async def _talking(self) -> AsyncIterator[None]:
-        """Wait for a turn, and translate errors."""
-        async with self._slots:
-            try:
-                yield
-            except TRANSLATED as error:
-                fault = translate(error)
-                if isinstance(fault, errors.StoreAway):
-                    await self._connections.drop_idle()
-                raise fault from error
-
-    async def _on_connect(self, connection: AbstractConnection) -> None:
-        """Greet the server, and note how it runs."""
-        await connection.on_connect()
-        await connection.send_command("INFO")
-        lines = str(await connection.read_response()).splitlines()
-        pairs = (line.partition(":") for line in lines)
-        self._note({name: value for name, _, value in pairs})
-
-    def _note(self, info: Mapping[str, str]) -> None:
-        """Note if another process answers than before, and if it throws away keys."""
-        run = ":".join(str(info.get(name, "")) for name in ("run_id", "master_replid"))
-        if run != self._run:
-            if self._run is not None:
-                redis_warnings.other_process()
-            self._run = run
-            self.run_changed_at = clock.now()
-        policy = str(info.get("maxmemory_policy", ""))
-        evicts = policy if policy.startswith("allkeys") else None
-        if evicts is not None and evicts != self.evicts:
-            redis_warnings.evicts(evicts)
-        self.evicts = evicts
-
-
-def _replaced() -> errors.StoreReplaced:
-    return errors.StoreReplaced("Redis: the identity of the store is gone or is another one")

@@ -21,7 +21,7 @@ def entries(reply: list[Any]) -> dict[str, DaemonEntry]:
     """Return the entries of daemons in a reply of ``entries.lua``."""
     now, members, renewals, seen, settings, secrets = reply
     seen_at = dict(pairs(seen))
-    settings_of, secret_of = _strings(settings), _strings(secrets)
+    settings_of, secret_of = strings(settings), strings(secrets)
     # A daemon whose entry is gone may live and have lists: it is told all the same.
     renewal_of = {**dict.fromkeys(members, 0), **dict(pairs(renewals))}
     return {
@@ -35,5 +35,6 @@ def entries(reply: list[Any]) -> dict[str, DaemonEntry]:
     }
 
 
-def _strings(flat: list[str]) -> dict[str, str]:
+def strings(flat: list[str]) -> dict[str, str]:
+    """Return the elements of a flat list as pairs of strings."""
     return dict(zip(flat[::2], flat[1::2], strict=True))

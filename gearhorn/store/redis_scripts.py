@@ -38,6 +38,14 @@ KEYS = (
     "settings",
     "told",
     "secrets",
+    "knows",
+    "ended",
+    "ended_at",
+    "ended_queues",
+    "discards",
+    "idle",
+    "idle_after",
+    "looked",
 )
 """The KEYS of ``shared/store.lua``: all keys but the sets of topics."""
 

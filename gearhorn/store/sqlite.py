@@ -7,47 +7,32 @@ matchmaking topic are the rows of ``daemons``. Expiry goes by the machine's
 clock.
 """
 
-import asyncio
-import functools
 import math
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
-from urllib.parse import unquote, urlsplit
+from collections.abc import Collection, Iterable, Sequence
 
 from gearhorn import clock, errors, messages
-from gearhorn.store.base import Change, DaemonEntry, Members, Store, SubscriberExpiry, TopicSize
+from gearhorn.messages import NO_LIMITS, Limits
+from gearhorn.store.base import Change, DaemonEntry, Members, SubscriberExpiry, TopicSize
+from gearhorn.store.endings import BeingDiscarded
 from gearhorn.store.identity import Opened, Terms
-from gearhorn.store.numbers import Told, WentBack
-from gearhorn.store.sqlite_counter import Counter
-from gearhorn.store.sqlite_file import SQLiteFile, Work
+from gearhorn.store.sqlite_endings import (
+    KNOWS,
+    SQLiteEndings,
+    begin_anew,
+    is_due,
+    keep_newest,
+    lease_of,
+    note_ended,
+)
 
-_T = TypeVar("_T")
 _LEFT_MOST = 100
 """The most daemons without an entry of which it is kept what they were told."""
 
 
-class SQLiteStore(Store):
-    """A :class:`~gearhorn.store.base.Store` in a file.
-
-    :param url: ``sqlite://`` and the absolute path of the file.
-    :param matchmaking_topic: the topic to which the daemons subscribe.
-    :param timeout: seconds to wait for another process's change.
-    :param worker_id: the daemon that calls; ``""`` if none does.
-    """
-
-    def __init__(
-        self, url: str, *, matchmaking_topic: str, timeout: float, worker_id: str = ""
-    ) -> None:
-        super().__init__(worker_id)
-        self._worker_id = worker_id
-        self._counter = Counter(worker_id)
-        self._file = SQLiteFile(_path(url), timeout)
-        self._matchmaking = matchmaking_topic
-        # SQLite blocks, and its connection may be used in one thread only.
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite")
+class SQLiteStore(SQLiteEndings):
+    """A :class:`~gearhorn.store.base.Store` in a file."""
 
     async def open(self, known: Collection[str] = (), terms: Terms = Terms.MAKE) -> Opened:
         opened = await self._in_thread(lambda: self._file.open(known, terms))
@@ -67,13 +52,23 @@ class SQLiteStore(Store):
         # No process stands between a call and the file, but it may be another file.
         await self._change(self._file.vouch)
 
-    async def add(self, topic: str, client_id: str, ttl: float | None) -> Sequence[Change]:
+    async def add(
+        self,
+        topic: str,
+        client_id: str,
+        ttl: float | None,
+        limits: Limits = NO_LIMITS,
+        despite: str = "",
+    ) -> Sequence[Change]:
         queue = messages.queue_name(topic, client_id)
 
         def work(db: sqlite3.Connection) -> list[Change]:
             now = time.time()
             expires_at = None if ttl is None else now + ttl
             concerned = messages.topics_of(queue)
+            lease = lease_of(db, queue)
+            if lease is not None and lease[0] != despite:
+                raise BeingDiscarded(*lease[:2])
             holder = db.execute(
                 "SELECT topic, client_id, expires_at FROM subscribers WHERE queue = ?",
                 (queue,),
@@ -85,6 +80,8 @@ class SQLiteStore(Store):
                     "UPDATE subscribers SET expires_at = ? WHERE queue = ?",
                     (expires_at, queue),
                 )
+                _limit(db, topic, client_id, limits)
+                begin_anew(db, queue)
                 return _unconfirmed(db, concerned)
             if holder is not None:
                 if holder[2] is None or holder[2] > now:
@@ -98,6 +95,8 @@ class SQLiteStore(Store):
                 "INSERT INTO subscribers VALUES (?, ?, ?, ?)",
                 (topic, client_id, queue, expires_at),
             )
+            _limit(db, topic, client_id, limits)
+            begin_anew(db, queue)
             return _unconfirmed(db, concerned)
 
         return await self._change(work)
@@ -105,6 +104,7 @@ class SQLiteStore(Store):
     async def remove(self, topic: str, client_id: str) -> Sequence[Change]:
         def work(db: sqlite3.Connection) -> list[Change]:
             self._discard(db, topic, client_id)
+            keep_newest(db)
             return _unconfirmed(db, [topic])
 
         return await self._change(work)
@@ -119,7 +119,14 @@ class SQLiteStore(Store):
 
         def work(db: sqlite3.Connection) -> Members:
             rows = db.execute(query, names).fetchall()
-            return Members([row[0] for row in rows], _renewal(db, reader) > 0)
+            # Older releases leave those of the subscribers that they remove.
+            brought = db.execute(
+                "SELECT client_id, text FROM limits JOIN subscribers USING (topic, client_id)"
+                " WHERE topic = ?",
+                (topic,),
+            )
+            limits = {client_id: Limits.read(text) for client_id, text in brought}
+            return Members([row[0] for row in rows], _renewal(db, reader) > 0, limits)
 
         return await self._read(work)
 
@@ -132,7 +139,21 @@ class SQLiteStore(Store):
             ).fetchall()
             for topic, client_id in due:
                 self._discard(db, topic, client_id)
+            keep_newest(db)
             return _unconfirmed(db, {topic for topic, _ in due})
+
+        return await self._change(work)
+
+    async def end_idle(self, queue: str) -> Sequence[Change]:
+        def work(db: sqlite3.Connection) -> list[Change]:
+            row = db.execute(
+                "SELECT topic, client_id FROM subscribers WHERE queue = ?", (queue,)
+            ).fetchone()
+            if row is None or not is_due(db, queue):
+                return []
+            self._discard(db, *row)
+            keep_newest(db)
+            return _unconfirmed(db, row[:1])
 
         return await self._change(work)
 
@@ -149,7 +170,7 @@ class SQLiteStore(Store):
     async def join(self, worker_id: str, settings: str, secret: str = "") -> None:
         def work(db: sqlite3.Connection) -> None:
             # Older releases leave these of the daemons that they remove.
-            for table in ("settings", "secrets"):
+            for table in ("settings", "secrets", "knows"):
                 db.execute(
                     f"DELETE FROM {table} WHERE worker_id NOT IN (SELECT worker_id FROM daemons)"  # nosec B608
                 )
@@ -163,6 +184,7 @@ class SQLiteStore(Store):
             )
             db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (worker_id, settings))
             db.execute("INSERT OR REPLACE INTO secrets VALUES (?, ?)", (worker_id, secret))
+            db.execute("INSERT OR REPLACE INTO knows VALUES (?, ?)", (worker_id, KNOWS))
             db.execute(
                 "INSERT OR REPLACE INTO daemons VALUES (?, ?, ?)",
                 (worker_id, self._counter.next_number(db), time.time()),
@@ -175,6 +197,7 @@ class SQLiteStore(Store):
             if _renewal(db, worker_id) <= 0:
                 return False
             db.execute("INSERT OR REPLACE INTO secrets VALUES (?, ?)", (worker_id, secret))
+            db.execute("INSERT OR REPLACE INTO knows VALUES (?, ?)", (worker_id, KNOWS))
             db.execute(
                 "UPDATE daemons SET renewal = ?, seen_at = ? WHERE worker_id = ?",
                 (self._counter.next_number(db), time.time(), worker_id),
@@ -185,7 +208,7 @@ class SQLiteStore(Store):
 
     async def leave(self, worker_id: str) -> None:
         def work(db: sqlite3.Connection) -> None:
-            for table in ("daemons", "settings", "secrets", "told"):
+            for table in ("daemons", "settings", "secrets", "knows", "told"):
                 db.execute(f"DELETE FROM {table} WHERE worker_id = ?", (worker_id,))  # nosec B608
 
         await self._change(work)
@@ -224,7 +247,7 @@ class SQLiteStore(Store):
             )
             is_gone = not _renewal(db, worker_id)
             if is_gone:
-                for table in ("settings", "secrets"):
+                for table in ("settings", "secrets", "knows"):
                     db.execute(f"DELETE FROM {table} WHERE worker_id = ?", (worker_id,))  # nosec B608
             return is_gone
 
@@ -251,12 +274,13 @@ class SQLiteStore(Store):
     async def subscribers(self, topic: str, after: str, limit: int) -> Sequence[SubscriberExpiry]:
         if topic == self._matchmaking:
             query = (
-                "SELECT worker_id, NULL FROM daemons"
+                "SELECT worker_id, NULL, NULL FROM daemons"
                 " WHERE worker_id > :after ORDER BY 1 LIMIT :limit"
             )
         else:
             query = (
-                "SELECT client_id, expires_at FROM subscribers"
+                "SELECT client_id, expires_at, text FROM subscribers"
+                " LEFT JOIN limits USING (topic, client_id)"
                 " WHERE topic = :topic AND client_id > :after"
                 " ORDER BY 1 LIMIT :limit"
             )
@@ -265,49 +289,15 @@ class SQLiteStore(Store):
         def work(db: sqlite3.Connection) -> list[SubscriberExpiry]:
             now = time.time()
             return [
-                SubscriberExpiry(name, None if expires_at is None else expires_at - now)
-                for name, expires_at in db.execute(query, values)
+                SubscriberExpiry(
+                    name,
+                    None if expires_at is None else expires_at - now,
+                    Limits.read(text or "{}"),
+                )
+                for name, expires_at, text in db.execute(query, values)
             ]
 
         return await self._read(work)
-
-    async def _execute(self, statement: str, values: Sequence[object]) -> None:
-        def work(db: sqlite3.Connection) -> None:
-            db.execute(statement, tuple(values))
-
-        await self._change(work)
-
-    async def _change(self, work: "Work[_T]") -> _T:
-        return await self._checked(self._file.change, work)
-
-    async def _read(self, work: "Work[_T]") -> _T:
-        return await self._checked(self._file.read, work)
-
-    async def _checked(
-        self,
-        transaction: Callable[[Callable[[sqlite3.Connection], tuple[_T, int]]], tuple[_T, int]],
-        work: "Work[_T]",
-    ) -> _T:
-        """Do work in a file that has not gone back, and note the number that it gives."""
-        while True:
-            told = self.numbers.now(self._file.identity)
-
-            def checked(db: sqlite3.Connection, told: Told = told) -> tuple[_T, int]:
-                self._counter.check(db, told)
-                result = work(db)
-                return result, self._counter.own(db)
-
-            try:
-                result, number = await self._in_thread(functools.partial(transaction, checked))
-            except WentBack:
-                pass
-            else:
-                self.numbers.answered(told, number)
-                return result
-            # Not in the handler: oslo.log would add the exception to what is logged.
-            # The file may be that of an older release.
-            await self._in_thread(self._file.add_tables)
-            await self._go_back(told)
 
     def _discard(self, db: sqlite3.Connection, topic: str, client_id: str) -> None:
         """Remove a subscriber, if it is there."""
@@ -317,20 +307,15 @@ class SQLiteStore(Store):
         )
         if cursor.rowcount:
             self._counter.give_version(db, topic)
-
-    async def _in_thread(self, function: Callable[[], _T]) -> _T:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, function)
+            note_ended(db, topic, client_id, messages.queue_name(topic, client_id))
+        _limit(db, topic, client_id, NO_LIMITS)
 
 
-def _path(url: str) -> str:
-    parts = urlsplit(url)
-    path = unquote(parts.path)
-    if parts.netloc or not path.startswith("/") or path.endswith("/"):
-        raise errors.StoreMisconfigured(
-            "the URL of an SQLite store is sqlite:// and the absolute path of a file"
-        )
-    return path
+def _limit(db: sqlite3.Connection, topic: str, client_id: str, limits: Limits) -> None:
+    """Note what a subscriber brought for its queue, in place of what it brought before."""
+    db.execute("DELETE FROM limits WHERE topic = ? AND client_id = ?", (topic, client_id))
+    if limits:
+        db.execute("INSERT INTO limits VALUES (?, ?, ?)", (topic, client_id, limits.text()))
 
 
 def _unconfirmed(db: sqlite3.Connection, topics: Iterable[str]) -> list[Change]:

@@ -15,59 +15,7 @@ from urllib.parse import quote
 
 from gearhorn import errors
 from gearhorn.store.identity import Opened, Terms, check_layout, new_identity, tag_of, unusable
-from gearhorn.store.numbers import NONCES
-
-_APPLICATION_ID = 0x67686F72  # "ghor", in the header of the file
-_SCHEMA_VERSION = 1
-# In a file of an older release these are made at once. Those releases do not mind them.
-_LATER = (
-    """CREATE TABLE IF NOT EXISTS settings (
-        worker_id TEXT PRIMARY KEY,
-        text TEXT NOT NULL
-    ) WITHOUT ROWID""",
-    """CREATE TABLE IF NOT EXISTS told (
-        worker_id TEXT PRIMARY KEY,
-        number INTEGER NOT NULL
-    ) WITHOUT ROWID""",
-    """CREATE TABLE IF NOT EXISTS secrets (
-        worker_id TEXT PRIMARY KEY,
-        text TEXT NOT NULL
-    ) WITHOUT ROWID""",
-    # ``kind`` is "follows", with a tag, "restarted", or "file", with its device and inode.
-    """CREATE TABLE IF NOT EXISTS notes (
-        kind TEXT NOT NULL,
-        text TEXT NOT NULL,
-        PRIMARY KEY (kind, text)
-    ) WITHOUT ROWID""",
-)
-_MAKE = f"""INSERT INTO store SELECT ?, max(
-    ifnull((SELECT max(version) / {NONCES} FROM unconfirmed), 0),
-    ifnull((SELECT max(abs(renewal)) FROM daemons), 0))"""  # nosec B608
-"""Give an identity to a store that has none, with a counter that has not given what is there."""
-_SCHEMA = (
-    "CREATE TABLE store (identity TEXT NOT NULL, counter INTEGER NOT NULL)",
-    # The row is also the claim on the queue name.
-    """CREATE TABLE subscribers (
-        topic TEXT NOT NULL,
-        client_id TEXT NOT NULL,
-        queue TEXT NOT NULL UNIQUE,
-        expires_at REAL,
-        PRIMARY KEY (topic, client_id)
-    ) WITHOUT ROWID""",
-    """CREATE INDEX expiry ON subscribers (expires_at)
-        WHERE expires_at IS NOT NULL""",
-    """CREATE TABLE unconfirmed (
-        topic TEXT PRIMARY KEY,
-        version INTEGER NOT NULL
-    ) WITHOUT ROWID""",
-    """CREATE TABLE daemons (
-        worker_id TEXT PRIMARY KEY,
-        renewal INTEGER NOT NULL,
-        seen_at REAL NOT NULL
-    ) WITHOUT ROWID""",
-    f"PRAGMA application_id = {_APPLICATION_ID}",
-    f"PRAGMA user_version = {_SCHEMA_VERSION}",
-)
+from gearhorn.store.sqlite_tables import APPLICATION_ID, LATER, MAKE, SCHEMA, SCHEMA_VERSION
 
 # What can heal by itself, or under the hands of an operator, is waited for. SQLite's
 # errors are known by text, since Python has their codes only from 3.11 on.
@@ -226,9 +174,9 @@ class SQLiteFile:
         if application_id == 0 and _is_empty(db):
             if terms <= Terms.TAKE:
                 raise errors.StoreReplaced(f"{self._path}: {unusable('', known)}")
-            for statement in _SCHEMA:
+            for statement in SCHEMA:
                 db.execute(statement)
-        elif application_id != _APPLICATION_ID:
+        elif application_id != APPLICATION_ID:
             raise errors.StoreMisconfigured(f"{self._path} is the database of another program")
         self._check_version(db)
         _add_tables(db)
@@ -244,7 +192,7 @@ class SQLiteFile:
             raise errors.StoreReplaced(f"{self._path}: {unusable(identity, known)}")
         if made:
             identity = new_identity()
-            db.execute(_MAKE, (identity,))
+            db.execute(MAKE, (identity,))
             db.execute("DELETE FROM notes")
             db.execute("INSERT INTO notes VALUES ('file', ?)", (_named(inode),))
         if terms is Terms.ACCEPT or (made and known):
@@ -257,10 +205,10 @@ class SQLiteFile:
 
     def _check_version(self, db: sqlite3.Connection) -> None:
         (version,) = db.execute("PRAGMA user_version").fetchone()
-        if version != _SCHEMA_VERSION:
+        if version != SCHEMA_VERSION:
             raise errors.StoreMisconfigured(
                 f"{self._path} has version {version}, and this release of gearhorn knows "
-                f"{_SCHEMA_VERSION}: use the release that made or converted it"
+                f"{SCHEMA_VERSION}: use the release that made or converted it"
             )
 
     def _is_missing(self) -> bool:
@@ -330,7 +278,7 @@ def _named(inode: tuple[int, int] | None) -> str:
 
 
 def _add_tables(db: sqlite3.Connection) -> None:
-    for statement in _LATER:
+    for statement in LATER:
         db.execute(statement)
 
 

@@ -7,7 +7,8 @@ keeps one connection to each job server. There are three kinds of pool. A ``Grab
 takes jobs within a ``Window`` (``FairGrabber`` also gives each of many functions
 its turn). A ``Submitter`` sends each ``Batch`` of copies in ``Block`` after
 ``Block``, and tells the batch's listener the outcome. A ``Marker`` shows functions that nobody
-works on. ``admin`` asks one server one thing. ``adapter`` shows which parts of gear are used.
+works on. ``admin`` asks one server one thing; ``look`` asks how deep its queues are, again
+and again, and ``status`` reads the answer. ``adapter`` shows which parts of gear are used.
 
 Invariants:
 

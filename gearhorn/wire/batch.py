@@ -31,8 +31,11 @@ class Listener:
     def copy_created(self, copy: "Copy") -> None:
         """Called when the server has queued a foreground copy."""
 
-    def copy_refused(self, batch: "Batch", index: int) -> None:
-        """Called when the server has answered a copy with an ERROR packet."""
+    def copy_refused(self, batch: "Batch", index: int, *, full: bool) -> None:
+        """Called when the server has answered a copy with an ERROR packet.
+
+        :param full: true if its queue is full, by the server's own limit.
+        """
 
     def copy_answered(self, copy: "Copy", packet_type: int, data: bytes, whole: bool) -> None:
         """Called with each part of a receiver's answer to a foreground copy.

@@ -69,6 +69,12 @@ def error_text(body: bytes) -> str:
     return body[:_SHOWN_BYTES].replace(b"\0", b" ").decode("utf-8", "replace")
 
 
+def is_queue_full(body: bytes) -> bool:
+    """Return true if an ERROR packet refuses a job for gearmand's ``maxqueue``."""
+    # Its code, QUEUE_ERROR, stands for other faults too.
+    return body.endswith(b"Job queue is full")
+
+
 def is_known(packet_type: int) -> bool:
     """Return true if Gearman has packets of this type."""
     return packet_type in constants.types

@@ -12,7 +12,7 @@ Lanes take turns, with at most half a block each while others wait.
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from gearhorn.wire import adapter, framing
 from gearhorn.wire.address import Address
@@ -55,6 +55,8 @@ class Submitter(Pool):
         client = adapter.Client(client_id, _OPTIONS)
         super().__init__(client.greeting, settings, max_bytes, watch)
         self._outboxes: dict[Connection, _Outbox] = {}
+        self.on_block: Callable[[Address, int, int], None] = lambda server, copies, size: None
+        """Called with a server when a block is sent to it, its copies and their bytes."""
 
     @property
     def servers(self) -> Mapping[Address, Connection]:
@@ -69,6 +71,20 @@ class Submitter(Pool):
             lane = outbox.lanes[batch.lane] = deque()
         lane.append(batch)
         self._send_soon(connection, outbox)
+
+    def under_way(self, server: Address) -> tuple[list[Batch], int]:
+        """Return the batches of which the server has not answered every copy, and the
+        number of copies that were sent to it and are unanswered."""
+        connection = self.connections.get(server)
+        if connection is None:
+            return [], 0
+        outbox = self._outboxes[connection]
+        batches = [batch for lane in outbox.lanes.values() for batch in lane]
+        if outbox.block is None:
+            return batches, 0
+        # One can be in both.
+        sent = dict.fromkeys(outbox.block.batches())
+        return list(sent | dict.fromkeys(batches)), outbox.block.unanswered
 
     def packets_received(self, connection: Connection, packets: Sequence[framing.Packet]) -> None:
         outbox = self._outboxes.get(connection)
@@ -122,7 +138,8 @@ class Submitter(Pool):
             # submissions: the ERROR answers the next copy.
             batch = block.batch
             if not batch.cancelled:
-                batch.listener.copy_refused(batch, batch.created)
+                full = framing.is_queue_full(body)
+                batch.listener.copy_refused(batch, batch.created, full=full)
             block.count_answer()
         elif packet_type in (framing.WORK_STATUS, framing.WORK_WARNING):
             handle, _, data = body.partition(b"\0")
@@ -149,8 +166,10 @@ class Submitter(Pool):
         block = _fill(outbox.lanes, outbox.size.copies)
         if block.unanswered:
             outbox.block = block
-            connection.write(block.packets())
+            packets = block.packets()
+            connection.write(packets)
             connection.flush()
+            self.on_block(connection.server, block.unanswered, len(packets))
             block.sent(connection.loop.time())
 
     def connection_ready(self, connection: Connection) -> None:

@@ -7,12 +7,14 @@ import shlex
 from collections.abc import Iterator
 
 from gearhorn.cmd.cli import findings
+from gearhorn.cmd.cli.depth_checks import check_depths
 from gearhorn.cmd.cli.facts import Facts, function_names
 from gearhorn.cmd.cli.findings import Finding
 from gearhorn.cmd.cli.output import listed, seconds
 from gearhorn.cmd.cli.queue_checks import check_queues
 from gearhorn.cmd.cli.session import total
 from gearhorn.cmd.cli.store_checks import check_stores, is_a_mark
+from gearhorn.daemon.agreement import LIMITS
 from gearhorn.daemon.leases import Leases
 from gearhorn.daemon.upkeep import RETIRE_ATTEMPTS
 from gearhorn.messages import DaemonRow, StatusRow, queue_name
@@ -36,6 +38,7 @@ def check(facts: Facts) -> list[Finding]:
             *check_stores(facts),
             *_daemons(facts),
             *check_queues(facts),
+            *check_depths(facts),
         ]
     )
 
@@ -176,8 +179,7 @@ def _daemons(facts: Facts) -> Iterator[Finding]:
     if facts.daemons is None:
         return
     for daemon in facts.daemons:
-        if daemon.differs:
-            yield _differing(daemon)
+        yield from _differing(daemon)
         if daemon.age is None:
             yield _of_unknown_age(daemon, status)
         elif daemon.age > status.daemon_ttl:
@@ -193,15 +195,31 @@ def _daemons(facts: Facts) -> Iterator[Finding]:
             yield from _without_entry(function, function.removeprefix(prefix), status, facts)
 
 
-def _differing(daemon: DaemonRow) -> Finding:
-    return Finding(
-        findings.DAEMON_SETTINGS,
-        daemon.worker_id,
-        f"daemon {daemon.worker_id} shares a store with one that differs in "
-        f"{listed(daemon.differs)}",
-        "Give all daemons of a store the same, and restart them: until then registrations wait "
-        "for leases, and requests go unserved.",
-    )
+def _differing(daemon: DaemonRow) -> Iterator[Finding]:
+    limits = [option for option in daemon.differs if option.startswith(LIMITS)]
+    others = [option for option in daemon.differs if option not in limits]
+    for check, options, advice in (
+        (
+            findings.DAEMON_SETTINGS,
+            others,
+            "Give all daemons of a store the same, and restart them: until then registrations wait "
+            "for leases, and requests go unserved.",
+        ),
+        (
+            findings.DAEMON_LIMITS,
+            limits,
+            "Give all daemons of a store the same, and restart them: until then a queue is full "
+            "for one and not for the other.",
+        ),
+    ):
+        if options:
+            yield Finding(
+                check,
+                daemon.worker_id,
+                f"daemon {daemon.worker_id} shares a store with one that differs in "
+                f"{listed(options)}",
+                advice,
+            )
 
 
 def _of_unknown_age(daemon: DaemonRow, status: StatusRow) -> Finding:

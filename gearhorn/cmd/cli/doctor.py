@@ -35,7 +35,8 @@ def doctor(session: Session, interval: float) -> None:
     Looks at the job servers, the daemons, their functions and their store, at
     queues that only grow, that nobody reads or that belong to nobody, and
     at names that collide. Tries with a job of its own, which it removes, if
-    each gearmand keeps the job of a worker that dies.
+    each gearmand keeps the job of a worker that dies, and with an empty request
+    if it takes jobs of the daemons' functions.
 
     Ends with 0 if all is well or there are only notes, with 1 if there is an
     error or a warning, and with 4 if no job server can be reached.
@@ -71,6 +72,7 @@ async def _look(session: Session, interval: float) -> Facts:
         *(_ask_version(session, facts, server) for server in facts.second),
         *(_ask_support(session, facts, server) for server in facts.second),
         *(_ask_workers(session, facts, server) for server in facts.second),
+        *(_try_functions(session, facts, server) for server in facts.second),
     )
     return facts
 
@@ -130,6 +132,20 @@ async def _ask_workers(session: Session, facts: Facts, server: Address) -> None:
     facts.connections += connections
 
 
+async def _try_functions(session: Session, facts: Facts, server: Address) -> None:
+    """Submit an empty request to each function that is served, which the daemon refuses."""
+    for function in facts.functions.values():
+        state = facts.second[server].get(function)
+        if state is None or not state.workers:
+            continue
+        try:
+            if not await admin.takes_jobs(server, session.wire, function):
+                facts.refusing.setdefault(function, []).append(server)
+        except errors.ServerLost:
+            # Other questions find out why.
+            return
+
+
 async def _ask_daemons(session: Session, facts: Facts) -> None:
     subscriptions = defaultdict(list)
     try:
@@ -139,6 +155,8 @@ async def _ask_daemons(session: Session, facts: Facts) -> None:
             if row.topic != facts.status.matchmaking_topic:
                 for subscriber in await session.subscribers(row.topic):
                     subscriptions[subscriber.queue].append((row.topic, subscriber.client_id))
+                    if subscriber.full:
+                        facts.full.add(subscriber.queue)
         facts.subscriptions = subscriptions
     except errors.GearhornError as error:
         facts.query_fault = error.code, str(error)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from gearhorn.cmd.cli.session import total
 from gearhorn.messages import DaemonRow, StatusRow
 from gearhorn.wire.address import Address
-from gearhorn.wire.admin import QueueState
+from gearhorn.wire.status import QueueState
 
 Queues = Mapping[Address, Mapping[str, QueueState]]
 
@@ -49,6 +49,10 @@ class Facts:
     """The code and the text of the error with which a query ended."""
     daemons: Sequence[DaemonRow] | None = None
     subscriptions: Mapping[str, Sequence[tuple[str, str]]] | None = None
+    full: set[str] = field(default_factory=set)
+    """The queues that the daemon which answered leaves out."""
+    refusing: dict[str, list[Address]] = field(default_factory=dict)
+    """The servers that take no more jobs of a function of the daemons', by function."""
 
 
 def function_names(facts: Facts) -> list[str]:

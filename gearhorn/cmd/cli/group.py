@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from gearhorn import errors
+from gearhorn import errors, messages
 from gearhorn.cmd import streams
 from gearhorn.cmd.cli.exits import FAILED, failure_of
 from gearhorn.cmd.cli.session import FUNCTIONS, Session
@@ -63,6 +63,33 @@ def format_option(command: Decorated) -> Decorated:
         callback=take,
         help="As before the command: tables for people, or JSON for scripts.",
     )(command)
+
+
+def limit_options(command: Decorated) -> Decorated:
+    """Add the options for the limits that a registration brings."""
+    for option in (
+        click.option(
+            "--remove-idle",
+            type=float,
+            metavar="SECONDS",
+            help="End the subscription after messages have waited so long and no worker has come, "
+            "60 or more; 0 for never.",
+        ),
+        click.option(
+            "--overflow",
+            type=click.Choice(messages.OVERFLOWS),
+            help="What becomes of a message for a queue that is full: it fails, or, if the topic "
+            "has a journal, it is skipped.",
+        ),
+        click.option(
+            "--max-waiting",
+            type=int,
+            metavar="N",
+            help="Let so many messages wait in the queue, 100 or more, where the daemons allow it.",
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 @click.group(

@@ -21,7 +21,7 @@ from gearhorn.client.message import Message
 from gearhorn.client.subscriber import Subscriber
 from gearhorn.cmd import streams
 from gearhorn.cmd.cli.exits import FAILED, Failure
-from gearhorn.cmd.cli.group import format_option, pass_session
+from gearhorn.cmd.cli.group import format_option, limit_options, pass_session
 from gearhorn.cmd.cli.output import plural, printable
 from gearhorn.cmd.cli.session import Session
 
@@ -35,6 +35,7 @@ from gearhorn.cmd.cli.session import Session
     help="Renew the subscription, and let it end so many seconds after this was last here. "
     "[default: it stays, and messages wait]",
 )
+@limit_options
 @click.option("--unregister", is_flag=True, help="End the subscription at the end.")
 @click.option(
     "--exec",
@@ -50,6 +51,9 @@ def listen(
     topics: tuple[str, ...],
     client_id: str,
     ttl: float | None,
+    max_waiting: int | None,
+    overflow: messages.Overflow | None,
+    remove_idle: float | None,
     unregister: bool,
     command: str | None,
     count: int | None,
@@ -83,6 +87,9 @@ def listen(
         map(str, session.servers),
         client_id,
         ttl=ttl,
+        max_waiting=max_waiting,
+        overflow=overflow,
+        remove_idle=remove_idle,
         unregister=unregister,
         connect_timeout=session.wire.connect_timeout,
         tls=session.wire.tls,

@@ -207,10 +207,12 @@ def _show(session: Session, report: FanOutReport) -> None:
     if session.as_json:
         click.echo(report.encode())
         return
+    skipped = f", {report.skipped} skipped" if report.skipped else ""
+    subscribers = plural(report.subscribers, "subscriber")
     if isinstance(report.queued, int):
-        click.echo(f"Queued for {report.queued} of {plural(report.subscribers, 'subscriber')}.")
+        click.echo(f"Queued for {report.queued} of {subscribers}{skipped}.")
     else:
-        click.echo(f"{report.delivered} of {plural(report.subscribers, 'subscriber')} answered.")
+        click.echo(f"{report.delivered} of {subscribers} answered{skipped}.")
     if isinstance(report.results, dict):
         for client_id, result in sorted(report.results.items()):
             text = result if isinstance(result, str) else f"(base64) {result.base64}"

@@ -3,6 +3,8 @@
 """The command ``purge``."""
 
 import asyncio
+import re
+from collections.abc import Mapping, Sequence
 
 import click
 
@@ -13,28 +15,53 @@ from gearhorn.cmd.cli.output import plural, printable, show_json
 from gearhorn.cmd.cli.session import Session, total
 from gearhorn.wire import admin
 from gearhorn.wire.address import Address
+from gearhorn.wire.status import QueueState
+
+LOOK_EVERY = 1000
+"""The queues that are removed after one look at which are in use."""
 
 PURGE_S = 3600.0
 """Seconds that emptying a queue may take: a deep one on disk needs minutes."""
 
 
 @click.command()
-@click.argument("topic")
-@click.argument("client_id")
+@click.argument("topic", required=False)
+@click.argument("client_id", required=False)
+@click.option(
+    "--ended",
+    is_flag=True,
+    help="Remove the names of the queues whose subscriptions have ended, where they are empty.",
+)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @format_option
 @pass_session
-def purge(session: Session, topic: str, client_id: str, yes: bool) -> None:
+def purge(
+    session: Session, topic: str | None, client_id: str | None, ended: bool, yes: bool
+) -> None:
     """Discard the messages in the queue of CLIENT_ID for TOPIC.
 
     Use it on a queue that nobody will read any more. Messages that a worker
     holds are not touched. A publisher that still waits for one of the messages
     is told that its receiver failed. Unregister first, or the queue fills again.
 
+    A job server lists a queue for ever, also an empty one. With --ended, and
+    without TOPIC and CLIENT_ID, those of subscriptions that have ended are
+    removed from the list, if they have neither messages nor workers. If a
+    subscriber of the same name comes in that very moment, messages that were
+    just sent to it are lost.
+
     \b
-    Example:
+    Examples:
       gearhorn unregister officememos alice && gearhorn purge officememos alice
+      gearhorn purge --ended --yes
     """
+    if ended:
+        if topic is not None:
+            raise click.UsageError("--ended goes without TOPIC and CLIENT_ID")
+        _purge_ended(session, yes)
+        return
+    if topic is None or client_id is None:
+        raise click.UsageError("give TOPIC and CLIENT_ID, or --ended")
     messages.check_subscription(topic, client_id)
     queue = messages.queue_name(topic, client_id)
     if not yes:
@@ -44,8 +71,12 @@ def purge(session: Session, topic: str, client_id: str, yes: bool) -> None:
         show_json({"queue": queue, "discarded": discarded})
     else:
         click.echo(f"{plural(discarded, 'message')} discarded from {printable(queue)}.")
+    _warn("what waits there is not discarded", faults)
+
+
+def _warn(what: str, faults: Sequence[errors.ServerLost]) -> None:
     for fault in faults:
-        click.echo(f"Warning: what waits there is not discarded: {fault}", err=True)
+        click.echo(f"Warning: {what}: {fault}", err=True)
     if faults:
         click.get_current_context().exit(FAILED)
 
@@ -85,6 +116,11 @@ async def _purge(session: Session, queue: str) -> tuple[int, list[errors.ServerL
         return discarded
 
     answers = await asyncio.gather(*map(empty, session.servers), return_exceptions=True)
+    return _sum(answers)
+
+
+def _sum(answers: Sequence[int | BaseException]) -> tuple[int, list[errors.ServerLost]]:
+    """Return the sum over the servers that answered, and the failures of the others."""
     faults = [answer for answer in answers if isinstance(answer, errors.ServerLost)]
     if len(faults) == len(answers):
         raise errors.ServerLost("; ".join(map(str, faults)))
@@ -92,6 +128,52 @@ async def _purge(session: Session, queue: str) -> tuple[int, list[errors.ServerL
         if isinstance(answer, BaseException) and answer not in faults:
             raise answer
     return sum(answer for answer in answers if isinstance(answer, int)), faults
+
+
+def _purge_ended(session: Session, yes: bool) -> None:
+    ended = [row.queue for row in session.run(session.ended())]
+    if ended and not yes:
+        of_queues = f"the empty ones of {plural(len(ended), 'queue')}"
+        click.confirm(f"Remove {of_queues} whose subscriptions have ended?", abort=True, err=True)
+    dropped, faults = session.run(_drop_ended(session, ended))
+    if session.as_json:
+        show_json({"ended": len(ended), "removed": dropped})
+    else:
+        click.echo(f"{plural(dropped, 'empty queue')} removed.")
+    _warn("the queues there are not removed", faults)
+
+
+async def _drop_ended(
+    session: Session, ended: Sequence[str]
+) -> tuple[int, list[errors.ServerLost]]:
+    """Drop those queues that nothing uses; return their number, and the failures."""
+
+    async def drop(server: Address) -> int:
+        dropped = 0
+        for start in range(0, len(ended), LOOK_EVERY):
+            some = ended[start : start + LOOK_EVERY]
+            states = await admin.queues(server, session.wire)
+            dropped += await admin.drop_functions(server, session.wire, _unused(some, states))
+        return dropped
+
+    answers = await asyncio.gather(*map(drop, session.servers), return_exceptions=True)
+    return _sum(answers)
+
+
+def _unused(queues: Sequence[str], states: Mapping[str, QueueState]) -> list[str]:
+    """Return those queues that are listed, and that have neither jobs nor workers.
+
+    gearmand compares names without case, and drops all that are alike. So nothing that is
+    alike may be in use, and one name stands for all of them.
+    """
+    used = {name.lower() for name, state in states.items() if state.total or state.workers}
+    unused = {
+        queue.lower(): queue
+        for queue in queues
+        # White space ends a name in the command.
+        if queue in states and queue.lower() not in used and not re.search(r"\s", queue)
+    }
+    return list(unused.values())
 
 
 COMMANDS = (purge,)

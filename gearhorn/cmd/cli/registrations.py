@@ -6,7 +6,7 @@ import click
 
 from gearhorn import messages
 from gearhorn.cmd.cli.exits import Failure
-from gearhorn.cmd.cli.group import format_option, pass_session
+from gearhorn.cmd.cli.group import format_option, limit_options, pass_session
 from gearhorn.cmd.cli.output import printable, show_json
 from gearhorn.cmd.cli.session import Session
 
@@ -15,20 +15,31 @@ from gearhorn.cmd.cli.session import Session
 @click.argument("topic")
 @click.argument("client_id")
 @click.option("--ttl", type=float, help="End the subscription after so many seconds.")
+@limit_options
 @format_option
 @pass_session
-def register(session: Session, topic: str, client_id: str, ttl: float | None) -> None:
+def register(
+    session: Session,
+    topic: str,
+    client_id: str,
+    ttl: float | None,
+    max_waiting: int | None,
+    overflow: messages.Overflow | None,
+    remove_idle: float | None,
+) -> None:
     """Subscribe CLIENT_ID to TOPIC.
 
     Repeating it does no harm: with --ttl that renews the subscription, without
-    it makes it permanent.
+    it makes it permanent. What it says of the queue is said anew each time.
 
     \b
     Examples:
       gearhorn register officememos alice
       gearhorn register officememos visitor --ttl 3600
+      gearhorn register officememos archive --max-waiting 1000
     """
-    request = messages.Register(topic=topic, client_id=client_id, ttl=ttl)
+    limits = messages.Limits(max_waiting=max_waiting, overflow=overflow, remove_idle=remove_idle)
+    request = messages.Register.of(topic, client_id, ttl, limits)
     session.run(session.ask("register", request))
     _show(session, topic, client_id, "{client_id} receives {topic} in the queue {queue}.")
 

@@ -11,11 +11,11 @@ import msgspec
 
 from gearhorn import errors, messages
 from gearhorn.client.answers import refusal
-from gearhorn.messages import DaemonRow, Page, Query, StatusRow, SubscriberRow, TopicRow
+from gearhorn.messages import DaemonRow, EndedRow, Page, Query, StatusRow, SubscriberRow, TopicRow
 from gearhorn.wire import admin
 from gearhorn.wire.address import Address
-from gearhorn.wire.admin import QueueState
 from gearhorn.wire.connection import ConnectionSettings
+from gearhorn.wire.status import QueueState
 
 T = TypeVar("T")
 Row = TypeVar("Row")
@@ -149,6 +149,10 @@ class Session:
     async def daemons(self) -> list[DaemonRow]:
         """Return all daemons that have an entry in the store."""
         return await self._rows(DaemonRow, messages.DAEMONS)
+
+    async def ended(self) -> list[EndedRow]:
+        """Return all subscriptions that have ended and are not there again."""
+        return await self._rows(EndedRow, messages.ENDED)
 
     async def status(self) -> StatusRow:
         """Return the status of the daemon that answers."""

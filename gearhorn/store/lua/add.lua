@@ -1,11 +1,13 @@
 -- Add a subscriber, renew it, or make it permanent.
 -- KEYS: those of store
--- ARGV: those of store, topic, client_id, ttl in milliseconds or 0, then every topic that the queue
---   can belong to
+-- ARGV: those of store, topic, client_id, ttl in milliseconds or 0, its limits or '', the token of a
+--   lease that does not count or '', then every topic that the queue can belong to
 -- Returns the number of the change, and topics and their unconfirmed versions in turn; or, as a
---   string, the holder of the queue.
+--   string, the holder of the queue, or NUL, and the token and the length in milliseconds of the lease
+--   of the daemon that discards what is in the queue.
 -- include subscriptions
-local topic, client_id, ttl = given[1], given[2], tonumber(given[3])
+local topic, client_id, ttl, limits = given[1], given[2], tonumber(given[3]), given[4]
+local despite = given[5]
 local set = set_of .. topic
 local member = topic .. '\0' .. client_id
 local queue = topic .. '_' .. client_id
@@ -13,7 +15,10 @@ if set_is_gone(topic) then return incomplete(topic) end
 local known = redis.call('SISMEMBER', set, client_id) == 1
 -- A key of another type ends the script here, and not when the half is done.
 redis.call('ZSCORE', expiry, member)
+redis.call('HEXISTS', limits_of(topic), client_id)
 
+local token, length = lease_of(queue)
+if token and token ~= despite then return '\0' .. token .. ' ' .. string.format('%.0f', length) end
 local holder = redis.call('HGET', claims, queue)
 if holder and holder ~= member then
   if not expired(holder) then return holder end
@@ -31,5 +36,13 @@ if ttl > 0 then
 else
   redis.call('ZREM', expiry, member)
 end
+if limits ~= '' then
+  redis.call('HSET', limits_of(topic), client_id, limits)
+else
+  redis.call('HDEL', limits_of(topic), client_id)
+end
+redis.call('HDEL', discards, queue)
+forget_ended(queue)
+forget_idle(queue)
 redis.call('SADD', set, client_id)
-return {number, unconfirmed_of({unpack(given, 4)})}
+return {number, unconfirmed_of({unpack(given, 6)})}

@@ -5,8 +5,8 @@
 -- include daemons
 local LEFT_MOST = 100
 
--- Older releases leave the settings and secrets of the daemons whose entries they remove.
-for _, hash in ipairs({settings, secrets}) do
+-- Older releases leave the settings and the like of the daemons whose entries they remove.
+for _, hash in ipairs({settings, secrets, knows}) do
   for _, other in ipairs(redis.call('HKEYS', hash)) do
     if redis.call('HEXISTS', daemons, other) == 0 then redis.call('HDEL', hash, other) end
   end

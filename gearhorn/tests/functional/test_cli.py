@@ -48,6 +48,10 @@ def test_subscribers_with_their_queues(run: Run, topic: Topic) -> None:
 
     assert 3500 < rows[2].pop("expires_in") < 3600
     rest = {"running": 0, "workers": 0, "expires_in": None}
+    brought = {"max_waiting": None, "overflow": None, "remove_idle": None}
+    for row in rows:
+        assert {key: row.pop(key) for key in brought} == brought
+        assert row.pop("full") is False
     assert rows == [
         {"client_id": "alice", "queue": topic.queue("alice"), "waiting": 2, **rest},
         {

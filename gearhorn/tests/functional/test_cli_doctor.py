@@ -21,7 +21,7 @@ from gearhorn.tests.functional.diagnosis import doctor, publish, register
 from gearhorn.tests.processes import eventually, free_port
 from gearhorn.tests.servers import Gearmand, GearServer, Redis
 from gearhorn.wire.address import Address
-from gearhorn.wire.admin import QueueState
+from gearhorn.wire.status import QueueState
 
 
 def test_doctor_ends_with_0_where_all_is_well(
@@ -298,6 +298,7 @@ def test_doctor_finds_nothing_wrong_with_a_daemon_that_starts_meanwhile() -> Non
         matchmaking_topic="m",
         daemon_ttl=60.0,
         functions={},
+        limits=None,
     )
     before = {"m_one": QueueState(0, 0, 1)}
     facts = Facts(

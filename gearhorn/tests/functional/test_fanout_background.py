@@ -149,7 +149,7 @@ def test_a_full_queue_is_named_in_the_report(topic: Topic) -> None:
         "topic": topic.name,
         "subscribers": 3,
         "queued": 2,
-        "failed": {"alice": "not_queued"},
+        "failed": {"alice": "queue_full"},
         "failed_count": 1,
     }
     assert [packet.type for packet in outcome.packets] == [wire.WORK_WARNING, wire.WORK_FAIL]

@@ -13,6 +13,7 @@ import pytest
 
 import gearhorn
 from gearhorn.tests.functional.fleet import SHORT, Fleet, Member
+from gearhorn.tests.functional.test_endings import DISCARDS
 from gearhorn.tests.processes import eventually
 
 pytestmark = pytest.mark.once
@@ -68,3 +69,22 @@ def test_registrations_and_fan_outs_go_through_each(
     eventually(lambda: fleet.gearmand.admin.queue(marks[0]).workers == 1)
     for member in members:
         assert "The store" not in member.daemon.log
+
+
+@pytest.mark.parametrize("kind", ["redis", "sqlite"])
+def test_nothing_is_discarded_while_the_last_release_runs(
+    fleet: Fleet, last_release: Path, tmp_path: Path, kind: str
+) -> None:
+    url = None if kind == "redis" else f"sqlite://{tmp_path}/store.db"
+    old = fleet.add("old", store_url=url, environment={"PYTHONPATH": f"{last_release}"}, **SHORT)
+    new = fleet.add("new", store_url=url, **DISCARDS)
+    (queue,) = new.register_all(fleet.topic, ["bob"])
+    new.publish(fleet.topic)
+    new.unregister(fleet.topic, "bob")
+    new.until_it_says(f"left is discarded while daemon {old.worker_id} runs")
+    # It registers whoever it likes, and leaves the record. The queue is not the record's then.
+    old.register(fleet.topic, "bob")
+    assert old.daemon.stop() == 0
+    assert new.reached(fleet.topic) == 1
+    new.unregister(fleet.topic, "bob")
+    eventually(lambda: fleet.gearmand.admin.queue(queue).total == 0)

@@ -23,7 +23,10 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 
 KEYS = {
-    "register": ({"topic", "client_id"}, {"ttl", "always_report"}),
+    "register": (
+        {"topic", "client_id"},
+        {"ttl", "max_waiting", "overflow", "remove_idle", "always_report"},
+    ),
     "unregister": ({"topic", "client_id"}, {"always_report"}),
     "notice": ({"topic"}, {"always_report"}),
     "fanout": (
@@ -244,11 +247,30 @@ def _limit(value: Any) -> float:
     return number
 
 
+def _max_waiting(value: Any) -> int:
+    _require(isinstance(value, Number) and re.fullmatch("[0-9]{3,19}", value.text) is not None)
+    number = int(value.text)
+    # A reader of JSON need not know larger integers.
+    _require(100 <= number < 2**63)
+    return number
+
+
+def _remove_idle(value: Any) -> float:
+    """0, which is for never, or a minute at least."""
+    _require(isinstance(value, Number))
+    seconds: float = value.value
+    _require(seconds == 0 or 60 <= seconds <= MAX_SECONDS)
+    return seconds
+
+
 _CHECKS: dict[str, Any] = {
     "topic": _name,
     "client_id": _name,
     "ttl": _seconds,
     "timeout": _seconds,
+    "max_waiting": _max_waiting,
+    "overflow": _one_of("refuse", "skip"),
+    "remove_idle": _remove_idle,
     "unique": _unique,
     "priority": _one_of("high", "normal", "low"),
     "encoding": _one_of("base64"),
@@ -256,7 +278,7 @@ _CHECKS: dict[str, Any] = {
     "gather": is_true,
     "progress": is_true,
     "always_report": is_true,
-    "query": _one_of("topics", "subscribers", "daemons", "status"),
+    "query": _one_of("topics", "subscribers", "daemons", "status", "ended"),
     "after": _text,
     "limit": _limit,
 }

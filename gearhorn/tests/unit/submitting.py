@@ -43,8 +43,8 @@ class Told(Listener):
     def copy_created(self, copy: Copy) -> None:
         self.copies[copy.key] = copy
 
-    def copy_refused(self, batch: Batch, index: int) -> None:
-        self.events.put_nowait(("refused", batch.keys[index]))
+    def copy_refused(self, batch: Batch, index: int, *, full: bool) -> None:
+        self.events.put_nowait(("full" if full else "refused", batch.keys[index]))
 
     def copy_answered(self, copy: Copy, packet_type: int, data: bytes, whole: bool) -> None:
         what = "answered" if whole else "answered at length"

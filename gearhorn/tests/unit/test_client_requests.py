@@ -205,6 +205,10 @@ BAD_COUNTS = [
     *(("1", errors.WrongType), (True, errors.WrongType), (1.5, errors.WrongType)),
     *((None, errors.WrongType), (0, errors.ConfigurationError), (-1, errors.ConfigurationError)),
 ]
+BAD_LIMITS = [
+    *(("100", errors.WrongType), (True, errors.WrongType), (100.5, errors.WrongType)),
+    *((99, errors.InvalidLimits), (0, errors.InvalidLimits), (2**63, errors.InvalidLimits)),
+]
 BAD_FUNCTIONS = [
     *((None, errors.WrongType), (b"fanout", errors.WrongType)),
     *((name, errors.ConfigurationError) for name in ("", "a\0b", "a\n", "\ud800", "f" * 600)),
@@ -216,6 +220,9 @@ BAD_OPTIONS = [
         (BOTH, ["connect_timeout"], [*BAD_SECONDS, (0, errors.InvalidSeconds)]),
         (SUBSCRIBERS, ["ttl", "renew"], [*BAD_SECONDS, (0, errors.InvalidSeconds)]),
         (SUBSCRIBERS, ["drain_timeout"], [*BAD_SECONDS, (None, errors.WrongType)]),
+        (SUBSCRIBERS, ["max_waiting"], BAD_LIMITS),
+        (SUBSCRIBERS, ["remove_idle"], [("60", errors.WrongType), (59, errors.InvalidLimits)]),
+        (SUBSCRIBERS, ["overflow"], [(1, errors.WrongType), ("drop", errors.InvalidLimits)]),
         (BOTH, ["max_message_bytes"], BAD_COUNTS),
         (SUBSCRIBERS, ["concurrency"], BAD_COUNTS),
         (PUBLISHERS, ["function"], BAD_FUNCTIONS),

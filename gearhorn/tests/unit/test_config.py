@@ -15,6 +15,7 @@ from oslo_config import cfg, types
 
 from gearhorn import errors
 from gearhorn.daemon.leases import Leases
+from gearhorn.daemon.limits import LimitSettings
 from gearhorn.daemon.settings import DaemonSettings
 from gearhorn.service import config
 from gearhorn.service.options import GROUPS
@@ -102,6 +103,15 @@ topic = mm
 cache_ttl = 1
 daemon_ttl = 8
 max_cached_topics = 9
+[limits]
+max_waiting = 100
+max_waiting_bytes = 2
+warn_waiting = 3
+overflow = skip
+max_total = 4
+max_total_bytes = 0
+remove_idle = 60
+discard_after = 70.5
 [service]
 drain_timeout = 0
 """,
@@ -120,6 +130,7 @@ drain_timeout = 0
     assert (settings.max_message_bytes, settings.generate_unique) == (7000, False)
     assert (settings.matchmaking_topic, settings.leases) == ("mm", Leases(1, 8))
     assert (settings.max_cached_topics, settings.drain_timeout) == (9, 0)
+    assert settings.limits == LimitSettings(100, 2, 3, "skip", 4, 0, 60, 70.5)
 
 
 @pytest.mark.parametrize(
@@ -147,6 +158,15 @@ drain_timeout = 0
         ("[fanout]\ntimeout = long", "[fanout] timeout: "),
         ("[fanout]\norder = other", "[fanout] order: Valid values are"),
         ("[fanout]\nmax_in_flight = 0", "[fanout] max_in_flight: Should be greater"),
+        ("[limits]\nmax_waiting = 99", "[limits] max_waiting: 99 is neither 0 nor at least 100"),
+        ("[limits]\nmax_waiting = -1", "[limits] max_waiting: Should be greater"),
+        ("[limits]\nremove_idle = 59", "[limits] remove_idle: 59 is neither 0 nor at least 60"),
+        ("[limits]\ndiscard_after = 0.1", "[limits] discard_after: 0.1 is neither 0 nor"),
+        (
+            "[limits]\ndiscard_after = 60\n[matchmaking]\ncache_ttl = 31",
+            "[limits] discard_after: 60 is below twice [matchmaking] cache_ttl, 31",
+        ),
+        ("[limits]\noverflow = drop", "[limits] overflow: Valid values are"),
         ("[store]\nurl = redis://:pa$word@here", "[store] url: write a dollar sign as $$"),
         ("[store]\nurl = ftp://:pass-word@here", "[store] url: the URL of the store"),
         ("[standalone]\nport = 0", "[standalone] port: "),

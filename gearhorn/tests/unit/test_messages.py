@@ -262,6 +262,7 @@ def test_reasons_are_a_closed_list() -> None:
         "receiver_exception",
         "server_lost",
         "not_queued",
+        "queue_full",
         "result_too_large",
     }
 

@@ -75,3 +75,12 @@ def test_what_is_left_of_a_share() -> None:
     assert share.after(1) == Share([b"t_b"], ["b"], [1])
     assert share.after(2) == Share([], [], [])
     assert share._replace(groups=None).after(1) == Share([b"t_b"], ["b"], None)
+
+
+def test_a_share_without_some_of_its_queues() -> None:
+    share = Share([b"t_a", b"t_b", b"t_c", b"t_d"], ["a", "b", "c", "d"], [0, 0, 1, 1])
+    places = share.places({b"t_a", b"t_c", b"t_other"})
+    assert share.without(places) == Share([b"t_b", b"t_d"], ["b", "d"], [0, 1])
+    assert share.without([]) is share
+    assert share.without([0, 1, 2, 3]) == Share([], [], [])
+    assert share._replace(groups=None).without([3]).client_ids == ["a", "b", "c"]

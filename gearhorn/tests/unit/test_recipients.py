@@ -88,3 +88,36 @@ def test_the_report_of_a_fan_out_that_reached_all_is_made_once() -> None:
     report = recipients.queued_report()
     assert json.loads(report) == {"topic": "t", "subscribers": 2, "queued": 2, "failed": {}}
     assert recipients.queued_report() is report
+
+
+@pytest.mark.parametrize("servers", [SERVERS[:1], SERVERS])
+def test_a_list_without_its_full_queues_refuses_their_copies(servers: tuple[Address, ...]) -> None:
+    recipients = Recipients.of("t", NAMES, 0.0)
+    before = recipients.shares(servers)
+    full = {f"t_{name}".encode() for name in NAMES[:1500]}
+
+    left = recipients.without(full)
+
+    assert len(left) == 3000
+    assert sorted(left.whole.client_ids) == sorted(NAMES[1500:])
+    # The others stay where they are, in the groups that they are in.
+    for server, share in left.shares(servers).items():
+        kept = [
+            (queue, group)
+            for queue, group in zip(before[server].queues, before[server].groups or [], strict=True)
+            if queue not in full
+        ]
+        assert list(zip(share.queues, share.groups or [], strict=True)) == kept
+    report = json.loads(left.queued_report())
+    assert (report["subscribers"], report["queued"], report["failed_count"]) == (3000, 1500, 1500)
+    assert set(report["failed"].values()) == {"queue_full"}
+    # No more are listed than in any report.
+    assert len(report["failed"]) == 1000
+
+
+def test_a_server_all_of_whose_queues_are_full_has_no_share() -> None:
+    recipients = Recipients.of("t", NAMES[:100], 0.0)
+    shares = recipients.shares(SERVERS)
+    left = recipients.without(set(shares[SERVERS[0]].queues))
+    assert set(left.shares(SERVERS)) == set(SERVERS[1:])
+    assert recipients.without(set(recipients.whole.queues)).shares(SERVERS) == {}

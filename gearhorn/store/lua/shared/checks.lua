@@ -1,8 +1,8 @@
 -- Check that the store is whole and not older than what it has answered, before anything is done.
 -- KEYS, ARGV: those of store
 -- include store
-if tonumber(redis.call('HGET', told, caller) or 0) < tonumber(ARGV[5])
-  or tonumber(redis.call('GET', counter) or 0) < tonumber(ARGV[6]) then
+if tonumber(redis.call('HGET', told, caller) or 0) < tonumber(ARGV[6])
+  or tonumber(redis.call('GET', counter) or 0) < tonumber(ARGV[7]) then
   return redis.error_reply('WENTBACK the store is older than what it has answered')
 end
 if list_is_gone() then

@@ -11,6 +11,7 @@ local function renew(secret)
   redis.call('HSET', daemons, worker_id, give_number())
   redis.call('HSET', seen, worker_id, now)
   redis.call('HSET', secrets, worker_id, secret)
+  redis.call('HSET', knows, worker_id, 'records')
 end
 
 local function discard()
@@ -18,6 +19,7 @@ local function discard()
   redis.call('HDEL', seen, worker_id)
   redis.call('HDEL', settings, worker_id)
   redis.call('HDEL', secrets, worker_id)
+  redis.call('HDEL', knows, worker_id)
   redis.call('SREM', set, worker_id)
   if redis.call('EXISTS', set, daemons) == 0 then
     redis.call('ZREM', topics, matchmaking)

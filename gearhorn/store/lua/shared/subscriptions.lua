@@ -1,6 +1,7 @@
 -- Have functions that end subscriptions, with the versions of changed topics.
 -- KEYS, ARGV: those of store
--- include checks
+-- include endings
+-- include limits
 
 -- The nonce has a fixed length, so versions rise as the counter does.
 local function give_version(topic)
@@ -18,6 +19,7 @@ local function discard(topic, client_id)
   local queue = topic .. '_' .. client_id
   if redis.call('SISMEMBER', set, client_id) == 1 then
     give_version(topic)
+    note_ended(queue, member)
     if redis.call('SCARD', set) == 1 then
       redis.call('ZREM', topics, topic)
     end
@@ -26,6 +28,8 @@ local function discard(topic, client_id)
     redis.call('HDEL', claims, queue)
   end
   redis.call('ZREM', expiry, member)
+  redis.call('HDEL', limits_of(topic), client_id)
+  forget_idle(queue)
   redis.call('SREM', set, client_id)
 end
 

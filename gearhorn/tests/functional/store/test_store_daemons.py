@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from gearhorn.store.base import Store
+from gearhorn.store.base import Store, SubscriberExpiry
 from gearhorn.tests.functional.store.stores import MATCHMAKING, ids
 
 
@@ -51,7 +51,7 @@ async def test_the_daemons_are_members_of_the_matchmaking_topic(
     assert members.reader_known
     assert list(await store.topics("", 10)) == [(MATCHMAKING, 2)]
     rows = await store.subscribers(MATCHMAKING, "one", 10)
-    assert list(rows) == [("two", None)]
+    assert list(rows) == [SubscriberExpiry("two", None)]
     assert list(await store.unconfirmed(10)) == []
     await store.leave("one")
     await store.leave("two")

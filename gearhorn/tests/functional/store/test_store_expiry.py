@@ -8,7 +8,7 @@ import asyncio
 
 import pytest
 
-from gearhorn.store.base import Store
+from gearhorn.store.base import Store, SubscriberExpiry
 from gearhorn.tests.functional.store.stores import expired, ids
 
 
@@ -17,7 +17,7 @@ async def test_a_subscription_without_ttl_does_not_expire(
 ) -> None:
     await store.add("memos", "alice", None)
     (row,) = await store.subscribers("memos", "", 10)
-    assert row == ("alice", None)
+    assert row == SubscriberExpiry("alice", None)
 
 
 async def test_a_ttl_counts_down(store: Store) -> None:

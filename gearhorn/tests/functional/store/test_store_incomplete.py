@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gearhorn import clock, errors
-from gearhorn.store import redis as redis_module
+from gearhorn.store import redis_calls
 from gearhorn.store.base import Store
 from gearhorn.store.redis import RedisStore
 from gearhorn.tests.functional.store.stores import MATCHMAKING, ids, opened
@@ -103,7 +103,7 @@ async def test_a_list_whose_set_goes_between_two_pages_is_whole(
     evict: Evict,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(redis_module, "_PAGE", 10)
+    monkeypatch.setattr(redis_calls, "_PAGE", 10)
     names = {f"subscriber {number}" for number in range(300)}
     for name in names:
         await store.add("large", name, None)

@@ -13,7 +13,8 @@ import pytest
 from redis.asyncio import Redis as Client
 
 from gearhorn import clock, errors
-from gearhorn.store import redis as redis_module
+from gearhorn.messages import Limits
+from gearhorn.store import redis_calls
 from gearhorn.store.base import Change, Store
 from gearhorn.store.redis import RedisStore
 from gearhorn.tests.conftest import Start
@@ -40,8 +41,13 @@ async def test_the_keys_are_those_documented(
     store: Store, redis_server: Redis, key_prefix: str
 ) -> None:
     async with Client.from_url(redis_server.url, decode_responses=True) as client:
-        await store.add("memos", "alice", 60)
+        await store.add("memos", "alice", 60, Limits(remove_idle=3600))
         await store.join("one", "{}")
+        await store.looked(1)
+        await store.unserved(["memos_alice"], 0)
+        await store.add("memos", "bob", None)
+        await store.remove("memos", "bob")
+        await store.take("memos_bob", "token", length=60, age=0)
         types = {
             key.removeprefix(key_prefix): await client.type(key)
             async for key in client.scan_iter(f"{key_prefix}*")
@@ -59,23 +65,34 @@ async def test_the_keys_are_those_documented(
             "seen": "hash",
             "settings": "hash",
             "secrets": "hash",
+            "knows": "hash",
+            "limits:memos": "hash",
+            "ended": "hash",
+            "ended_at": "zset",
+            "ended_queues": "zset",
+            "discards": "hash",
+            "idle": "zset",
+            "idle_after": "hash",
+            "looked": "string",
             "run": "string",
         }
         assert await client.hgetall(f"{key_prefix}claims") == {"memos_alice": "memos\0alice"}
         await store.reap(1)
         await store.remove("memos", "alice")
+        await store.release("memos_bob", "token")
         await store.leave("one")
         (change,) = await store.unconfirmed(1)
         await store.confirm(change)
         left = {key async for key in client.scan_iter(f"{key_prefix}*")}
-        # Nothing else stays behind.
-        assert left == {key_prefix + name for name in ("identity", "counter", "run")}
+        # Nothing stays behind but the records of what ended.
+        kept = ("identity", "counter", "run", "ended", "ended_at", "ended_queues", "looked")
+        assert left == {key_prefix + name for name in kept}
 
 
 async def test_a_large_set_is_read_in_pages(
     store: Store, client: Client, key_prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_module, "_PAGE", 100)
+    monkeypatch.setattr(redis_calls, "_PAGE", 100)
     names = {f"subscriber {number}" for number in range(5000)}
     await client.sadd(f"{key_prefix}topic:memos", *names)
     await store.join("one", "{}")
@@ -95,7 +112,7 @@ async def test_a_large_set_is_read_in_pages(
 async def test_who_leaves_while_a_large_set_is_read_is_not_known(
     store: Store, client: Client, key_prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_module, "_PAGE", 10)
+    monkeypatch.setattr(redis_calls, "_PAGE", 10)
     await client.sadd(f"{key_prefix}topic:memos", *range(5000))
     await store.join("one", "{}")
     reading = asyncio.create_task(store.members("memos", "one"))
@@ -248,7 +265,7 @@ async def test_a_redis_that_evicts_any_key_is_named(
 async def test_a_run_that_changes_while_a_set_is_read_starts_it_again(
     store: Store, client: Client, key_prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_module, "_PAGE", 10)
+    monkeypatch.setattr(redis_calls, "_PAGE", 10)
     assert isinstance(store, RedisStore)
     await client.sadd(f"{key_prefix}topic:memos", *range(1000))
     calls = 0

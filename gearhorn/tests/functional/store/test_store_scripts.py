@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.asyncio import Redis as Client
 
-from gearhorn.store import redis, redis_scripts
+from gearhorn.store import redis, redis_calls, redis_endings, redis_scripts
 from gearhorn.tests.servers import Redis
 
 FILES = {path.name.removesuffix(".lua"): path for path in redis_scripts._FILES.iterdir()}
@@ -42,7 +42,7 @@ def test_every_file_is_read() -> None:
 
 
 def test_every_script_is_run_by_the_store() -> None:
-    source = inspect.getsource(redis)
+    source = "".join(map(inspect.getsource, (redis, redis_calls, redis_endings)))
     assert [name for name in SCRIPTS if f'"{name}"' not in source] == []
 
 
@@ -68,5 +68,5 @@ async def test_it_does_nothing_in_another_store(name: str, client: Client, key_p
     keys = [f"{key_prefix}{name}" for name in redis_scripts.KEYS]
     await client.set(keys[0], "another")
     script = redis_scripts.SCRIPTS[name]
-    assert await client.eval(script, len(keys), *keys, "mine", *["1"] * 9) is None
+    assert await client.eval(script, len(keys), *keys, "mine", *["1"] * 10) is None
     assert await client.keys(f"{key_prefix}*") == [keys[0].encode()]

@@ -1,0 +1,215 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
+"""How much room there is in the queues of a topic, and how long that may be believed.
+
+A queue's depth is what waits and runs in it, at the last look at its job server. A
+topic's *credit* at a server is the least room of any of its queues there, full ones
+aside. Each message that was under way when that look was asked for, or began later, uses
+one of it for each daemon that lives, and a large one more. When half of a credit is used
+a look is due. So the path of a fan-out has one counter and one comparison, whatever the
+number of queues. No I/O and no clock.
+
+An eighth of its limit is a queue's least room: otherwise one that stands at its limit
+asked for a look with each message. A full queue is one until it is below seven eighths:
+otherwise a slow worker got the messages of one look and then none.
+
+One where no worker was seen is full as soon as this daemon alone has sent its room: so an
+absent subscriber, the usual cause of deep queues, needs no look at all.
+"""
+
+import math
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+from gearhorn.daemon.limits import LimitSettings
+from gearhorn.wire.look import Look
+
+EIGHTH = 1 / 8
+STAYS_FULL = 7 / 8
+"""The part of its limit below which a full queue is open again."""
+
+_USUAL_WAITING = LimitSettings.max_waiting
+"""The jobs that share the limit in bytes where there is no limit in jobs."""
+
+
+def limit(number: float) -> float:
+    """Return a limit of the configuration as a number to compare with: 0 is for none."""
+    return number or math.inf
+
+
+def whole(number: float) -> int:
+    """Return the least integer that is not below: comparing integers is quicker."""
+    return sys.maxsize if number >= sys.maxsize else math.ceil(number)
+
+
+class Traffic:
+    """The messages that this daemon has sent to a topic.
+
+    :param settings: the limits of the configuration.
+    """
+
+    __slots__ = ("_before", "_bytes_then", "_heavier", "_sent_then", "_window", "bytes", "sent")
+
+    def __init__(self, settings: LimitSettings) -> None:
+        self.sent = 0
+        """The credits that they have used."""
+        self.bytes = 0
+        self._heavier = 0
+        self._window = max(1, (settings.max_waiting or _USUAL_WAITING) // 2)
+        self._sent_then = 0
+        self._bytes_then = 0
+        self._before = (0, 0)
+
+    def count_heavy(self, weight: int) -> None:
+        """Record that a message has used more than one credit."""
+        self.sent += weight
+        self._heavier += weight - 1
+
+    def mean_bytes(self) -> float:
+        """Return the mean size of the last messages, about as many as a queue may hold."""
+        messages = self.sent - self._heavier - self._sent_then
+        data = self.bytes - self._bytes_then
+        older, its_data = self._before
+        mean = (data + its_data) / max(1, messages + older)
+        if messages >= self._window:
+            self._before = messages, data
+            self._sent_then += messages
+            self._bytes_then = self.bytes
+        return mean
+
+
+class Rule(NamedTuple):
+    """What the queues of a topic may hold, by what is known at this moment.
+
+    :param most: the jobs.
+    :param weight: the credits that a job which waits stands for.
+    """
+
+    most: float
+    weight: float
+
+
+class Rules:
+    """Makes the rules of topics from the configuration.
+
+    :ivar credit_bytes: the bytes of a message beyond which it uses a further credit.
+    :ivar light_bytes: the most bytes of a message that uses one credit, as an integer.
+    """
+
+    def __init__(self, settings: LimitSettings) -> None:
+        self._most = limit(settings.max_waiting)
+        self._most_bytes = limit(settings.max_waiting_bytes)
+        self.credit_bytes = self._most_bytes / (settings.max_waiting or _USUAL_WAITING)
+        self.light_bytes = int(min(self.credit_bytes, sys.maxsize))
+
+    def weight(self, size: int) -> int:
+        """Return the credits that a message of this size uses."""
+        return 1 if size <= self.credit_bytes else math.ceil(size / self.credit_bytes)
+
+    def rule(self, mean_bytes: float, most_of_total: float) -> Rule:
+        """Return the rule of a topic at a server.
+
+        :param most_of_total: the jobs that a queue may hold while the server has too many.
+        """
+        most = min(self._most, self._most_bytes / max(1.0, mean_bytes), most_of_total)
+        return Rule(most, max(1.0, mean_bytes / self.credit_bytes))
+
+
+class Part:
+    """A topic's credit at one server.
+
+    :param base: the credits used before those that the last look may not have seen.
+    """
+
+    __slots__ = ("absent", "base", "credit", "full", "half_full", "news")
+
+    def __init__(self, base: float) -> None:
+        self.base = base
+        self.credit = math.inf
+        self.absent = math.inf
+        """The credits with which this daemon alone fills a queue that nobody serves."""
+        self.full: dict[bytes, float] = {}
+        """The full queues, and the jobs below which each is open again."""
+        self.half_full = False
+        """True if a queue is above half of its limit."""
+        self.news: list[tuple[bytes, int, float]] = []
+        """The queues that are deep enough for the log: name, jobs, and their limit."""
+
+
+def assess(
+    part: Part,
+    queues: Sequence[bytes],
+    look: Look,
+    rule: Rule,
+    *,
+    used: float,
+    was_full: Collection[bytes],
+    own: Mapping[bytes, int],
+    warn: float,
+) -> None:
+    """Work out the credit at a server anew.
+
+    :param queues: the topic's queues there.
+    :param used: the credits that this daemon has used since the base.
+    :param was_full: the queues that were full before.
+    :param own: the limits in jobs that subscribers brought, by queue.
+    :param warn: the jobs from which on the log names a queue.
+    """
+    jobs, workers = look.jobs, look.workers
+    most, weight = rule
+    # Most queues of most topics are like the deepest of them, or better. Looking at each by
+    # itself takes several times as long.
+    deep = min(warn, STAYS_FULL * most)
+    depths = [] if jobs.keys().isdisjoint(queues) else [jobs.get(queue, 0) for queue in queues]
+    deepest = max(depths, default=0)
+    each: Sequence[bytes] = ()
+    if deepest >= deep or was_full or own:
+        deepest = max((depth for depth in depths if depth < deep), default=0)
+        each = [
+            queue
+            for queue in queues
+            if jobs.get(queue, 0) >= deep or queue in was_full or queue in own
+        ]
+    room = (most - deepest) * weight
+    if used >= room:
+        each = queues
+    part.credit = part.absent = math.inf
+    part.half_full = False
+    if len(each) < len(queues):
+        part.credit = room
+        part.half_full = 2 * deepest > most
+        if not all(map(workers.__contains__, queues)):
+            part.absent = room
+    part.full = {}
+    part.news = []
+    for queue in each:
+        _assess_one(part, queue, look, rule, used, was_full, min(most, own.get(queue, most)), warn)
+
+
+def _assess_one(
+    part: Part,
+    queue: bytes,
+    look: Look,
+    rule: Rule,
+    used: float,
+    was_full: Collection[bytes],
+    most: float,
+    warn: float,
+) -> None:
+    depth = look.jobs.get(queue, 0)
+    if depth >= warn or depth >= most:
+        part.news.append((queue, depth, most))
+    room = (most - depth) * rule.weight
+    open_below = STAYS_FULL * most
+    if depth >= most or (depth >= open_below and queue in was_full):
+        part.full[queue] = open_below
+        part.half_full = True
+        return
+    if queue not in look.workers:
+        if used >= room:
+            part.full[queue] = open_below
+            return
+        part.absent = min(part.absent, room)
+    part.half_full = part.half_full or 2 * depth > most
+    part.credit = min(part.credit, max(room, EIGHTH * most * rule.weight))

@@ -1,0 +1,301 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
+"""The guard: keeps fan-outs from filling a job server.
+
+Each fan-out passes :meth:`Guard.admit`, which counts it and leaves full queues out. Looks
+at the job servers (``looks``) say how deep queues are; ``depth`` has the rule by which a
+topic's messages are counted until the next look, ``totals`` that for a whole server. No
+I/O and no clock: times are given, on :func:`gearhorn.clock.now`.
+"""
+
+import logging
+import math
+import sys
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
+
+from gearhorn.daemon.deep_log import DeepLog
+from gearhorn.daemon.depth import Part, Rules, Traffic, assess, limit, whole
+from gearhorn.daemon.limits import LimitSettings
+from gearhorn.daemon.recipients import Recipients
+from gearhorn.daemon.seen import Seen, ServerSeen
+from gearhorn.daemon.totals import Sent, Totals
+from gearhorn.tasks import Steps
+from gearhorn.wire.address import Address
+from gearhorn.wire.batch import Batch
+from gearhorn.wire.look import Look
+
+LOG = logging.getLogger(__name__)
+
+_PIECE = 1_000
+"""The queues that are gone through at a time: a millisecond of work at the most."""
+
+
+class Asked(NamedTuple):
+    """What had been sent to a server when a look was asked for, less what was under way."""
+
+    when: float
+    topics: Mapping["_Topic", float]
+    total: Sent
+
+
+class Outcome(NamedTuple):
+    """What a look has shown.
+
+    ``fell`` is true if a full queue is less deep than before, or open again; ``half_full``
+    if any is above half of its limit.
+    """
+
+    fell: bool
+    half_full: bool
+
+
+class _Topic(Traffic):
+    """A topic that messages are sent to."""
+
+    __slots__ = ("full", "mark", "open", "parts", "recipients")
+
+    def __init__(self, settings: LimitSettings, recipients: Recipients) -> None:
+        super().__init__(settings)
+        self.recipients: Recipients | None = recipients
+        """The last list; ``None`` where nothing was sent since the last look."""
+        self.open: Recipients | None = recipients
+        """The list without its full queues."""
+        self.parts: dict[Address, Part] = {}
+        self.full: dict[bytes, Address] = {}
+        self.mark = 0
+        """The credits at which something has to be done."""
+
+
+class Guard:
+    """Counts what is sent, and leaves full queues out.
+
+    :param uncounted_topic: the matchmaking topic, which has no limits.
+    :param servers: returns the job servers that take copies now.
+    :param daemons: returns the number of daemons that live.
+    :param max_topics: the most topics whose mean size is remembered.
+    """
+
+    def __init__(
+        self,
+        settings: LimitSettings,
+        *,
+        uncounted_topic: str,
+        servers: Callable[[], Iterable[Address]],
+        daemons: Callable[[], int],
+        max_topics: int,
+    ) -> None:
+        self._settings = settings
+        self._log = DeepLog()
+        self._uncounted_topic = uncounted_topic
+        self._servers_now = servers
+        self.daemons = daemons
+        self._max_topics = max_topics
+        self._rules = Rules(settings)
+        self._light_bytes = self._rules.light_bytes
+        self._warn = limit(settings.warn_waiting)
+        self._topics: OrderedDict[str, _Topic] = OrderedDict()
+        self.seen = Seen(settings)
+        self._totals: dict[Address, Totals] = {}
+        self.on_due: Callable[[Address, bool], None] = lambda server, urgent: None
+        """Called when a look at a server is due; with true when a credit is used up."""
+
+    # The path of a fan-out.
+
+    def admit(self, recipients: Recipients, size: int) -> Recipients:
+        """Count a message, and return its recipients without those that are full.
+
+        :param size: the bytes of the message.
+        """
+        topic = self._topics.get(recipients.topic)
+        if topic is None or topic.recipients is not recipients:
+            topic = self._enter(recipients)
+        # The message that uses the last credit is still sent.
+        left = recipients if topic.open is None else topic.open
+        topic.bytes += size
+        if size <= self._light_bytes:
+            topic.sent += 1
+        else:
+            topic.count_heavy(self._rules.weight(size))
+        if topic.sent >= topic.mark:
+            self._mark_reached(topic)
+        return left
+
+    def count_block(self, server: Address, copies: int, size: int) -> None:
+        """Count copies that are on their way to a server, and their bytes."""
+        totals = self._totals.get(server)
+        if totals is None:
+            totals = self._totals[server] = self.seen.server(server).totals
+        if totals.count(copies, size):
+            self.on_due(server, totals.is_used_up)
+
+    def _enter(self, recipients: Recipients) -> _Topic:
+        """Take another list for a topic, or its first."""
+        name = recipients.topic
+        if not recipients.whole.queues or name == self._uncounted_topic:
+            # Not remembered: there is no end of topics without subscribers.
+            topic = _Topic(self._settings, recipients)
+            topic.mark = sys.maxsize
+            return topic
+        topic = self._topics.get(name) or _Topic(self._settings, recipients)
+        self._topics[name] = topic
+        self._topics.move_to_end(name)
+        if len(self._topics) > self._max_topics:
+            self._topics.popitem(last=False)
+        topic.recipients = recipients
+        topic.open = None
+        self._assess(topic)
+        return topic
+
+    def _mark_reached(self, topic: _Topic) -> None:
+        sent = topic.sent
+        filled = [server for server, part in topic.parts.items() if sent >= part.base + part.absent]
+        if not filled:
+            self._set_mark(topic)
+            return
+        self._assess(topic)
+        for server in filled:
+            self.on_due(server, False)
+
+    def _assess(self, topic: _Topic) -> None:
+        """Work out a topic's credit at each server, and which queues are full."""
+        recipients = topic.recipients
+        assert recipients is not None
+        now = tuple(self._servers_now())
+        shares = recipients.shares(now) if now else {}
+        mean = topic.mean_bytes()
+        parts: dict[Address, Part] = {}
+        full: dict[bytes, Address] = {}
+        for server in shares:
+            known = self.seen.server(server)
+            part = topic.parts.get(server) or Part(topic.sent)
+            parts[server] = part
+            assess(
+                part,
+                shares[server].queues,
+                known.look,
+                self._rules.rule(mean, known.totals.most_of_queue(mean)),
+                used=topic.sent - part.base,
+                was_full=known.full,
+                own=recipients.own_limits,
+                warn=self._warn,
+            )
+            full.update(dict.fromkeys(part.full, server))
+        for queue, server in topic.full.items():
+            if full.get(queue) != server:
+                self.seen.server(server).full.pop(queue, None)
+        for server, part in parts.items():
+            self.seen.server(server).full.update(part.full)
+        if topic.open is None or full.keys() != topic.full.keys():
+            topic.open = recipients.without(full) if full else recipients
+        topic.parts = parts
+        topic.full = full
+        self._set_mark(topic)
+
+    def _set_mark(self, topic: _Topic) -> None:
+        """Say which looks are due, and find what the topic reaches next."""
+        sent = topic.sent
+        daemons = self.daemons()
+        mark = math.inf
+        for server, part in topic.parts.items():
+            half = part.base + part.credit / 2 / daemons
+            all_of_it = part.base + part.credit / daemons
+            if sent >= half:
+                self.on_due(server, sent >= all_of_it)
+            # The absent queues that are reached by now are full and not among those.
+            for following in (half, all_of_it, part.base + part.absent):
+                if sent < following < mark:
+                    mark = following
+        topic.mark = whole(mark)
+
+    def servers_changed(self) -> None:
+        """Have the credits worked out anew: queues have moved."""
+        for topic in self._topics.values():
+            topic.recipients = None
+
+    def close(self) -> None:
+        """Write what the log has not named yet."""
+        self._log.close()
+
+    # Looks.
+
+    def asked(self, server: Address, now: float, under_way: tuple[Iterable[Batch], int]) -> Asked:
+        """Note what has been sent when a look is asked for.
+
+        :param under_way: the batches of which the server has not answered every copy, and
+            the number of copies that were sent to it and are unanswered.
+        """
+        bases = {topic: float(topic.sent) for topic in self._topics.values() if topic.parts}
+        batches, unanswered = under_way
+        for batch in batches:
+            topic = self._topics.get(batch.lane)
+            if topic is not None and topic in bases:
+                bases[topic] -= self._rules.weight(len(batch.payload))
+        totals = self.seen.server(server).totals
+        return Asked(now, bases, Sent(totals.copies - unanswered, totals.bytes))
+
+    def take(self, server: Address, look: Look, asked: Asked) -> Steps[Outcome]:
+        """Take what a look has shown, in steps."""
+        known = self.seen.server(server)
+        before, known.look, known.asked = known.look, look, asked.when
+        self._take_totals(server, known, asked)
+        yield
+        fell = self._open_again(known, before)
+        yield
+        half_full = known.totals.is_half_full
+        done = 0
+        for topic in tuple(self._topics.values()):
+            part = topic.parts.get(server)
+            if part is not None:
+                part.base = max(part.base, asked.topics.get(topic, part.base))
+                if topic.recipients is not None:
+                    was_full = len(topic.full)
+                    self._assess(topic)
+                    fell = fell or len(topic.full) > was_full
+                    half_full = half_full or part.half_full
+                    self._name_deep(server, part, look, asked.when)
+                    done += len(topic.recipients)
+            self._forget_if_idle(topic)
+            if done >= _PIECE:
+                done = 0
+                yield
+        self._log.looked(server, look.jobs, asked.when)
+        return Outcome(fell, half_full)
+
+    def _take_totals(self, server: Address, known: ServerSeen, asked: Asked) -> None:
+        totals, jobs = known.totals, known.look.jobs
+        was_over = totals.is_over
+        total = sum(jobs.values())
+        totals.seen(total, len(jobs), asked.total, self.daemons())
+        if totals.is_over and not was_over:
+            LOG.warning(
+                "job server %s has %d jobs in %d queues, more than [limits] max_total or "
+                "max_total_bytes: its deepest queues get no messages until there are fewer",
+                server,
+                total,
+                len(jobs),
+            )
+
+    def _open_again(self, known: ServerSeen, before: Look) -> bool:
+        """Open the queues that are full no more; return true if one is less deep."""
+        fell = False
+        jobs = known.look.jobs
+        for queue, open_below in tuple(known.full.items()):
+            depth = jobs.get(queue, 0)
+            fell = fell or depth < before.jobs.get(queue, 0)
+            if depth < open_below:
+                del known.full[queue]
+                fell = True
+        return fell
+
+    def _name_deep(self, server: Address, part: Part, look: Look, now: float) -> None:
+        for queue, depth, most in part.news:
+            workers = look.workers.get(queue, 0)
+            self._log.found(server, queue, depth, workers, now, is_full=depth >= most)
+
+    def _forget_if_idle(self, topic: _Topic) -> None:
+        """Give up the list of a topic of which the last looks have seen every message."""
+        if all(part.base >= topic.sent for part in topic.parts.values()):
+            topic.recipients = topic.open = None
+            topic.parts = {}

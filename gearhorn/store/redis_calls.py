@@ -1,0 +1,222 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
+"""One call of a script: on the store that this is, as it is, and whole.
+
+What a call finds wrong is mended here, or translated: a store that went back, one that
+has lost a key, one that is away.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection
+
+from gearhorn import clock, errors
+from gearhorn.store import redis_replies, redis_scripts, redis_url, redis_warnings
+from gearhorn.store.base import Store
+from gearhorn.store.numbers import NONCES, Told, WentBack, new_nonce
+from gearhorn.store.redis_errors import TRANSLATED, translate
+
+_PAGE = 2_000
+"""The members of a set that are asked for at once.
+
+A page stops the event loop for about 1 ms, with redis-py's own parser for
+20 ms, and Redis for 1 ms. Each costs the way to Redis and back.
+"""
+
+_CONNECTIONS = 16
+"""The most calls that talk to Redis at a time; the others wait their turn."""
+
+
+class Page(NamedTuple):
+    """A page of a topic's set, the reader's renewal number, and limits by client_id.
+
+    Or of the unconfirmed changes, which have neither.
+    """
+
+    rows: list[str]
+    renewal: str | None
+    limits: Mapping[str, str]
+
+
+class RedisCalls(Store):
+    """The calls of a :class:`~gearhorn.store.redis.RedisStore`, and its connections.
+
+    :param url: as :mod:`gearhorn.store.redis_url` describes.
+    :param key_prefix: the beginning of every key.
+    :param matchmaking_topic: the topic to which the daemons subscribe.
+    :param timeout: seconds that connecting, and each answer, may take.
+    :param worker_id: the daemon that calls; ``""`` if none does.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        key_prefix: str,
+        matchmaking_topic: str,
+        timeout: float,
+        worker_id: str = "",
+    ) -> None:
+        super().__init__(worker_id)
+        self._worker_id = worker_id
+        self._prefix = key_prefix
+        self._set_of = f"{key_prefix}topic:"
+        self._limits_of = f"{key_prefix}limits:"
+        self._matchmaking = matchmaking_topic
+        self._identity = ""
+        self._run: str | None = None
+        self._mended = 0
+        self._slots = asyncio.Semaphore(_CONNECTIONS)
+        self._connections = redis_url.Connections(url, timeout=timeout, on_connect=self._on_connect)
+        self._redis = Redis(connection_pool=self._connections.pool)
+        self._scripts: dict[str, Any] = {}
+        self._all_keys = self._keys(redis_scripts.KEYS)
+
+    def _keys(self, names: Iterable[str]) -> list[str]:
+        return [self._prefix + name for name in names]
+
+    def _source(self) -> tuple[object, ...]:
+        """Return what changes when other sets may answer than before."""
+        return self._run, self._identity, self._mended, self.numbers.epoch
+
+    async def _numbered(self, name: str, *arguments: str | int) -> Any:
+        """Run a script that gives numbers, and note the last one."""
+        return await self._checked(name, *arguments, numbered=True)
+
+    async def _checked(self, name: str, *arguments: str | int, numbered: bool = False) -> Any:
+        """Run a script on the store that this is, as it is, and whole.
+
+        :param numbered: the reply is a number, or an array of a number and the result.
+        """
+        mended = False
+        while True:
+            told = self.numbers.now(self._identity)
+            fault: errors.StoreError
+            try:
+                reply = await self._script(
+                    name, self._all_keys, *self._own_arguments(told), *arguments
+                )
+            except (WentBack, errors.StoreIncomplete) as error:
+                fault = error
+            else:
+                break
+            # Not in the handler: oslo.log would add the exception to what is logged.
+            if isinstance(fault, WentBack):
+                await self._go_back(told)
+            elif mended:
+                raise fault
+            else:
+                await self._mend_loudly()
+                mended = True
+        if reply is None:
+            raise _replaced()
+        number = 0
+        if numbered and isinstance(reply, list):
+            number, reply = reply
+        elif numbered and isinstance(reply, int):
+            number = reply
+        self.numbers.answered(told, number)
+        return reply
+
+    def _own_arguments(self, told: Told) -> Sequence[str | int]:
+        """Return the ARGV of ``shared/store.lua``."""
+        return (
+            self._identity,
+            self._matchmaking,
+            self._set_of,
+            self._limits_of,
+            self._worker_id,
+            told.own,
+            told.least,
+            f"{new_nonce():0{len(str(NONCES)) - 1}d}",
+        )
+
+    async def _mend_loudly(self) -> None:
+        """Mend the store; say so too if no answer tells what was rebuilt."""
+        fault: errors.StoreError
+        try:
+            await self.mend()
+            return
+        except errors.StoreError as error:
+            fault = error
+        # Not in the handler: oslo.log would add the exception to what is logged.
+        redis_warnings.rebuilt_unseen()
+        raise fault
+
+    async def mend(self, *, strike_out: bool = False) -> Mapping[str, int]:
+        told = self.numbers.now(self._identity)
+        arguments = self._own_arguments(told)
+        reply = await self._script("mend", self._all_keys, *arguments, int(strike_out))
+        if reply is None:
+            raise _replaced()
+        rebuilt = dict(redis_replies.pairs(reply))
+        if rebuilt:
+            self._mended += 1
+            # Entries of daemons may be gone as well.
+            self.run_changed_at = clock.now()
+            # An operator is told by the command.
+            if not strike_out:
+                redis_warnings.rebuilt(rebuilt)
+        return rebuilt
+
+    async def _script(self, name: str, keys: list[str], *arguments: str | int) -> Any:
+        """Run a script, by its hash if the server has it already."""
+        run = self._scripts.get(name)
+        if run is None:
+            run = self._redis.register_script(redis_scripts.SCRIPTS[name])
+            self._scripts[name] = run
+        async with self._talking():
+            return await run(keys=keys, args=arguments)
+
+    async def _scan(self, reader: str, *topic: str) -> AsyncIterator[Page]:
+        """Yield the pages of a topic's set, or, without a topic, of the unconfirmed changes."""
+        cursor = "0"
+        while True:
+            cursor, rows, renewal, limits = await self._checked(
+                "page", cursor, _PAGE, reader, *topic
+            )
+            yield Page(rows, renewal, redis_replies.strings(limits))
+            if cursor == "0":
+                return
+
+    @contextlib.asynccontextmanager
+    async def _talking(self) -> AsyncIterator[None]:
+        """Wait for a turn, and translate errors."""
+        async with self._slots:
+            try:
+                yield
+            except TRANSLATED as error:
+                fault = translate(error)
+                if isinstance(fault, errors.StoreAway):
+                    await self._connections.drop_idle()
+                raise fault from error
+
+    async def _on_connect(self, connection: AbstractConnection) -> None:
+        """Greet the server, and note how it runs."""
+        await connection.on_connect()
+        await connection.send_command("INFO")
+        lines = str(await connection.read_response()).splitlines()
+        pairs = (line.partition(":") for line in lines)
+        self._note({name: value for name, _, value in pairs})
+
+    def _note(self, info: Mapping[str, str]) -> None:
+        """Note if another process answers than before, and if it throws away keys."""
+        run = ":".join(str(info.get(name, "")) for name in ("run_id", "master_replid"))
+        if run != self._run:
+            if self._run is not None:
+                redis_warnings.other_process()
+            self._run = run
+            self.run_changed_at = clock.now()
+        policy = str(info.get("maxmemory_policy", ""))
+        evicts = policy if policy.startswith("allkeys") else None
+        if evicts is not None and evicts != self.evicts:
+            redis_warnings.evicts(evicts)
+        self.evicts = evicts
+
+
+def _replaced() -> errors.StoreReplaced:
+    return errors.StoreReplaced("Redis: the identity of the store is gone or is another one")

@@ -1,0 +1,132 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
+"""How far beyond its limit a queue grows, and that a slow worker never waits for messages."""
+
+from __future__ import annotations
+
+import pytest
+
+from gearhorn.daemon.limits import LimitSettings
+from gearhorn.messages import Limits
+from gearhorn.tests.unit.guard_world import SERVER, World
+
+SMALL = LimitSettings(max_waiting=5_000)
+
+
+@pytest.mark.parametrize("functions", [10, 10_000, 100_000])
+def test_one_daemon_lets_an_absent_subscriber_never_pass_its_limit(functions: int) -> None:
+    world = World(0, functions=functions, settings=SMALL)
+    world.run(3, 30_000)
+    # What it sent while it asked may count twice.
+    assert 0.9 * 5_000 < world.peak <= 5_000
+
+
+@pytest.mark.parametrize(
+    ("functions", "rates", "most"),
+    [
+        (10, [9_500] * 4, 1.34),
+        (10_000, [9_500] * 4, 2),
+        (10_000, [35_150, 950, 950, 950], 2),
+        (100_000, [9_500] * 4, 4),
+    ],
+)
+def test_four_daemons_exceed_it_by_as_much_as_looks_cost(
+    functions: int, rates: list[float], most: float
+) -> None:
+    world = World(0, daemons=4, functions=functions, settings=SMALL)
+    world.run(4, *rates)
+    assert 5_000 <= world.peak <= most * 5_000
+
+
+def test_four_daemons_keep_the_default_limit_within_a_third() -> None:
+    world = World(0, daemons=4, functions=100_000, settings=LimitSettings())
+    world.run(8, *[9_500] * 4)
+    assert 100_000 <= world.peak <= 133_000
+
+
+@pytest.mark.parametrize("functions", [10, 10_000])
+def test_a_slow_worker_never_waits_while_its_queue_is_kept_to_the_limit(functions: int) -> None:
+    world = World(2_000, functions=functions, settings=SMALL)
+    world.run(8, 20_000)
+    assert world.busy > 0.98
+    assert world.peak < 2 * 5_000
+
+
+def test_a_worker_that_keeps_up_gets_all_whatever_the_limit() -> None:
+    world = World(40_000, settings=LimitSettings(max_waiting=100))
+    world.run(3, 30_000)
+    assert world.done > 0.97 * 90_000
+
+
+def test_others_get_theirs_while_one_is_full() -> None:
+    world = World(0, 40_000, settings=SMALL)
+    world.run(3, 10_000)
+    assert 4_500 < world.depths[b"t_c0"] <= 5_000
+    assert world.done > 0.99 * 30_000
+
+
+def test_who_comes_back_gets_messages_again() -> None:
+    world = World(0, settings=SMALL)
+    world.run(1, 10_000)
+    assert world.peak <= 5_000
+    world.works[b"t_c0"] = 20_000
+    world.run(3, 10_000)
+    # One look in a second sees the queue fall, and from then on they come fast.
+    assert world.done > 20_000
+
+
+def test_the_smaller_of_two_limits_counts() -> None:
+    world = World(
+        0,
+        0,
+        0,
+        settings=SMALL,
+        limits={"c1": Limits(max_waiting=100), "c2": Limits(max_waiting=1_000_000)},
+    )
+    world.run(5, 2_000)
+    most, least, other = world.depths.values()
+    assert 4_900 < most == other <= 5_000
+    assert 50 < least <= 100
+
+
+def test_large_messages_fill_a_queue_by_their_bytes() -> None:
+    settings = LimitSettings(max_waiting=100_000, max_waiting_bytes=100 << 20)
+    world = World(0, settings=settings)
+    world.run(1, 5_000, size=100_000)
+    assert 0.9 * 1_048 <= world.peak <= 1.1 * 1_048
+    # A few among many small ones are counted by what they use.
+    world = World(0, settings=settings)
+    world.run(1, 10_000, size=100)
+    world.run(1, 2_000, size=1_000_000)
+    assert world.peak - 10_000 < 2 * 105
+
+
+def test_a_hundred_queues_below_their_limits_are_kept_to_the_total() -> None:
+    world = World(*[0] * 100, settings=LimitSettings(max_waiting=5_000, max_total=100_000))
+    world.run(3, 2_000)
+    assert sum(world.depths.values()) < 1.4 * 100_000
+
+
+def test_looks_cost_no_more_than_a_hundredth_while_no_queue_is_half_full() -> None:
+    for functions in (100, 10_000):
+        world = World(20_000, functions=functions, settings=SMALL)
+        world.run(10, 15_000)
+        cost = world.senders[0].looks * (3e-5 + functions * 0.5e-6)
+        assert cost < 0.011 * 10
+
+
+def test_nothing_is_looked_at_where_nothing_is_sent() -> None:
+    world = World(0, settings=SMALL)
+    world.run(20, 0)
+    assert world.senders[0].looks == 1
+
+
+def test_a_topic_that_is_quiet_again_holds_no_list() -> None:
+    world = World(1_000, settings=SMALL)
+    (sender,) = world.senders
+    world.run(1, 900)
+    world.run(1, 0)
+    sender.pace.wanted = True
+    world.run(1, 0)
+    assert [topic.recipients for topic in sender.guard._topics.values()] == [None]
+    assert sender.guard.seen.server(SERVER).full == {}
