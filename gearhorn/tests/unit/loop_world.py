@@ -22,6 +22,7 @@ import pytest
 from gearhorn import clock
 from gearhorn.daemon.fanout import FanOuts, Order
 from gearhorn.daemon.list_cache import ListCache
+from gearhorn.daemon.open_fanouts import OpenBounds
 from gearhorn.daemon.refusals import Refusals
 from gearhorn.store.base import Members, Store
 from gearhorn.store.patience import Patience
@@ -35,6 +36,8 @@ from gearhorn.wire.submitter import Submitter
 from gearhorn.wire.watch import Watch
 
 WINDOW = 8
+OUT = 3
+"""The most foreground fan-outs of one topic that have copies out."""
 CACHE_TTL = 10.0
 TIMEOUT = 20.0
 TOPICS = ("one", "two")
@@ -164,6 +167,7 @@ class World:
             timeout=TIMEOUT,
             generate_unique=True,
             max_message_bytes=1 << 20,
+            bounds=OpenBounds(out=OUT),
         )
         self.submitter.on_servers_changed = self.fanouts.servers_changed
         self.grabber.add_function("fanout", refusals.guarded(self.fanouts.take))
