@@ -14,6 +14,7 @@ from benchmarks.cases import (
     memory,
     registrations,
     scale,
+    waiting,
 )
 
 CASES = (
@@ -27,6 +28,7 @@ CASES = (
     client.PUBLISHER,
     foreground.CASE,
     fairness.CASE,
+    waiting.CASE,
     large.CASE,
     registrations.CASE,
     scale.CASE,

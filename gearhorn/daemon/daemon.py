@@ -14,18 +14,21 @@ from gearhorn.daemon.list_cache import ListCache
 from gearhorn.daemon.lookout import Lookout
 from gearhorn.daemon.matchmaking import Matchmaking
 from gearhorn.daemon.memory import Memory
+from gearhorn.daemon.open_fanouts import OpenBounds
 from gearhorn.daemon.opening import Opening
+from gearhorn.daemon.publishers import Publishers
 from gearhorn.daemon.queries import Queries
 from gearhorn.daemon.refusals import Refusals
 from gearhorn.daemon.registry import Registry
 from gearhorn.daemon.retirement import drop_marks, retire
 from gearhorn.daemon.settings import DaemonSettings
 from gearhorn.daemon.upkeep import Upkeep
-from gearhorn.daemon.workers import Workers
+from gearhorn.daemon.workers import WINDOW_MESSAGES, Workers
 from gearhorn.store import open_store
 from gearhorn.store.patience import Patience
 from gearhorn.tasks import end
 from gearhorn.version import installed_version
+from gearhorn.wire.client_counter import ClientCounter
 from gearhorn.wire.marker import Marker
 from gearhorn.wire.submitter import Submitter
 from gearhorn.wire.watch import Watch
@@ -79,6 +82,7 @@ class Daemon:
         )
         self._workers = Workers(self.worker_id, settings, watch, self._refusals)
         self._marker = Marker(self.worker_id, settings.wire, watch)
+        self._client_counter = ClientCounter(settings.wire, watch)
 
     def _reach_store(self) -> None:
         """Make the store, the cached lists, and the parts that keep those true."""
@@ -130,6 +134,7 @@ class Daemon:
     def _take_requests(self) -> None:
         """Make the parts that do the work of each function."""
         settings = self.settings
+        self._publishers = Publishers(self._client_counter)
         self._fanouts = FanOuts(
             self._lists,
             self._submitter,
@@ -138,6 +143,14 @@ class Daemon:
             timeout=settings.fanout_timeout,
             generate_unique=settings.generate_unique,
             max_message_bytes=settings.max_message_bytes,
+            max_timeout=settings.max_timeout,
+            bounds=OpenBounds(
+                fanouts=settings.max_open_fanouts,
+                copies=settings.max_open_copies,
+                waiting_bytes=WINDOW_MESSAGES * settings.max_message_bytes,
+                out=settings.max_in_flight,
+            ),
+            watch=self._publishers.watch,
         )
         self._registry = Registry(
             self._store,
@@ -174,6 +187,7 @@ class Daemon:
         for part in (
             *self._workers.all,
             self._submitter,
+            self._client_counter,
             self._marker,
             self._opening,
             self._matchmaking,
@@ -225,6 +239,7 @@ class Daemon:
         self._marker.connect(self.settings.servers)
         await self._opening.open()
         self._submitter.connect(self.settings.servers)
+        self._client_counter.connect(self.settings.servers)
         await self._workers.take_notices()
         if self.settings.alone:
             await self._matchmaking.remove_all()
@@ -247,6 +262,8 @@ class Daemon:
         await self._workers.drain()
         await self._workers.fanouts.close()
         await self._fanouts.close()
+        self._publishers.close()
+        await self._client_counter.close()
         await self._registry.close()
         await self._queries.close()
         await self._workers.requests.close()
@@ -294,6 +311,7 @@ class Daemon:
             store_fault=None if fault is None else fault.code,
             servers={str(s): s in self._submitter.servers for s in settings.servers},
             fanouts=self._workers.fanouts.held,
+            fanouts_open=self._fanouts.open,
             requests=self._workers.requests.held + self._workers.queries.held,
             cached_topics=self._lists.kept,
             functions=vars(settings.functions),
