@@ -24,21 +24,22 @@ ROUND_S = 1.0
 """The least time between two questions for one publisher that is there, in seconds."""
 
 SHARE = 0.01
-"""The share of a job server's time that questions may cost."""
-URGENT_SHARE = 0.1
-"""The same, while somebody seems to have left."""
+"""The share of a job server's time that questions in turn may cost."""
+URGENT_SHARE = 0.25
+"""The share for first and deciding questions, and for all while somebody seems to have left.
+With 100,000 jobs each costs 25 us: a tenth would take a minute to find that all have left."""
 MOST_A_SECOND = 10_000
 """The most questions to one server in a second."""
-LENT_S = 0.5
-"""Seconds of pause that first and deciding questions need not wait for, but those of the
-turns do."""
 MOST_AT_ONCE = 250
 LEAST_AT_ONCE = 8
-AIM_S = 0.002
+AIM_S = 0.0025
 """The time that the questions which are asked at once are to cost, in seconds."""
 _LEAST_PAUSE_S = 0.01
+_MOST_PAUSE_S = 1.0
+"""A server that has much else to do seems to take long for answers."""
 _COSTS = 10
 """The number of late answers of which the quickest tells what a question costs."""
+_LEAST_COST_S = 1e-6
 
 
 class Owner:
@@ -93,14 +94,15 @@ class Attendance:
         self._again: OrderedDict[Watched, None] = OrderedDict()
         self._first: OrderedDict[Watched, None] = OrderedDict()
         self._round: OrderedDict[Watched, None] = OrderedDict()
-        # In the order in which they have their turns.
         self._queues = (self._again, self._first, self._round)
+        self._most = LEAST_AT_ONCE // 2
+        """The number that could be asked for at once last time."""
         self._costs: deque[float] = deque(maxlen=_COSTS)
-        """Seconds that one of the questions took which were asked together."""
+        """Seconds that each of the questions cost which were asked together."""
         self._open_at = 0.0
         """The time before which nobody is asked for."""
         self._free_at = 0.0
-        """The time at which all questions are paid for."""
+        """The time before which nobody has a turn."""
         self._asked: Sequence[Watched] = ()
         self._asked_at = 0.0
 
@@ -121,8 +123,9 @@ class Attendance:
         return min(times) if times else None
 
     def _allowed_at(self, queue: OrderedDict[Watched, None]) -> float:
-        lent = 0.0 if queue is self._round else LENT_S
-        return max(self._open_at, self._free_at - lent)
+        if queue is self._round and not self._again:
+            return max(self._open_at, self._free_at)
+        return self._open_at
 
     def take(self, now: float) -> Sequence[Watched]:
         """Return those who are to be asked for now, all at once.
@@ -130,10 +133,19 @@ class Attendance:
         :meth:`answered` or :meth:`lost` comes before the next :meth:`take`.
         """
         cost = min(self._costs, default=AIM_S)
-        most = int(max(LEAST_AT_ONCE, min(MOST_AT_ONCE, AIM_S / cost)))
+        # Quicker answers to more, up to twice as many each time.
+        most = int(max(LEAST_AT_ONCE, min(MOST_AT_ONCE, AIM_S / cost, 2 * self._most)))
+        self._most = most
         taken: list[Watched] = []
-        for queue in self._queues:
-            while queue and len(taken) < most and now >= self._allowed_at(queue):
+        # Those in doubt come first, and leave others room: if thousands leave, six seconds
+        # would pass again and again in which nobody new is found.
+        for queue, room in (
+            (self._again, most // 2),
+            (self._first, most),
+            (self._round, most),
+            (self._again, most),
+        ):
+            while queue and len(taken) < room and now >= self._allowed_at(queue):
                 watched = next(iter(queue))
                 if watched.due > now:
                     break
@@ -145,16 +157,17 @@ class Attendance:
         self._open_at = now + max(_LEAST_PAUSE_S, len(taken) / MOST_A_SECOND)
         return taken
 
-    def answered(self, counts: Sequence[int | None], now: float) -> Iterator[Owner]:
+    def answered(self, counts: Sequence[int | None], cost: float, now: float) -> Iterator[Owner]:
         """Take the answers; yield the owners of jobs whose publishers have left.
 
         :param counts: the clients of each job that was asked for, in order; ``None``
             where no job of that unique runs.
+        :param cost: seconds that the answers have cost the server.
         """
         asked, self._asked = self._asked, ()
         if not asked:
             return
-        self._note_cost(len(asked), now)
+        self._pay(len(asked), cost, now)
         for watched, clients in zip(asked, counts, strict=True):
             owner = watched.owner
             if owner is None:
@@ -174,11 +187,12 @@ class Attendance:
                 _put(watched, self._round, now + ROUND_S)
                 _clear(watched)
 
-    def _note_cost(self, questions: int, now: float) -> None:
-        self._costs.append((now - self._asked_at) / questions)
-        share = URGENT_SHARE if self._again else SHARE
-        pause = max(min(self._costs) / share, 1 / MOST_A_SECOND) * questions
-        self._free_at = max(self._free_at, self._asked_at) + pause
+    def _pay(self, questions: int, cost: float, now: float) -> None:
+        self._costs.append(max(cost / questions, _LEAST_COST_S))
+        cost = min(self._costs) * questions
+        self._open_at = max(self._open_at, self._asked_at + cost / URGENT_SHARE)
+        free_at = max(self._free_at, self._asked_at) + cost / SHARE
+        self._free_at = min(free_at, now + _MOST_PAUSE_S)
 
     def lost(self, now: float) -> None:
         """Ask anew: the server was lost, or does not answer.

@@ -90,7 +90,7 @@ class Publishers:
         else:
             self._plan(address, server)
 
-    def _answered(self, address: Address, counts: Counts) -> None:
+    def _answered(self, address: Address, counts: Counts, cost: float) -> None:
         server = self._servers.get(address)
         if server is None:
             return
@@ -101,7 +101,7 @@ class Publishers:
             LOG.info("job server %s: says again which publishers have left", address)
         else:
             now = asyncio.get_running_loop().time()
-            for owner in server.attendance.answered(counts, now):
+            for owner in server.attendance.answered(counts, cost, now):
                 owner.publisher_left()
         self._plan(address, server)
 

@@ -6,6 +6,9 @@ GET_STATUS_UNIQUE names a job by its unique. Its answer tells whether there is s
 whether it runs, and how many clients have submitted it and are still connected: 0 for a
 job that was submitted in the background, and for one whose client has gone. The question
 names no function: of two jobs with one unique the server tells of the newer one.
+
+An ECHO_REQ goes first, and the questions when it is answered. What the answers take longer
+than the quickest echo is about what they cost the server.
 """
 
 from collections import deque
@@ -18,6 +21,9 @@ from gearhorn.wire.pool import Pool
 from gearhorn.wire.watch import Watch
 
 _MAX_BYTES = 1024
+_ECHO = b"gearhorn-clients"
+_ECHOES = 10
+"""The number of late echoes of which the quickest counts."""
 
 Counts = Sequence["int | None"]
 """The clients of each running job in question; ``None`` where no such job runs."""
@@ -26,11 +32,14 @@ Counts = Sequence["int | None"]
 class _Questions:
     """The questions of one connection that are not answered."""
 
-    __slots__ = ("counts", "uniques")
+    __slots__ = ("asked_at", "counts", "echoes", "uniques")
 
     def __init__(self) -> None:
         self.uniques: deque[bytes] = deque()
         self.counts: list[int | None] = []
+        self.asked_at = 0.0
+        self.echoes: deque[float] = deque(maxlen=_ECHOES)
+        """The seconds that late echoes took."""
 
 
 class ClientCounter(Pool):
@@ -39,8 +48,9 @@ class ClientCounter(Pool):
     def __init__(self, settings: ConnectionSettings, watch: Watch) -> None:
         super().__init__(lambda: b"", settings, _MAX_BYTES, watch)
         self._questions: dict[Connection, _Questions] = {}
-        self.on_counts: Callable[[Address, Counts], None] = lambda server, counts: None
-        """Called with the answers to all questions of one :meth:`ask`."""
+        self.on_counts: Callable[[Address, Counts, float], None] = lambda server, counts, cost: None
+        """Called with the answers to all questions of one :meth:`ask`, and about how many
+        seconds they have cost the server."""
         self.on_ready: Callable[[Address], None] = lambda server: None
         """Called when a server can be asked."""
         self.on_gone: Callable[[Address], None] = lambda server: None
@@ -52,22 +62,26 @@ class ClientCounter(Pool):
         :param uniques: those of the jobs in question.
         """
         connection = self.connections[server]
-        self._questions[connection].uniques.extend(uniques)
-        connection.write(
-            b"".join([framing.pack(framing.GET_STATUS_UNIQUE, unique) for unique in uniques])
-        )
+        questions = self._questions[connection]
+        questions.uniques.extend(uniques)
+        questions.asked_at = connection.loop.time()
+        connection.write(framing.pack(framing.ECHO_REQ, _ECHO))
 
     def packets_received(self, connection: Connection, packets: Sequence[framing.Packet]) -> None:
         questions = self._questions.get(connection)
         for packet_type, body, _ in packets:
-            if questions is None or packet_type != framing.STATUS_RES_UNIQUE:
+            if questions is not None and packet_type == framing.ECHO_RES and body == _ECHO:
+                _send(connection, questions)
+            elif questions is None or packet_type != framing.STATUS_RES_UNIQUE:
                 self.other_packet(connection, packet_type, body)
             elif not _count_answer(questions, body):
                 connection.abort("it answered a question that was not asked")
                 return
         if questions is not None and questions.counts and not questions.uniques:
             counts, questions.counts = questions.counts, []
-            self.on_counts(connection.server, counts)
+            took = connection.loop.time() - questions.asked_at
+            cost = max(0.0, took - min(questions.echoes, default=0.0))
+            self.on_counts(connection.server, counts, cost)
 
     def connection_ready(self, connection: Connection) -> None:
         self._questions[connection] = _Questions()
@@ -76,6 +90,17 @@ class ClientCounter(Pool):
     def connection_gone(self, connection: Connection) -> None:
         del self._questions[connection]
         self.on_gone(connection.server)
+
+
+def _send(connection: Connection, questions: _Questions) -> None:
+    """Send the questions, as the echo before them has come."""
+    now = connection.loop.time()
+    questions.echoes.append(now - questions.asked_at)
+    questions.asked_at = now
+    connection.write(
+        b"".join([framing.pack(framing.GET_STATUS_UNIQUE, unique) for unique in questions.uniques])
+    )
+    connection.flush()
 
 
 def _count_answer(questions: _Questions, body: bytes) -> bool:

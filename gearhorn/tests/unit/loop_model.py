@@ -64,6 +64,8 @@ class PlayedJob:
         self.results: dict[str, str] = {}
         self.warning: bytes | None = None
         self.over = False
+        self.left = False
+        """Its publisher has left, and it may end early."""
 
     @property
     def is_held(self) -> bool:
@@ -145,6 +147,11 @@ class Model:
         if job.is_held:
             job.outcome[_receiver_of(copy)] = outcome
 
+    def publisher_left(self, handle: bytes) -> None:
+        """The publisher of a job has left."""
+        for job in self.jobs:
+            job.left = job.left or job.handle == handle
+
     # What the loop does, as the servers see it.
 
     def submitted(self, copy: Submission) -> None:
@@ -212,6 +219,14 @@ class Model:
             assert report.keys() == {"error", "message"}
             assert not completed
             assert not job.latest
+            return
+        if job.left:
+            assert job.foreground
+            # Either no copy was sent, or what was not answered is out of time.
+            if report.get("error") == "too_many_open":
+                assert not job.latest
+            else:
+                assert "timeout" in report["failed"].values()
             return
         self._check_list(job, job.topic)
         total = report["subscribers"]
