@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from gearhorn import clock, errors, messages
 from gearhorn.daemon.agreement import Agreement
+from gearhorn.daemon.crowding import Crowding
 from gearhorn.daemon.fanout import FanOuts
 from gearhorn.daemon.list_cache import ListCache
 from gearhorn.daemon.lookout import Lookout
@@ -177,6 +178,7 @@ class Daemon:
             unregister=self._registry.unregister,
             notice=self._matchmaking.take,
         )
+        self._crowding = Crowding(self._workers.fanouts, self._fanouts.whose)
         self._submitter.on_servers_changed = self._fanouts.servers_changed
         self._patience.on_replaced = self._opening.store_replaced
         self._opening.on_waiting = self._workers.take_queries
@@ -262,6 +264,7 @@ class Daemon:
         await self._workers.drain()
         await self._workers.fanouts.close()
         await self._fanouts.close()
+        self._crowding.close()
         self._publishers.close()
         await self._client_counter.close()
         await self._registry.close()

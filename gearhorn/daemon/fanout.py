@@ -158,6 +158,18 @@ class FanOuts:
             lane.fresh.append(waiting)
         self._advance(lane)
 
+    def whose(self, job: Job) -> tuple[str, str]:
+        """Return the topic of a job in the window, and what that waits for."""
+        holder = job.holder
+        if isinstance(holder, Waiting):
+            lane = self._lanes.get(holder.topic)
+            busy = lane is not None and lane.busy
+            return holder.topic, "the end of another" if busy else "its subscribers"
+        if isinstance(holder, Delivery):
+            stuck = holder in self._stuck_deliveries
+            return holder.topic, "a job server" if stuck else "its copies to be queued"
+        return "", ""
+
     async def close(self) -> None:
         """Read no more lists; fan-outs that wait for one are not answered."""
         await self._tasks.cancel()

@@ -183,11 +183,11 @@ class LoopMachine(RuleBasedStateMachine):
         owner: Any = watched.owner
         if not watched.doubted:
             watched.doubted = True
-            owner.publisher_doubted()
+            self.loop.call_soon(owner.publisher_doubted)
         elif leaves:
             self.model.publisher_left(owner.job.handle)
             watched.done()
-            owner.publisher_left()
+            self.loop.call_soon(owner.publisher_left)
         else:
             self.believe(watched)
         self.loop.settle()
@@ -195,7 +195,7 @@ class LoopMachine(RuleBasedStateMachine):
     def believe(self, watched: Watched) -> None:
         watched.doubted = False
         if watched.owner is not None:
-            watched.owner.publisher_back()
+            self.loop.call_soon(watched.owner.publisher_back)
 
     # What no server should do.
 
