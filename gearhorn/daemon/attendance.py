@@ -31,6 +31,7 @@ With 100,000 jobs each costs 25 us: a tenth would take a minute to find that all
 MOST_A_SECOND = 10_000
 """The most questions to one server in a second."""
 MOST_AT_ONCE = 250
+FIRST_AT_ONCE = 64
 LEAST_AT_ONCE = 8
 AIM_S = 0.0025
 """The time that the questions which are asked at once are to cost, in seconds."""
@@ -95,7 +96,7 @@ class Attendance:
         self._first: OrderedDict[Watched, None] = OrderedDict()
         self._round: OrderedDict[Watched, None] = OrderedDict()
         self._queues = (self._again, self._first, self._round)
-        self._most = LEAST_AT_ONCE // 2
+        self._most = FIRST_AT_ONCE // 2
         """The number that could be asked for at once last time."""
         self._costs: deque[float] = deque(maxlen=_COSTS)
         """Seconds that each of the questions cost which were asked together."""
@@ -109,6 +110,11 @@ class Attendance:
     def add(self, watched: Watched, now: float) -> None:
         """Ask for ``watched``, whose job was just taken, from now on."""
         _put(watched, self._first, now + FIRST_S)
+
+    @property
+    def unasked(self) -> int:
+        """The number of those who were never asked for."""
+        return len(self._first)
 
     @property
     def waits(self) -> bool:
@@ -132,7 +138,7 @@ class Attendance:
 
         :meth:`answered` or :meth:`lost` comes before the next :meth:`take`.
         """
-        cost = min(self._costs, default=AIM_S)
+        cost = min(self._costs, default=_LEAST_COST_S)
         # Quicker answers to more, up to twice as many each time.
         most = int(max(LEAST_AT_ONCE, min(MOST_AT_ONCE, AIM_S / cost, 2 * self._most)))
         self._most = most

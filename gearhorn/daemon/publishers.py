@@ -103,6 +103,8 @@ class Publishers:
             now = asyncio.get_running_loop().time()
             for owner in server.attendance.answered(counts, cost, now):
                 owner.publisher_left()
+            unasked = server.attendance.unasked
+            LOG.debug("%s told of %d publishers; %d are new", address, len(counts), unasked)
         self._plan(address, server)
 
     def _late(self, address: Address, server: _Server) -> None:

@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 import time
+import uuid
 from typing import Any
 
 import pytest
@@ -54,8 +56,18 @@ class Shop:
         for number in range(count):
             topic = topics[number % len(topics)]
             request = topic.request(number, timeout=HOUR_S, progress=False)
-            peer.start("fanout", request, unique=f"{topic.name}-{number}")
+            peer.start("fanout", request, unique=uuid.uuid4().hex)
         return peer
+
+    def wait_until_asked(self, fanouts: int) -> None:
+        """Wait until so many fan-outs are open, and the job server was asked for each publisher."""
+        wait_for_open(self.client, fanouts)
+
+        def unasked() -> list[str]:
+            return re.findall(r"told of \d+ publishers; (\d+) are new", self.daemon.log)[-1:]
+
+        before = len(self.daemon.log)
+        eventually(lambda: len(self.daemon.log) > before and unasked() == ["0"])
 
 
 class NewShop:
@@ -64,7 +76,7 @@ class NewShop:
     ) -> None:
         self._parts = (gearmand, daemon, new_topic, peer)
 
-    def __call__(self, **options: object) -> Shop:
+    def __call__(self, **options: Any) -> Shop:
         gearmand, daemon, new_topic, peer = self._parts
         process = daemon(constants=QUICK, **options)
         return Shop(gearmand, process, new_topic, peer())
@@ -79,7 +91,7 @@ def test_more_long_fan_outs_than_the_window_holds_stop_no_others(new_shop: NewSh
     shop = new_shop()
     nobody, other = shop.topic("nobody"), shop.topic("bob")
     publishers = shop.publishers(1100, nobody)
-    wait_for_open(shop.client, 1100)
+    shop.wait_until_asked(1100)
     # No more of one topic have copies out at a time than the window holds.
     assert nobody.waiting("nobody") == 1000
 
@@ -115,7 +127,7 @@ def test_a_thousand_publishers_that_wait_make_a_background_fan_out_no_slower(
 
     alone = quickest_s()
     publishers = shop.publishers(1000, *topics)
-    wait_for_open(shop.client, 1000)
+    shop.wait_until_asked(1000)
     # Of the quickest tenth, since the machine may have other work.
     assert quickest_s() <= 2 * alone
 
@@ -221,8 +233,7 @@ def test_publishers_that_leave_make_room_for_those_that_stay(new_shop: NewShop) 
     wait_for_open(shop.client, 15)
     # Those that stay wait for their turn, behind some that leave.
     also_leaving = shop.publishers(5, topic)
-    wait_for_open(shop.client, 20)
-    time.sleep(0.3)
+    shop.wait_until_asked(20)
     for peer in (leaving, also_leaving):
         peer.close()
 
@@ -241,9 +252,7 @@ def test_who_submits_in_the_background_or_without_a_unique_is_not_taken_for_gone
         leaving.start("fanout", topic.request("background"), background=True, unique="one")
         leaving.start("fanout", topic.request("no unique"))
         leaving.start("fanout", topic.request("gone"), unique="two")
-        wait_for_open(shop.client, 3)
-        # Each has been asked for.
-        time.sleep(0.5)
+        shop.wait_until_asked(3)
     wait_for_open(shop.client, 2)
     # Their copies are answered, as nobody has given them up.
     topic.receiver("bob").take(3)
@@ -256,8 +265,7 @@ def test_a_publisher_that_shares_its_unique_with_another_function_is_not_left_ha
     shop = new_shop()
     topic = shop.topic("bob")
     handle = topic.client.start("fanout", topic.request("hello", timeout=60), unique="same")
-    wait_for_open(shop.client, 1)
-    time.sleep(0.3)
+    shop.wait_until_asked(1)
     worker, leaving = peer(), peer()
     worker.can_do("elsewhere")
     leaving.start("elsewhere", "x", unique="same")
@@ -277,8 +285,7 @@ def test_a_publisher_that_leaves_the_job_server_of_the_standalone_mode_is_found(
     with Peer(server.port) as client:
         shop = Shop(server, process, new_topic, client)
         publishers = shop.publishers(3)
-        wait_for_open(client, 3)
-        time.sleep(0.5)
+        shop.wait_until_asked(3)
         publishers.close()
         wait_for_open(client, 0)
 
@@ -287,7 +294,8 @@ def test_a_window_that_stays_full_is_logged_once_with_who_fills_it(
     gearmand: Gearmand, daemon: NewDaemon, new_topic: NewTopic
 ) -> None:
     # With the order of the topic those in the background wait in the window.
-    process = daemon(**{"fanout.order": "topic", "fanout.max_in_flight": 3})
+    options: dict[str, Any] = {"fanout.order": "topic", "fanout.max_in_flight": 3}
+    process = daemon(**options)
     topic = new_topic(gearmand)
     topic.subscribe("bob")
     first = topic.start("first", timeout=60)
