@@ -11,12 +11,9 @@ of their own, of which one topic may have half. Whoever is alone is within them.
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 from gearhorn import errors, messages
-
-if TYPE_CHECKING:
-    from gearhorn.daemon.turns import Waiting
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,7 @@ class Crowd:
         self.waiting_bytes = 0
         self.out = 0
         """The fan-outs that have copies out."""
-        self.waiting: OrderedDict[Waiting, None] = OrderedDict()
+        self.waiting: OrderedDict[Any, None] = OrderedDict()
         """Those that wait for their turn, in order."""
         self.turn_due = False
         """True while the next turns are about to be taken."""
