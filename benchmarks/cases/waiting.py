@@ -81,8 +81,8 @@ def _measure(plan: Plan, publishers: int) -> tuple[float, float, float, float]:
                     _publish(connection, number, publishers // _CONNECTIONS)
                 _wait_for_open(client, daemon, publishers)
                 kib = (daemon.resident_kib() - before_kib) / publishers
-                # Each was asked for at least once.
-                time.sleep(2.0)
+                # Each is asked for at least once.
+                time.sleep(2.0 + publishers / 5_000)
                 beside_ms = _fanout_ms(client, rounds)
             left_at = time.monotonic()
             _wait_for_open(client, daemon, 0)
