@@ -84,7 +84,7 @@ class InvalidUnique(RequestError):
 
 
 class InvalidSeconds(RequestError):
-    """A number of seconds is not above zero, or is over ten years."""
+    """A number of seconds is not above zero, or is over the limit."""
 
     code = "invalid_seconds"
 
@@ -141,6 +141,12 @@ class QueueTaken(RequestError):
     """Another topic and client_id make the same queue name, and hold it."""
 
     code = "queue_taken"
+
+
+class TooManyOpen(RequestError):
+    """More foreground fan-outs would wait for their receivers than the daemon takes."""
+
+    code = "too_many_open"
 
 
 class InvalidQuery(RequestError):

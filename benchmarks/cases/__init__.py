@@ -15,6 +15,7 @@ from benchmarks.cases import (
     memory,
     registrations,
     scale,
+    waiting,
 )
 
 CASES = (
@@ -28,6 +29,7 @@ CASES = (
     client.PUBLISHER,
     foreground.CASE,
     fairness.CASE,
+    waiting.CASE,
     large.CASE,
     registrations.CASE,
     scale.CASE,

@@ -30,7 +30,7 @@ from benchmarks.processes import Process
 _SUBSCRIBERS = 1_000
 _ROUNDS = 10
 _IN_FLIGHT = 20
-_MOST_MESSAGES = 32
+_MOST_MESSAGES = 36
 """The messages of the largest size that the documentation adds up."""
 _WAITING_MESSAGES = 4
 """What is left of them by the allocator while many wait for their receivers."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from gearhorn import clock, errors, messages
 from gearhorn.daemon.agreement import Agreement
+from gearhorn.daemon.crowding import Crowding
 from gearhorn.daemon.endings import Endings
 from gearhorn.daemon.fanout import FanOuts
 from gearhorn.daemon.guard import Guard
@@ -17,18 +18,21 @@ from gearhorn.daemon.lookout import Lookout
 from gearhorn.daemon.looks import Looks
 from gearhorn.daemon.matchmaking import Matchmaking
 from gearhorn.daemon.memory import Memory
+from gearhorn.daemon.open_fanouts import OpenBounds
 from gearhorn.daemon.opening import Opening
+from gearhorn.daemon.publishers import Publishers
 from gearhorn.daemon.queries import Queries
 from gearhorn.daemon.refusals import Refusals
 from gearhorn.daemon.registry import Registry
 from gearhorn.daemon.retirement import drop_marks, retire
 from gearhorn.daemon.settings import DaemonSettings
 from gearhorn.daemon.upkeep import Upkeep
-from gearhorn.daemon.workers import Workers
+from gearhorn.daemon.workers import WINDOW_MESSAGES, Workers
 from gearhorn.store import open_store
 from gearhorn.store.patience import Patience
 from gearhorn.tasks import end
 from gearhorn.version import installed_version
+from gearhorn.wire.client_counter import ClientCounter
 from gearhorn.wire.marker import Marker
 from gearhorn.wire.submitter import Submitter
 from gearhorn.wire.watch import Watch
@@ -83,6 +87,7 @@ class Daemon:
         )
         self._workers = Workers(self.worker_id, settings, watch, self._refusals)
         self._marker = Marker(self.worker_id, settings.wire, watch)
+        self._client_counter = ClientCounter(settings.wire, watch)
 
     def _guard_job_servers(self) -> None:
         """Make the parts that keep queues within their limits."""
@@ -153,6 +158,7 @@ class Daemon:
     def _take_requests(self) -> None:
         """Make the parts that do the work of each function."""
         settings = self.settings
+        self._publishers = Publishers(self._client_counter)
         self._fanouts = FanOuts(
             self._lists,
             self._submitter,
@@ -162,6 +168,14 @@ class Daemon:
             generate_unique=settings.generate_unique,
             max_message_bytes=settings.max_message_bytes,
             admit=self._guard.admit,
+            max_timeout=settings.max_timeout,
+            bounds=OpenBounds(
+                fanouts=settings.max_open_fanouts,
+                copies=settings.max_open_copies,
+                waiting_bytes=WINDOW_MESSAGES * settings.max_message_bytes,
+                out=settings.max_in_flight,
+            ),
+            watch=self._publishers.watch,
         )
         self._registry = Registry(
             self._store,
@@ -189,6 +203,7 @@ class Daemon:
             unregister=self._registry.unregister,
             notice=self._matchmaking.take,
         )
+        self._crowding = Crowding(self._workers.fanouts, self._fanouts.whose)
         self._submitter.on_servers_changed = self._servers_changed
         self._submitter.on_block = self._guard.count_block
         self._guard.on_due = self._looks.due
@@ -205,6 +220,7 @@ class Daemon:
         for part in (
             *self._workers.all,
             self._submitter,
+            self._client_counter,
             self._marker,
             self._looks,
             self._endings,
@@ -260,6 +276,7 @@ class Daemon:
         # At once: a store that is lost before the entry is made is waited for likewise.
         self._opening.start()
         self._submitter.connect(self.settings.servers)
+        self._client_counter.connect(self.settings.servers)
         await self._workers.take_notices()
         if self.settings.alone:
             await self._matchmaking.remove_all()
@@ -289,6 +306,9 @@ class Daemon:
         await self._workers.drain()
         await self._workers.fanouts.close()
         await self._fanouts.close()
+        self._crowding.close()
+        self._publishers.close()
+        await self._client_counter.close()
         await self._registry.close()
         await self._queries.close()
         await self._workers.requests.close()
@@ -339,6 +359,7 @@ class Daemon:
             store_fault=None if fault is None else fault.code,
             servers={str(s): s in self._submitter.servers for s in settings.servers},
             fanouts=self._workers.fanouts.held,
+            fanouts_open=self._fanouts.open,
             requests=self._workers.requests.held + self._workers.queries.held,
             cached_topics=self._lists.kept,
             functions=vars(settings.functions),

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from msgspec import UNSET
 
 from gearhorn import messages
+from gearhorn.daemon.attendance import Owner, Watched
 from gearhorn.daemon.gathering import Results, Room
+from gearhorn.daemon.open_fanouts import Place
 from gearhorn.daemon.placement import Share, divide
 from gearhorn.daemon.recipients import Recipients
 from gearhorn.wire import framing
@@ -36,6 +38,8 @@ class Context:
     on_end: Callable[["Delivery"], None]
     on_all_failed: Callable[[str, int, str], None]
     """Called with the topic, the number of copies and the reason of the first."""
+    on_left: Callable[[str], None]
+    """Called with the topic of one whose publisher has left, before it ends."""
 
 
 class Delivery(Listener):
@@ -162,9 +166,9 @@ class Delivery(Listener):
         self._batches.clear()
         self._unplaced.clear()
 
-    def _end(self) -> None:
+    def _end(self, *, log: bool = True) -> None:
         self._cancel()
-        if self._failed_count == len(self._recipients) > 0:
+        if log and self._failed_count == len(self._recipients) > 0:
             self._context.on_all_failed(
                 self.topic, self._failed_count, next(iter(self._failed.values()))
             )
@@ -207,7 +211,7 @@ class BackgroundDelivery(Delivery):
         ).encode()
 
 
-class ForegroundDelivery(Delivery):
+class ForegroundDelivery(Delivery, Owner):
     """A delivery that ends when every receiver has answered, or the time is up."""
 
     foreground = True
@@ -220,8 +224,12 @@ class ForegroundDelivery(Delivery):
         payload: bytes,
         recipients: Recipients,
         token: bytes,
+        place: Place,
     ) -> None:
         super().__init__(context, job, request, payload, recipients, token)
+        self._open_place = place
+        self.watched: Watched | None = None
+        """Its publisher, as far as that is asked for."""
         self._open: dict[str, Copy | None] = dict.fromkeys(recipients.whole.client_ids)
         """The client_ids whose answers are missing, each with its copy once queued."""
         self._timeout = request.timeout or context.timeout
@@ -259,6 +267,8 @@ class ForegroundDelivery(Delivery):
             # No copy has to be sent again, however long the answers take.
             self._payload = b""
             self.job.drop_data()
+            # What now takes time are receivers, which are to keep no other fan-out waiting.
+            self.job.set_aside()
 
     def copy_refused(self, batch: Batch, index: int, *, full: bool) -> None:
         super().copy_refused(batch, index, full=full)
@@ -288,6 +298,7 @@ class ForegroundDelivery(Delivery):
 
     def _close(self, key: str) -> None:
         del self._open[key]
+        self._open_place.answered()
         if not self._open:
             self._end()
 
@@ -295,6 +306,19 @@ class ForegroundDelivery(Delivery):
         for key in self._open:
             self._fail(key, messages.TIMEOUT)
         self._end()
+
+    def leave(self) -> None:
+        """Give back the place among the open fan-outs, and ask for the publisher no more."""
+        self._open_place.leave()
+        if self.watched is not None:
+            self.watched.done()
+
+    def publisher_left(self) -> None:
+        """End as if the time were up: nobody waits for the report."""
+        self._context.on_left(self.topic)
+        for key in self._open:
+            self._fail(key, messages.TIMEOUT)
+        self._end(log=False)
 
     def _cancel(self) -> None:
         super()._cancel()

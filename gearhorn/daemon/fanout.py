@@ -11,17 +11,20 @@ import asyncio
 import itertools
 import logging
 import os
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable
 from hashlib import blake2b
 from typing import Literal
 
-from gearhorn import clock, messages
+from gearhorn import errors, messages
+from gearhorn.daemon.attendance import Watched
 from gearhorn.daemon.delivery import BackgroundDelivery, Context, Delivery, ForegroundDelivery
 from gearhorn.daemon.gathering import Room
 from gearhorn.daemon.list_cache import ListCache
+from gearhorn.daemon.open_fanouts import OpenBounds, Place
 from gearhorn.daemon.recipients import Recipients
 from gearhorn.daemon.refusals import Refusals
+from gearhorn.daemon.turns import Turns, Waiting, Watch
 from gearhorn.tasks import Tasks, in_turns
 from gearhorn.wire.grabber import Job
 from gearhorn.wire.submitter import Submitter
@@ -40,40 +43,21 @@ can be a thousand fan-outs, and each could otherwise hold one."""
 _decode_request = messages.RequestDecoder(messages.FanOut)
 
 
-def _decode(data: bytes) -> tuple[messages.FanOut, bytes]:
-    """Return a request and its payload."""
-    request = _decode_request(data)
-    return request, request.payload_bytes()
-
-
-class _Waiting:
-    """A fan-out that cannot start yet."""
-
-    __slots__ = ("gone", "job", "payload", "request", "taken")
-
-    def __init__(self, job: Job, request: messages.FanOut, payload: bytes) -> None:
-        self.job = job
-        self.request = request
-        self.payload = payload
-        self.taken = clock.now()
-        self.gone = False
-        job.hold(self._abandon)
-
-    def _abandon(self) -> None:
-        self.gone = True
-
-
 class _Lane:
     """The fan-outs of one topic that wait, in order."""
 
-    __slots__ = ("busy", "reading", "topic", "waiting")
+    __slots__ = ("busy", "copies", "fresh", "reading", "topic", "waiting")
 
     def __init__(self, topic: str) -> None:
         self.topic = topic
-        self.waiting: deque[_Waiting] = deque()
+        self.waiting: OrderedDict[Waiting, None] = OrderedDict()
         self.reading = False
         self.busy = False
         """True while a fan-out of the topic has not ended, with ``order = topic``."""
+        self.copies = 0
+        """The number of copies of that."""
+        self.fresh: list[Waiting] = []
+        """Those in the foreground that are to wait for that too, once it has begun."""
 
 
 class FanOuts:
@@ -87,6 +71,9 @@ class FanOuts:
     :param max_message_bytes: the largest job that is taken, and the most bytes of
         results that a report gathers.
     :param admit: returns a list without its full queues, given the size of a message.
+    :param max_timeout: the most seconds that a request may ask for.
+    :param bounds: those of the foreground fan-outs that are open.
+    :param watch: asks for the publisher of a job from now on.
     """
 
     def __init__(
@@ -100,6 +87,9 @@ class FanOuts:
         generate_unique: bool,
         max_message_bytes: int,
         admit: Callable[[Recipients, int], Recipients] = lambda recipients, size: recipients,
+        max_timeout: float = messages.MAX_SECONDS,
+        bounds: OpenBounds | None = None,
+        watch: Watch = lambda job, owner: None,
     ) -> None:
         self._lists = lists
         self._admit = admit
@@ -114,6 +104,18 @@ class FanOuts:
             on_stuck=self._stuck,
             on_end=self._ended,
             on_all_failed=refusals.all_failed,
+            on_left=refusals.publisher_left,
+        )
+        self._max_timeout = max_timeout
+        self._watch = watch
+        self._turns = Turns(
+            bounds or OpenBounds(),
+            lists,
+            refusals,
+            decode=self._decode,
+            watch=watch,
+            send=self._send,
+            read=self._read_for_turns,
         )
         self._lanes: dict[str, _Lane] = {}
         self._tasks = Tasks()
@@ -124,9 +126,24 @@ class FanOuts:
         self._token_prefix = os.urandom(6).hex()
         self._token_numbers = itertools.count()
 
+    @property
+    def open(self) -> int:
+        """The number of foreground fan-outs that wait for receivers, or for their turn."""
+        return self._turns.open.fanouts
+
+    def _decode(self, data: bytes) -> tuple[messages.FanOut, bytes]:
+        """Return a request and its payload."""
+        request = _decode_request(data)
+        if request.timeout is not None and request.timeout > self._max_timeout:
+            raise errors.InvalidSeconds(
+                f"timeout may be {self._max_timeout:g} seconds here; that is the "
+                "configuration's [fanout] max_timeout"
+            )
+        return request, request.payload_bytes()
+
     def take(self, job: Job) -> None:
         """Do the fan-out that ``job`` asks for, or refuse it."""
-        brought = self._refusals.decoded(job, _decode)
+        brought = self._refusals.decoded(job, self._decode)
         if brought is None:
             return
         request, payload = brought
@@ -139,8 +156,23 @@ class FanOuts:
                 return
         if lane is None:
             lane = self._lanes[topic] = _Lane(topic)
-        lane.waiting.append(_Waiting(job, request, payload))
+        waiting = self._turns.waiting(job, request, payload)
+        waiting.join(lane.waiting)
+        if self._in_turn and waiting.foreground:
+            lane.fresh.append(waiting)
         self._advance(lane)
+
+    def whose(self, job: Job) -> tuple[str, str]:
+        """Return the topic of a job in the window, and what that waits for."""
+        holder = job.holder
+        if isinstance(holder, Waiting):
+            lane = self._lanes.get(holder.topic)
+            busy = lane is not None and lane.busy
+            return holder.topic, "the end of another" if busy else "its subscribers"
+        if isinstance(holder, Delivery):
+            stuck = holder in self._stuck_deliveries
+            return holder.topic, "a job server" if stuck else "its copies to be queued"
+        return "", ""
 
     async def close(self) -> None:
         """Read no more lists; fan-outs that wait for one are not answered."""
@@ -153,12 +185,25 @@ class FanOuts:
         while lane.waiting and not lane.busy:
             recipients = self._lists.cached(lane.topic)
             if recipients is None:
-                lane.reading = True
-                self._tasks.start(self._read(lane))
+                self._have_read(lane)
                 return
             self._start_next(lane, recipients)
+        if lane.fresh:
+            self._set_aside(lane)
         if not lane.waiting and not lane.busy and self._lanes.get(lane.topic) is lane:
             del self._lanes[lane.topic]
+
+    def _have_read(self, lane: _Lane) -> None:
+        lane.reading = True
+        self._tasks.start(self._read(lane))
+
+    def _read_for_turns(self, topic: str) -> None:
+        """Have the list read for those that have their turn."""
+        lane = self._lanes.get(topic)
+        if lane is None:
+            lane = self._lanes[topic] = _Lane(topic)
+        if not lane.reading:
+            self._have_read(lane)
 
     async def _read(self, lane: _Lane) -> None:
         try:
@@ -167,37 +212,85 @@ class FanOuts:
             if servers:
                 await in_turns(recipients.place_in_steps(servers))
         except Exception as error:
+            self._turns.fail(lane.topic, error)
             while lane.waiting:
-                self._refusals.fail_unexpectedly(lane.waiting.popleft().job, error)
+                waiting = next(iter(lane.waiting))
+                waiting.end()
+                self._refusals.fail_unexpectedly(waiting.job, error)
             raise
         finally:
             lane.reading = False
         # Even a list that is not kept serves the fan-outs that were taken before it was
         # asked for. The first in the lane always was.
-        while lane.waiting and not lane.busy and lane.waiting[0].taken < recipients.asked:
+        self._turns.go_on(lane.topic, recipients)
+        while lane.waiting and not lane.busy:
+            if next(iter(lane.waiting)).taken >= recipients.asked:
+                break
             self._start_next(lane, recipients)
         self._advance(lane)
 
     def _start_next(self, lane: _Lane, recipients: Recipients) -> None:
-        waiting = lane.waiting.popleft()
-        if not waiting.gone:
-            lane.busy = self._in_turn
-            self._start(waiting.job, waiting.request, waiting.payload, recipients)
+        waiting = next(iter(lane.waiting))
+        waiting.leave_queue()
+        lane.busy = self._in_turn
+        lane.copies = len(recipients)
+        request = waiting.request
+        if request is None:
+            self._turns.take_up(waiting, recipients)
+        elif not self._start(waiting.job, request, waiting.payload, recipients, waiting):
+            lane.busy = False
+
+    def _set_aside(self, lane: _Lane) -> None:
+        """Have those in the foreground wait outside the window for the end of another."""
+        fresh, lane.fresh = lane.fresh, []
+        for waiting in fresh:
+            if waiting.queue is not None and waiting.request is not None:
+                self._turns.set_aside(waiting, lane.copies)
 
     def _start(
-        self, job: Job, request: messages.FanOut, payload: bytes, recipients: Recipients
-    ) -> None:
+        self,
+        job: Job,
+        request: messages.FanOut,
+        payload: bytes,
+        recipients: Recipients,
+        waiting: Waiting | None = None,
+    ) -> bool:
+        """Start a fan-out, or have it wait for its turn, or refuse it.
+
+        :param waiting: the same, if it has waited for its list.
+        :returns: true if it was started.
+        """
+        if not messages.truth(request.background):
+            # Without a job server it waits, and is not refused.
+            bound = bool(self._context.submitter.servers)
+            return self._turns.start(job, request, payload, recipients, waiting, bound=bound)
         recipients = self._admit(recipients, len(payload))
-        background = messages.truth(request.background)
-        token = self._token(job, background) if self._generate_unique else b""
-        if background:
-            delivery: Delivery = BackgroundDelivery(
-                self._context, job, request, payload, recipients, token
-            )
+        token = self._token(job, True) if self._generate_unique else b""
+        BackgroundDelivery(self._context, job, request, payload, recipients, token).start()
+        return True
+
+    def _send(
+        self,
+        job: Job,
+        request: messages.FanOut,
+        payload: bytes,
+        recipients: Recipients,
+        place: Place,
+        watched: Watched | None,
+    ) -> None:
+        """Send the copies of a foreground fan-out."""
+        recipients = self._admit(recipients, len(payload))
+        token = self._token(job, False) if self._generate_unique else b""
+        delivery = ForegroundDelivery(
+            self._context, job, request, payload, recipients, token, place
+        )
+        if watched is None:
+            watched = self._watch(job, delivery)
         else:
-            delivery = ForegroundDelivery(self._context, job, request, payload, recipients, token)
-            if request.wants_progress:
-                self._follow(delivery)
+            watched.owner = delivery
+        delivery.watched = watched
+        if request.wants_progress:
+            self._follow(delivery)
         delivery.start()
 
     def _token(self, job: Job, background: bool) -> bytes:
@@ -222,6 +315,7 @@ class FanOuts:
         self._stuck_deliveries.pop(delivery, None)
         if isinstance(delivery, ForegroundDelivery):
             self._foreground.pop(delivery, None)
+            delivery.leave()
         if self._in_turn:
             lane = self._lanes[delivery.topic]
             lane.busy = False

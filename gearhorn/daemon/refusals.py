@@ -93,6 +93,18 @@ class Refusals:
             lambda: f"all {copies} copies for topic {topic!r} failed, the first for this reason",
         )
 
+    def publisher_left(self, topic: str) -> None:
+        """Log a fan-out that ends because its publisher has left."""
+        self._log.log(
+            logging.INFO,
+            "publisher_left",
+            lambda: f"ended a fan-out for topic {topic!r}, whose report nobody waits for",
+        )
+
+    def answer_left(self, job: Job) -> None:
+        """Answer ``job``, whose publisher has left before a copy was sent."""
+        _answer(job, errors.TooManyOpen("the publisher was not there when its turn came"))
+
     def close(self) -> None:
         """Log the counts of what was not logged."""
         self._log.close()

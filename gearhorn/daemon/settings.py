@@ -12,6 +12,7 @@ from gearhorn import messages
 from gearhorn.daemon.fanout import Order
 from gearhorn.daemon.leases import Leases
 from gearhorn.daemon.limits import LimitSettings
+from gearhorn.daemon.open_fanouts import OpenBounds
 from gearhorn.messages import FunctionNames
 from gearhorn.wire.address import Address
 from gearhorn.wire.connection import ConnectionSettings
@@ -37,7 +38,11 @@ class DaemonSettings:
     """The directory in which the store is remembered over a restart."""
     fanout_timeout: float = messages.FANOUT_TIMEOUT_S
     order: Order = "receiver"
+    max_timeout: float = 3600.0
+    """The longest timeout that a request may ask for."""
     max_in_flight: int = 1000
+    max_open_fanouts: int = OpenBounds.fanouts
+    max_open_copies: int = OpenBounds.copies
     max_message_bytes: int = messages.MAX_MESSAGE_BYTES
     generate_unique: bool = True
     matchmaking_topic: str = messages.MATCHMAKING_TOPIC

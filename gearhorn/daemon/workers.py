@@ -21,7 +21,7 @@ SMALL_WINDOW = 1000
 SMALL_MESSAGE_BYTES = 64 * 1024
 """The largest registration, removal, query or notice."""
 WINDOW_MESSAGES = 4
-"""The messages of the largest size that the fan-outs in hand may hold."""
+"""The messages of the largest size that the fan-outs in the window may hold."""
 
 Take = Callable[[Job], None]
 

@@ -138,6 +138,8 @@ class StatusRow(Struct, frozen=True, kw_only=True):
     matchmaking_topic: str
     cache_ttl: float
     daemon_ttl: float
+    fanouts_open: int = 0
+    """Foreground fan-outs that wait for receivers or for their turn, or send their copies."""
     store_evicts: str | None = None
     """The policy by which the store throws away keys when it is full, if it has one."""
     limits: dict[str, int | float | str] | None = None

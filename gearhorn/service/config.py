@@ -216,9 +216,12 @@ def settings_of(conf: cfg.ConfigOpts) -> DaemonSettings:
         store_timeout=conf.store.timeout,
         create=conf.store.create,
         state_dir=_state_dir(conf),
-        fanout_timeout=conf.fanout.timeout,
+        fanout_timeout=_fanout_timeout(conf),
+        max_timeout=conf.fanout.max_timeout,
         order=conf.fanout.order,
         max_in_flight=conf.fanout.max_in_flight,
+        max_open_fanouts=conf.fanout.max_open_fanouts,
+        max_open_copies=conf.fanout.max_open_copies,
         max_message_bytes=conf.fanout.max_message_bytes,
         generate_unique=conf.fanout.generate_unique,
         matchmaking_topic=conf.matchmaking.topic,
@@ -248,6 +251,15 @@ def _limits(conf: cfg.ConfigOpts) -> LimitSettings:
             f"cache_ttl, {conf.matchmaking.cache_ttl:g}: lists may still have the subscription"
         )
     return limits
+
+
+def _fanout_timeout(conf: cfg.ConfigOpts) -> float:
+    timeout: float = conf.fanout.timeout
+    if timeout > conf.fanout.max_timeout:
+        raise errors.ConfigurationError(
+            f"[fanout] timeout: {timeout:g} is above max_timeout, {conf.fanout.max_timeout:g}"
+        )
+    return timeout
 
 
 def _leases(conf: cfg.ConfigOpts) -> Leases:

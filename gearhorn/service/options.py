@@ -148,7 +148,14 @@ FANOUT = (
         min=0.001,
         max=messages.MAX_SECONDS,
         help="Seconds that a foreground fan-out waits for its receivers where the request does "
-        "not say.",
+        "not say. At most max_timeout.",
+    ),
+    cfg.FloatOpt(
+        "max_timeout",
+        default=DaemonSettings.max_timeout,
+        min=0.001,
+        max=messages.MAX_SECONDS,
+        help="The longest timeout that a request may ask for, in seconds.",
     ),
     cfg.StrOpt(
         "order",
@@ -164,7 +171,24 @@ FANOUT = (
         default=DaemonSettings.max_in_flight,
         min=1,
         max=1_000_000,
-        help="The most fan-outs in hand at a time; further ones wait on the job servers.",
+        help="The most fan-outs whose copies are on their way, or that wait for a list or a job "
+        "server; further ones wait on the job servers. Of one topic as many in the foreground "
+        "have copies out; its others wait in hand for their turn.",
+    ),
+    cfg.IntOpt(
+        "max_open_fanouts",
+        default=DaemonSettings.max_open_fanouts,
+        min=1,
+        max=100_000_000,
+        help="The most fan-outs in the foreground that wait for receivers or for their turn; "
+        "further ones are refused. One topic may have half of them.",
+    ),
+    cfg.IntOpt(
+        "max_open_copies",
+        default=DaemonSettings.max_open_copies,
+        min=1,
+        max=1_000_000_000,
+        help="The most copies that these may have unanswered. One topic may have half of them.",
     ),
     cfg.IntOpt(
         "max_message_bytes",

@@ -39,6 +39,8 @@ JOB_ASSIGN_UNIQ = 31
 SUBMIT_JOB_HIGH_BG = 32
 SUBMIT_JOB_LOW = 33
 SUBMIT_JOB_LOW_BG = 34
+GET_STATUS_UNIQUE = 41
+STATUS_RES_UNIQUE = 42
 
 _NAMES = {number: name for name, number in list(globals().items()) if isinstance(number, int)}
 

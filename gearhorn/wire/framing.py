@@ -38,6 +38,9 @@ NOOP: Final[int] = constants.NOOP
 NO_JOB: Final[int] = constants.NO_JOB
 PRE_SLEEP: Final[int] = constants.PRE_SLEEP
 STATUS_RES: Final[int] = constants.STATUS_RES
+# gear has no names for these two.
+GET_STATUS_UNIQUE: Final = 41
+STATUS_RES_UNIQUE: Final = 42
 SUBMIT_JOB: Final[int] = constants.SUBMIT_JOB
 WORK_COMPLETE: Final[int] = constants.WORK_COMPLETE
 WORK_DATA: Final[int] = constants.WORK_DATA

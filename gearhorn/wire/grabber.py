@@ -11,12 +11,11 @@ each job that comes.
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-
-import msgspec
+from collections.abc import Callable, Iterator, Sequence
 
 from gearhorn.wire import adapter, framing
 from gearhorn.wire.connection import Connection, ConnectionSettings
+from gearhorn.wire.job import Job as Job
 from gearhorn.wire.pool import Pool
 from gearhorn.wire.watch import Watch
 from gearhorn.wire.window import Window
@@ -29,85 +28,10 @@ _GRAB = framing.pack(framing.GRAB_JOB_UNIQ)
 _PRE_SLEEP = framing.pack(framing.PRE_SLEEP)
 
 
-class Job(msgspec.Struct, eq=False):
-    """A job that a server assigned, bound to the connection it came on.
-
-    Every job is to be answered once, by :meth:`complete` or :meth:`fail`. If its
-    connection is lost, the answer goes nowhere: the server gives the job to a
-    worker again.
-    """
-
-    _grabber: "Grabber"
-    connection: Connection
-    handle: bytes
-    function: bytes
-    unique: bytes
-    data: bytes
-    oversize: bool
-    """True if the job was too large, and ``data`` may be only a part of it."""
-    _on_abandoned: Callable[[], object] | None = None
-
-    def hold(self, on_abandoned: Callable[[], object]) -> None:
-        """Take the job over from its holder.
-
-        :param on_abandoned: called if the connection is lost before the answer: the
-            job is somebody else's then.
-        """
-        self._on_abandoned = on_abandoned
-
-    def abandon(self) -> None:
-        """Tell the holder that the connection is lost."""
-        if self._on_abandoned is not None:
-            self._on_abandoned()
-        self.let_go()
-
-    def let_go(self) -> None:
-        """Forget the holder.
-
-        Otherwise job and callback would hold each other, and the message, until
-        Python looks for reference cycles.
-        """
-        self._on_abandoned = None
-
-    def drop_data(self) -> None:
-        """Release the data before the job is answered: it is no longer needed."""
-        self._grabber.drop_data(self)
-
-    def complete(self, data: bytes) -> None:
-        """End the job with WORK_COMPLETE."""
-        if self._grabber.release(self):
-            handle = self.handle
-            self.connection.write(
-                framing.header(framing.WORK_COMPLETE, len(handle) + 1 + len(data))
-                + handle
-                + b"\0"
-                + data
-            )
-
-    def fail(self, data: bytes | None = None) -> None:
-        """End the job with WORK_FAIL, after a WORK_WARNING that carries ``data``."""
-        if self._grabber.release(self):
-            if data is not None:
-                self.connection.write(framing.pack(framing.WORK_WARNING, self.handle, data))
-            self.connection.write(framing.pack(framing.WORK_FAIL, self.handle))
-
-    def progress(self, done: int, total: int) -> None:
-        """Send WORK_STATUS, unless the connection is congested."""
-        if not self.connection.congested:
-            self.connection.write(
-                framing.pack(
-                    framing.WORK_STATUS,
-                    self.handle,
-                    b"%d" % done,
-                    b"%d" % total,
-                )
-            )
-
-
 class _Grabs:
     """The grabs and jobs of one connection."""
 
-    __slots__ = ("came", "dry", "held", "outstanding", "paused", "target")
+    __slots__ = ("aside", "came", "dry", "held", "outstanding", "paused", "target")
 
     def __init__(self) -> None:
         self.outstanding = 0
@@ -119,7 +43,10 @@ class _Grabs:
         self.paused = False
         """True while no grab is sent until all are answered: see FairGrabber."""
         self.held: dict[Job, None] = {}
-        """The jobs that are held, in the order in which they came and are abandoned."""
+        """The jobs that are held in the window, in the order in which they came into it
+        and are abandoned."""
+        self.aside: dict[Job, None] = {}
+        """The jobs that are held outside the window."""
 
 
 class Grabber(Pool):
@@ -151,6 +78,10 @@ class Grabber(Pool):
         self._refill_due = False
         self._paused = False
         """True while the connections are not read: see _assigned()."""
+        self._aside = 0
+        """The number of jobs that are held outside the window."""
+        self.on_crowded: Callable[[], None] = lambda: None
+        """Called, not only once, while the window has no room for another job."""
         self.idle = asyncio.Event()
         """Set after :meth:`stop_grabbing`, once no job is held and no grab unanswered."""
 
@@ -171,7 +102,17 @@ class Grabber(Pool):
     @property
     def held(self) -> int:
         """The number of jobs that are held."""
-        return self._window.held
+        return self._window.held + self._aside
+
+    @property
+    def crowded(self) -> bool:
+        """True while the jobs in the window leave no room for another."""
+        return self._window.crowded
+
+    def in_window(self) -> Iterator[Job]:
+        """Yield the jobs in the window: of each connection, those first that came first."""
+        for grabs in self._grabs.values():
+            yield from grabs.held
 
     def packets_received(self, connection: Connection, packets: Sequence[framing.Packet]) -> None:
         grabs = self._grabs.get(connection)
@@ -258,18 +199,41 @@ class Grabber(Pool):
         if grabs is not None and job in grabs.held:
             self._window.shrink(len(job.data))
             job.data = b""
-            self._read_again()
-            if self._grabbing:
-                self._refill_soon(job.connection)
+            self._use_room(job)
+
+    def set_aside(self, job: Job) -> None:
+        """Hold ``job`` outside the window, and make use of its place."""
+        grabs = self._grabs.get(job.connection)
+        if grabs is not None and job in grabs.held:
+            del grabs.held[job]
+            grabs.aside[job] = None
+            self._aside += 1
+            self._window.release(len(job.data))
+            self._use_room(job)
+
+    def take_up(self, job: Job) -> None:
+        """Hold ``job``, which was set aside, in the window again, even beyond its room."""
+        grabs = self._grabs.get(job.connection)
+        if grabs is not None and job in grabs.aside:
+            del grabs.aside[job]
+            grabs.held[job] = None
+            self._aside -= 1
+            self._window.take_up(len(job.data))
 
     def release(self, job: Job) -> bool:
         """Stop holding ``job``; return true if it was held and can be answered."""
         grabs = self._grabs.get(job.connection)
-        if grabs is None or job not in grabs.held:
+        if grabs is None:
             return False
-        del grabs.held[job]
+        if job in grabs.held:
+            del grabs.held[job]
+            self._window.release(len(job.data))
+        elif job in grabs.aside:
+            del grabs.aside[job]
+            self._aside -= 1
+        else:
+            return False
         job.let_go()
-        self._window.release(len(job.data))
         self._read_again()
         if self._grabbing:
             self._refill_soon(job.connection)
@@ -277,8 +241,13 @@ class Grabber(Pool):
             self._tell_if_idle()
         return True
 
+    def _use_room(self, job: Job) -> None:
+        self._read_again()
+        if self._grabbing:
+            self._refill_soon(job.connection)
+
     def _tell_if_idle(self) -> None:
-        if self._window.idle:
+        if self._window.idle and not self._aside:
             self.idle.set()
 
     def _refill_soon(self, connection: Connection) -> None:
@@ -301,6 +270,8 @@ class Grabber(Pool):
                     grabs.outstanding += wanted
                     self._window.ask(wanted)
                     connection.write(_GRAB * wanted)
+        if self._window.crowded:
+            self.on_crowded()
 
     def writable(self, connection: Connection) -> None:
         self._refill_soon(connection)
@@ -312,6 +283,9 @@ class Grabber(Pool):
     def connection_gone(self, connection: Connection) -> None:
         grabs = self._grabs.pop(connection)
         self._window.miss(grabs.outstanding)
+        self._aside -= len(grabs.aside)
+        for job in grabs.aside:
+            job.abandon()
         for job in grabs.held:
             self._window.release(len(job.data))
             job.abandon()

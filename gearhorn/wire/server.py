@@ -19,6 +19,10 @@ _GRAB_JOB_ALL = 39
 """The request for a job of workers on libgearman, such as the tool gearman. gear has
 no name for it."""
 
+# gear has no names for these either.
+_GET_STATUS_UNIQUE = 41
+_STATUS_RES_UNIQUE = 42
+
 _MOST_NAME_BYTES = 8191
 _MOST_UNIQUE_BYTES = 64
 
@@ -70,6 +74,8 @@ class JobServer(gear.Server):
         elif ptype == _GRAB_JOB_ALL:
             # As gearmand answers if no reducer is set.
             self.handleGrabJobUniq(packet)
+        elif ptype == _GET_STATUS_UNIQUE:
+            self.handleGetStatusUnique(packet)
         elif ptype not in constants.types:
             raise gear.DisconnectError
         else:
@@ -94,6 +100,29 @@ class JobServer(gear.Server):
         packet.connection.sendPacket(
             gear.Packet(constants.RES, constants.ECHO_RES, packet.getArgument(0, True))
         )
+
+    def handleGetStatusUnique(self, packet: Any) -> None:
+        unique = packet.getArgument(0)
+        found = [job for job in self.jobs.values() if unique and job.unique == unique]
+        fields = [b"0", b"0", b"0", b"0", b"0"]
+        if found:
+            # gearmand, too, tells of the newest one.
+            job = found[-1]
+            running = job.worker_connection is not None
+            has_client = job.client_connection is not None
+            fields = [b"1", b"%d" % running, b"0", b"0", b"%d" % has_client]
+        packet.connection.sendPacket(
+            gear.Packet(constants.RES, _STATUS_RES_UNIQUE, b"\0".join([unique, *fields]))
+        )
+
+    def _lostConnection(self, conn: Any) -> None:
+        # gear drops the jobs of a client that has gone, and refuses their results. A worker
+        # that has taken one may go on.
+        for job in list(conn.related_jobs.values()):
+            if job.client_connection is conn and job.worker_connection not in (None, conn):
+                job.client_connection = None
+                del conn.related_jobs[job.handle]
+        super()._lostConnection(conn)
 
     def handleOptionReq(self, packet: Any) -> None:
         option = packet.getArgument(0)

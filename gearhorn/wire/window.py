@@ -37,6 +37,11 @@ class Window:
         """True while jobs of all the bytes are held, whatever was asked for meanwhile."""
         return self._bytes >= self._size
 
+    @property
+    def crowded(self) -> bool:
+        """True while the jobs that are held leave no room, whatever was asked for."""
+        return self.held >= self._jobs or self._bytes >= self._size
+
     def room(self) -> int:
         """Return the number of jobs that may be asked for now."""
         jobs = self._jobs - self.held - self.asked
@@ -67,6 +72,11 @@ class Window:
         """Count a job of ``size`` bytes as no longer held."""
         self.held -= 1
         self._bytes -= size
+
+    def take_up(self, size: int) -> None:
+        """Count a job of ``size`` bytes as held, which no grab was sent for."""
+        self.held += 1
+        self._bytes += size
 
     def resize(self, jobs: int) -> bool:
         """Allow so many jobs from now on; return true if that is more than before."""

@@ -16,11 +16,13 @@ from gearhorn.tests.servers import Gearmand, Redis
 
 
 def test_a_backlog_of_the_daemons(daemon: NewDaemon, gearmand: Gearmand, peer: NewPeer) -> None:
-    options: dict[str, Any] = {"fanout.max_in_flight": 1}
+    options: dict[str, Any] = {"fanout.max_in_flight": 1, "fanout.order": "topic"}
     daemon(**options)
     client = peer()
     register(client, "memos", "bob")
-    request = message("memos", timeout=30)
+    client.start("fanout", message("memos", timeout=30))
+    # They wait for its end, and fill the window.
+    request = message("memos", background=True)
     for _ in range(5):
         client.start("fanout", request)
     with growing(gearmand, "fanout", request):

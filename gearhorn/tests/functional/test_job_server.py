@@ -94,3 +94,30 @@ def test_a_worker_that_registers_with_a_timeout_gets_jobs(server: Server, peer: 
         worker.send(CAN_DO_TIMEOUT, b"memos_bob", b"60")
         client.send(wire.SUBMIT_JOB_BG, b"memos_bob", b"", b"hello")
         assert eventually(worker.grab).data == b"hello"
+
+
+def test_who_asks_for_a_unique_is_told_how_many_clients_its_job_has(server: Server) -> None:
+    def clients(unique: bytes) -> tuple[bytes, ...]:
+        answer = exchange(server, wire.GET_STATUS_UNIQUE, unique)
+        assert answer is not None
+        assert answer[4:8] == struct.pack(">I", wire.STATUS_RES_UNIQUE)
+        name, known, running, _, _, count = answer[12:].split(b"\0")
+        assert name == unique
+        return known, running, count
+
+    with Peer(server.port) as worker, Peer(server.port) as client:
+        worker.can_do("memos_bob")
+        assert clients(b"one") == (b"0", b"0", b"0")
+        client.start("memos_bob", "hello", unique="one")
+        assert clients(b"one") == (b"1", b"0", b"1")
+        job = worker.grab()
+        assert clients(b"one") == (b"1", b"1", b"1")
+        client.close()
+        eventually(lambda: clients(b"one") == (b"1", b"1", b"0"))
+        worker.complete(job)
+        worker.echo()
+        assert clients(b"one") == (b"0", b"0", b"0")
+        with Peer(server.port) as other:
+            other.start("memos_bob", "hello", background=True, unique="two")
+            worker.grab()
+            assert clients(b"two") == (b"1", b"1", b"0")

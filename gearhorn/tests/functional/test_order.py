@@ -37,12 +37,14 @@ def test_a_receiver_that_never_answers_holds_up_nothing_else(
 
 
 def test_registrations_and_notices_go_on_when_every_place_is_taken(topic_with: TopicWith) -> None:
-    topic = topic_with(**TWO_PLACES)
+    # In the background they wait in the window for the end of the one before.
+    topic = topic_with(**BY_TOPIC, **TWO_PLACES)
     topic.subscribe("mute")
-    handles = [topic.start(str(number), timeout=60) for number in range(4)]
+    handles = [topic.start("first", timeout=60)]
+    eventually(lambda: topic.waiting("mute") == 1)
+    handles += [topic.start(str(number), background=True) for number in range(4)]
     # Further ones wait in the job server.
-    eventually(lambda: topic.waiting("mute") == 2)
-    assert topic.server.admin.queue("fanout") == (4, 2, 1)
+    eventually(lambda: topic.server.admin.queue("fanout") == (5, 3, 1))
 
     topic.subscribe("bob")
     removed = topic.client.submit("unsubscribe_fanout", subscription(topic.name, "bob"))
@@ -50,19 +52,51 @@ def test_registrations_and_notices_go_on_when_every_place_is_taken(topic_with: T
     functions = topic.server.admin.status()
     own = next(n for n in functions if n.startswith("__matchmaking_") and "_store_" not in n)
     assert topic.client.submit(own, {"topic": topic.name}).completed
-    assert topic.server.admin.queue("fanout") == (4, 2, 1)
+    assert topic.server.admin.queue("fanout") == (5, 3, 1)
 
     # Whoever answers makes room for the next.
-    assert topic.receiver("mute").take(4) == [b"0", b"1", b"2", b"3"]
+    assert topic.receiver("mute").take(5) == [b"first", b"0", b"1", b"2", b"3"]
     assert all(topic.client.finish(handle).completed for handle in handles)
 
 
-def test_a_place_is_free_again_when_the_time_is_up(topic_with: TopicWith) -> None:
+def test_of_one_topic_so_many_have_copies_out_and_the_others_wait_in_hand(
+    topic_with: TopicWith,
+) -> None:
+    topic = topic_with(**TWO_PLACES)
+    topic.subscribe("mute")
+    handles = [topic.start(str(number), timeout=60) for number in range(4)]
+    eventually(lambda: topic.server.admin.queue("fanout") == (4, 4, 1))
+    assert topic.waiting("mute") == 2
+
+    # Whoever answers gives the next its turn, and what is in the background needs none.
+    topic.publish("background", background=True)
+    taken = topic.receiver("mute").take(5)
+    assert [data for data in taken if data != b"background"] == [b"0", b"1", b"2", b"3"]
+    assert taken.index(b"background") == 2
+    assert all(topic.client.finish(handle).completed for handle in handles)
+
+
+def test_a_turn_comes_when_the_time_of_another_is_up(topic_with: TopicWith) -> None:
     topic = topic_with(**TWO_PLACES)
     topic.subscribe("mute")
     handles = [topic.start(str(number), timeout=0.2) for number in range(5)]
     for handle in handles:
         assert topic.client.finish(handle).report["failed"] == {"mute": "timeout"}
+
+
+def test_with_the_order_of_the_topic_those_in_the_foreground_wait_outside_the_window(
+    topic_with: TopicWith, new_topic: NewTopic
+) -> None:
+    topic = topic_with(**BY_TOPIC, **TWO_PLACES)
+    other = new_topic(topic.server)
+    topic.subscribe("bob")
+    handles = [topic.start(str(number), timeout=60) for number in range(5)]
+    eventually(lambda: topic.server.admin.queue("fanout") == (5, 5, 1))
+    assert other.reached() == 0
+    assert topic.waiting("bob") == 1
+
+    assert topic.receiver("bob").take(5) == [b"0", b"1", b"2", b"3", b"4"]
+    assert all(topic.client.finish(handle).completed for handle in handles)
 
 
 def test_with_the_order_of_the_topic_the_next_waits_for_the_end(

@@ -169,6 +169,7 @@ def test_how_the_daemon_is_that_answers(
         "store_fault": None,
         "servers": {gearmand.address: True, away.address: False},
         "fanouts": 1,
+        "fanouts_open": 1,
         "requests": 1,
         "cached_topics": 1,
         "functions": {

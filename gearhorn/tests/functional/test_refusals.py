@@ -106,5 +106,6 @@ def test_every_code_of_a_refusal_is_tested() -> None:
     elsewhere = {
         errors.RequestError.code,  # never raised itself
         errors.QueueTaken.code,  # test_registration
+        errors.TooManyOpen.code,  # test_publishers_wait
     }
     assert codes_below(errors.RequestError) - elsewhere == {code for _, _, code, _ in REFUSED}

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from gearhorn import errors
+from gearhorn.daemon.attendance import Watched
 from gearhorn.daemon.fanout import Order
 from gearhorn.store.base import Members
 from gearhorn.tests import packets as wire
@@ -171,6 +172,31 @@ class LoopMachine(RuleBasedStateMachine):
             copy.connection.send(packet_type, handle.encode(), *arguments)
         self.loop.settle()
 
+    # Publishers.
+
+    @precondition(lambda self: self.world.publishers)
+    @rule(which=pick, leaves=st.booleans())
+    def doubt_publisher(self, which: int, leaves: bool) -> None:
+        """A publisher seems to have left; one that did is back, or has left."""
+        publishers = self.world.publishers
+        watched = publishers[which % len(publishers)]
+        owner: Any = watched.owner
+        if not watched.doubted:
+            watched.doubted = True
+            self.loop.call_soon(owner.publisher_doubted)
+        elif leaves:
+            self.model.publisher_left(owner.job.handle)
+            watched.done()
+            self.loop.call_soon(owner.publisher_left)
+        else:
+            self.believe(watched)
+        self.loop.settle()
+
+    def believe(self, watched: Watched) -> None:
+        watched.doubted = False
+        if watched.owner is not None:
+            self.loop.call_soon(watched.owner.publisher_back)
+
     # What no server should do.
 
     @rule(
@@ -310,6 +336,9 @@ class LoopMachine(RuleBasedStateMachine):
         """Servers and the store do what they should; then nothing may be left."""
         for server in self.world.servers:
             server.up = server.responsive = True
+        for watched in self.world.publishers:
+            if watched.doubted:
+                self.believe(watched)
         for _ in range(200):
             if not any(job.is_held for job in self.model.jobs):
                 break

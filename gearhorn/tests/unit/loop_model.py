@@ -16,13 +16,23 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from typing import Any
 
 from gearhorn.daemon.fanout import Order
 from gearhorn.tests import packets as wire
 from gearhorn.tests.packets import Packet
-from gearhorn.tests.unit.loop_world import CACHE_TTL, TIMEOUT, WINDOW, PlayedStore, World
+from gearhorn.tests.unit.loop_world import (
+    CACHE_TTL,
+    OUT,
+    TIMEOUT,
+    TOPICS,
+    WINDOW,
+    PlayedStore,
+    World,
+)
 from gearhorn.tests.unit.model_servers import FakeTransport, Submission, VirtualLoop
+from gearhorn.wire.grabber import Job
 
 _OUTCOMES = {
     wire.WORK_COMPLETE: "ok",
@@ -54,6 +64,8 @@ class PlayedJob:
         self.results: dict[str, str] = {}
         self.warning: bytes | None = None
         self.over = False
+        self.left = False
+        """Its publisher has left, and it may end early."""
 
     @property
     def is_held(self) -> bool:
@@ -75,7 +87,7 @@ class Model:
         self.jobs: list[PlayedJob] = []
         self.copies: dict[str, list[Submission]] = {}
         """Queued in the foreground and not answered, by connection and handle."""
-        self._last_sent: dict[tuple[int, bytes], int] = {}
+        self._last_sent: dict[tuple[int, bytes, bool], int] = {}
         self._handles = 0
 
     # What the servers do.
@@ -135,6 +147,11 @@ class Model:
         if job.is_held:
             job.outcome[_receiver_of(copy)] = outcome
 
+    def publisher_left(self, handle: bytes) -> None:
+        """The publisher of a job has left."""
+        for job in self.jobs:
+            job.left = job.left or job.handle == handle
+
     # What the loop does, as the servers see it.
 
     def submitted(self, copy: Submission) -> None:
@@ -155,7 +172,9 @@ class Model:
         if self._order == "topic":
             others = (other for other in self.jobs if other.topic == topic and other is not job)
             assert not any(other.latest and other.is_held for other in others)
-        where = (copy.connection.server.port, copy.queue)
+        # A fan-out in the background does not wait for those in the foreground to have turns.
+        kind = self._order == "topic" or job.foreground
+        where = (copy.connection.server.port, copy.queue, kind)
         if not job.moved:
             assert self._last_sent.get(where, -1) < job.number, "out of order"
             self._last_sent[where] = job.number
@@ -200,6 +219,14 @@ class Model:
             assert report.keys() == {"error", "message"}
             assert not completed
             assert not job.latest
+            return
+        if job.left:
+            assert job.foreground
+            # Either no copy was sent, or what was not answered is out of time.
+            if report.get("error") == "too_many_open":
+                assert not job.latest
+            else:
+                assert "timeout" in report["failed"].values()
             return
         self._check_list(job, job.topic)
         total = report["subscribers"]
@@ -247,17 +274,42 @@ def check_counts(world: World, model: Model) -> None:
     assert window.held == sum(len(g.held) for g in grabs)
     assert window.asked == sum(g.outstanding for g in grabs)
     assert window._bytes == sum(len(job.data) for g in grabs for job in g.held)
-    assert window.held + window.asked <= WINDOW
+    # Those that have waited for their turn take places when it comes, whoever has asked for these.
+    assert window.held + window.asked <= WINDOW + len(TOPICS) * OUT
     assert all(g.outstanding >= 0 for g in grabs)
+    assert grabber._aside == sum(len(g.aside) for g in grabs)
     assert grabber.held == sum(job.is_held for job in model.jobs)
+    check_open(world, model)
     for outbox in world.submitter._outboxes.values():
         assert outbox.block is None or outbox.block.unanswered >= 0
+
+
+def check_open(world: World, model: Model) -> None:
+    """They know the foreground fan-outs that are open, and how many have copies out."""
+    every = world.fanouts._turns.open
+    assert every.fanouts == sum(crowd.fanouts for crowd in every.crowds.values())
+    assert every.copies == sum(crowd.copies for crowd in every.crowds.values()) >= 0
+    for topic, crowd in every.crowds.items():
+        held = [j for j in model.jobs if j.is_held and j.foreground and j.topic == topic]
+        assert sum(bool(job.latest) for job in held) <= crowd.out <= OUT
+        assert crowd.out <= crowd.fanouts <= len(held)
+        waiting = sum(len(job.data) for job in _waiting_for_turn(world, topic))
+        assert crowd.waiting_bytes == waiting
+
+
+def _waiting_for_turn(world: World, topic: str) -> Iterator[Job]:
+    lane = world.fanouts._lanes.get(topic)
+    queues = [world.fanouts._turns.open.crowds[topic].waiting, {} if lane is None else lane.waiting]
+    for queue in queues:
+        yield from (waiting.job for waiting in queue if waiting.place is not None)
 
 
 def check_nothing_is_left(world: World) -> None:
     """Check that no part holds anything when all is answered."""
     fanouts = world.fanouts
+    every = fanouts._turns.open
     assert not fanouts._lanes
+    assert (every.fanouts, every.copies, every.waiting_bytes, every.crowds) == (0, 0, 0, {})
     assert not fanouts._foreground
     assert not fanouts._stuck_deliveries
     assert not fanouts._tasks._running

@@ -20,8 +20,10 @@ from typing import Any, Protocol, cast
 import pytest
 
 from gearhorn import clock
+from gearhorn.daemon.attendance import Owner, Watched
 from gearhorn.daemon.fanout import FanOuts, Order
 from gearhorn.daemon.list_cache import ListCache
+from gearhorn.daemon.open_fanouts import OpenBounds
 from gearhorn.daemon.refusals import Refusals
 from gearhorn.store.base import Members, Store
 from gearhorn.store.patience import Patience
@@ -30,11 +32,13 @@ from gearhorn.tests.unit.model_servers import FakeServer, FakeTransport, Submiss
 from gearhorn.wire import connection as wire_connection
 from gearhorn.wire.address import Address
 from gearhorn.wire.connection import ConnectionSettings
-from gearhorn.wire.grabber import Grabber
+from gearhorn.wire.grabber import Grabber, Job
 from gearhorn.wire.submitter import Submitter
 from gearhorn.wire.watch import Watch
 
 WINDOW = 8
+OUT = 3
+"""The most foreground fan-outs of one topic that have copies out."""
 CACHE_TTL = 10.0
 TIMEOUT = 20.0
 TOPICS = ("one", "two")
@@ -123,6 +127,7 @@ class World:
         self.errors: list[dict[str, Any]] = []
         """The errors that nobody caught and the loop was told of."""
         loop.set_exception_handler(lambda _, context: self.errors.append(context))
+        self.watched: list[Watched] = []
         self._patch = pytest.MonkeyPatch()
         self._patch.setattr(clock, "now", loop.time)
         self._patch.setattr(wire_connection, "open_socket", loop.open_socket)
@@ -164,12 +169,25 @@ class World:
             timeout=TIMEOUT,
             generate_unique=True,
             max_message_bytes=1 << 20,
+            bounds=OpenBounds(out=OUT),
+            watch=self._watch,
         )
         self.submitter.on_servers_changed = self.fanouts.servers_changed
         self.grabber.add_function("fanout", refusals.guarded(self.fanouts.take))
         addresses = [Address("played", server.port) for server in self.servers]
         self.submitter.connect(addresses)
         self.grabber.connect(addresses)
+
+    def _watch(self, job: Job, owner: Owner) -> Watched:
+        watched = Watched(job.unique, owner)
+        self.watched.append(watched)
+        return watched
+
+    @property
+    def publishers(self) -> list[Watched]:
+        """The publishers that the fan-outs ask for."""
+        self.watched = [watched for watched in self.watched if watched.owner is not None]
+        return self.watched
 
     @property
     def connections(self) -> list[FakeTransport]:

@@ -95,7 +95,10 @@ timeout = 2
 [fanout]
 timeout = 4
 order = topic
+max_timeout = 5
 max_in_flight = 6
+max_open_fanouts = 60
+max_open_copies = 600
 max_message_bytes = 7000
 generate_unique = false
 [matchmaking]
@@ -127,6 +130,8 @@ drain_timeout = 0
         2,
     )
     assert (settings.fanout_timeout, settings.order, settings.max_in_flight) == (4, "topic", 6)
+    assert (settings.max_timeout, settings.max_open_fanouts) == (5, 60)
+    assert settings.max_open_copies == 600
     assert (settings.max_message_bytes, settings.generate_unique) == (7000, False)
     assert (settings.matchmaking_topic, settings.leases) == ("mm", Leases(1, 8))
     assert (settings.max_cached_topics, settings.drain_timeout) == (9, 0)
@@ -156,6 +161,10 @@ drain_timeout = 0
         ("[matchmaking]\ndaemon_ttl = 16.5", "[matchmaking] daemon_ttl: 16.5 is not above"),
         ("[fanout]\ntimeout = nan", "[fanout] timeout: nan is no number"),
         ("[fanout]\ntimeout = long", "[fanout] timeout: "),
+        ("[fanout]\ntimeout = 3601", "[fanout] timeout: 3601 is above max_timeout, 3600"),
+        ("[fanout]\nmax_timeout = 59", "[fanout] timeout: 60 is above max_timeout, 59"),
+        ("[fanout]\nmax_open_fanouts = 0", "[fanout] max_open_fanouts: Should be greater"),
+        ("[fanout]\nmax_open_copies = 0", "[fanout] max_open_copies: Should be greater"),
         ("[fanout]\norder = other", "[fanout] order: Valid values are"),
         ("[fanout]\nmax_in_flight = 0", "[fanout] max_in_flight: Should be greater"),
         ("[limits]\nmax_waiting = 99", "[limits] max_waiting: 99 is neither 0 nor at least 100"),

@@ -9,7 +9,7 @@ import re
 from gearhorn.daemon.settings import DaemonSettings
 from gearhorn.tests.unit.test_documentation import PAGES, ROOT, between, section, words
 
-BASE_MIB = 256
+BASE_MIB = 512
 CAPACITY = PAGES["explanation/capacity"]
 
 

@@ -26,6 +26,9 @@ class Job(test_fanout.Job):
 
     dropped = False
 
+    def set_aside(self) -> None:
+        pass
+
     def drop_data(self) -> None:
         self.dropped = True
 

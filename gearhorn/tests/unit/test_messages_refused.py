@@ -185,6 +185,7 @@ NOT_OF_THE_MESSAGE = {
     "reserved_topic",
     "reserved_queue",
     "queue_taken",
+    "too_many_open",
 }
 
 

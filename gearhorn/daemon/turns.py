@@ -1,0 +1,279 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
+"""Foreground fan-outs that have a turn, wait for one, or are refused.
+
+Of one topic a bounded number has copies out. The others wait in hand, and their time begins
+with their turn: a burst to a slow receiver does not time out in its queue. They are outside
+the window, and hold no list: it is looked up when their turn comes, so that they reach the
+subscribers of that moment.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Protocol
+
+from gearhorn import clock, errors, messages
+from gearhorn.daemon.attendance import Owner, Watched
+from gearhorn.daemon.list_cache import ListCache
+from gearhorn.daemon.open_fanouts import Crowd, OpenBounds, OpenFanOuts, Place
+from gearhorn.daemon.recipients import Recipients
+from gearhorn.daemon.refusals import Refusals
+from gearhorn.wire.job import Job
+
+Watch = Callable[[Job, Owner], Watched | None]
+
+_TURNS_AT_ONCE = 100
+"""The turns that are taken before other work has one: some milliseconds."""
+
+
+class Waiting(Owner):
+    """A fan-out that waits: for its topic's list, or for its turn.
+
+    One that waits for its turn has a place among the open ones. Of its request only the
+    job's data is kept.
+
+    :param on_left: called when its publisher has left.
+    """
+
+    __slots__ = (
+        "_on_left",
+        "foreground",
+        "job",
+        "payload",
+        "place",
+        "queue",
+        "request",
+        "taken",
+        "topic",
+        "watched",
+    )
+
+    def __init__(
+        self,
+        job: Job,
+        request: messages.FanOut,
+        payload: bytes,
+        on_left: Callable[["Waiting"], None],
+    ) -> None:
+        self.job = job
+        self.topic = request.topic
+        self.foreground = not messages.truth(request.background)
+        self.request: messages.FanOut | None = request
+        self.payload = payload
+        self.taken = clock.now()
+        self.queue: OrderedDict[Waiting, None] | None = None
+        """The queue that it waits in."""
+        self.place: Place | None = None
+        self.watched: Watched | None = None
+        self._on_left = on_left
+        job.hold(self.end)
+
+    def join(self, queue: "OrderedDict[Waiting, None]") -> None:
+        """Wait in ``queue``, behind the others."""
+        queue[self] = None
+        self.queue = queue
+
+    def leave_queue(self) -> None:
+        """Wait no longer."""
+        if self.queue is not None:
+            del self.queue[self]
+            self.queue = None
+
+    def end(self) -> None:
+        """Leave nothing behind: it is answered, or another daemon's."""
+        self.leave_queue()
+        if self.place is not None:
+            self.place.leave()
+            self.place = None
+        if self.watched is not None:
+            self.watched.done()
+
+    # Told of its publisher.
+
+    def publisher_doubted(self) -> None:
+        """Give others the turn until it is known whether anybody waits for the report."""
+        if self.place is not None and self.queue is self.place.crowd.waiting:
+            self.leave_queue()
+
+    def publisher_back(self) -> None:
+        """Take the next turn, which may have been its own."""
+        if self.place is not None and self.queue is None:
+            crowd = self.place.crowd
+            self.join(crowd.waiting)
+            crowd.waiting.move_to_end(self, last=False)
+            self.place.ask_for_turn()
+
+    def publisher_left(self) -> None:
+        """End with an answer, although nobody seems to wait for it."""
+        self._on_left(self)
+
+
+class Send(Protocol):
+    """The sending of a foreground fan-out's copies."""
+
+    def __call__(
+        self,
+        job: Job,
+        request: messages.FanOut,
+        payload: bytes,
+        recipients: Recipients,
+        place: Place,
+        watched: Watched | None,
+    ) -> None: ...
+
+
+class Turns:
+    """The turns of foreground fan-outs.
+
+    :param decode: returns a request and its payload.
+    :param watch: asks for a job's publisher from now on.
+    :param send: sends the copies of one that has its turn.
+    :param read: has the list of a topic read, for :meth:`go_on`.
+    """
+
+    def __init__(
+        self,
+        bounds: OpenBounds,
+        lists: ListCache,
+        refusals: Refusals,
+        *,
+        decode: Callable[[bytes], tuple[messages.FanOut, bytes]],
+        watch: Watch,
+        send: Send,
+        read: Callable[[str], None],
+    ) -> None:
+        self.open = OpenFanOuts(bounds)
+        self.open.on_turn = self._turn_soon
+        self._lists = lists
+        self._refusals = refusals
+        self._decode = decode
+        self._watch = watch
+        self._send = send
+        self._read = read
+
+    def waiting(self, job: Job, request: messages.FanOut, payload: bytes) -> Waiting:
+        """Return a fan-out, of either kind, that cannot start yet."""
+        waiting = Waiting(job, request, payload, self._publisher_left)
+        if waiting.foreground:
+            waiting.watched = self._watch(job, waiting)
+        return waiting
+
+    def start(
+        self,
+        job: Job,
+        request: messages.FanOut,
+        payload: bytes,
+        recipients: Recipients,
+        waiting: Waiting | None = None,
+        *,
+        bound: bool = True,
+    ) -> bool:
+        """Start a foreground fan-out, have it wait for its turn, or refuse it.
+
+        :param waiting: the same, if it has waited for a list.
+        :param bound: false to start it even beyond the bounds.
+        :returns: true if it was started.
+        """
+        crowd = self.open.crowds.get(request.topic)
+        if crowd is not None and (crowd.waiting or not crowd.has_turn):
+            if waiting is None:
+                waiting = self.waiting(job, request, payload)
+            if self.set_aside(waiting, len(recipients)):
+                waiting.join(crowd.waiting)
+            return False
+        try:
+            place = self.open.enter(request.topic, len(recipients), bound=bound)
+        except errors.TooManyOpen as error:
+            self._refuse(job, waiting, error)
+            return False
+        watched = None if waiting is None else waiting.watched
+        self._begin(job, request, payload, recipients, place, watched)
+        return True
+
+    def set_aside(self, waiting: Waiting, copies: int) -> bool:
+        """Have a foreground fan-out wait for its turn, or refuse it.
+
+        :param copies: the number of its copies, about.
+        :returns: true if it waits.
+        """
+        job = waiting.job
+        try:
+            waiting.place = self.open.enter(waiting.topic, copies, len(job.data))
+        except errors.TooManyOpen as error:
+            self._refuse(job, waiting, error)
+            return False
+        waiting.request = None
+        waiting.payload = b""
+        job.set_aside()
+        return True
+
+    def take_up(self, waiting: Waiting, recipients: Recipients) -> None:
+        """Start a fan-out that has waited for its turn."""
+        waiting.leave_queue()
+        place, waiting.place = waiting.place, None
+        assert place is not None, "which it has had since it waits"
+        job = waiting.job
+        job.take_up()
+        request, payload = self._decode(job.data)
+        self._begin(job, request, payload, recipients, place, waiting.watched)
+
+    def _begin(
+        self,
+        job: Job,
+        request: messages.FanOut,
+        payload: bytes,
+        recipients: Recipients,
+        place: Place,
+        watched: Watched | None,
+    ) -> None:
+        place.begin(len(recipients))
+        self._send(job, request, payload, recipients, place, watched)
+
+    def _refuse(self, job: Job, waiting: Waiting | None, error: errors.TooManyOpen) -> None:
+        if waiting is not None:
+            waiting.end()
+        self._refusals.refuse(job, error)
+
+    def _publisher_left(self, waiting: Waiting) -> None:
+        waiting.end()
+        self._refusals.publisher_left(waiting.topic)
+        self._refusals.answer_left(waiting.job)
+
+    # The next ones.
+
+    def _turn_soon(self, crowd: Crowd) -> None:
+        # Not inside the call that ended one: a topic without subscribers would start its
+        # fan-outs one inside the other.
+        if not crowd.turn_due:
+            crowd.turn_due = True
+            asyncio.get_running_loop().call_soon(self._next_turns, crowd)
+
+    def _next_turns(self, crowd: Crowd) -> None:
+        crowd.turn_due = False
+        for _ in range(_TURNS_AT_ONCE):
+            if not crowd.waiting or not crowd.has_turn:
+                return
+            recipients = self._lists.cached(crowd.topic)
+            if recipients is None:
+                self._read(crowd.topic)
+                return
+            self.take_up(next(iter(crowd.waiting)), recipients)
+        self._turn_soon(crowd)
+
+    def go_on(self, topic: str, recipients: Recipients) -> None:
+        """Start those that have their turn with a list that was just read."""
+        crowd = self.open.crowds.get(topic)
+        while crowd is not None and crowd.waiting and crowd.has_turn:
+            waiting = next(iter(crowd.waiting))
+            if waiting.taken >= recipients.asked:
+                return
+            self.take_up(waiting, recipients)
+
+    def fail(self, topic: str, error: Exception) -> None:
+        """Answer those that wait for their turn: their list was not read for ``error``."""
+        crowd = self.open.crowds.get(topic)
+        while crowd is not None and crowd.waiting:
+            waiting = next(iter(crowd.waiting))
+            waiting.end()
+            self._refusals.fail_unexpectedly(waiting.job, error)
