@@ -133,8 +133,8 @@ class Part:
         """The full queues, and the jobs below which each is open again."""
         self.half_full = False
         """True if a queue is above half of its limit."""
-        self.news: list[tuple[bytes, int, float]] = []
-        """The queues that are deep enough for the log: name, jobs, and their limit."""
+        self.news: list[tuple[bytes, int, bool]] = []
+        """The queues that are deep enough for the log: name, jobs, and whether it is full."""
 
 
 def assess(
@@ -198,11 +198,12 @@ def _assess_one(
     warn: float,
 ) -> None:
     depth = look.jobs.get(queue, 0)
-    if depth >= warn or depth >= most:
-        part.news.append((queue, depth, most))
     room = (most - depth) * rule.weight
     open_below = STAYS_FULL * most
-    if depth >= most or (depth >= open_below and queue in was_full):
+    is_full = depth >= most or (depth >= open_below and queue in was_full)
+    if is_full or depth >= warn:
+        part.news.append((queue, depth, is_full))
+    if is_full:
         part.full[queue] = open_below
         part.half_full = True
         return

@@ -290,9 +290,9 @@ class Guard:
         return fell
 
     def _name_deep(self, server: Address, part: Part, look: Look, now: float) -> None:
-        for queue, depth, most in part.news:
+        for queue, depth, is_full in part.news:
             workers = look.workers.get(queue, 0)
-            self._log.found(server, queue, depth, workers, now, is_full=depth >= most)
+            self._log.found(server, queue, depth, workers, now, is_full=is_full)
 
     def _forget_if_idle(self, topic: _Topic) -> None:
         """Give up the list of a topic of which the last looks have seen every message."""
