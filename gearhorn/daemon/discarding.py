@@ -17,6 +17,7 @@ answer may be discarded, whoever freezes or is cut off. So:
 """
 
 import logging
+import math
 import secrets
 from collections.abc import Collection, Iterable, Sequence
 
@@ -41,6 +42,7 @@ class _Lease:
         self._length = length
         self._age = age
         self._token = ""
+        self._asked = -math.inf
         self.ignorant: Sequence[str] = ()
 
     async def hold(self) -> bool:
@@ -51,8 +53,13 @@ class _Lease:
             self._queue, token, length=self._length, age=self._age, held=self._token
         )
         self.ignorant = taken.ignorant
-        self._token = token if taken.held else ""
-        return taken.held and clock.now() - asked < self._length * CERTAIN
+        self._token, self._asked = (token, asked) if taken.held else ("", -math.inf)
+        return self.is_certain
+
+    @property
+    def is_certain(self) -> bool:
+        """True if nobody can be added yet who has this queue."""
+        return clock.now() - self._asked < self._length * CERTAIN
 
     async def give_back(self) -> None:
         if self._token:
@@ -99,16 +106,16 @@ class Discarding:
         discarded = 0
         try:
             async with discard.pages(server, self._settings, queue) as pages:
-                while page := await admin.in_time(
-                    pages.take(), server, self._settings, self._length
-                ):
+                # If this was frozen, what waits may be new: it would lose its place.
+                while lease.is_certain or await lease.hold():
+                    page = await admin.in_time(pages.take(), server, self._settings, self._length)
+                    if not page:
+                        await admin.in_time(pages.end(), server, self._settings)
+                        break
                     if not await lease.hold():
-                        LOG.debug("stopped discarding from %s: the lease is over", queue)
                         break
                     pages.fail()
                     discarded += page
-                else:
-                    await admin.in_time(pages.end(), server, self._settings)
         except errors.ServerLost as error:
             LOG.debug("stopped discarding from %s: %s", queue, error)
         return discarded
