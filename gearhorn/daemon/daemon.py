@@ -11,10 +11,9 @@ from gearhorn import clock, errors, messages
 from gearhorn.daemon.agreement import Agreement
 from gearhorn.daemon.endings import Endings
 from gearhorn.daemon.fanout import FanOuts
-from gearhorn.daemon.guard import Guard
 from gearhorn.daemon.list_cache import ListCache
 from gearhorn.daemon.lookout import Lookout
-from gearhorn.daemon.looks import Looks
+from gearhorn.daemon.looks import guard_of
 from gearhorn.daemon.matchmaking import Matchmaking
 from gearhorn.daemon.memory import Memory
 from gearhorn.daemon.opening import Opening
@@ -68,7 +67,6 @@ class Daemon:
         self._refusals = Refusals()
         self._agreement = Agreement(settings)
         self._reach_job_servers()
-        self._guard_job_servers()
         self._reach_store()
         self._take_requests()
         self._connect_parts()
@@ -83,23 +81,7 @@ class Daemon:
         )
         self._workers = Workers(self.worker_id, settings, watch, self._refusals)
         self._marker = Marker(self.worker_id, settings.wire, watch)
-
-    def _guard_job_servers(self) -> None:
-        """Make the parts that keep queues within their limits."""
-        settings = self.settings
-        self._guard = Guard(
-            settings.limits,
-            uncounted_topic=settings.matchmaking_topic,
-            servers=lambda: self._submitter.servers,
-            daemons=lambda: self._agreement.daemons,
-            max_topics=settings.max_cached_topics,
-        )
-        self._looks = Looks(
-            settings.servers,
-            settings.wire,
-            self._guard,
-            self._submitter,
-        )
+        self._guard, self._looks = guard_of(settings, self._submitter, self._agreement)
 
     def _reach_store(self) -> None:
         """Make the store, the cached lists, and the parts that keep those true."""

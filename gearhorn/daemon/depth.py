@@ -19,6 +19,7 @@ absent subscriber, the usual cause of deep queues, needs no look at all.
 
 import math
 import sys
+from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
@@ -33,6 +34,13 @@ _USUAL_WAITING = LimitSettings.max_waiting
 """The jobs that share the limit in bytes where there is no limit in jobs."""
 
 
+_LEAST_MEASURED = 100
+"""The least messages whose mean size is taken."""
+
+_MARKS = 32
+"""About the moments of the past at which messages and bytes are remembered."""
+
+
 def limit(number: float) -> float:
     """Return a limit of the configuration as a number to compare with: 0 is for none."""
     return number or math.inf
@@ -43,40 +51,55 @@ def whole(number: float) -> int:
     return sys.maxsize if number >= sys.maxsize else math.ceil(number)
 
 
-class Traffic:
-    """The messages that this daemon has sent to a topic.
+class MeanSize:
+    """The mean size of what was sent last.
 
-    :param settings: the limits of the configuration.
+    What waits is what was sent last. So the mean is that of about as many as wait, of half
+    of them at the least: where messages grow it is soon that of large ones.
     """
 
-    __slots__ = ("_before", "_bytes_then", "_heavier", "_sent_then", "_window", "bytes", "sent")
+    __slots__ = ("_marks",)
 
-    def __init__(self, settings: LimitSettings) -> None:
+    def __init__(self) -> None:
+        self._marks = deque([(0, 0)])
+        """How many, and how many bytes, at moments of the past, the oldest first."""
+
+    def of_last(self, wanted: float, sent: int, size: int) -> float:
+        """Return the mean size of about as many as are ``wanted``.
+
+        :param sent: how many were sent so far.
+        :param size: the bytes of all of them.
+        """
+        marks = self._marks
+        wanted = max(wanted, _LEAST_MEASURED)
+        while len(marks) > 1 and sent - marks[1][0] >= wanted / 2:
+            marks.popleft()
+        sent_then, size_then = marks[0]
+        if sent - marks[-1][0] >= wanted // _MARKS:
+            marks.append((sent, size))
+        return (size - size_then) / max(1, sent - sent_then)
+
+
+class Traffic:
+    """The messages that this daemon has sent to a topic."""
+
+    __slots__ = ("_heavier", "_mean", "bytes", "sent")
+
+    def __init__(self) -> None:
         self.sent = 0
         """The credits that they have used."""
         self.bytes = 0
         self._heavier = 0
-        self._window = max(1, (settings.max_waiting or _USUAL_WAITING) // 2)
-        self._sent_then = 0
-        self._bytes_then = 0
-        self._before = (0, 0)
+        self._mean = MeanSize()
 
     def count_heavy(self, weight: int) -> None:
         """Record that a message has used more than one credit."""
         self.sent += weight
         self._heavier += weight - 1
 
-    def mean_bytes(self) -> float:
-        """Return the mean size of the last messages, about as many as a queue may hold."""
-        messages = self.sent - self._heavier - self._sent_then
-        data = self.bytes - self._bytes_then
-        older, its_data = self._before
-        mean = (data + its_data) / max(1, messages + older)
-        if messages >= self._window:
-            self._before = messages, data
-            self._sent_then += messages
-            self._bytes_then = self.bytes
-        return mean
+    def mean_bytes(self, depth: int) -> float:
+        """Return the mean size of the last messages, as many as wait in the deepest queue."""
+        return self._mean.of_last(depth, self.sent - self._heavier, self.bytes)
 
 
 class Rule(NamedTuple):
@@ -122,7 +145,7 @@ class Part:
     :param base: the credits used before those that the last look may not have seen.
     """
 
-    __slots__ = ("absent", "base", "credit", "full", "half_full", "news")
+    __slots__ = ("absent", "base", "credit", "deepest", "full", "half_full", "news")
 
     def __init__(self, base: float) -> None:
         self.base = base
@@ -131,10 +154,12 @@ class Part:
         """The credits with which this daemon alone fills a queue that nobody serves."""
         self.full: dict[bytes, float] = {}
         """The full queues, and the jobs below which each is open again."""
+        self.deepest = 0
+        """The jobs in the deepest queue."""
         self.half_full = False
         """True if a queue is above half of its limit."""
-        self.news: list[tuple[bytes, int, float]] = []
-        """The queues that are deep enough for the log: name, jobs, and their limit."""
+        self.news: list[tuple[bytes, int, bool]] = []
+        """The queues that are deep enough for the log: name, jobs, and whether it is full."""
 
 
 def assess(
@@ -162,7 +187,7 @@ def assess(
     # itself takes several times as long.
     deep = min(warn, STAYS_FULL * most)
     depths = [] if jobs.keys().isdisjoint(queues) else [jobs.get(queue, 0) for queue in queues]
-    deepest = max(depths, default=0)
+    deepest = part.deepest = max(depths, default=0)
     each: Sequence[bytes] = ()
     if deepest >= deep or was_full or own:
         deepest = max((depth for depth in depths if depth < deep), default=0)
@@ -198,11 +223,12 @@ def _assess_one(
     warn: float,
 ) -> None:
     depth = look.jobs.get(queue, 0)
-    if depth >= warn or depth >= most:
-        part.news.append((queue, depth, most))
     room = (most - depth) * rule.weight
     open_below = STAYS_FULL * most
-    if depth >= most or (depth >= open_below and queue in was_full):
+    is_full = depth >= most or (depth >= open_below and queue in was_full)
+    if is_full or depth >= warn:
+        part.news.append((queue, depth, is_full))
+    if is_full:
         part.full[queue] = open_below
         part.half_full = True
         return

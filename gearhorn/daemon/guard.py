@@ -56,8 +56,8 @@ class _Topic(Traffic):
 
     __slots__ = ("full", "mark", "open", "parts", "recipients")
 
-    def __init__(self, settings: LimitSettings, recipients: Recipients) -> None:
-        super().__init__(settings)
+    def __init__(self, recipients: Recipients) -> None:
+        super().__init__()
         self.recipients: Recipients | None = recipients
         """The last list; ``None`` where nothing was sent since the last look."""
         self.open: Recipients | None = recipients
@@ -86,7 +86,6 @@ class Guard:
         daemons: Callable[[], int],
         max_topics: int,
     ) -> None:
-        self._settings = settings
         self._log = DeepLog()
         self._uncounted_topic = uncounted_topic
         self._servers_now = servers
@@ -135,10 +134,10 @@ class Guard:
         name = recipients.topic
         if not recipients.whole.queues or name == self._uncounted_topic:
             # Not remembered: there is no end of topics without subscribers.
-            topic = _Topic(self._settings, recipients)
+            topic = _Topic(recipients)
             topic.mark = sys.maxsize
             return topic
-        topic = self._topics.get(name) or _Topic(self._settings, recipients)
+        topic = self._topics.get(name) or _Topic(recipients)
         self._topics[name] = topic
         self._topics.move_to_end(name)
         if len(self._topics) > self._max_topics:
@@ -164,7 +163,8 @@ class Guard:
         assert recipients is not None
         now = tuple(self._servers_now())
         shares = recipients.shares(now) if now else {}
-        mean = topic.mean_bytes()
+        deepest = max((part.deepest for part in topic.parts.values()), default=0)
+        mean = topic.mean_bytes(deepest)
         parts: dict[Address, Part] = {}
         full: dict[bytes, Address] = {}
         for server in shares:
@@ -290,9 +290,9 @@ class Guard:
         return fell
 
     def _name_deep(self, server: Address, part: Part, look: Look, now: float) -> None:
-        for queue, depth, most in part.news:
+        for queue, depth, is_full in part.news:
             workers = look.workers.get(queue, 0)
-            self._log.found(server, queue, depth, workers, now, is_full=depth >= most)
+            self._log.found(server, queue, depth, workers, now, is_full=is_full)
 
     def _forget_if_idle(self, topic: _Topic) -> None:
         """Give up the list of a topic of which the last looks have seen every message."""

@@ -15,8 +15,10 @@ from collections.abc import Callable, Sequence
 import async_timeout
 
 from gearhorn import clock, errors
+from gearhorn.daemon.agreement import Agreement
 from gearhorn.daemon.guard import Guard, Outcome
 from gearhorn.daemon.pace import Pace
+from gearhorn.daemon.settings import DaemonSettings
 from gearhorn.tasks import OnFailed, Steps, Tasks
 from gearhorn.wire import admin
 from gearhorn.wire.address import Address
@@ -169,6 +171,20 @@ class Looks:
         pace.answered(clock.now(), found.took, own, fell=outcome.fell, half_full=outcome.half_full)
         self.on_look(server, found, asked.when)
         watched.looked.set()
+
+
+def guard_of(
+    settings: DaemonSettings, submitter: Submitter, agreement: Agreement
+) -> tuple[Guard, Looks]:
+    """Return the parts that keep the queues of a daemon within their limits."""
+    guard = Guard(
+        settings.limits,
+        uncounted_topic=settings.matchmaking_topic,
+        servers=lambda: submitter.servers,
+        daemons=lambda: agreement.daemons,
+        max_topics=settings.max_cached_topics,
+    )
+    return guard, Looks(settings.servers, settings.wire, guard, submitter)
 
 
 async def _wait_until(woken: asyncio.Event, timeout: float) -> None:

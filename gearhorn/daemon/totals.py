@@ -5,15 +5,14 @@
 Above a limit, until seven eighths of it, queues deeper than the limit divided by the
 number of queues that are not empty count as full. No I/O and no clock.
 
-A server tells no bytes. They are the jobs times their mean size: that of those which were
-there at the look before and of those which were sent since, as if what has gone had been
-like the rest.
+A server tells no bytes. They are the jobs times the mean size of the copies that this
+daemon sent last, as many as it has of them there if the daemons send alike.
 """
 
 import math
 from typing import NamedTuple
 
-from gearhorn.daemon.depth import EIGHTH, STAYS_FULL, limit, whole
+from gearhorn.daemon.depth import EIGHTH, STAYS_FULL, MeanSize, limit, whole
 from gearhorn.daemon.limits import LimitSettings
 
 
@@ -55,8 +54,7 @@ class Totals:
         self._bytes = _Total(limit(settings.max_total_bytes))
         self._copies_mark, self._bytes_mark = self._marks(0.5)
         self._daemons = 1
-        self._known = 0
-        self._mean = 0.0
+        self._mean = MeanSize()
         self._queues = 1
 
     @property
@@ -93,15 +91,10 @@ class Totals:
         :param queues: the number of those that are not empty.
         :param asked: what the look can have seen of what was counted.
         """
-        copies = daemons * (asked.copies - self._jobs.base)
-        data = daemons * (asked.bytes - self._bytes.base)
-        if copies + self._known > 0:
-            self._mean = (self._known * self._mean + data) / (copies + self._known)
-        # Of what was there before, nothing is known.
-        self._known = jobs if self._mean else 0
+        mean = self._mean.of_last(jobs / daemons, asked.copies, asked.bytes)
         self._queues = max(1, queues)
         self._jobs.seen(jobs, asked.copies)
-        self._bytes.seen(jobs * self._mean, asked.bytes)
+        self._bytes.seen(jobs * mean, asked.bytes)
         self._daemons = daemons
         self._copies_mark, self._bytes_mark = self._marks(0.5 / daemons)
 

@@ -103,7 +103,6 @@ def test_what_nobody_reads_is_filled_to_its_limit_and_others_get_all(
     ]
     diagnosis = doctor([gearmand.address])
     assert diagnosis.findings["queue-full"][0]["subject"] == topic.queue("dead")
-    # Its empty requests are refused, which the log need not tell.
     assert "function-full" not in diagnosis.findings
 
 
@@ -265,6 +264,8 @@ def test_deep_queues_are_named_in_the_log_and_by_the_commands(
     shown = gearhorn([gearmand.address], "daemons").stdout
     assert f"Deepest queues: {queue} (" in shown
     assert doctor([gearmand.address]).findings["queue-deep"][0]["subject"] == queue
+    # Its empty requests are refused, which the log need not tell.
+    assert "refused a job of" not in process.log
     status = topic.client.submit("fanout_query", {"query": "status"}).report["rows"][0]
     assert status["deepest"][0][0] == queue
     assert status["limits"]["max_waiting"] == 200

@@ -11,6 +11,7 @@ import pytest
 
 from gearhorn.daemon.agreement import Agreement
 from gearhorn.daemon.leases import MARGIN, Leases
+from gearhorn.daemon.limits import LimitSettings
 from gearhorn.daemon.settings import DaemonSettings
 from gearhorn.messages import FunctionNames
 from gearhorn.store.base import DaemonEntry
@@ -42,6 +43,15 @@ def test_each_option_is_compared(option: str, caplog: pytest.LogCaptureFixture) 
     (record,) = caplog.records
     assert record.levelname == "ERROR"
     assert f"daemon other has {option} = " in record.getMessage()
+
+
+def test_limits_that_differ_are_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    agreement = Agreement(OWN)
+    other = entry(limits=LimitSettings(max_waiting=100, overflow="skip"))
+    agreement.check({"other": other, "me": entry()})
+    assert {record.levelname for record in caplog.records} == {"WARNING"}
+    assert list(agreement.differing(other)) == ["[limits] max_waiting", "[limits] overflow"]
+    assert agreement.daemons == 2
 
 
 def test_options_that_need_not_be_alike_are_not_compared() -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import pytest
 
+from gearhorn.daemon.depth import Traffic
 from gearhorn.daemon.limits import LimitSettings
 from gearhorn.messages import Limits
 from gearhorn.tests.unit.guard_world import SERVER, World
@@ -105,6 +106,43 @@ def test_a_hundred_queues_below_their_limits_are_kept_to_the_total() -> None:
     world = World(*[0] * 100, settings=LimitSettings(max_waiting=5_000, max_total=100_000))
     world.run(3, 2_000)
     assert sum(world.depths.values()) < 1.4 * 100_000
+
+
+def test_queues_below_their_limits_are_kept_to_the_bytes_of_a_server() -> None:
+    settings = LimitSettings(max_total_bytes=100 << 20)
+    world = World(*[0] * 20, settings=settings)
+    # Small ones go first, and are gone when the large ones come.
+    world.works = dict.fromkeys(world.works, 10_000)
+    world.run(1, 2_000, size=100)
+    world.works = dict.fromkeys(world.works, 0)
+    world.run(3, 200, size=100_000)
+    data = sum(world.depths.values()) * 100_000
+    assert 0.8 * (100 << 20) < data < 1.6 * (100 << 20)
+
+
+def test_a_server_that_was_over_its_total_has_room_again_when_it_is_well_below() -> None:
+    world = World(*[0] * 100, settings=LimitSettings(max_total=10_000))
+    world.run(2, 2_000)
+    before = sum(world.depths.values())
+    world.works = dict.fromkeys(world.works, 1_000)
+    world.run(5, 500)
+    assert before < 2 * 10_000
+    assert world.done > before + 0.5 * 5 * 500 * 100
+
+
+def test_the_mean_size_is_that_of_the_last_messages() -> None:
+    traffic = Traffic()
+    for size in (100, 10_000):
+        for _ in range(1_000):
+            traffic.sent += 1
+            traffic.bytes += size
+            traffic.mean_bytes(500)
+    assert traffic.mean_bytes(500) == 10_000
+    # As many as wait in the deepest queue: in a deeper one there are older ones.
+    assert traffic.mean_bytes(2_000) == 10_000
+    traffic.bytes += 1_000_000
+    traffic.count_heavy(400)
+    assert 11_000 < traffic.mean_bytes(500) < 15_000
 
 
 def test_looks_cost_no_more_than_a_hundredth_while_no_queue_is_half_full() -> None:
