@@ -201,7 +201,7 @@ def test_a_letter_that_no_queue_takes_is_no_letter(
         with running(failing(topic)):
             assert topic.publish("hello").report["failed"] == {"bob": "receiver_failed"}
     assert "1 of 1 receivers" in caplog.text
-    assert "ops (not_queued)" in caplog.text
+    assert "ops (queue_full)" in caplog.text
 
 
 def test_no_daemon_is_waited_for(

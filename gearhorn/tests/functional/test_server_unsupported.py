@@ -55,9 +55,15 @@ def old_server() -> Iterator[str]:
 
     async def end() -> None:
         server.close()
-        loop.call_later(0.1, loop.stop)
+        serving = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in serving:
+            task.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
+        # Connections are closed in the next turn of the loop.
+        await asyncio.sleep(0)
 
-    asyncio.run_coroutine_threadsafe(end(), loop)
+    asyncio.run_coroutine_threadsafe(end(), loop).result(10)
+    loop.call_soon_threadsafe(loop.stop)
     thread.join()
     loop.close()
 
