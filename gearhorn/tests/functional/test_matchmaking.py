@@ -256,9 +256,12 @@ def test_receivers_that_never_answer_hold_up_no_registration(fleet: Fleet) -> No
     # Four of each have copies out, and the fifth waits for its turn.
     queue = f"{fleet.topic}_bob"
     eventually(lambda: fleet.gearmand.admin.queue(queue).total == 8)
-    for member in (one, other):
-        function = f"fanout_{member.name}"
-        eventually(lambda name=function: fleet.gearmand.admin.queue(name).running == 5)
+
+    def held() -> list[int]:
+        status = fleet.gearmand.admin.status()
+        return [status[f"fanout_{member.name}"].running for member in (one, other)]
+
+    eventually(lambda: held() == [5, 5])
 
     for _ in range(50):
         one.register("another", "alice")
