@@ -61,7 +61,7 @@ def unregister(session: Session, topic: str, client_id: str) -> None:
     """
     request = messages.Unregister(topic=topic, client_id=client_id)
     session.run(session.ask("unregister", request))
-    _show(session, topic, client_id, "{client_id} receives {topic} no more.")
+    _show(session, topic, client_id, "{client_id} no longer receives {topic}.")
 
 
 def _show(session: Session, topic: str, client_id: str, sentence: str) -> None:
