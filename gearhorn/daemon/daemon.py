@@ -9,23 +9,28 @@ from collections.abc import Callable
 
 from gearhorn import clock, errors, messages
 from gearhorn.daemon.agreement import Agreement
+from gearhorn.daemon.families import numbers
 from gearhorn.daemon.fanout import FanOuts
 from gearhorn.daemon.list_cache import ListCache
 from gearhorn.daemon.lookout import Lookout
 from gearhorn.daemon.matchmaking import Matchmaking
 from gearhorn.daemon.memory import Memory
+from gearhorn.daemon.metrics import Counts
 from gearhorn.daemon.opening import Opening
 from gearhorn.daemon.queries import Queries
 from gearhorn.daemon.refusals import Refusals
 from gearhorn.daemon.registry import Registry
 from gearhorn.daemon.retirement import drop_marks, retire
 from gearhorn.daemon.settings import DaemonSettings
+from gearhorn.daemon.survey import Survey
 from gearhorn.daemon.upkeep import Upkeep
-from gearhorn.daemon.workers import Workers
+from gearhorn.daemon.workers import Workers, roles
 from gearhorn.store import open_store
 from gearhorn.store.patience import Patience
+from gearhorn.store.timing import time_calls
 from gearhorn.tasks import end
 from gearhorn.version import installed_version
+from gearhorn.wire.grabber import Job
 from gearhorn.wire.marker import Marker
 from gearhorn.wire.submitter import Submitter
 from gearhorn.wire.watch import Watch
@@ -62,12 +67,14 @@ class Daemon:
         self._created = clock.now()
         self._stopping = asyncio.Event()
         self._failure: BaseException | None = None
-        self._refusals = Refusals()
+        self._counts = Counts()
+        self._refusals = Refusals(self._counts, roles(settings, self.worker_id))
         self._agreement = Agreement(settings)
         self._reach_job_servers()
         self._reach_store()
         self._take_requests()
         self._connect_parts()
+        self._look_at_parts()
 
     # Building.
 
@@ -91,6 +98,7 @@ class Daemon:
             timeout=settings.store_timeout,
             worker_id=self.worker_id,
         )
+        time_calls(self._store, self._counts.store_called)
         self._opening = Opening(
             self._store,
             self._patience,
@@ -106,6 +114,7 @@ class Daemon:
             uncached_topic=settings.matchmaking_topic,
             cache_ttl=settings.leases.cache_ttl,
             max_topics=settings.max_cached_topics,
+            counts=self._counts,
         )
         self._matchmaking = Matchmaking(
             self._store,
@@ -117,6 +126,7 @@ class Daemon:
             worker_id=self.worker_id,
             topic=settings.matchmaking_topic,
             leases=settings.leases,
+            counts=self._counts,
         )
         self._upkeep = Upkeep(
             self._store,
@@ -138,6 +148,7 @@ class Daemon:
             timeout=settings.fanout_timeout,
             generate_unique=settings.generate_unique,
             max_message_bytes=settings.max_message_bytes,
+            counts=self._counts,
         )
         self._registry = Registry(
             self._store,
@@ -146,6 +157,7 @@ class Daemon:
             self._refusals,
             matchmaking_topic=settings.matchmaking_topic,
             own_functions=vars(settings.functions).values(),
+            counts=self._counts,
         )
         self._queries = Queries(
             self._store,
@@ -162,7 +174,7 @@ class Daemon:
             query=self._queries.take,
             register=self._registry.register,
             unregister=self._registry.unregister,
-            notice=self._matchmaking.take,
+            notice=self._take_own,
         )
         self._submitter.on_servers_changed = self._fanouts.servers_changed
         self._patience.on_replaced = self._opening.store_replaced
@@ -180,6 +192,29 @@ class Daemon:
             self._upkeep,
         ):
             part.on_failed = self._failed
+
+    def _take_own(self, job: Job) -> None:
+        """Take a job of the daemon's own function: a notice, or a query."""
+        if not job.oversize and messages.asks(job.data):
+            self._queries.take_own(job)
+        else:
+            self._matchmaking.take(job)
+
+    def _look_at_parts(self) -> None:
+        self.survey = Survey(
+            self.settings,
+            self._counts,
+            self._agreement,
+            self._workers,
+            self._submitter,
+            self._marker,
+            self._fanouts,
+            self._lists,
+            self._store,
+            self._patience,
+            self._opening,
+            self._matchmaking,
+        )
 
     # Running.
 
@@ -301,4 +336,5 @@ class Daemon:
             cache_ttl=settings.leases.cache_ttl,
             daemon_ttl=settings.leases.daemon_ttl,
             store_evicts=self._store.evicts,
+            counters=numbers(self.survey),
         )

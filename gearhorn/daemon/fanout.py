@@ -12,6 +12,7 @@ import itertools
 import logging
 import os
 from collections import deque
+from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Literal
 
@@ -19,6 +20,7 @@ from gearhorn import clock, messages
 from gearhorn.daemon.delivery import BackgroundDelivery, Context, Delivery, ForegroundDelivery
 from gearhorn.daemon.gathering import Room
 from gearhorn.daemon.list_cache import ListCache
+from gearhorn.daemon.metrics import Counts
 from gearhorn.daemon.recipients import Recipients
 from gearhorn.daemon.refusals import Refusals
 from gearhorn.tasks import Tasks, in_turns
@@ -97,13 +99,16 @@ class FanOuts:
         timeout: float,
         generate_unique: bool,
         max_message_bytes: int,
+        counts: Counts | None = None,
     ) -> None:
         self._lists = lists
+        self._counts = Counts() if counts is None else counts
         self._refusals = refusals
         self._in_turn = order == "topic"
         self._generate_unique = generate_unique
         self._context = Context(
             submitter=submitter,
+            counts=self._counts,
             timeout=timeout,
             max_gathered_bytes=max_message_bytes,
             room=Room(GATHERED_MESSAGES * max_message_bytes),
@@ -137,6 +142,18 @@ class FanOuts:
             lane = self._lanes[topic] = _Lane(topic)
         lane.waiting.append(_Waiting(job, request, payload))
         self._advance(lane)
+
+    @property
+    def room(self) -> Room:
+        """The room for gathered results."""
+        return self._context.room
+
+    def waiting(self) -> Mapping[str, int]:
+        """Return how many fan-outs wait, by what they wait for."""
+        found = {"list": 0, "job_server": len(self._stuck_deliveries), "turn": 0}
+        for lane in self._lanes.values():
+            found["list" if lane.reading else "turn"] += sum(not one.gone for one in lane.waiting)
+        return found
 
     async def close(self) -> None:
         """Read no more lists; fan-outs that wait for one are not answered."""
@@ -179,10 +196,17 @@ class FanOuts:
         if not waiting.gone:
             lane.busy = self._in_turn
             self._start(waiting.job, waiting.request, waiting.payload, recipients)
+            return
+        foreground = not messages.truth(waiting.request.background)
+        self._counts.foreground_taken += foreground
+        self._counts.fanouts[foreground].abandoned += 1
 
     def _start(
         self, job: Job, request: messages.FanOut, payload: bytes, recipients: Recipients
     ) -> None:
+        counts, size = self._counts, len(payload)
+        counts.payload_bytes += size
+        counts.copied_bytes += size * recipients.count
         background = messages.truth(request.background)
         token = self._token(job, background) if self._generate_unique else b""
         if background:
@@ -190,6 +214,7 @@ class FanOuts:
                 self._context, job, request, payload, recipients, token
             )
         else:
+            counts.foreground_taken += 1
             delivery = ForegroundDelivery(self._context, job, request, payload, recipients, token)
             if request.wants_progress:
                 self._follow(delivery)

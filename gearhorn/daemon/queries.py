@@ -58,6 +58,22 @@ class Queries:
         if query is not None:
             job.hold(self._tasks.start(self._answer(job, query)).cancel)
 
+    def take_own(self, job: Job) -> None:
+        """Take a query in this daemon's own function, for the status alone.
+
+        It is answered at once, with what is known of the store: the jobs beside it are notices,
+        which nothing may hold up.
+        """
+        query = self._refusals.decoded(job, _decode)
+        if query is None:
+            return
+        if query.query != messages.STATUS:
+            error = errors.InvalidQuery("a daemon's own function answers the query status only")
+            self._refusals.refuse(job, error)
+            return
+        page = Page(query=query.query, rows=[self._status_row(None)])
+        self._refusals.done(job, page.encode())
+
     async def _answer(self, job: Job, query: Query) -> None:
         page = self._pages[query.query]
         try:
@@ -67,7 +83,7 @@ class Queries:
         except Exception as error:
             self._refusals.fail_unexpectedly(job, error)
         else:
-            job.complete(report.encode())
+            self._refusals.done(job, report.encode())
 
     async def _in_time(self, answer: Awaitable[messages.Row]) -> messages.Row:
         """Return the store's answer, or raise StoreAway when the time is up.

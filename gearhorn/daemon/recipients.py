@@ -3,9 +3,11 @@
 """The recipients of a fan-out: a topic's subscribers with queues, groups and servers."""
 
 import zlib
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 
 from gearhorn import messages
+from gearhorn.daemon.metrics import COPIES_BOUNDS
 from gearhorn.daemon.placement import Share, divide_in_steps
 from gearhorn.tasks import Steps, at_once
 from gearhorn.wire.address import Address
@@ -35,8 +37,10 @@ class Recipients:
         "_placed",
         "_queued_report",
         "asked",
+        "count",
         "group_count",
         "longest_queue",
+        "size_class",
         "topic",
         "whole",
     )
@@ -49,11 +53,14 @@ class Recipients:
         self.group_count = group_count
         self.asked = asked
         self.longest_queue = longest_queue
+        self.count = len(whole.queues)
+        self.size_class = bisect_left(COPIES_BOUNDS, self.count)
+        """Its bucket, by the number of copies: once for the list, and not for each fan-out."""
         self._placed: tuple[tuple[Address, ...], Mapping[Address, Share]] | None = None
         self._queued_report = b""
 
     def __len__(self) -> int:
-        return len(self.whole.queues)
+        return self.count
 
     @classmethod
     def of(cls, topic: str, client_ids: Sequence[str], asked: float) -> "Recipients":

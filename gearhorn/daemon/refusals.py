@@ -7,20 +7,28 @@ refusal is logged too, and each fan-out of which no copy arrived, within limits.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from gearhorn import errors, messages
 from gearhorn.daemon.limited_log import LimitedLog
+from gearhorn.daemon.metrics import Counts
 from gearhorn.wire.grabber import Job
 
 T = TypeVar("T")
 
 
 class Refusals:
-    """The refusals of a daemon, answered and logged."""
+    """The refusals of a daemon, answered, counted and logged.
 
-    def __init__(self) -> None:
+    :param roles: the role of each function, for the counts.
+    """
+
+    def __init__(
+        self, counts: Counts | None = None, roles: Mapping[bytes, str] | None = None
+    ) -> None:
+        self._counts = Counts() if counts is None else counts
+        self._roles = roles or {}
         self._log = LimitedLog()
 
     def decoded(self, job: Job, decode: Callable[[bytes], T]) -> T | None:
@@ -45,7 +53,16 @@ class Refusals:
             return f"refused a job of {_function(job)}{of_topic}: {error}"
 
         self._log.log(logging.WARNING, error.code, line)
+        self._count(job, error.code)
         _answer(job, error)
+
+    def done(self, job: Job, answer: bytes) -> None:
+        """Answer ``job`` with the report of what was done."""
+        self._count(job, messages.OK)
+        job.complete(answer)
+
+    def _count(self, job: Job, code: str) -> None:
+        self._counts.requests[self._roles.get(job.function, ""), code] += 1
 
     def fail_unexpectedly(self, job: Job, error: Exception) -> None:
         """Answer ``job`` with a refusal, and log an unexpected error."""
@@ -56,6 +73,7 @@ class Refusals:
             lambda: f"unexpected error in a job of {_function(job)}",
             error,
         )
+        self._count(job, answer.code)
         _answer(job, answer)
 
     def guarded(self, take: Callable[[Job], None]) -> Callable[[Job], None]:

@@ -11,8 +11,9 @@ import logging
 from collections.abc import Awaitable, Callable, Collection
 from typing import ParamSpec, TypeVar
 
-from gearhorn import errors, messages
+from gearhorn import clock, errors, messages
 from gearhorn.daemon.matchmaking import Matchmaking
+from gearhorn.daemon.metrics import Counts
 from gearhorn.daemon.refusals import Refusals
 from gearhorn.store.base import Change, Store
 from gearhorn.store.patience import Patience
@@ -44,8 +45,10 @@ class Registry:
         *,
         matchmaking_topic: str,
         own_functions: Collection[str],
+        counts: Counts | None = None,
     ) -> None:
         self._store = store
+        self._counts = Counts() if counts is None else counts
         self._patience = patience
         self._matchmaking = matchmaking
         self._refusals = refusals
@@ -82,7 +85,8 @@ class Registry:
         except Exception as error:
             self._refusals.fail_unexpectedly(job, error)
         else:
-            job.complete(report.encode())
+            self._counts.registrations.note(clock.now() - job.taken)
+            self._refusals.done(job, report.encode())
 
     async def _register(self, request: messages.Register) -> messages.Subscription:
         queue = messages.queue_name(request.topic, request.client_id)

@@ -19,7 +19,7 @@ Invariants:
 Rejected: JSON schemas (slower by far, and their errors name no code); pydantic.
 """
 
-from gearhorn.messages.decoding import RequestDecoder, topic_in, wants_report
+from gearhorn.messages.decoding import RequestDecoder, asks, topic_in, wants_report
 from gearhorn.messages.defaults import (
     DRAIN_TIMEOUT_S,
     FANOUT_TIMEOUT_S,
@@ -60,6 +60,7 @@ from gearhorn.messages.pages import (
 from gearhorn.messages.reports import (
     MAX_LISTED_FAILURES,
     NOT_QUEUED,
+    OK,
     REASONS,
     RECEIVER_EXCEPTION,
     RECEIVER_FAILED,
@@ -91,6 +92,7 @@ __all__ = [
     "MAX_SECONDS",
     "MAX_UNIQUE_BYTES",
     "NOT_QUEUED",
+    "OK",
     "PRIORITIES",
     "QUERIES",
     "REASONS",
@@ -126,6 +128,7 @@ __all__ = [
     "Subscription",
     "TopicRow",
     "Unregister",
+    "asks",
     "check_seconds",
     "check_subscription",
     "check_topic",

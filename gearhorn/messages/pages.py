@@ -117,6 +117,8 @@ class StatusRow(Struct, frozen=True, kw_only=True):
     daemon_ttl: float
     store_evicts: str | None = None
     """The policy by which the store throws away keys when it is full, if it has one."""
+    counters: dict[str, float] = {}
+    """What it has counted since its start, without what is 0, by the names of the metrics."""
 
 
 Row = TypeVar("Row")

@@ -149,7 +149,9 @@ class RedisStore(Store):
                 return Members(list(client_ids), reader_known)
 
     async def reap(self, limit: int) -> Sequence[Change]:
-        return redis_replies.changes(await self._numbered("reap", limit))
+        count, *changed = await self._numbered("reap", limit)
+        self.reaped += int(count)
+        return redis_replies.changes(changed)
 
     async def unconfirmed(self, limit: int) -> Sequence[Change]:
         found: dict[str, int] = {}

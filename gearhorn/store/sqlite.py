@@ -124,7 +124,7 @@ class SQLiteStore(Store):
         return await self._read(work)
 
     async def reap(self, limit: int) -> Sequence[Change]:
-        def work(db: sqlite3.Connection) -> list[Change]:
+        def work(db: sqlite3.Connection) -> tuple[int, list[Change]]:
             due = db.execute(
                 "SELECT topic, client_id FROM subscribers"
                 " WHERE expires_at <= ? ORDER BY expires_at LIMIT ?",
@@ -132,9 +132,11 @@ class SQLiteStore(Store):
             ).fetchall()
             for topic, client_id in due:
                 self._discard(db, topic, client_id)
-            return _unconfirmed(db, {topic for topic, _ in due})
+            return len(due), _unconfirmed(db, {topic for topic, _ in due})
 
-        return await self._change(work)
+        count, changes = await self._change(work)
+        self.reaped += count
+        return changes
 
     async def unconfirmed(self, limit: int) -> Sequence[Change]:
         def work(db: sqlite3.Connection) -> list[Change]:

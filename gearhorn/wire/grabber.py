@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from gearhorn import clock
 from gearhorn.wire import adapter, framing
 from gearhorn.wire.connection import Connection, ConnectionSettings
 from gearhorn.wire.pool import Pool
@@ -45,6 +46,8 @@ class Job(msgspec.Struct, eq=False):
     data: bytes
     oversize: bool
     """True if the job was too large, and ``data`` may be only a part of it."""
+    taken: float = 0.0
+    """The time at which it came, on :func:`gearhorn.clock.now`."""
     _on_abandoned: Callable[[], object] | None = None
 
     def hold(self, on_abandoned: Callable[[], object]) -> None:
@@ -173,14 +176,26 @@ class Grabber(Pool):
         """The number of jobs that are held."""
         return self._window.held
 
+    @property
+    def oldest(self) -> float | None:
+        """The time at which the oldest job that is held came, ``None`` if none is."""
+        firsts = (next(iter(grabs.held), None) for grabs in self._grabs.values())
+        return min((job.taken for job in firsts if job is not None), default=None)
+
+    @property
+    def held_bytes(self) -> int:
+        """The bytes of the jobs that are held."""
+        return self._window.held_bytes
+
     def packets_received(self, connection: Connection, packets: Sequence[framing.Packet]) -> None:
         grabs = self._grabs.get(connection)
         woken = False
+        now = clock.now()
         for packet_type, body, whole in packets:
             if grabs is None:
                 self.other_packet(connection, packet_type, body)
             elif packet_type == framing.JOB_ASSIGN_UNIQ:
-                if not self._assigned(connection, grabs, body, whole):
+                if not self._assigned(connection, grabs, body, whole, now):
                     return
             elif packet_type == framing.NO_JOB:
                 if not grabs.outstanding:
@@ -215,6 +230,7 @@ class Grabber(Pool):
         grabs: _Grabs,
         body: bytes,
         whole: bool,
+        now: float,
     ) -> bool:
         """Hand on a job; return false if the server may not assign it."""
         if not grabs.outstanding:
@@ -229,7 +245,7 @@ class Grabber(Pool):
             return False
         size = len(data)
         oversize = not whole or size > self.max_bytes
-        job = Job(self, connection, handle, function, unique, data, oversize)
+        job = Job(self, connection, handle, function, unique, data, oversize, now)
         self._window.come(size)
         grabs.outstanding -= 1
         grabs.dry = False

@@ -14,6 +14,7 @@ Lanes take turns, with at most half a block each while others wait.
 from collections import deque
 from collections.abc import Mapping, Sequence
 
+from gearhorn import clock
 from gearhorn.wire import adapter, framing
 from gearhorn.wire.address import Address
 from gearhorn.wire.batch import AwaitedCopies, Batch, Copy
@@ -55,11 +56,32 @@ class Submitter(Pool):
         client = adapter.Client(client_id, _OPTIONS)
         super().__init__(client.greeting, settings, max_bytes, watch)
         self._outboxes: dict[Connection, _Outbox] = {}
+        self.heard_at = clock.now()
+        """When a server was last heard, or lost, on :func:`gearhorn.clock.now`. What that ends
+        takes the time from here, so that it is read once for all."""
 
     @property
     def servers(self) -> Mapping[Address, Connection]:
         """The servers that take copies now."""
         return self.connections
+
+    def load(self, server: Address) -> tuple[int, int, int]:
+        """Return the size of the next block, and the copies not sent and not answered.
+
+        :returns: zeros for a server that is away.
+        """
+        connection = self.connections.get(server)
+        if connection is None:
+            return 0, 0, 0
+        outbox = self._outboxes[connection]
+        unsent = sum(
+            len(batch.queues) - batch.written
+            for lane in outbox.lanes.values()
+            for batch in lane
+            if not batch.cancelled
+        )
+        unanswered = 0 if outbox.block is None else outbox.block.unanswered
+        return outbox.size.copies, unsent, unanswered
 
     def submit(self, connection: Connection, batch: Batch) -> None:
         """Send ``batch`` after those that its lane holds for that connection."""
@@ -68,6 +90,7 @@ class Submitter(Pool):
         if lane is None:
             lane = outbox.lanes[batch.lane] = deque()
         lane.append(batch)
+        batch.tally = connection.tally
         self._send_soon(connection, outbox)
 
     def packets_received(self, connection: Connection, packets: Sequence[framing.Packet]) -> None:
@@ -76,6 +99,7 @@ class Submitter(Pool):
             for packet_type, body, _ in packets:
                 self.other_packet(connection, packet_type, body)
             return
+        self.heard_at = clock.now()
         awaited = outbox.awaited
         block = outbox.block
         for packet_type, body, whole in packets:
@@ -97,7 +121,9 @@ class Submitter(Pool):
             else:
                 self._other_answer(connection, outbox, packet_type, body, whole)
         if block is not None and not block.unanswered:
-            outbox.size.note(block.counts_as, connection.loop.time() - block.sent_at)
+            took = connection.loop.time() - block.sent_at
+            outbox.size.note(block.counts_as, took)
+            connection.tally.blocks.note(took)
             outbox.block = None
             self._send_soon(connection, outbox)
 
@@ -121,6 +147,8 @@ class Submitter(Pool):
             # Replies come in the order of requests, and the connection sends only
             # submissions: the ERROR answers the next copy.
             batch = block.batch
+            batch.refused += 1
+            connection.tally.errors += 1
             if not batch.cancelled:
                 batch.listener.copy_refused(batch, batch.created)
             block.count_answer()
@@ -157,6 +185,7 @@ class Submitter(Pool):
         self._outboxes[connection] = _Outbox()
 
     def connection_gone(self, connection: Connection) -> None:
+        self.heard_at = clock.now()
         outbox = self._outboxes.pop(connection)
         # In the order in which each lane was submitted: what was in flight comes
         # first. Each batch once, even if a part of it is in the block and the rest

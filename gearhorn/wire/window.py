@@ -37,6 +37,11 @@ class Window:
         """True while jobs of all the bytes are held, whatever was asked for meanwhile."""
         return self._bytes >= self._size
 
+    @property
+    def held_bytes(self) -> int:
+        """The bytes of the jobs that are held."""
+        return self._bytes
+
     def room(self) -> int:
         """Return the number of jobs that may be asked for now."""
         jobs = self._jobs - self.held - self.asked

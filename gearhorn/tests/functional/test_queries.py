@@ -162,6 +162,7 @@ def test_how_the_daemon_is_that_answers(
     assert row.pop("worker_id") == process.worker_id
     assert row.pop("version")
     assert 0 <= row.pop("uptime") < 30
+    assert row.pop("counters")
     assert row == {
         "store_fault": None,
         "servers": {gearmand.address: True, away.address: False},

@@ -58,6 +58,7 @@ class Outbox:
     def __init__(self) -> None:
         self.servers: dict[Address, Link] = {}
         self.batches: list[Batch] = []
+        self.heard_at = 0.0
 
     def connect(self, token: bytes = b"cafe") -> None:
         link = Link(token)
@@ -80,6 +81,7 @@ class Job:
         self.connection.server = Address(host, 4730)
         self.function = b"fanout"
         self.oversize = False
+        self.taken = 0.0
         self._on_abandoned: Any = None
         self.answers: list[tuple[str, Any]] = []
         self.answered = asyncio.Event()
