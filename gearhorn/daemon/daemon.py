@@ -65,6 +65,10 @@ class Daemon:
         self._on_ready = on_ready
         self._on_stopping = on_stopping
         self._created = clock.now()
+        self.started = False
+        """True from the moment at which it serves."""
+        self.draining = False
+        """True from the moment at which it begins to stop."""
         self._stopping = asyncio.Event()
         self._failure: BaseException | None = None
         self._counts = Counts()
@@ -216,6 +220,16 @@ class Daemon:
             self._matchmaking,
         )
 
+    @property
+    def uptime(self) -> float:
+        """The seconds since the start."""
+        return clock.now() - self._created
+
+    @property
+    def failed(self) -> bool:
+        """True if a part that it cannot do without has ended."""
+        return self._failure is not None
+
     # Running.
 
     def stop(self) -> None:
@@ -240,6 +254,7 @@ class Daemon:
             await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
                 starting.result()
+                self.started = True
                 LOG.info("daemon %s is ready", self.worker_id)
                 self._on_ready()
                 await stopping
@@ -275,6 +290,7 @@ class Daemon:
         self._matchmaking.renew_soon()
 
     async def _stop(self) -> None:
+        self.draining = True
         LOG.info("daemon %s is stopping", self.worker_id)
         self._workers.stop_grabbing()
         self._on_stopping()
@@ -325,7 +341,7 @@ class Daemon:
         return messages.StatusRow(
             worker_id=self.worker_id,
             version=installed_version(),
-            uptime=round(clock.now() - self._created, 3),
+            uptime=round(self.uptime, 3),
             store_fault=None if fault is None else fault.code,
             servers={str(s): s in self._submitter.servers for s in settings.servers},
             fanouts=self._workers.fanouts.held,

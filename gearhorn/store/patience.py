@@ -42,6 +42,12 @@ _ADVICE: dict[type[errors.StoreError], str] = {
 }
 _OTHER = "The store fails; jobs wait until it does not"
 
+
+def advice_on(fault: errors.StoreError) -> str:
+    """Return what a fault means, and what to do about it."""
+    return _ADVICE.get(type(fault), _OTHER)
+
+
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
@@ -137,7 +143,7 @@ class Patience:
             return
         self.fault = error
         self._reasons.add(reason)
-        LOG.error("%s: %s", _ADVICE.get(kind, _OTHER), reason)
+        LOG.error("%s: %s", advice_on(error), reason)
 
     def _works(self, before: type[errors.StoreError] | None, begun: float) -> None:
         self._leave(before)

@@ -44,6 +44,8 @@ KEPT = {
     "oslo_log": ("service",),
     "daemon": ("service.daemonize",),
     "click": ("cmd.cli",),
+    "h11": ("service.http",),
+    "prometheus_client": ("service.exposition",),
 }
 
 DRAWING = ROOT.parent / "doc" / "source" / "drawings" / "packages.svg"
