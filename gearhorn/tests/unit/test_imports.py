@@ -63,12 +63,13 @@ PURE = {
     "messages/values.py": {"base64", "msgspec", "typing"},
     "daemon/leases.py": {"dataclasses"},
     "daemon/placement.py": {"collections", "hashlib", "typing"},
-    "daemon/recipients.py": {"collections", "typing", "zlib"},
+    "daemon/recipients.py": {"bisect", "collections", "typing", "zlib"},
     "wire/address.py": {"collections", "dataclasses"},
     "wire/answer.py": {"typing"},
     "wire/batch.py": {"collections", "msgspec"},
     "wire/block.py": {"collections", "math"},
     "wire/framing.py": {"collections", "struct", "typing"},
+    "wire/tally.py": {"bisect", "collections"},
     "wire/window.py": set(),
 }
 
