@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""``gearhorn top`` and ``gearhorn doctor --format nagios``: what an operator's eyes and checks see."""
+"""``gearhorn top`` and ``gearhorn doctor --format nagios``, for eyes and for checks."""
 
 from __future__ import annotations
 
