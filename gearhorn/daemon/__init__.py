@@ -11,6 +11,9 @@ from before can be in use (``leases``). ``upkeep`` does regular work that nobody
 asks for. ``opening`` decides which store may be used, by what ``lookout`` sees on the
 job servers and ``memory`` has on the disk. ``daemon`` puts the parts together and connects them.
 
+The parts count what they do (``metrics``). ``survey`` looks at what is in hand, and
+``families`` names all of it, with ``neighbours`` for job servers, store and other daemons.
+
 Invariants:
 
 * A job is answered once, when it is done or can never be done. One whose
