@@ -73,16 +73,21 @@ def numbers(survey: Survey) -> dict[str, float]:
     found: dict[str, float] = {}
     for family in families(survey):
         for values, value in family.samples.items():
-            pairs = zip(family.labels, values, strict=True)
-            labels = ",".join(f'{label}="{text}"' for label, text in pairs)
-            labels = f"{{{labels}}}" if labels else ""
             if isinstance(value, Histogram):
                 if count := sum(value.counts):
+                    labels = _labels(family, values)
                     found[f"{family.name}_count{labels}"] = count
                     found[f"{family.name}_sum{labels}"] = round(value.total, 6)
             elif value and family.kind == "counter":
-                found[f"{family.name}{labels}"] = round(value, 6)
+                found[f"{family.name}{_labels(family, values)}"] = round(value, 6)
     return found
+
+
+def _labels(family: Family, values: Sequence[str]) -> str:
+    """Return labels as monitoring systems write them."""
+    pairs = zip(family.labels, values, strict=True)
+    text = ",".join(f'{label}="{value}"' for label, value in pairs)
+    return f"{{{text}}}" if text else ""
 
 
 def _fanouts(survey: Survey) -> Iterator[Family]:

@@ -75,6 +75,10 @@ class Model:
         self.jobs: list[PlayedJob] = []
         self.copies: dict[str, list[Submission]] = {}
         """Queued in the foreground and not answered, by connection and handle."""
+        self.queued_copies = [0, 0]
+        """Those in the background and in the foreground, lost answers included."""
+        self.arrived = [0, 0]
+        """The same of those that arrived, by the reports."""
         self._last_sent: dict[tuple[int, bytes], int] = {}
         self._handles = 0
 
@@ -92,6 +96,7 @@ class Model:
     def queued(self, copy: Submission) -> None:
         """A server queues a copy, and gives it a handle."""
         self._handles += 1
+        self.queued_copies[copy.foreground] += 1
         copy.handle = b"H:copy:%d" % self._handles
         if not copy.foreground:
             self._settle(copy, "ok")
@@ -207,6 +212,7 @@ class Model:
         failed = report["failed"]
         assert report.get("failed_count", 0) == len(failed)
         assert report["delivered" if job.foreground else "queued"] == total - len(failed)
+        self.arrived[job.foreground] += total - len(failed)
         for client_id in job.latest:
             expected = job.outcome.get(client_id)
             if expected is None:
@@ -252,6 +258,19 @@ def check_counts(world: World, model: Model) -> None:
     assert grabber.held == sum(job.is_held for job in model.jobs)
     for outbox in world.submitter._outboxes.values():
         assert outbox.block is None or outbox.block.unanswered >= 0
+    counts = world.fanouts._counts
+    tallies = world.submitter.tallies.values()
+    for foreground in (False, True):
+        ended = counts.fanouts[foreground]
+        reported = [j for j in model.jobs if j.over and j.topic and j.foreground == foreground]
+        assert sum(ended.sizes) == len(reported)
+        assert min(ended.ended_ok, ended.partial, ended.failed, ended.abandoned) >= 0
+        assert ended.arrived == model.arrived[foreground]
+        queued = sum(tally.queued[foreground] for tally in tallies)
+        assert ended.arrived <= queued <= model.queued_copies[foreground]
+    ended = counts.fanouts[True]
+    under_way = counts.foreground_taken - sum(ended.sizes) - ended.abandoned
+    assert 0 <= under_way <= grabber.held
 
 
 def check_nothing_is_left(world: World) -> None:
