@@ -21,6 +21,7 @@ from gearhorn.daemon.refusals import Refusals
 from gearhorn.tests.builders import encoded, message
 from gearhorn.wire.address import Address
 from gearhorn.wire.batch import AwaitedCopies, Batch, Copy
+from gearhorn.wire.tally import Tally
 
 
 class Lists:
@@ -287,3 +288,18 @@ async def test_nothing_holds_the_payload_of_a_fan_out_whose_time_was_up() -> Non
         assert sys.getrefcount(payload) == 2
     finally:
         gc.enable()
+
+
+def test_copies_that_a_lost_server_had_not_queued_are_counted_as_sent_elsewhere() -> None:
+    outbox = Outbox()
+    outbox.connect()
+    job: Any = Job(request())
+    fan_outs(outbox, 3).take(job)
+    (batch,) = outbox.batches
+    batch.tally = tally = Tally()
+    batch.created = 1
+
+    batch.listener.batch_lost(batch)
+
+    assert (tally.queued, tally.resubmitted) == ([1, 0], 2)
+    assert len(outbox.batches[1].queues) == 2
