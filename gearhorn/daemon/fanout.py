@@ -239,7 +239,8 @@ class FanOuts:
         return digest.hexdigest().encode()
 
     def _ended(self, delivery: Delivery) -> None:
-        self._stuck_deliveries.pop(delivery, None)
+        if self._stuck_deliveries:
+            self._stuck_deliveries.pop(delivery, None)
         if isinstance(delivery, ForegroundDelivery):
             self._foreground.pop(delivery, None)
         if self._in_turn:
