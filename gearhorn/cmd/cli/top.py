@@ -47,7 +47,7 @@ _HOME, _CLEAR_LINE, _CLEAR_REST = "\x1b[H", "\x1b[K", "\x1b[J"
 @format_option
 @pass_session
 def top(session: Session, interval: float, count: int | None, once: bool, most: int) -> None:
-    """Watch what is done: rates, what is in hand, queues and daemons.
+    """Watch rates, queues and daemons.
 
     On a terminal it is a screen with keys: s sorts, / filters, the arrows choose a topic, enter
     opens it, esc goes back, q ends. Elsewhere, and with --count, --once or JSON, frames are
