@@ -1,5 +1,8 @@
 # For the scripts that install into an environment of the clone, and run in its top directory.
 
+# Processes start by the thousand: the first writes what the others need not compile.
+export PYTHONDONTWRITEBYTECODE=
+
 die() {
     echo "${0##*/}: $*" >&2
     exit 1

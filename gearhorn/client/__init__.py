@@ -5,9 +5,10 @@
 The public names are importable from :mod:`gearhorn`. The event loop does the work.
 ``AsyncPublisher`` sends requests by a ``Caller``, a submitter whose copies are the
 requests. A ``Reception`` receives messages by a fair grabber, sends their answers and
-keeps subscriptions registered (``subscriptions``). ``Publisher`` and ``Subscriber``
-are the same for programs with threads: a ``LoopThread`` runs the loop, and handlers
-get their messages through an ``Inbox``.
+keeps subscriptions registered (``subscriptions``). When a handler raises, ``retries``
+has it called again, or ``dead_letters`` publish its message, while the job is held
+(``holding``). ``Publisher`` and ``Subscriber`` are the same for programs with threads:
+a ``LoopThread`` runs the loop, and handlers get their messages through an ``Inbox``.
 
 Invariants:
 
@@ -15,6 +16,7 @@ Invariants:
   belong to the loop alone.
 * A message is answered once, by its handler's end or by the handler itself, and
   the answer goes out on the connection that it came on.
+* A message that is given up is answered only after its dead letter is queued or refused.
 * A request that was lost with its server is sent to another, with the same unique for
   the copies and a new one for the job.
 

@@ -11,8 +11,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
-from gearhorn.client.message import EXITS, Message, encode_result, log_failure
+from gearhorn.client.message import EXITS, Message, encode_result
 from gearhorn.client.reception import Reception
+from gearhorn.client.retries import failed
 from gearhorn.client.signals import stop_on_signals
 from gearhorn.client.subscriber_base import SubscriberBase
 from gearhorn.wire.grabber import Job
@@ -107,7 +108,7 @@ class AsyncSubscriber(SubscriberBase):
                     found = reception.message(job)
                     if found is not None:
                         handed_out = time.perf_counter()
-                        message, _ = found
+                        message, _, _ = found
                         yield message
                         reception.pace.note(time.perf_counter() - handed_out)
         finally:
@@ -184,19 +185,24 @@ class AsyncSubscriber(SubscriberBase):
             found = reception.message(job)
             if found is None:
                 continue
-            message, handler = found
-            started = time.perf_counter()
-            try:
-                result = handler(message)
-                if inspect.isawaitable(result):
-                    result = await result
-                message.settle(encode_result(result))
-            except (Exception, asyncio.CancelledError) as error:
-                if isinstance(worker, _Worker) and worker.is_cancelled:
-                    raise
-                log_failure(message, error)
-                message.settle(None)
-            reception.pace.note(time.perf_counter() - started)
+            message, handler, policy = found
+            tries = 0
+            while True:
+                started = time.perf_counter()
+                failure = None
+                try:
+                    result = handler(message)
+                    if inspect.isawaitable(result):
+                        result = await result
+                    message.settle(encode_result(result))
+                except (Exception, asyncio.CancelledError) as error:
+                    if isinstance(worker, _Worker) and worker.is_cancelled:
+                        raise
+                    tries += 1
+                    failure = failed(message, policy, tries, error)
+                reception.pace.note(time.perf_counter() - started)
+                if failure is None or not await reception.retries.again(failure):
+                    break
             if loop.time() > turn_ends:
                 await asyncio.sleep(0)
                 turn_ends = loop.time() + _TURN_S

@@ -5,8 +5,9 @@
 from collections.abc import Callable
 from typing import Any
 
-from gearhorn import messages
+from gearhorn import errors, messages
 from gearhorn.client.message import Message
+from gearhorn.client.retries import NO_RETRIES, RetryPolicy
 
 Handler = Callable[[Message], Any]
 """Takes a message and returns its result. If it raises, the message has failed."""
@@ -15,17 +16,24 @@ Handler = Callable[[Message], Any]
 class Binding:
     """The queue of a topic and a client_id, and the handler of its messages.
 
+    :param policy: what to do when the handler raises.
     :raises WrongType, InvalidTopic, InvalidClientId, NameTooLong: topic or client_id
         is not valid.
+    :raises ConfigurationError: the topic is its own dead-letter topic.
     """
 
-    __slots__ = ("client_id", "handler", "queue", "topic")
+    __slots__ = ("client_id", "handler", "policy", "queue", "topic")
 
-    def __init__(self, topic: str, client_id: str) -> None:
+    def __init__(self, topic: str, client_id: str, policy: RetryPolicy = NO_RETRIES) -> None:
         messages.check_type(topic, "topic", str)
         messages.check_type(client_id, "client_id", str)
         messages.check_subscription(topic, client_id)
+        if topic == policy.dead_letter:
+            raise errors.ConfigurationError(
+                f"the dead letters of {topic!r} would come back to it: name another topic"
+            )
         self.topic = topic
         self.client_id = client_id
         self.queue = messages.queue_name(topic, client_id)
         self.handler: Handler | None = None
+        self.policy = policy

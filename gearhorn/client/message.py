@@ -107,6 +107,11 @@ class Message(msgspec.Struct, eq=False):
         )
 
 
+def job_of(message: Message) -> Job:
+    """Return the job that brought ``message``, for the parts of the library."""
+    return message._job
+
+
 def encode_result(result: Any) -> bytes:
     """Return a handler's result as it is sent.
 

@@ -54,6 +54,7 @@ class SubscribeOptions:
     max_message_bytes: int
     register_function: str
     unregister_function: str
+    fanout_function: str
 
     def __post_init__(self) -> None:
         if self.ttl is not None:
@@ -66,6 +67,7 @@ class SubscribeOptions:
         check_count(self.max_message_bytes, "max_message_bytes")
         check_function(self.register_function, "register_function")
         check_function(self.unregister_function, "unregister_function")
+        check_function(self.fanout_function, "fanout_function")
 
 
 def servers_of(servers: str | Iterable[str]) -> Sequence[Address]:

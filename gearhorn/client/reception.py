@@ -22,8 +22,11 @@ from gearhorn import errors, messages
 from gearhorn.client import forks
 from gearhorn.client.binding import Binding, Handler
 from gearhorn.client.caller import Caller
+from gearhorn.client.dead_letters import DeadLetters
+from gearhorn.client.holding import Holding
 from gearhorn.client.message import Message
 from gearhorn.client.parameters import SubscribeOptions
+from gearhorn.client.retries import Retries, RetryPolicy
 from gearhorn.client.subscriptions import Subscriptions
 from gearhorn.wire.fair_grabber import FairGrabber
 from gearhorn.wire.grabber import Job
@@ -115,6 +118,14 @@ class Reception:
             unregister_function=options.unregister_function,
             on_registered=self._registered,
         )
+        self._is_calling = False
+        """True once the caller connects, which not every subscriber needs."""
+        self._holding = Holding()
+        self.retries = Retries(
+            self._holding,
+            DeadLetters(self._caller, options.fanout_function, self._holding),
+            self._pauses,
+        )
         self.ended_by: asyncio.Future[BaseException] = self._subscriptions.ended_by
         """Done with the error that ends reception: a refused registration or a failure."""
         for part in (self._grabber, self._caller, self._subscriptions):
@@ -148,7 +159,7 @@ class Reception:
     def start(self, bindings: Iterable[Binding]) -> None:
         """Connect, and register and serve ``bindings``."""
         if self._options.register or self._options.unregister:
-            self._caller.connect(self._options.servers)
+            self._connect_caller()
             self._subscriptions.start()
         for binding in bindings:
             self.add(binding)
@@ -156,6 +167,11 @@ class Reception:
             self._grabber.connections
         )
         self._grabber.connect(self._options.servers)
+
+    def _connect_caller(self) -> None:
+        if not self._is_calling:
+            self._is_calling = True
+            self._caller.connect(self._options.servers)
 
     def add(self, binding: Binding) -> None:
         """Serve a binding, once it is registered if that is wanted.
@@ -166,6 +182,8 @@ class Reception:
         queue = binding.queue.encode()
         self._removed.discard(queue)
         self._bindings[queue] = binding
+        if binding.policy.dead_letter is not None:
+            self._connect_caller()
         if self._options.register:
             self._subscriptions.add(binding.topic, binding.client_id)
         else:
@@ -179,7 +197,8 @@ class Reception:
             self._subscriptions.remove(binding.topic, binding.client_id)
 
     async def settle(self) -> None:
-        """Fetch no more messages, and return when none can come any more."""
+        """Fetch no more messages, try none again, and return when none can come any more."""
+        self._holding.stop()
         self._grabber.stop_grabbing()
         await self._grabber.settled.wait()
 
@@ -221,8 +240,8 @@ class Reception:
         if self.ended_by.done():
             raise self.ended_by.result()
 
-    def message(self, job: Job) -> tuple[Message, Handler] | None:
-        """Return the message that ``job`` brings, and its handler.
+    def message(self, job: Job) -> tuple[Message, Handler, RetryPolicy] | None:
+        """Return the message that ``job`` brings, its handler, and what to do if that raises.
 
         :returns: ``None`` if the connection is lost: the message goes to a subscriber
             again.
@@ -230,9 +249,8 @@ class Reception:
         binding = self._bindings.get(job.function)
         if binding is None or not job.connection.connected:
             return None
-        return Message(
-            job, binding.topic, binding.client_id, self.answer
-        ), binding.handler or _unhandled
+        message = Message(job, binding.topic, binding.client_id, self.answer)
+        return message, binding.handler or _unhandled, binding.policy
 
     def answer(self, job: Job, data: bytes | None) -> None:
         """Send the result or the failure of a job, in one write with others.
@@ -262,6 +280,11 @@ class Reception:
             except RuntimeError:
                 # The loop has ended: messages in hand have gone back to the server.
                 LOG.debug("a message was answered after the end")
+
+    def _pauses(self, seconds: float) -> None:
+        """Fetch fewer messages ahead, as they would wait behind the pause of a handler."""
+        self.pace.note(seconds)
+        self.wake()
 
     def _registered(self, topic: str, client_id: str) -> None:
         self._grabber.serve(messages.queue_name(topic, client_id))

@@ -7,12 +7,15 @@ import inspect
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
 
+from gearhorn import errors
 from gearhorn.client.binding import Handler
 from gearhorn.client.inbox import Inbox
 from gearhorn.client.loop_thread import LoopThread
-from gearhorn.client.message import EXITS, Message, encode_result, log_failure
+from gearhorn.client.message import EXITS, Message, encode_result
 from gearhorn.client.reception import Reception
+from gearhorn.client.retries import Failure, failed
 from gearhorn.client.signals import stop_on_signals
 from gearhorn.client.subscriber_base import SubscriberBase
 from gearhorn.wire.grabber import Job
@@ -102,7 +105,7 @@ class Subscriber(SubscriberBase):
                     found = reception.message(job)
                     if found is not None:
                         handed_out = time.perf_counter()
-                        message, _ = found
+                        message, _, _ = found
                         yield message
                         reception.pace.note(time.perf_counter() - handed_out)
         finally:
@@ -177,15 +180,27 @@ class Subscriber(SubscriberBase):
             found = reception.message(job)
             if found is None:
                 continue
-            message, handler = found
-            started = time.perf_counter()
-            try:
-                result = encode_result(handler(message))
-            except EXITS:
-                raise
-            except BaseException as error:
-                log_failure(message, error)
-                message.settle(None)
-            else:
-                message.settle(result)
-            reception.pace.note(time.perf_counter() - started)
+            message, handler, policy = found
+            tries = 0
+            while True:
+                started = time.perf_counter()
+                failure = None
+                try:
+                    result = encode_result(handler(message))
+                except EXITS:
+                    raise
+                except BaseException as error:
+                    tries += 1
+                    failure = failed(message, policy, tries, error)
+                else:
+                    message.settle(result)
+                reception.pace.note(time.perf_counter() - started)
+                if failure is None or not self._again(reception, failure):
+                    break
+
+    def _again(self, reception: Reception, failure: Failure) -> bool:
+        try:
+            return self._thread.run(reception.retries.again(failure))
+        except (errors.Closed, CancelledError):
+            # The loop has ended before the wait: the message goes to a subscriber again.
+            return False

@@ -12,6 +12,7 @@ from gearhorn.client import forks
 from gearhorn.client.binding import Binding, Handler
 from gearhorn.client.parameters import SubscribeOptions, servers_of
 from gearhorn.client.reception import Reception
+from gearhorn.client.retries import NO_RETRIES, RetryPolicy
 from gearhorn.client.subscriptions import RENEW_S
 from gearhorn.messages import FunctionNames
 from gearhorn.wire.connection import ConnectionSettings
@@ -48,6 +49,8 @@ class SubscriberBase:
     :param max_message_bytes: the largest message that is taken; a larger one fails.
     :param register_function: the name of the daemons' function that registers.
     :param unregister_function: the name of the daemons' function that unregisters.
+    :param fanout_function: the name of the daemons' function that fans out, which
+        publishes dead letters.
     :raises InvalidServer: an address is not valid, or there is none.
     :raises InvalidClientId: the client_id is not valid.
     :raises NameTooLong: the client_id is too long.
@@ -72,6 +75,7 @@ class SubscriberBase:
         max_message_bytes: int = messages.MAX_MESSAGE_BYTES,
         register_function: str = FunctionNames.register,
         unregister_function: str = FunctionNames.unregister,
+        fanout_function: str = FunctionNames.fanout,
     ) -> None:
         if client_id is not None:
             Binding("t", client_id)
@@ -88,6 +92,7 @@ class SubscriberBase:
             max_message_bytes=max_message_bytes,
             register_function=register_function,
             unregister_function=unregister_function,
+            fanout_function=fanout_function,
         )
         self._bindings: dict[bytes, Binding] = {}
         self._reception: Reception | None = None
@@ -121,7 +126,15 @@ class SubscriberBase:
             )
         return self._reception
 
-    def on(self, topic: str, *, client_id: str | None = None) -> Callable[[H], H]:
+    def on(
+        self,
+        topic: str,
+        *,
+        client_id: str | None = None,
+        retries: int = 0,
+        backoff: float = 1.0,
+        dead_letter: str | None = None,
+    ) -> Callable[[H], H]:
         """Receive a topic from now on, and return a decorator for its handler.
 
         While :meth:`run` serves, the topic is received from the moment at which it has
@@ -129,16 +142,26 @@ class SubscriberBase:
 
         The value that the handler returns is the result of the message: ``None``,
         bytes, a string, or anything that can be written as JSON. If the handler raises,
-        the message has failed. To get messages by iteration, do not use the decorator.
+        it is called again up to ``retries`` times, with the same message. Then the
+        message has failed. To get messages by iteration, do not use the decorator.
 
         :param client_id: the client_id that receives the topic; the subscriber's own
             unless given.
+        :param retries: how often the handler is called again. Meanwhile the message
+            keeps its place among the ``concurrency`` ones that are handled.
+        :param backoff: the pause before the first of these calls, in seconds. It
+            doubles with each, to five minutes at most, and chance takes up to a half of
+            it off.
+        :param dead_letter: the topic to which a message that has failed is published,
+            as a JSON object with the error.
+        :raises ConfigurationError: ``retries`` is below 0, the topic is its own
+            dead-letter topic, or the subscriber is iterated over.
         :raises RequestError: topic or client_id is not valid, or the queue belongs to
             another topic of this subscriber or to the daemons.
         :raises Closed: it serves in the process that this one was forked from.
         """
         self._check_process()
-        binding = self._binding(topic, client_id)
+        binding = self._binding(topic, client_id, RetryPolicy(retries, backoff, dead_letter))
         if not self._options.register and binding.queue.startswith(_DAEMONS):
             # When asked to register this queue, a daemon would refuse it.
             raise errors.ReservedQueue(f"the queue {binding.queue} is one of the daemons' own")
@@ -151,12 +174,14 @@ class SubscriberBase:
                 f"and client_id {known.client_id!r}"
             )
         if reception is not None and not self._has_handlers:
+            _check_iterable(binding)
             self._in_loop(lambda: reception.add(known))
 
         def set_handler(handler: H) -> H:
             self._check_handler(handler)
             with self._changing:
                 known.handler = handler
+                known.policy = binding.policy
                 reception = self._reception
             # Not before, as a message could come.
             if reception is not None and self._has_handlers:
@@ -192,11 +217,13 @@ class SubscriberBase:
                 "this subscriber serves in the process that this one was forked from: make another"
             )
 
-    def _binding(self, topic: str, client_id: str | None) -> Binding:
+    def _binding(
+        self, topic: str, client_id: str | None, policy: RetryPolicy = NO_RETRIES
+    ) -> Binding:
         chosen = self._client_id if client_id is None else client_id
         if chosen is None:
             raise errors.InvalidClientId("there is no client_id: give one to on() or to the class")
-        return Binding(topic, chosen)
+        return Binding(topic, chosen, policy)
 
     def _check_handler(self, handler: Handler) -> None:
         """Raise TypeError if ``handler`` cannot be a handler."""
@@ -211,7 +238,18 @@ class SubscriberBase:
                     f"topic {binding.topic!r} has {'no' if expected else 'a'} handler: "
                     "either run() with a handler for every topic, or iterate without handlers"
                 )
+            if not expected:
+                _check_iterable(binding)
 
     def _in_loop(self, callback: Callable[[], object]) -> None:
         """Call ``callback`` in the event loop."""
         raise NotImplementedError
+
+
+def _check_iterable(binding: Binding) -> None:
+    """Refuse a topic whose messages are to be tried again, where no handler does so."""
+    if binding.policy.acts:
+        raise errors.ConfigurationError(
+            f"topic {binding.topic!r} has retries or a dead_letter, which need a handler: "
+            "a program that iterates tries again itself"
+        )

@@ -12,8 +12,9 @@ import async_timeout
 from gearhorn import errors, messages
 from gearhorn.client.answers import subscription
 from gearhorn.client.caller import Caller
-from gearhorn.tasks import OnFailed, Tasks
+from gearhorn.tasks import OnFailed, Tasks, end
 from gearhorn.wire.address import Address
+from gearhorn.wire.answer import Answer
 
 LOG = logging.getLogger(__name__)
 
@@ -26,7 +27,13 @@ together, or came back together, spread."""
 AT_ONCE = 100
 """The most requests on their way at a time."""
 ANSWER_TIMEOUT_S = 60.0
-"""Seconds that a daemon has to answer, before it is asked again."""
+"""Seconds that a daemon has to answer, before the log says that none did."""
+ASK_AGAIN_S = 300.0
+"""Seconds that a daemon has to answer, before it is asked again. While none takes
+registrations, as where all wait for their store, each request lies on the job server.
+(Rejected: one unique for all requests of a subscription. gearmand would join the next one
+to one that was done before a removal or long before its ``ttl`` counts, or whose client it
+has lost, which it never runs.)"""
 REMOVAL_TIMEOUT_S = 10.0
 RETRY_S = 2.0
 
@@ -55,6 +62,8 @@ class Subscriptions:
         self._caller = caller
         self._ttl = ttl
         self._pause = renew if ttl is None else min(renew, ttl / RENEWALS_PER_TTL)
+        # With a ttl no later than the next renewal would be.
+        self._patience = min(ASK_AGAIN_S, max(ANSWER_TIMEOUT_S, self._pause))
         self._register_function = register_function
         self._unregister_function = unregister_function
         self._on_registered = on_registered
@@ -66,6 +75,8 @@ class Subscriptions:
         self._is_due = asyncio.Event()
         self._pass: asyncio.Future[list[bool]] | None = None
         """The registrations under way."""
+        self._asked: dict[_Key, asyncio.Task[Answer]] = {}
+        """The answers to registrations that may still come."""
         self._at_once = asyncio.Semaphore(AT_ONCE)
         self._connected: set[Address] = set()
         self._seen: set[Address] = set()
@@ -90,6 +101,8 @@ class Subscriptions:
         self._wanted.pop((topic, client_id), None)
         self._registered.discard((topic, client_id))
         self._due.pop((topic, client_id), None)
+        # Its answer tells nothing about a registration after the removal.
+        self._asked.pop((topic, client_id), None)
         self._tasks.start(self._unregister((topic, client_id)))
 
     async def close(self, *, remove: bool) -> None:
@@ -102,6 +115,7 @@ class Subscriptions:
                 await asyncio.wait((self._pass,), timeout=REMOVAL_TIMEOUT_S)
             await asyncio.gather(*[self._unregister(key) for key in keys])
         await self._tasks.cancel()
+        await end(self._asked.values())
 
     def servers_changed(self, servers: Collection[Address]) -> None:
         """Register again when a server is back.
@@ -141,9 +155,7 @@ class Subscriptions:
         request = messages.Register(topic=topic, client_id=client_id, ttl=self._ttl)
         try:
             async with self._at_once:
-                answer = await self._caller.call(
-                    self._register_function, request.encode(), topic, ANSWER_TIMEOUT_S
-                )
+                answer = await self._answer(key, request)
             subscription(answer)
         except errors.ClientError as error:
             LOG.warning("%s is not registered yet for %s: %s", client_id, topic, error)
@@ -164,6 +176,26 @@ class Subscriptions:
             self._registered.add(key)
             self._on_registered(topic, client_id)
         return True
+
+    async def _answer(self, key: _Key, request: messages.Register) -> Answer:
+        """Return the answer to a request that is on its way, or to a new one."""
+        asked = self._asked.get(key)
+        if asked is None:
+            asked = self._asked[key] = asyncio.get_running_loop().create_task(
+                self._caller.call(self._register_function, request.encode(), key[0], self._patience)
+            )
+            asked.add_done_callback(lambda done: self._no_longer_asked(key, done))
+        await asyncio.wait((asked,), timeout=ANSWER_TIMEOUT_S)
+        if not asked.done():
+            raise errors.NoAnswer("no daemon has answered yet; the request is still waiting")
+        return asked.result()
+
+    def _no_longer_asked(self, key: _Key, done: "asyncio.Task[Answer]") -> None:
+        if self._asked.get(key) is done:
+            del self._asked[key]
+        # Nobody may have waited for it any more.
+        if not done.cancelled():
+            done.exception()
 
     async def _unregister(self, key: _Key) -> None:
         topic, client_id = key

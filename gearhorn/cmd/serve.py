@@ -7,7 +7,7 @@ Its exit codes, which --help lists too:
 ====== ========================================================================
 code   when
 ====== ========================================================================
-0      it was stopped by a signal and has drained
+0      it was stopped by a signal and has drained; --accept-store has done its work
 1      an unexpected error; the log has the traceback. --probe: not live or ready
 2      the command line is wrong
 69     the job server of --standalone cannot be started, or its port is busy;
@@ -15,7 +15,7 @@ code   when
 73     the pid file cannot be made, or a running process holds it
 74     what --help or --version shows cannot be written
 78     the configuration is wrong, or the store refuses it
-128+n  a second signal of number n came while it drained
+128+n  a second signal of number n came while it drained, or one before it had started
 ====== ========================================================================
 """
 
@@ -74,14 +74,14 @@ seconds and stop; a second one stops it at once. SIGHUP has it open its log file
 anew and read the log levels again; from a terminal that is closed it stops it.
 
 exit codes:
-  0      stopped by a signal and drained
+  0      stopped by a signal and drained; --accept-store: done
   1      unexpected error; the log has the traceback. --probe: not live or ready
   2      wrong command line
   69     --standalone: no job server, or a busy port; --accept-store: refused
   73     the pid file cannot be made, or a running process holds it
   74     what --help or --version shows cannot be written
   78     wrong configuration, or the store refuses it
-  128+n  second signal, of number n
+  128+n  second signal, of number n, or one before it had started
 """
 
 
@@ -132,23 +132,25 @@ class _Reload:
 
     def __call__(self) -> None:
         elsewhere = _directory()
+        fault = ""
         try:
             _go_to(self._directory)
             fresh = config.load(self._arguments)
             logs.set_up_again(self._conf, fresh)
         except (errors.ConfigurationError, OSError) as error:
-            logs.reopen()
-            LOG.error("SIGHUP: levels are not changed, as the configuration is wrong: %s", error)
+            fault = str(error)
         except SystemExit:
-            # oslo.config has said on stderr what is wrong.
+            fault = "stderr has the reason"
+        finally:
+            _go_to(elsewhere)
+        # Not while an exception is handled: oslo.log would add its text a second time.
+        if fault:
             logs.reopen()
-            LOG.error("SIGHUP: levels are not changed, as the configuration is wrong")
+            LOG.error("SIGHUP: levels are not changed, as the configuration is wrong: %s", fault)
         else:
             self._conf = fresh
             LOG.info("SIGHUP: log files are opened anew, and log levels as configured now")
             fresh.log_opt_values(LOG, logging.DEBUG)
-        finally:
-            _go_to(elsewhere)
 
 
 def _directory() -> str | None:
@@ -260,6 +262,10 @@ def _http(conf: cfg.ConfigOpts) -> running.HttpSettings | None:
 
 
 async def _run_standalone(conf: cfg.ConfigOpts, settings: DaemonSettings, reload: _Reload) -> None:
+    for name, group in (("servers", "gearman"), ("url", "store")):
+        location = conf.get_location(name, group)
+        if location is not None and location.location == cfg.Locations.user:
+            LOG.warning("[%s] %s does not count: --standalone has its own", group, name)
     port = conf.standalone.port
     directory = standalone.state_directory(conf.standalone.directory)
     settings = standalone.standalone_settings(settings, port, directory)

@@ -16,6 +16,11 @@ def escape_unencodable() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def is_terminal(stream: TextIO | None) -> bool:
+    """Return true if a standard stream is a terminal; one that was closed is ``None``."""
+    return stream is not None and stream.isatty()
+
+
 def write_out(program: str, text: str) -> bool:
     """Write ``text`` on standard output; return true if it was written."""
     try:

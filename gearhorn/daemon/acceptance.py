@@ -86,9 +86,14 @@ def _in_place_already(opened: Opened, mended: Mapping[str, int]) -> str:
 
 def _mended(mended: Mapping[str, int]) -> str:
     """Return what became of topics whose members were gone."""
-    return "".join(
-        f"; topic {topic!r} was rebuilt with {members} members"
-        if members
-        else f"; topic {topic!r} could not be rebuilt and has no subscribers now"
-        for topic, members in mended.items()
+    return "".join(f"; {_fate(topic, members)}" for topic, members in mended.items())
+
+
+def _fate(topic: str, members: int) -> str:
+    if members:
+        return f"topic {topic!r} was rebuilt with {members} members"
+    if topic:
+        return f"topic {topic!r} could not be rebuilt and has no subscribers now"
+    return (
+        "the list of topics could not be rebuilt: compare the subscribers with those that you know"
     )

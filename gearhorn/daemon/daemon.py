@@ -110,6 +110,7 @@ class Daemon:
             self._marker,
             Memory(settings),
             create=settings.create,
+            reconnect_max=settings.wire.reconnect_max,
         )
         self._lists = ListCache(
             self._store,
@@ -274,12 +275,13 @@ class Daemon:
         # can be taken, then the entry is made, and only then lists are kept and jobs taken.
         self._marker.connect(self.settings.servers)
         await self._opening.open()
+        # At once: a store that is lost before the entry is made is waited for likewise.
+        self._opening.start()
         self._submitter.connect(self.settings.servers)
         await self._workers.take_notices()
         if self.settings.alone:
             await self._matchmaking.remove_all()
         await self._matchmaking.join()
-        self._opening.start()
         self._matchmaking.start()
         self._upkeep.start()
         await self._workers.take_all()

@@ -66,6 +66,7 @@ class Memory:
         tags: set[str] = set()
         number = 0
         for _, path in self._files(directory):
+            fault: Exception | None = None
             try:
                 content = json.loads(path.read_bytes())
                 tags.update(tag_of(str(identity)) for identity in content["identities"])
@@ -73,10 +74,13 @@ class Memory:
             except FileNotFoundError:
                 pass
             except (OSError, ValueError, KeyError, TypeError) as error:
-                LOG.warning("%s cannot be read, and is passed over: %s", path, error)
+                fault = error
+            if fault is not None:
+                LOG.warning("%s cannot be read, and is passed over: %s", path, fault)
         return Recalled(frozenset(tags), number)
 
     def _remember(self, directory: Path, identities: Sequence[str], number: int) -> None:
+        fault: OSError | None = None
         try:
             directory.mkdir(mode=0o700, exist_ok=True)
             for server, path in self._files(directory):
@@ -92,15 +96,14 @@ class Memory:
                 )
                 _write(path, f"{text}\n".encode())
         except OSError as error:
-            if not self._complained:
-                self._complained = True
-                LOG.warning(
-                    "the state directory cannot be written, so the store is not remembered "
-                    "over a restart: %s",
-                    error,
-                )
-        else:
-            self._complained = False
+            fault = error
+        if fault is not None and not self._complained:
+            LOG.warning(
+                "the state directory cannot be written, so the store is not remembered "
+                "over a restart: %s",
+                fault,
+            )
+        self._complained = fault is not None
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -5,8 +5,8 @@
 Any client of a job server may register the function of a daemon, take its notices, and
 answer in its place. So each daemon has a secret, which only the store tells the others.
 An answer counts if it has the digest of the topic and of a nonce, the unique of the job,
-under the secret of the daemon that was told. Of the nonce alone would not do: a stranger
-could pass a notice on with another topic in it, and have that signed.
+under the secret of the daemon that was told. A digest of the nonce alone would not do: a
+stranger could pass a notice on with another topic in it, and have that signed.
 """
 
 import asyncio

@@ -39,6 +39,7 @@ from gearhorn.store.base import Store
 from gearhorn.store.identity import Opened, Terms
 from gearhorn.store.patience import Patience
 from gearhorn.tasks import OnFailed, Tasks
+from gearhorn.wire.connection import ConnectionSettings
 from gearhorn.wire.marker import Marker
 
 LOG = logging.getLogger(__name__)
@@ -47,8 +48,8 @@ T = TypeVar("T")
 
 QUIET_S = 15.0
 """Seconds in which no daemon must be seen before a store is made where fan-outs wait. After
-a reboot these are listed at once, and the other daemons seconds later: it is longer than
-``reconnect_max``."""
+a reboot these are listed at once, and the other daemons seconds later: it is longer than the
+default of ``reconnect_max``, and with a longer one it is longer too."""
 LOOK_S = 1.0
 """Seconds between two looks meanwhile."""
 
@@ -57,6 +58,8 @@ class Opening:
     """This daemon's store: which it is, and whether it still is.
 
     :param create: when an empty store is made a new one.
+    :param reconnect_max: the longest pause, in seconds, after which a daemon finds a job
+        server that is back.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class Opening:
         memory: Memory,
         *,
         create: Create,
+        reconnect_max: float,
     ) -> None:
         self._store = store
         self._patience = patience
@@ -76,6 +80,7 @@ class Opening:
         self._marks = lookout.marks
         self._memory = memory
         self._create = create
+        self._quiet_s = QUIET_S * max(1.0, reconnect_max / ConnectionSettings.reconnect_max)
         self._known: frozenset[str] = frozenset()
         self._number = 0
         """What the store has told, as it was remembered."""
@@ -91,7 +96,7 @@ class Opening:
         self.on_failed: OnFailed = lambda error: None
         """Called with an unexpected error, after which the store is not watched."""
         self.on_waiting: Callable[[], None] = lambda: None
-        """Called when the wait for a store begins, at the start."""
+        """Called when the wait for a store begins."""
         self.on_changed: Callable[[], None] = lambda: None
         """Called when another store has been accepted in place of this one."""
 
@@ -163,7 +168,7 @@ class Opening:
             # empty, the second of two that start would miss what the first has made.
             sight = await self._look()
             may_be_made = self._create == "first" and not self._known
-            is_quiet = not sight.waiting or clock.now() >= begun + QUIET_S
+            is_quiet = not sight.waiting or clock.now() >= begun + self._quiet_s
             make = self._create == "always" or (may_be_made and is_quiet)
             try:
                 opened = await self._store.open(self._known, Terms.MAKE if make else Terms.TAKE)
@@ -181,7 +186,7 @@ class Opening:
                     "the store is empty, and fan-outs wait (%s): looking for other daemons for "
                     "%g seconds before it is made",
                     _waiting(sight),
-                    QUIET_S,
+                    self._quiet_s,
                 )
             await asyncio.sleep(LOOK_S)
 
@@ -254,6 +259,7 @@ class Opening:
         assert before is not None, "it is open"
         self._known = frozenset({before.tag})
         await self._show_waiting(self._known)
+        self.on_waiting()
         terms = Terms.MAKE if self._create == "always" else Terms.TAKE
         opened = await self._patience.call(self._store.open, self._known, terms)
         if opened.identity != before.identity:

@@ -76,14 +76,15 @@ class Queries:
 
     async def _answer(self, job: Job, query: Query) -> None:
         page = self._pages[query.query]
+        fault: Exception | None = None
         try:
             report = await page(query, query.after or "", query.limit or messages.MAX_PAGE)
-        except errors.StoreError as error:
-            self._refusals.refuse(job, error)
         except Exception as error:
-            self._refusals.fail_unexpectedly(job, error)
-        else:
+            fault = error
+        if fault is None:
             self._refusals.done(job, report.encode())
+        else:
+            self._refusals.answer(job, fault, errors.StoreError)
 
     async def _in_time(self, answer: Awaitable[messages.Row]) -> messages.Row:
         """Return the store's answer, or raise StoreAway when the time is up.

@@ -4,6 +4,8 @@
 
 A client that submits its job in the background never sees the answer. So each
 refusal is logged too, and each fan-out of which no copy arrived, within limits.
+Nothing is logged while an exception is handled: oslo.log would add its text, which the
+line has already.
 """
 
 import logging
@@ -41,8 +43,17 @@ class Refusals:
                 raise errors.MessageTooLarge("the request is larger than this daemon takes")
             return decode(job.data)
         except errors.RequestError as error:
-            self.refuse(job, error)
-            return None
+            # Without the traceback, whose frame would hold the error: garbage for each refusal.
+            fault = error.with_traceback(None)
+        self.refuse(job, fault)
+        return None
+
+    def answer(self, job: Job, fault: Exception, expected: type[errors.GearhornError]) -> None:
+        """Answer ``job`` with a fault: a refusal if it is of the ``expected`` kind."""
+        if isinstance(fault, expected):
+            self.refuse(job, fault)
+        else:
+            self.fail_unexpectedly(job, fault)
 
     def refuse(self, job: Job, error: errors.GearhornError) -> None:
         """Answer ``job`` with a refusal, and log it."""

@@ -78,15 +78,16 @@ class Registry:
     async def _answer(
         self, job: Job, act: Callable[[R], Awaitable[messages.Subscription]], request: R
     ) -> None:
+        fault: Exception | None = None
         try:
             report = await act(request)
-        except errors.RequestError as error:
-            self._refusals.refuse(job, error)
         except Exception as error:
-            self._refusals.fail_unexpectedly(job, error)
-        else:
+            fault = error
+        if fault is None:
             self._counts.registrations.note(clock.now() - job.taken)
             self._refusals.done(job, report.encode())
+        else:
+            self._refusals.answer(job, fault, errors.RequestError)
 
     async def _register(self, request: messages.Register) -> messages.Subscription:
         queue = messages.queue_name(request.topic, request.client_id)

@@ -51,12 +51,15 @@ class TLSFiles:
         seen = self._look()
         if seen == self._read_at:
             return self._context
+        complaint = ""
         try:
             self._context = self._make()
         except errors.ConfigurationError as error:
-            if str(error) != self._complaint:
-                self._complaint = str(error)
-                LOG.warning("TLS files have changed and cannot be used yet: %s", error)
+            complaint = str(error)
+        if complaint:
+            if complaint != self._complaint:
+                self._complaint = complaint
+                LOG.warning("TLS files have changed and cannot be used yet: %s", complaint)
             return self._context
         self._read_at = seen
         self._complaint = ""

@@ -39,12 +39,16 @@ def list_opts() -> list[tuple[cfg.OptGroup, list[cfg.Opt]]]:
 
 
 class _Parser(cfg.ConfigOpts):
-    """A parser that keeps the line breaks in the text at the end of --help."""
+    """A parser that keeps the line breaks in the text at the end of --help.
+
+    Options have to be written out: --accept-store is an operator's word.
+    """
 
     def _pre_setup(self, *args: Any, **kwargs: Any) -> Any:
         result = super()._pre_setup(*args, **kwargs)
         assert self._oparser is not None
         self._oparser.formatter_class = argparse.RawDescriptionHelpFormatter
+        self._oparser.allow_abbrev = False
         return result
 
 
@@ -75,16 +79,43 @@ def load(
             project=PROJECT,
             prog=PROGRAM,
             version=f"{PROGRAM} {installed_version()}",
+            usage=f"{PROGRAM} [OPTION]...",
             description=description,
             epilog=epilog,
             default_config_files=searched,
             default_config_dirs=searched,
         )
         _check_names(conf)
-    except (cfg.Error, OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise errors.ConfigurationError(
+            f"{_undecodable(arguments)} is not UTF-8: {error.reason}"
+        ) from None
+    except (cfg.Error, OSError) as error:
         raise errors.ConfigurationError(_sentence(error)) from None
     _check_values(conf)
+    _check_acceptance(conf)
     return conf
+
+
+def _undecodable(arguments: Sequence[str]) -> str:
+    """Return the path of the configuration file that is not UTF-8."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config-file", action="append", default=[])
+    parser.add_argument("--config-dir", action="append", default=[])
+    given, _ = parser.parse_known_args(arguments)
+    paths = [*given.config_file]
+    if not paths and not given.config_dir:
+        paths = cfg.find_config_files(PROJECT, PROGRAM)
+    for directory in given.config_dir:
+        paths += sorted(Path(os.path.expanduser(directory)).glob("*.conf"))
+    for path in paths:
+        try:
+            Path(os.path.expanduser(path)).read_text("utf-8")
+        except UnicodeDecodeError:
+            return str(path)
+        except OSError:
+            pass
+    return "a configuration file"
 
 
 def _long_form(argument: str) -> str:
@@ -95,8 +126,6 @@ def _long_form(argument: str) -> str:
 
 def _sentence(error: BaseException) -> str:
     """Return the error on one line, without oslo.config's own terms."""
-    if isinstance(error, UnicodeDecodeError):
-        return f"a configuration file is not UTF-8: {error.reason} at byte {error.start}"
     text = " ".join(str(error).split())
     if "\\ufeff" in text:
         return f"{text}. It begins with a byte order mark (BOM): save it without one"
@@ -140,6 +169,16 @@ def _check_names(conf: cfg.ConfigOpts) -> None:
                     raise errors.ConfigurationError(
                         f"[{title}] {name}: there is no such option, in {path}"
                     )
+
+
+def _check_acceptance(conf: cfg.ConfigOpts) -> None:
+    for tag in conf.despite:
+        if not conf.accept_store:
+            raise errors.ConfigurationError("--despite goes with --accept-store")
+        if re.fullmatch("[0-9a-f]{8}", tag) is None:
+            raise errors.ConfigurationError(
+                f"--despite: {tag!r} is no store; --accept-store names stores by eight digits"
+            )
 
 
 def _check_values(conf: cfg.ConfigOpts) -> None:

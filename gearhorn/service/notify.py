@@ -65,14 +65,14 @@ class Notifier:
         """Send a state, and return false if it was not taken."""
         if not self._address:
             return True
+        fault: OSError | None = None
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
                 sender.setblocking(False)
                 sender.sendto(state.encode(), self._address)
         except OSError as error:
-            if not self._complained:
-                self._complained = True
-                LOG.warning("could not tell the service manager %r: %s", state, error)
-            return False
-        self._complained = False
-        return True
+            fault = error
+        if fault is not None and not self._complained:
+            LOG.warning("could not tell the service manager %r: %s", state, fault)
+        self._complained = fault is not None
+        return fault is None

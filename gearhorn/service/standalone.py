@@ -223,10 +223,13 @@ async def _keep(
                 )
             await asyncio.sleep(_RESTART_PAUSE_S)
             process = None
+            fault = ""
             try:
                 process = await _start(program, port, directory)
             except JobServerFailed as error:
-                LOG.error("%s; trying again", error)
+                fault = str(error)
+            if fault:
+                LOG.error("%s; trying again", fault)
     finally:
         if process is not None:
             await _end(process)

@@ -90,9 +90,9 @@ class Store(abc.ABC):
     run_changed_at: float = -math.inf
     """The time, on :func:`gearhorn.clock.now`, at which another process was first
     seen to answer: after a restart or a failover, in which entries of daemons may
-    have been lost; or at which a store was opened that was accepted in another's place.
-    ``-inf`` if neither can have happened: this object made the store, a daemon vouched
-    for it (:meth:`vouch`), or it is not a process and was never accepted."""
+    have been lost; or at which a store was opened that was accepted in another's place,
+    or is in another file than before. ``-inf`` if none of that can have happened: this
+    object made the store, or a daemon vouched for it (:meth:`vouch`)."""
 
     on_went_back: Callable[[], None]
     """Called when the store went back to an older state: an old dump, or a failover that
@@ -165,7 +165,7 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     async def vouch(self) -> None:
-        """Note in the store that the process that answers has done so for long.
+        """Note in the store that the process that answers, or its file, is the same for long.
 
         Call this once no list that was read from another process, or from a store in
         whose place this was accepted, is in use. A daemon that opens the store while the

@@ -45,7 +45,7 @@ def unusable(identity: str, known: Collection[str]) -> str:
     found = f"it is the store {tag_of(identity)}" if identity else "it is empty"
     if not known:
         return f"{found}, and making a new one is not allowed"
-    return f"{found}, and known is {', '.join(sorted(known))}"
+    return f"{found}; known here: {', '.join(sorted(known))}"
 
 
 class Terms(enum.IntEnum):

@@ -12,7 +12,8 @@ Every key begins with the key prefix:
                           that no list from before it is in use
 ``topic:<topic>``   set   the topic's client_ids; for the matchmaking topic
                           the worker ids of the daemons
-``topics``          zset  every topic that has a set, all with score 0
+``topics``          zset  every topic that has a set, all with score 0, and an
+                          empty name, so that it never goes by itself
 ``claims``          hash  queue name -> topic NUL client_id
 ``expiry``          zset  topic NUL client_id, by the milliseconds of the
                           server's clock at which it expires

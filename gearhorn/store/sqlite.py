@@ -64,8 +64,8 @@ class SQLiteStore(Store):
         self._thread.shutdown(wait=False)
 
     async def vouch(self) -> None:
-        # No process stands between a call and the file, but it may have been accepted.
-        await self._execute("DELETE FROM notes WHERE kind = 'restarted'", ())
+        # No process stands between a call and the file, but it may be another file.
+        await self._change(self._file.vouch)
 
     async def add(self, topic: str, client_id: str, ttl: float | None) -> Sequence[Change]:
         queue = messages.queue_name(topic, client_id)

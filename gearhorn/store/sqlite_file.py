@@ -33,7 +33,7 @@ _LATER = (
         worker_id TEXT PRIMARY KEY,
         text TEXT NOT NULL
     ) WITHOUT ROWID""",
-    # ``kind`` is "follows", with a tag, or "restarted".
+    # ``kind`` is "follows", with a tag, "restarted", or "file", with its device and inode.
     """CREATE TABLE IF NOT EXISTS notes (
         kind TEXT NOT NULL,
         text TEXT NOT NULL,
@@ -110,7 +110,8 @@ class SQLiteFile:
         self._inode: tuple[int, int] | None = None
         self._identity = ""
         self.restarted = False
-        """True if the store was accepted in another's place, and nobody vouched for it yet."""
+        """True if the store was accepted in another's place, or is in another file than before,
+        such as an older copy, and nobody vouched for it yet."""
 
     def open(self, known: Collection[str], terms: Terms) -> Opened:
         """Open the file, or make it, and take its identity: see :meth:`Store.open`."""
@@ -129,6 +130,11 @@ class SQLiteFile:
         """Add the tables that a file of an older release lacks."""
 
         self.change(_add_tables)
+
+    def vouch(self, db: sqlite3.Connection) -> None:
+        """Note that no list is in use that was read from another store or file."""
+        db.execute("DELETE FROM notes WHERE kind IN ('restarted', 'file')")
+        db.execute("INSERT INTO notes VALUES ('file', ?)", (_named(self._inode),))
 
     def close(self) -> None:
         if self._db is not None:
@@ -197,7 +203,7 @@ class SQLiteFile:
             db.execute("PRAGMA synchronous = FULL")
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("BEGIN IMMEDIATE")
-            opened = self._prepare(db, known, terms)
+            opened = self._prepare(db, known, terms, inode)
             db.execute("COMMIT")
         except BaseException:
             db.close()
@@ -208,7 +214,13 @@ class SQLiteFile:
             self._db, self._inode, self._identity = db, inode, opened.identity
         return opened
 
-    def _prepare(self, db: sqlite3.Connection, known: Collection[str], terms: Terms) -> Opened:
+    def _prepare(
+        self,
+        db: sqlite3.Connection,
+        known: Collection[str],
+        terms: Terms,
+        inode: tuple[int, int] | None,
+    ) -> Opened:
         """Make the tables if the file is empty, and take its identity or give it one."""
         (application_id,) = db.execute("PRAGMA application_id").fetchone()
         if application_id == 0 and _is_empty(db):
@@ -234,12 +246,13 @@ class SQLiteFile:
             identity = new_identity()
             db.execute(_MAKE, (identity,))
             db.execute("DELETE FROM notes")
+            db.execute("INSERT INTO notes VALUES ('file', ?)", (_named(inode),))
         if terms is Terms.ACCEPT or (made and known):
             notes = [("follows", tag) for tag in known if tag != tag_of(identity)]
             db.executemany(
                 "INSERT OR REPLACE INTO notes VALUES (?, ?)", [("restarted", ""), *notes]
             )
-        self.restarted = bool(_noted(db, "restarted"))
+        self.restarted = bool(_noted(db, "restarted")) or _named(inode) not in _noted(db, "file")
         return Opened(identity, made, _noted(db, "follows"))
 
     def _check_version(self, db: sqlite3.Connection) -> None:
@@ -310,6 +323,10 @@ def _is_empty(db: sqlite3.Connection) -> bool:
 def _noted(db: sqlite3.Connection, kind: str) -> frozenset[str]:
     rows = db.execute("SELECT text FROM notes WHERE kind = ?", (kind,))
     return frozenset(text for (text,) in rows)
+
+
+def _named(inode: tuple[int, int] | None) -> str:
+    return "{}:{}".format(*inode or ("", ""))
 
 
 def _add_tables(db: sqlite3.Connection) -> None:

@@ -45,7 +45,7 @@ class Address:
         ):
             raise errors.InvalidServer(
                 f"{text!r} is no job server address: write host:port, "
-                "with an IPv6 address in brackets"
+                "with an IPv6 address in brackets, and commas between several"
             )
         return cls(host, int(port))
 

@@ -73,7 +73,7 @@ class Job(msgspec.Struct, eq=False):
         self._on_abandoned = None
 
     def drop_data(self) -> None:
-        """Give the data back, which is needed no more, before the job is answered."""
+        """Release the data before the job is answered: it is no longer needed."""
         self._grabber.drop_data(self)
 
     def complete(self, data: bytes) -> None:

@@ -78,6 +78,8 @@ def failure_of(error: errors.GearhornError) -> Failure:
     """Return the failure with which the command ends after ``error``."""
     kind = next(kind for raised, kind in _FAILURES.items() if isinstance(error, raised))
     text = str(error)
-    if isinstance(error, errors.NoAnswer):
+    if isinstance(error, errors.StoreError):
+        text = f"the daemon cannot use its store: {text}"
+    if isinstance(error, (errors.NoAnswer, errors.StoreError)):
         text += ": see gearhorn doctor"
     return kind(text, error.code)

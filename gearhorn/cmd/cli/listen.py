@@ -19,7 +19,8 @@ from gearhorn import messages
 from gearhorn.client import subscriptions
 from gearhorn.client.message import Message
 from gearhorn.client.subscriber import Subscriber
-from gearhorn.cmd.cli.exits import FAILED
+from gearhorn.cmd import streams
+from gearhorn.cmd.cli.exits import FAILED, Failure
 from gearhorn.cmd.cli.group import format_option, pass_session
 from gearhorn.cmd.cli.output import plural, printable
 from gearhorn.cmd.cli.session import Session
@@ -75,6 +76,9 @@ def listen(
       gearhorn listen visits orders --as auditor --format json >>audit.jsonl
       gearhorn listen orders --as printer --exec 'lp -t "$GEARHORN_UNIQUE" -'
     """
+    if command is None and sys.stdout is None:
+        # A message must not be acknowledged that nobody can see.
+        raise Failure("standard output is closed, so messages cannot be printed: use --exec")
     subscriber = Subscriber(
         map(str, session.servers),
         client_id,
@@ -114,7 +118,7 @@ def _print(session: Session, message: Message, *, with_topic: bool) -> None:
         }
         line = json.dumps(document, ensure_ascii=False).encode()
     else:
-        if sys.stdout.isatty():
+        if streams.is_terminal(sys.stdout):
             lines = payload.decode("utf-8", "replace").split("\n")
             payload = "\n".join(map(printable, lines)).encode()
         line = f"{message.topic}: ".encode() + payload if with_topic else payload

@@ -15,6 +15,7 @@ import click
 from gearhorn import errors, messages
 from gearhorn.client.async_publisher import Outcome
 from gearhorn.client.publisher import Publisher
+from gearhorn.cmd import streams
 from gearhorn.cmd.cli.exits import FAILED, Failure
 from gearhorn.cmd.cli.group import format_option, pass_session
 from gearhorn.cmd.cli.output import plural, printable, show_table
@@ -52,8 +53,8 @@ RECEIVERS_S = 60.0
 @click.option(
     "--timeout",
     type=float,
-    help="Wait so many seconds for receivers.  [default: 60, or in the background the --timeout "
-    "before the command]",
+    help="Wait so many seconds for receivers, 60 unless given; not with --background, where the "
+    "--timeout before the command counts.",
 )
 @click.option("--priority", type=click.Choice(messages.PRIORITIES), help="The copies' priority.")
 @click.option("--gather", is_flag=True, help="Show what each receiver answered.")
@@ -187,7 +188,7 @@ class _Progress:
 
     def at(self, done: int, total: int) -> None:
         """Show that ``done`` of ``total`` receivers have answered."""
-        if not sys.stderr.isatty():
+        if not streams.is_terminal(sys.stderr):
             return
         if self._bar is None:
             self._bar = self._stack.enter_context(_bar(total, "Receivers"))
@@ -260,7 +261,7 @@ def _followed(
 
     :param sizes: the sizes of the lines whose outcomes are to come.
     """
-    if not sys.stderr.isatty():
+    if not streams.is_terminal(sys.stderr):
         yield from outcomes
         return
     status = os.fstat(source.fileno())

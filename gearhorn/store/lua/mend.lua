@@ -2,7 +2,7 @@
 -- KEYS: those of store
 -- ARGV: those of store, 1 to strike out what cannot be rebuilt, else 0
 -- Returns each topic whose set was gone and the number of its members in turn: rebuilt ones first,
---   then, as 0, those struck out.
+--   then, as 0, those struck out, with an empty name for a list of which nothing tells.
 -- include store
 local PAGE = 1000
 local strike_out = given[1] == '1'
@@ -32,7 +32,9 @@ if #workers == 0 and set_is_gone(matchmaking) then
   -- The daemons find their entries gone, and join again.
   redis.call('ZREM', topics, matchmaking)
 end
-for _, topic in ipairs(redis.call('ZRANGE', topics, 0, -1)) do note(topic) end
+for _, topic in ipairs(redis.call('ZRANGE', topics, 0, -1)) do
+  if topic ~= '' then note(topic) end
+end
 if #workers > 0 then note(matchmaking) end
 if gone[matchmaking] then
   for _, worker_id in ipairs(workers) do redis.call('SADD', set_of .. matchmaking, worker_id) end
@@ -58,8 +60,9 @@ if list_was_gone or count > 0 then
   until cursor == '0'
   for topic in pairs(found) do add(topic) end
 end
-if #workers > 0 and (list_is_known or strike_out) then
-  redis.call('ZADD', topics, 0, matchmaking)
+if list_is_known or strike_out then
+  keep_list()
+  if #workers > 0 then redis.call('ZADD', topics, 0, matchmaking) end
 end
 
 local rebuilt, struck_out = {}, {}
@@ -73,6 +76,8 @@ for topic, was_gone in pairs(gone) do
     struck_out[#struck_out + 1] = topic
   end
 end
+-- Which others there were, nobody knows.
+if strike_out and list_was_gone and not list_is_known then struck_out[#struck_out + 1] = '' end
 for _, topic in ipairs(struck_out) do
   rebuilt[#rebuilt + 1] = topic
   rebuilt[#rebuilt + 1] = 0

@@ -10,7 +10,7 @@ from pathlib import Path
 from gearhorn.tests.functional.programs import patched
 
 HANGS = "hang.invalid"
-"""A name, as all that end with it, for which the resolver has no answer for a minute."""
+"""A name, as all that end with it, for which the resolver has no answer for more than a minute."""
 
 _RESOLVER = """
 import socket, time
@@ -21,7 +21,7 @@ real = socket.getaddrinfo
 
 def getaddrinfo(host, port, *args, **options):
     if host.endswith({hangs!r}):
-        time.sleep(60)
+        time.sleep(100)
         raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
     if host in known:
         return [

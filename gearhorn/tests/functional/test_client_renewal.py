@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from gearhorn import AsyncSubscriber, Subscriber
+from gearhorn.client import subscriptions
 from gearhorn.tests.builders import subscription
 from gearhorn.tests.conftest import NewDaemon
 from gearhorn.tests.functional.conftest import NewTopic, Topic
@@ -60,3 +61,24 @@ def test_a_short_ttl_is_renewed_in_time_though_renew_is_long(topic: Topic) -> No
 @pytest.mark.parametrize("kind", [Subscriber, AsyncSubscriber])
 def test_it_registers_again_every_five_minutes_unless_told_otherwise(kind: Any) -> None:
     assert inspect.signature(kind).parameters["renew"].default == 300
+
+
+def test_while_no_daemon_answers_one_request_waits_and_not_more(
+    gearmand: Gearmand,
+    daemon: NewDaemon,
+    new_topic: NewTopic,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(subscriptions, "ANSWER_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(subscriptions, "RETRY_S", 0.05)
+    one = daemon()
+    topic = new_topic(gearmand)
+    one.stop()
+    subscriber = Subscriber(gearmand.address, "bob")
+    subscriber.on(topic.name)(lambda message: None)
+    with running(subscriber):
+        eventually(lambda: caplog.text.count("bob is not registered yet") >= 3)
+        assert gearmand.admin.queue("register_fanout_subscriber").total == 1
+        one.start()
+        eventually(lambda: topic.reached() == 1)

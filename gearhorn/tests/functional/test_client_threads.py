@@ -266,17 +266,21 @@ def test_a_log_handler_may_publish(queued: Topic, emit: str, logger: str) -> Non
     program = f"""
         import logging
 
+        sent = threading.Event()
+
         class Handler(logging.Handler):
             def emit(self, record):
                 if record.levelno >= logging.INFO and "away" in record.getMessage():
                     {emit}
                     say("sent")
+                    sent.set()
 
         logging.getLogger("{logger}").addHandler(Handler())
         logging.getLogger("{logger}").setLevel("DEBUG")
         # One server is not there, which is logged, at the first use.
         publisher = Publisher(sys.argv[3] + "," + server, timeout=5, connect_timeout=2)
         publisher.publish(topic, "x", background=True)
+        sent.wait(30)
         publisher.close()
         say("closed")
     """

@@ -39,6 +39,7 @@ class Reader(Process):
     """The example of a subscriber, which writes what it reads into its log."""
 
     program = package = "an example"
+    example = "subscribe"
 
     def __init__(self, topic: Topic, client_id: str, language: Language) -> None:
         super().__init__()
@@ -48,7 +49,7 @@ class Reader(Process):
 
     def command(self) -> Sequence[str]:
         address = self._topic.server.address
-        return [*self._language.example("subscribe"), address, self._topic.name, self._client_id]
+        return [*self._language.example(self.example), address, self._topic.name, self._client_id]
 
     def is_ready(self) -> bool:
         return self._topic.server.admin.queue(self._topic.queue(self._client_id)).workers == 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from gearhorn.tests.conftest import show_log
 from gearhorn.tests.ledger import record as r
 from gearhorn.tests.ledger.checker import check
 from gearhorn.tests.ledger.durability import measure
+from gearhorn.tests.ledger.forgetting import KINDS, ForgetfulScene, Forgetting
 from gearhorn.tests.ledger.runner import Runner
 from gearhorn.tests.ledger.scene import DAEMON_OPTIONS, Scene
 from gearhorn.tests.ledger.schedule import Schedule
@@ -30,15 +32,15 @@ OPTIONS = {**DAEMON_OPTIONS, "gearman.liveness_timeout": 30}
 RECOVERY_LIMIT_S = 60.0
 """Of a machine that does much else; it takes 1 to 5 seconds."""
 
-NewScene = Callable[..., Scene]
+NewScene = Callable[..., Any]
 
 
 @pytest.fixture
 def new_scene(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[NewScene]:
     scenes = []
 
-    def make(**options: object) -> Scene:
-        scene = Scene(tmp_path, **options)  # type: ignore[arg-type]
+    def make(kind: type[Scene] = Scene, **options: Any) -> Scene:
+        scene = kind(tmp_path, **options)
         scenes.append(scene)
         for process in scene.processes.values():
             show_log(request.node, process)
@@ -63,6 +65,27 @@ def test_nothing_acknowledged_is_lost_under_faults(new_scene: NewScene) -> None:
     say(str(verdict))
     assert not verdict.violations, verdict
     assert verdict.faults.total() == 12
+    assert verdict.required > 0
+
+
+@pytest.mark.timeout(240)
+def test_no_message_is_lost_in_silence_where_the_store_forgets(new_scene: NewScene) -> None:
+    scene = new_scene(ForgetfulScene, topics=2, daemons=2, publishers=1, subscribers=2, passing=5)
+    forgetting = Forgetting(
+        scene,
+        say,
+        seed=SEED,
+        recovery_limit_s=RECOVERY_LIMIT_S,
+        calm_s=0.3,
+        actions=2,
+        pause_s=0.2,
+    )
+
+    verdict = forgetting.run(KINDS)
+
+    say(str(verdict))
+    assert not verdict.violations, verdict
+    assert all(verdict.faults[kind] == 1 for kind in KINDS)
     assert verdict.required > 0
 
 
@@ -188,3 +211,67 @@ def test_a_registration_with_a_ttl_is_certain_until_it_ends(
     attempt = r.Attempt(at=attempted, by="p", message="m", topic="t", digest="d", background=True)
     answer = r.Acknowledged(at=attempted + 0.4, by="p", message="m", failed=[])
     assert findings(*entries, attempt, answer) == lost
+
+
+# The store forgets at 2.5, and what was answered since 1.5.
+
+FORGOT = r.Forgot(at=2.6, by="x", began=2.5, since=1.5, kind="evicted")
+REBUILT = r.Named(at=2.8, by="daemon-0", text="The set of topic 't' was gone from Redis")
+
+
+def again(answered: float) -> list[r.AnyEntry]:
+    """Bob registers again, at any time before or after the loss."""
+    return [
+        r.Asked(at=2.3, by="r", number=2, topic="t", client_id="bob", remove=False),
+        r.Answered(at=answered, by="r", number=2),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("found", "entries"),
+    [
+        ([], [FORGOT, REBUILT, ATTEMPT, ANSWER]),
+        (["lost in silence"], [FORGOT, ATTEMPT, ANSWER]),
+        (
+            ["lost in silence"],
+            [FORGOT, r.Named(at=2.2, by="d", text=REBUILT.text), ATTEMPT, ANSWER],
+        ),
+        (["lost in silence"], [FORGOT, r.Named(at=3, by="d", text="an error"), ATTEMPT, ANSWER]),
+        (
+            ["lost in silence"],
+            [FORGOT, r.Named(at=3, by="d", text="The set of topic 'u' was"), ATTEMPT, ANSWER],
+        ),
+        # What was answered before then has to be there, and what is answered after it.
+        (
+            ["lost"],
+            [r.Forgot(at=2.6, by="x", began=2.5, since=2.1, kind="evicted"), ATTEMPT, ANSWER],
+        ),
+        (["lost"], [FORGOT, REBUILT, *again(2.9), ATTEMPT, ANSWER]),
+        ([], [FORGOT, REBUILT, *again(2.4), ATTEMPT, ANSWER]),
+        # A job that was queued before is run later.
+        (
+            ["lost in silence"],
+            [
+                r.Forgot(at=6, by="x", began=5, since=1.5, kind="evicted"),
+                ATTEMPT,
+                r.Acknowledged(at=4, by="p", message="m", failed=[], queued=True),
+            ],
+        ),
+    ],
+)
+def test_the_checker_asks_for_a_line_about_what_the_store_forgot(
+    found: list[str], entries: list[r.AnyEntry]
+) -> None:
+    assert findings(*REGISTRATION, *entries) == found
+
+
+@pytest.mark.parametrize(("seconds", "found"), [(3, []), (0, ["lost in silence"])])
+def test_the_checker_believes_the_time_that_a_line_tells(seconds: int, found: list[str]) -> None:
+    line = r.Named(
+        at=4.5,
+        by="daemon-0",
+        text="The store went back to an older state. Registrations may be missing since the newest "
+        f"renewal of a daemon in it, {seconds} seconds ago",
+    )
+    forgot = r.Forgot(at=2.6, by="x", began=2.5, since=1.5, kind="restored")
+    assert findings(*REGISTRATION, forgot, line, ATTEMPT, ANSWER) == found

@@ -52,7 +52,8 @@ def test_a_burst_of_large_requests_after_small_ones_stays_with_the_job_server(
     for _ in range(40):
         client.start("fanout", topic.request("x" * 2_000_000), background=True)
     eventually(lambda: topic.waiting(client_ids[-1]) == 640)
-    assert peak_megabytes(process) < before + 16 * 2
+    # All forty would take 80 MB.
+    assert peak_megabytes(process) < before + 24 * 2
 
 
 def test_results_of_control_characters_take_no_more_than_others(

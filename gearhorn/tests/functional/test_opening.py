@@ -137,7 +137,7 @@ def test_the_first_daemon_makes_the_store_and_says_so(shop: Shop) -> None:
     one.stop()
     shop.until_marked(**{tag: 1})
     other.stop()
-    assert not [name for name in shop.gearmand.admin.status() if "_store_" in name]
+    eventually(lambda: not any("_store_" in name for name in shop.gearmand.admin.status()))
 
 
 def test_several_first_starts_at_once_make_one_store(shop: Shop) -> None:
@@ -159,6 +159,13 @@ def test_where_fanouts_wait_a_store_is_made_only_after_a_while(shop: Shop) -> No
     eventually(lambda: not shop.fanouts())
 
 
+def test_the_while_is_longer_where_daemons_find_a_job_server_later(shop: Shop) -> None:
+    shop.queue_fanouts(1)
+    one = shop.daemon(wait_ready=False, **{"gearman.reconnect_max": 20})
+    says(one, f"looking for other daemons for {2 * QUIET_S:g} seconds")
+    one.wait_ready()
+
+
 def test_a_job_server_that_cannot_be_asked_is_named(
     shop: Shop, daemon: NewDaemon, gearmand: Gearmand
 ) -> None:
@@ -175,7 +182,7 @@ def test_after_a_reboot_the_first_daemon_waits_for_the_others(shop: Shop, peer: 
     worker = peer()
     worker.can_do(f"__matchmaking_store_{SHOP}_1a2b3c4d")
     says(one, EMPTIED)
-    assert "it is empty, and known is 1a2b3c4d" in one.log
+    assert "it is empty; known here: 1a2b3c4d" in one.log
     shop.until_marked(**{"1a2b3c4d": 1, "1a2b3c4d_waits": 1})
     assert shop.tag() == ""
     assert shop.fanouts() == 3
@@ -259,6 +266,26 @@ def test_an_emptied_store_beside_a_daemon_that_lives_is_not_made_anew(
     shop.register("alice")
 
 
+def test_a_store_that_is_emptied_before_the_daemon_has_joined_is_waited_for(shop: Shop) -> None:
+    shop.daemon().stop()
+    tag = shop.tag()
+    # The store can be opened, and no entry made.
+    shop.redis.ask("SET", "gearhorn:daemons", "no hash")
+    one = shop.daemon(wait_ready=False)
+    says(one, "The store refuses; jobs wait")
+    shop.until_marked(**{tag: 1})
+
+    shop.redis.ask("FLUSHALL")
+
+    says(one, EMPTIED)
+    shop.until_marked(**{f"{tag}_waits": 1})
+    outcome = shop.client.submit("fanout_query", {"query": "status"})
+    assert outcome.report["rows"][0]["store_fault"] == "store_replaced"
+    shop.accept(one)
+    one.wait_ready()
+    shop.until_marked(**{shop.tag(): 1})
+
+
 def test_another_database_is_not_used_beside_daemons_that_live(shop: Shop) -> None:
     url = shop.redis.url.removesuffix("/0") + "/1"
     # An old try.
@@ -268,7 +295,7 @@ def test_another_database_is_not_used_beside_daemons_that_live(shop: Shop) -> No
     shop.register()
 
     other = shop.waiting_daemon(store_url=url)
-    assert f"it is the store {old}, and known is {shop.tag()}" in other.log
+    assert f"it is the store {old}; known here: {shop.tag()}" in other.log
     one.pause()
     outcome = shop.client.submit("fanout_query", {"query": "topics"})
     assert outcome.refusal == "store_replaced"
@@ -418,10 +445,10 @@ def test_a_mark_on_one_of_two_job_servers_is_enough(shop: Shop, start: Start) ->
     shop.daemon()
     url = shop.redis.url.removesuffix("/0") + "/1"
     other = shop.waiting_daemon(store_url=url, servers=[further, shop.gearmand])
-    assert f"known is {shop.tag()}" in other.log
+    assert f"known here: {shop.tag()}" in other.log
     # It shows what it knows on both, for those who reach the other one only.
     third = shop.waiting_daemon(store_url=url, servers=[further])
-    assert f"known is {shop.tag()}" in third.log
+    assert f"known here: {shop.tag()}" in third.log
 
 
 # Whose store forgets, or is not to be made.
@@ -472,7 +499,7 @@ def test_a_machine_remembers_its_store(shop: Shop, tmp_path: Path, where: str) -
 
     # Nobody else is there who knows it.
     other = shop.waiting_daemon(**options)
-    assert f"it is empty, and known is {before[:8]}" in other.log
+    assert f"it is empty; known here: {before[:8]}" in other.log
     assert remembered(directory) == [[before[:8]]]
     other.kill()
     third = shop.waiting_daemon(**options)

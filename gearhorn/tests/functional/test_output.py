@@ -91,6 +91,24 @@ def test_a_message_that_cannot_be_printed_is_not_acknowledged(topic: Topic) -> N
     assert done.stdout == "hello\n"
 
 
+def test_listen_needs_somewhere_to_print(topic: Topic) -> None:
+    topic.subscribe("bob")
+    topic.publish("hello", background=True)
+    listen = [*COMMAND, "--server", topic.server.address, "listen", topic.name, "--as", "bob"]
+    done = execute(["sh", "-c", 'exec "$@" >&-', "sh", *listen, "--count", "1"])
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: standard output is closed")
+    assert topic.waiting("bob") == 1
+
+
+def test_lines_are_published_where_stderr_was_closed(topic: Topic) -> None:
+    publish = [*COMMAND, "--server", topic.server.address, "publish", topic.name]
+    call = ["sh", "-c", 'exec "$@" 2>&-', "sh", *publish, "--lines", "--background"]
+    done = execute(call, input="1\n2\n", stdout=subprocess.PIPE)
+    assert done.returncode == 0
+    assert done.stdout == "2 messages published, 0 failed.\n"
+
+
 def test_characters_that_the_terminal_lacks_are_escaped(topic: Topic) -> None:
     topic.subscribe("bo\u00e9\u6f22")
     done = subprocess.run(

@@ -79,7 +79,8 @@ def test_a_wrong_configuration_changes_no_level(daemon: NewDaemon, wrong: str) -
     one = daemon()
     right = one.config_file.read_text()
     one.config_file.write_text(wrong)
-    reload(one, said="SIGHUP: levels are not changed, as the configuration is wrong")
+    reload(one, said="SIGHUP: levels are not changed, as the configuration is wrong: ")
+    assert "ConfigurationError" not in one.log
     one.config_file.write_text(right)
     reload(one)
     assert one.stop() == 0

@@ -15,6 +15,8 @@ import gearhorn
 from gearhorn.tests.functional.fleet import SHORT, Fleet, Member
 from gearhorn.tests.processes import eventually
 
+pytestmark = pytest.mark.once
+
 LAST_RELEASE = "24409e3f0e2aa2f3e9885af30ee08161cdc41aeb"
 """The last commit of it."""
 

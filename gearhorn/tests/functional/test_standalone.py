@@ -118,6 +118,15 @@ def test_it_says_what_its_job_server_does_not_keep(tmp_path: Path, start: Start)
     assert "apt-get install gearman-tools" in other.log
 
 
+def test_it_says_what_of_a_configuration_does_not_count(tmp_path: Path, start: Start) -> None:
+    process = Standalone(tmp_path, gearmand=False, tool=False)
+    with process._config.open("a") as config:
+        config.write("[gearman]\nservers = jobs1:4730\n[fanout]\ntimeout = 5\n")
+    start(process)
+    (line,) = [line for line in process.log.splitlines() if " WARNING gearhorn.cmd" in line]
+    assert "[gearman] servers does not count: --standalone has its own" in line
+
+
 def test_its_job_server_listens_on_loopback_only(standalone: Standalone) -> None:
     listening = [
         fields[1].split(":")[0]

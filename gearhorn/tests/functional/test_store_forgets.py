@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from gearhorn.tests.functional.fleet import NOBODY_GOES_BY_TIME, SHORT, Fleet
+from gearhorn.tests.functional.fleet import MATCHMAKING, NOBODY_GOES_BY_TIME, SHORT, Fleet
 from gearhorn.tests.functional.store.copies import Copies, RedisCopies, SQLiteCopies
 from gearhorn.tests.processes import eventually
 from gearhorn.tests.servers import Redis
@@ -25,8 +25,9 @@ LEASE = 1.1 * SHORT["matchmaking.cache_ttl"]
 def evict(fleet: Fleet, *keys: str) -> None:
     """As Redis does it by itself when its memory is full."""
     redis: Redis = fleet.redis or fleet.fixture("redis_server")
-    for key in keys:
-        assert redis.ask("DEL", fleet.key_prefix + key) == ":1\r\n"
+    # All at once, before any daemon looks.
+    deleted = redis.ask("DEL", *(fleet.key_prefix + key for key in keys))
+    assert deleted == f":{len(keys)}\r\n"
 
 
 @pytest.mark.parametrize("also_the_list", [False, True])
@@ -56,6 +57,21 @@ def test_a_topic_that_cannot_be_rebuilt_waits(fleet: Fleet) -> None:
 
     assert one.finish(handle).report["subscribers"] == 0
     one.until_it_says("The store is back")
+
+
+def test_fan_outs_wait_where_nothing_is_left_that_tells_of_topics(fleet: Fleet) -> None:
+    one = fleet.add("one", **SHORT)
+    one.register(fleet.topic, "bob")
+    evict(fleet, "topics", "claims", "daemons", f"topic:{MATCHMAKING}", f"topic:{fleet.topic}")
+    handle = one.start_fanout(fleet.topic)
+    one.until_it_says("A part of the store is gone and cannot be rebuilt; jobs wait")
+    fleet.client.expect_nothing_about(handle, 0.2)
+
+    assert fleet.store(lambda store: store.mend(strike_out=True)) == {"": 0}
+
+    assert one.finish(handle).report["subscribers"] == 0
+    one.register(fleet.topic, "alice")
+    assert one.reached(fleet.topic) == 1
 
 
 def test_daemons_whose_entries_were_evicted_are_waited_for(fleet: Fleet) -> None:

@@ -8,12 +8,15 @@
 ``record``      what is written down, and where
 ``publisher``   the program that publishes, with the client library
 ``subscriber``  the program that receives, with the client library
+``poster``      the program that publishes with background jobs, on bare sockets
 ``registrar``   the program that registers and removes, on bare sockets
 ``scene``       these programs, daemons and servers, and the network between them
 ``schedule``    which fault comes when, from a seed
+``forgetting``  rounds in which the store forgets, or is another one
 ``recovery``    how long it takes until everything works again
 ``runner``      a run from start to end
 ``membership``  who was certainly subscribed when, and who certainly not
+``naming``      which lines of a daemon name what was lost
 ``checker``     what the record proves
 ``durability``  what gearmand itself loses, asked with a bare client
 ``soak``        the same programs for long, without faults but for resets

@@ -11,8 +11,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from gearhorn.tests.ledger.checker import check
+from gearhorn.tests.ledger.checker import Verdict, check
 from gearhorn.tests.ledger.durability import measure
+from gearhorn.tests.ledger.forgetting import KINDS, ForgetfulScene, Forgetting
 from gearhorn.tests.ledger.record import read
 from gearhorn.tests.ledger.runner import Runner, say
 from gearhorn.tests.ledger.scene import Scene
@@ -49,6 +50,16 @@ def parse() -> argparse.Namespace:
         default="libsqlite3",
         help="gearmand's; builtin loses all at a restart, which shows what the checker finds",
     )
+    parser.add_argument(
+        "--forget",
+        type=int,
+        metavar="ROUNDS",
+        help="instead, have the store emptied, evicted from, restored or swapped so often while "
+        "daemons start and stop",
+    )
+    parser.add_argument(
+        "--only", choices=KINDS, action="append", help="with --forget: rounds of this kind alone"
+    )
     parser.add_argument("--record", type=Path, help="the directory of the record; it is kept")
     parser.add_argument("--check", type=Path, help="only judge the record in that directory")
     parser.add_argument(
@@ -58,6 +69,45 @@ def parse() -> argparse.Namespace:
         help="only ask a bare client what gearmand loses when it is killed so often",
     )
     return parser.parse_args()
+
+
+def run(options: argparse.Namespace, seed: int, record: Path) -> Verdict:
+    """Break processes and the network."""
+    scene = Scene(
+        record,
+        daemons=options.daemons,
+        publishers=options.publishers,
+        subscribers=options.subscribers,
+        passing=max(25, 2 * options.passing),
+        at_once=options.passing,
+        pause=options.rest,
+        queue=options.queue,
+    )
+    try:
+        runner = Runner(scene, say, recovery_limit_s=options.recovery, calm_s=5.0)
+        schedule = Schedule(seed, scene.targets, options.pause)
+        return runner.run(schedule, faults=options.faults, per_round=options.per_round)
+    finally:
+        scene.close()
+
+
+def forget(options: argparse.Namespace, seed: int, record: Path) -> Verdict:
+    """Have the store forget."""
+    scene = ForgetfulScene(
+        record,
+        daemons=options.daemons,
+        publishers=options.publishers,
+        subscribers=options.subscribers,
+        pause=options.rest,
+    )
+    kinds = options.only or list(KINDS)
+    try:
+        forgetting = Forgetting(
+            scene, say, seed=seed, recovery_limit_s=options.recovery, calm_s=1.0
+        )
+        return forgetting.run([kinds[number % len(kinds)] for number in range(options.forget)])
+    finally:
+        scene.close()
 
 
 def main() -> int:
@@ -73,22 +123,7 @@ def main() -> int:
         record.mkdir(parents=True, exist_ok=True)
         say(f"seed {seed}; the record is in {record}")
         started = time.monotonic()
-        scene = Scene(
-            record,
-            daemons=options.daemons,
-            publishers=options.publishers,
-            subscribers=options.subscribers,
-            passing=max(25, 2 * options.passing),
-            at_once=options.passing,
-            pause=options.rest,
-            queue=options.queue,
-        )
-        try:
-            runner = Runner(scene, say, recovery_limit_s=options.recovery, calm_s=5.0)
-            schedule = Schedule(seed, scene.targets, options.pause)
-            verdict = runner.run(schedule, faults=options.faults, per_round=options.per_round)
-        finally:
-            scene.close()
+        verdict = forget(options, seed, record) if options.forget else run(options, seed, record)
         say(f"seed {seed}, {time.monotonic() - started:.0f} s")
     say(str(verdict))
     return 1 if verdict.violations else 0

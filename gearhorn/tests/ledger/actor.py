@@ -51,8 +51,10 @@ class RegistrarPart(Part, frozen=True, kw_only=True):
     """client_ids that come and go."""
     at_once: int
     """The number of those that are registered at a time, in a topic."""
-    ttl: float
-    """The time that a registration lasts, if it has an end."""
+    ttl: float | None
+    """The time that a registration lasts, if it has an end; some have none."""
+    renew: float | None
+    """The time after which those without an end are registered again, as by the client library."""
     pause: float
     """The mean pause between two requests of a topic."""
     patience: float

@@ -8,16 +8,19 @@ import bisect
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from gearhorn.tests.ledger.membership import NEVER, Key, Span, memberships
+from gearhorn.tests.ledger.membership import NEVER, Key, Span, Spans, memberships
+from gearhorn.tests.ledger.naming import names
 from gearhorn.tests.ledger.record import (
     Acknowledged,
     AnyEntry,
     Attempt,
     Ended,
     FaultBegan,
+    Forgot,
     Healed,
+    Named,
     NotAnswered,
     Receipt,
     Recovered,
@@ -39,6 +42,8 @@ class Verdict:
     unanswered_but_received: int = 0
     required: int = 0
     """Copies that an answered message had to bring, to those who were certainly subscribed."""
+    named: int = 0
+    """Copies that are lost with a registration that the store forgot, and a line says so."""
     receipts: int = 0
     duplicates: int = 0
     """Receipts of what had been received before, all with a fault in the message's life."""
@@ -57,6 +62,8 @@ class Verdict:
             f"{self.duplicates} duplicates under a fault",
             f"registrations and removals answered: {self.registrations}",
         ]
+        if self.named:
+            lines.append(f"lost with what the store forgot, and named: {self.named}")
         if recoveries:
             lines.append(
                 f"recovery: {recoveries[len(recoveries) // 2]:.1f} s in the median, "
@@ -77,10 +84,8 @@ class _Check:
         self._entries = entries
         self._limit_s = recovery_limit_s
         self._spans = memberships(entries)
-        self._present_by_topic: dict[str, list[tuple[str, list[Span]]]] = {}
-        for (topic, client_id), spans in self._spans.items():
-            named = (client_id, spans.present)
-            self._present_by_topic.setdefault(topic, []).append(named)
+        self._present_by_topic = _present_by_topic(self._spans)
+        self._lines = list(self._lines_of_losses())
         self._attempts = {e.message: e for e in entries if isinstance(e, Attempt)}
         self._acknowledged = {e.message: e for e in entries if isinstance(e, Acknowledged)}
         self._receipts: dict[tuple[str, Key], list[Receipt]] = {}
@@ -94,6 +99,8 @@ class _Check:
     def verdict(self) -> Verdict:
         self._count()
         self._find_lost()
+        if self._lines:
+            self._find_lost_in_silence()
         for (message, key), receipts in self._receipts.items():
             attempt = self._attempts.get(message)
             if attempt is None:
@@ -108,6 +115,11 @@ class _Check:
             elif isinstance(entry, (Unanswered, NotAnswered)) and entry.refused:
                 self._violation(f"refused: {entry.by}: {entry.reason}")
         return self._verdict
+
+    def lost(self) -> list[str]:
+        """Return a line for each copy that the store cannot have forgotten."""
+        self._find_lost()
+        return self._verdict.violations
 
     def _violation(self, text: str) -> None:
         self._verdict.violations.append(text)
@@ -130,7 +142,7 @@ class _Check:
         for message, answer in self._acknowledged.items():
             attempt = self._attempts[message]
             for client_id, present in self._present_by_topic.get(attempt.topic, ()):
-                if client_id in answer.failed or not _covered(present, attempt.at, answer.at):
+                if client_id in answer.failed or not _covering(present, attempt.at, _end(answer)):
                     continue
                 self._verdict.required += 1
                 if (message, (attempt.topic, client_id)) not in self._receipts:
@@ -139,6 +151,49 @@ class _Check:
                         f"lost: {kind} {message}, acknowledged at {answer.at:.3f}, "
                         f"to {client_id} of {attempt.topic}"
                     )
+
+    def _find_lost_in_silence(self) -> None:
+        """Find those that had to arrive if the store had not forgotten, and that no line names."""
+        remembered = memberships([e for e in self._entries if not isinstance(e, Forgot)])
+        if_remembered = _present_by_topic(remembered)
+        required_by_topic = {topic: dict(its) for topic, its in self._present_by_topic.items()}
+        for message, answer in self._acknowledged.items():
+            attempt = self._attempts[message]
+            required = required_by_topic.get(attempt.topic, {})
+            for client_id, present in if_remembered.get(attempt.topic, ()):
+                span = _covering(present, attempt.at, _end(answer))
+                if (
+                    span is None
+                    or client_id in answer.failed
+                    or (message, (attempt.topic, client_id)) in self._receipts
+                    or _covering(required.get(client_id, ()), attempt.at, _end(answer))
+                ):
+                    continue
+                if self._is_named(attempt.topic, span.start, _end(answer)):
+                    self._verdict.named += 1
+                else:
+                    self._violation(
+                        f"lost in silence: {message}, acknowledged at {answer.at:.3f}, to "
+                        f"{client_id} of {attempt.topic}, registered at {span.start:.3f}"
+                    )
+
+    def _is_named(self, topic: str, registered: float, end: float) -> bool:
+        """Return true if a line names a loss that came between these times."""
+        return any(
+            names(line, forgot.kind, topic, registered)
+            for forgot, lines in self._lines
+            if registered < forgot.at and forgot.began <= end
+            for line in lines
+        )
+
+    def _lines_of_losses(self) -> Iterable[tuple[Forgot, list[Named]]]:
+        """Yield each loss, and the lines from it until everything worked again."""
+        named = [e for e in self._entries if isinstance(e, Named)]
+        recovered = [e.at for e in self._entries if isinstance(e, Recovered)]
+        for forgot in self._entries:
+            if isinstance(forgot, Forgot):
+                until = min((at for at in recovered if at >= forgot.at), default=math.inf)
+                yield forgot, [line for line in named if forgot.began <= line.at <= until]
 
     def _look_at(self, attempt: Attempt, key: Key, receipts: Sequence[Receipt]) -> None:
         message = attempt.message
@@ -157,10 +212,11 @@ class _Check:
         # run of it may read the list until the copy is there.
         answer = self._acknowledged.get(message)
         end = last
-        if answer is not None and not self._is_troubled(attempt.at, answer.at):
+        reported = answer is not None and not answer.queued
+        if answer is not None and reported and not self._is_troubled(attempt.at, answer.at):
             end = answer.at
         spans = self._spans.get(key, NEVER)
-        if _covered(spans.absent, attempt.at, end):
+        if _covering(spans.absent, attempt.at, end):
             self._violation(f"not subscribed: {message} of {attempt.at:.3f} to {key}")
 
     def _find_forgotten(self) -> None:
@@ -169,9 +225,9 @@ class _Check:
                 continue
             for (topic, client_id), spans in self._spans.items():
                 stored = client_id in entry.members.get(topic, ())
-                if not stored and _covered(spans.present, entry.began, entry.at):
+                if not stored and _covering(spans.present, entry.began, entry.at):
                     self._violation(f"forgotten: {client_id} of {topic} at {entry.at:.3f}")
-                if stored and _covered(spans.absent, entry.began, entry.at):
+                if stored and _covering(spans.absent, entry.began, entry.at):
                     self._violation(f"not removed: {client_id} of {topic} at {entry.at:.3f}")
 
     def _judge_recoveries(self) -> None:
@@ -194,8 +250,7 @@ class _Check:
 
 def missing_copies(entries: Sequence[AnyEntry]) -> list[str]:
     """Return a line for each copy that must be received and was not yet."""
-    found = check(entries, recovery_limit_s=math.inf).violations
-    return [violation for violation in found if violation.startswith("lost")]
+    return _Check(entries, math.inf).lost()
 
 
 def _troubled(entries: Iterable[AnyEntry]) -> Iterable[Span]:
@@ -211,7 +266,19 @@ def _troubled(entries: Iterable[AnyEntry]) -> Iterable[Span]:
         yield Span(start, math.inf)
 
 
-def _covered(spans: Sequence[Span], start: float, end: float) -> bool:
-    """Return true if one of the spans, which are in the order of time, covers this one."""
+def _present_by_topic(spans: Mapping[Key, Spans]) -> dict[str, list[tuple[str, list[Span]]]]:
+    found: dict[str, list[tuple[str, list[Span]]]] = {}
+    for (topic, client_id), its in spans.items():
+        found.setdefault(topic, []).append((client_id, its.present))
+    return found
+
+
+def _end(answer: Acknowledged) -> float:
+    """Return the time until which a message reaches those who are subscribed."""
+    return math.inf if answer.queued else answer.at
+
+
+def _covering(spans: Sequence[Span], start: float, end: float) -> Span | None:
+    """Return the one of the spans, which are in the order of time, that covers this one."""
     index = bisect.bisect_right(spans, Span(start, math.inf)) - 1
-    return index >= 0 and end <= spans[index].end
+    return spans[index] if index >= 0 and end <= spans[index].end else None

@@ -4,7 +4,8 @@
 
 Certain is what was answered. A request that was not answered may be done at any later time, so it
 takes certainty away for good: after an unanswered removal nobody is certain to be subscribed, and
-after an unanswered registration nobody is certain not to be.
+after an unanswered registration nobody is certain not to be. A store that forgets what was answered
+takes the certainty of that away too, until it is asked and answered again.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from gearhorn.tests.ledger.record import Answered, AnyEntry, Asked
+from gearhorn.tests.ledger.record import Answered, AnyEntry, Asked, Forgot
 
 Key = tuple[str, str]
 """A topic and a client_id."""
@@ -45,6 +46,8 @@ class _Person:
         self._since: float | None = None
         self._expires = math.inf
         self._absent_since: float | None = -math.inf
+        self._answered = -math.inf
+        """When the last registration was answered."""
         self._late_removal = False
         self._late_registration = False
 
@@ -53,6 +56,7 @@ class _Person:
         if answered is None:
             self._late_registration = True
         elif not self._late_removal:
+            self._answered = answered
             # It was done at some time between the question and the answer.
             if self._since is not None and self._expires < answered:
                 self._end_presence(self._expires)
@@ -66,6 +70,19 @@ class _Person:
             self._late_removal = True
         elif not self._late_registration and self._absent_since is None:
             self._absent_since = answered
+
+    def forget(self, forgot: Forgot) -> None:
+        """Take away what was certain since then; what is answered later is certain again."""
+        _cut(self.spans.present, forgot)
+        if self._since is not None and forgot.since <= self._since < forgot.at:
+            self._end_presence(forgot.began)
+            if self._answered > forgot.at:
+                self._since = self._answered
+        _cut(self.spans.absent, forgot)
+        # Somebody who was never registered, since minus infinity, is in no older copy.
+        absent_since = self._absent_since
+        if absent_since is not None and forgot.since <= absent_since < forgot.at:
+            self._end_absence(forgot.began)
 
     def finish(self) -> Spans:
         self._end_presence(math.inf)
@@ -85,6 +102,15 @@ class _Person:
             self._absent_since = None
 
 
+def _cut(spans: list[Span], forgot: Forgot) -> None:
+    """Shorten the spans that reach into the time in which the store forgot."""
+    while spans and spans[-1].end > forgot.began and forgot.since <= spans[-1].start < forgot.at:
+        start = spans.pop().start
+        if start < forgot.began:
+            spans.append(Span(start, forgot.began))
+            return
+
+
 def memberships(entries: Sequence[AnyEntry]) -> dict[Key, Spans]:
     """The spans of everybody that was asked for."""
     answered = {entry.number: entry.at for entry in entries if isinstance(entry, Answered)}
@@ -94,4 +120,7 @@ def memberships(entries: Sequence[AnyEntry]) -> dict[Key, Spans]:
             person = people.setdefault((entry.topic, entry.client_id), _Person())
             act = person.remove if entry.remove else person.register
             act(entry, answered.get(entry.number))
+        elif isinstance(entry, Forgot):
+            for person in people.values():
+                person.forget(entry)
     return {key: person.finish() for key, person in people.items()}

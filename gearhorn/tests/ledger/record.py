@@ -38,6 +38,8 @@ class Acknowledged(Entry, frozen=True, kw_only=True):
     message: str
     failed: list[str]
     """The client_ids that the report names as failed."""
+    queued: bool = False
+    """The job of ``fanout`` is queued, says the job server; no daemon has reported."""
 
 
 class Unanswered(Entry, frozen=True, kw_only=True):
@@ -109,6 +111,20 @@ class Recovered(Entry, frozen=True, kw_only=True):
     """The things that do not work yet."""
 
 
+class Forgot(Entry, frozen=True, kw_only=True):
+    """Between ``began`` and ``at`` the store lost what was answered ``since``."""
+
+    began: float
+    since: float
+    kind: str
+
+
+class Named(Entry, frozen=True, kw_only=True):
+    """A line of WARNING or above in the log of a daemon, and when it was logged."""
+
+    text: str
+
+
 class Stored(Entry, frozen=True, kw_only=True):
     """The content of the store, read between ``began`` and ``at``."""
 
@@ -135,6 +151,8 @@ AnyEntry: TypeAlias = (
     | FaultEnded
     | Healed
     | Recovered
+    | Forgot
+    | Named
     | Stored
     | Ended
 )

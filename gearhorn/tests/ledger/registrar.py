@@ -56,20 +56,22 @@ class Topic:
         self._peer: Peer | None = None
         self._free = list(part.passing)
         random.shuffle(self._free)
+        self._standing = [_Life(client_id, None) for client_id in part.standing]
         self._lives: list[_Life] = []
 
     def run(self) -> None:
         """Register those who stay; then have others come and go until it is stopped."""
-        for client_id in self._part.standing:
-            self._insist(_Life(client_id, None), remove=False)
+        for life in self._standing:
+            self._insist(life, remove=False)
         while not self._stopping.wait(random.uniform(0, 2 * self._part.pause)):
             self._do_something()
         if self._peer is not None:
             self._peer.close()
 
     def _do_something(self) -> None:
-        for life in self._lives:
-            if life.ttl is not None and now() > life.asked + life.ttl / _RENEWALS_PER_TTL:
+        for life in (*self._standing, *self._lives):
+            renew = self._part.renew if life.ttl is None else life.ttl / _RENEWALS_PER_TTL
+            if renew is not None and now() > life.asked + renew:
                 self._ask(life, remove=False)
                 return
         if self._free and random.randrange(self._part.at_once) >= len(self._lives):

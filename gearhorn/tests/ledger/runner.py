@@ -12,12 +12,14 @@ from collections.abc import Callable
 
 import redis.asyncio
 
+from gearhorn.tests.ledger import naming
 from gearhorn.tests.ledger.checker import Verdict, check, missing_copies
 from gearhorn.tests.ledger.record import (
     AnyEntry,
     Ended,
     FaultBegan,
     FaultEnded,
+    Forgot,
     Healed,
     Reader,
     Recovered,
@@ -67,7 +69,7 @@ class Runner:
         self._reader = Reader(scene.record)
         self._entries: list[AnyEntry] = []
         self._round = 0
-        self._down: set[str] = set()
+        self.down: set[str] = set()
         """The processes that a fault has ended."""
 
     def run(self, schedule: Schedule, *, faults: int, per_round: int) -> Verdict:
@@ -75,15 +77,15 @@ class Runner:
         self.wait_until_it_works()
         for number in range(-(-faults // per_round)):
             self._fail(schedule.round(min(per_round, faults - number * per_round)))
-            self._heal()
-            self._write_store_down()
+            self.heal()
+            self.write_store_down()
             self.wait(self._calm_s)
         return self.finish()
 
     def wait_until_it_works(self) -> None:
         """Return when all have started."""
         started = now()
-        missing = self._recover(started)
+        missing = self.recover(started)
         if missing:
             raise AssertionError(f"it does not work without faults either: {missing}")
         self._say(f"everything works after {now() - started:.1f} s")
@@ -91,17 +93,15 @@ class Runner:
     def reset_everything(self) -> None:
         """Reset all connections, and wait until everything works again."""
         for name, proxy in self._scene.proxies.items():
-            self._writer.write(
-                FaultBegan(at=now(), by=_BY, number=self._round, kind="reset", target=name)
-            )
+            self.begin("reset", name, self._round)
             proxy.reset()
-        self._heal()
+        self.heal()
 
-    def _heal(self) -> None:
+    def heal(self) -> None:
         """Write down that a round is over, and how everybody recovers."""
         healed = now()
         self._writer.write(Healed(at=healed, by=_BY, round=self._round))
-        missing = self._recover(healed)
+        missing = self.recover(healed)
         self._writer.write(Recovered(at=now(), by=_BY, round=self._round, missing=missing))
         self._say(f"round {self._round}: works after {now() - healed:.1f} s {missing or ''}")
         self._round += 1
@@ -122,32 +122,38 @@ class Runner:
                     f"{f' after {fault.after_bytes} bytes' if fault.kind in ARMED else ''}"
                 )
                 if fault.kind != "freeze":
-                    self._down.add(fault.target)
-                self._writer.write(
-                    FaultBegan(
-                        at=now(), by=_BY, number=number, kind=fault.kind, target=fault.target
-                    )
-                )
+                    self.down.add(fault.target)
+                self.begin(fault.kind, fault.target, number)
                 self._scene.begin(fault)
             elif not self._scene.can_end(fault) and at < fault.ends + _END_LIMIT_S:
                 heapq.heappush(due, (at + 0.1, number, False, fault))
             else:
                 if not self._scene.can_end(fault):
-                    self._ended(fault.target, f"did not end in {_END_LIMIT_S:g} s when asked to")
+                    self.ended(fault.target, f"did not end in {_END_LIMIT_S:g} s when asked to")
                 self._scene.end(fault)
-                self._down.discard(fault.target)
+                self.down.discard(fault.target)
                 self._writer.write(FaultEnded(at=now(), by=_BY, number=number))
                 if fault.target == "redis":
-                    self._write_store_down()
+                    self.write_store_down()
 
-    def _recover(self, since: float) -> list[str]:
+    def begin(self, kind: str, target: str, number: int = 0) -> float:
+        """Write down that a fault begins; the time of that."""
+        fault = FaultBegan(at=now(), by=_BY, number=number, kind=kind, target=target)
+        self._writer.write(fault)
+        return fault.at
+
+    def forgot(self, kind: str, *, began: float, since: float = 0.0) -> None:
+        """Write down that the store lost what was answered since then."""
+        self._writer.write(Forgot(at=now(), by=_BY, began=began, since=since, kind=kind))
+
+    def recover(self, since: float) -> list[str]:
         """Wait until everything works, or the time is up; what does not work."""
         scene = self._scene
         recovery = Recovery(since, scene.publishers, scene.topics, scene.standing)
         recovery.feed([entry for entry in self._entries if entry.at > since])
         deadline = now() + self._limit_s
         while recovery.missing and now() < deadline:
-            recovery.feed(self._look())
+            recovery.feed(self.look())
             time.sleep(_INTERVAL_S)
         return recovery.missing
 
@@ -155,23 +161,24 @@ class Runner:
         """Wait, and look at what is written down meanwhile."""
         deadline = now() + seconds
         while (left := deadline - now()) > 0:
-            self._look()
+            self.look()
             time.sleep(min(_INTERVAL_S, left))
 
-    def _look(self) -> list[AnyEntry]:
+    def look(self) -> list[AnyEntry]:
         """Return the new entries of the record; start processes again that ended by themselves."""
         for name, process in self._scene.processes.items():
-            if name not in self._down and process.exit_code is not None:
-                self._ended(name, f"ended with {process.exit_code}")
+            if name not in self.down and process.exit_code is not None:
+                self.ended(name, f"ended with {process.exit_code}")
                 self._scene.start(process)
         new = self._reader.new()
         self._entries += new
         return new
 
-    def _ended(self, name: str, reason: str) -> None:
+    def ended(self, name: str, reason: str) -> None:
+        """Write down that a process ended, or did something else that it never should."""
         self._writer.write(Ended(at=now(), by=_BY, process=name, reason=reason))
 
-    def _write_store_down(self) -> None:
+    def write_store_down(self) -> None:
         began = now()
         members = asyncio.run(self._members())
         self._writer.write(Stored(at=now(), by=_BY, began=began, members=members))
@@ -189,12 +196,17 @@ class Runner:
     def finish(self) -> Verdict:
         """Stop asking, let everything arrive, and judge."""
         scene = self._scene
-        asking = [*scene.publishers, "registrar"]
-        self._down.update(asking)
+        asking = [*scene.publishers, *scene.posters, "registrar"]
+        self.down.update(asking)
         for name in asking:
             scene.processes[name].terminate()
         for name in asking:
-            scene.processes[name].wait(60.0)
+            try:
+                scene.processes[name].wait(_END_LIMIT_S)
+            except AssertionError:
+                # Its request is not answered.
+                self.ended(name, f"did not end in {_END_LIMIT_S:g} s when asked to")
+                scene.processes[name].kill()
         deadline = now() + self._limit_s
         received = -1
         while now() < deadline:
@@ -203,12 +215,15 @@ class Runner:
             if len(self._entries) == received and not missing_copies(self._entries):
                 break
             received = len(self._entries)
-        self._write_store_down()
+        self.write_store_down()
         for name, process in scene.processes.items():
             for text in _NEVER_LOGGED:
                 if name.startswith(("daemon", *asking, "subscriber")) and text in process.log:
-                    self._ended(name, f"logged {text!r}")
-        self._look()
+                    self.ended(name, f"logged {text!r}")
+            if name.startswith("daemon"):
+                for line in naming.lines(name, process.log):
+                    self._writer.write(line)
+        self.look()
         return check(
             sorted(self._entries, key=lambda entry: entry.at), recovery_limit_s=self._limit_s
         )

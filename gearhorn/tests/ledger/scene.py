@@ -96,6 +96,9 @@ class Scene:
     :param at_once: how many of these there are at a time in a topic, about.
     :param pause: between two messages of a publisher to a topic, in seconds.
     :param queue: ``libsqlite3`` or ``builtin``.
+    :param posters: how many publish with background jobs of ``fanout``.
+    :param ttl: of every other subscriber that comes and goes, in seconds.
+    :param renew: after so many seconds the others are registered again.
     """
 
     def __init__(
@@ -111,10 +114,14 @@ class Scene:
         pause: float = 0.15,
         queue: str = "libsqlite3",
         daemon_options: Mapping[str, object] = DAEMON_OPTIONS,
+        posters: int = 0,
+        ttl: float | None = 6.0,
+        renew: float | None = None,
     ) -> None:
         self.record = record
         self.topics = [f"topic{number}" for number in range(topics)]
         self.publishers = [f"publisher-{number}" for number in range(publishers)]
+        self.posters = [f"poster-{number}" for number in range(posters)]
         self.standing = [f"s{number}" for number in range(subscribers)]
         self.processes: dict[str, Process] = {}
         self.proxies: dict[str, LedgerProxy] = {}
@@ -128,9 +135,11 @@ class Scene:
                 self._add_daemon(number)
             for number, name in enumerate(self.publishers):
                 self._add_publisher(name, pause * (number + 1))
+            for number, name in enumerate(self.posters):
+                self._add_publisher(name, pause * (number + 1))
             for number in range(subscribers):
                 self._add_subscriber(number, passing)
-            self._add_registrar(passing, at_once, pause)
+            self._add_registrar(passing, at_once, pause, ttl, renew)
         except BaseException:
             self.close()
             raise
@@ -148,7 +157,7 @@ class Scene:
     @property
     def targets(self) -> dict[str, float]:
         """The targets of faults, each with the weight of its share."""
-        weights = {"daemon": 2.0, "gearmand": 1.5, "redis": 3.0, "publisher": 0.5}
+        weights = {"daemon": 2.0, "gearmand": 1.5, "redis": 3.0, "publisher": 0.5, "poster": 0.5}
         return {
             name: weights.get(name.partition("-")[0], 1.0)
             for name in (*self.processes, *self.proxies)
@@ -216,8 +225,11 @@ class Scene:
         self.proxies[name] = proxy
         return proxy.address
 
+    def _new_redis(self) -> Redis:
+        return Redis(appendonly="yes", appendfsync="always")
+
     def _add_servers(self, queue: str) -> None:
-        self._add("redis", Redis(appendonly="yes", appendfsync="always"))
+        self._add("redis", self._new_redis())
         self._for_clients, self._for_daemons = [], []
         for number in range(2):
             file = self._scratch / f"queue-{number}.db"
@@ -234,8 +246,13 @@ class Scene:
             "store.url": f"redis://{store}/0",
             "store.key_prefix": KEY_PREFIX,
             **self._daemon_options,
+            **self._own_options(number),
         }
         self._add(f"daemon-{number}", Daemon(options))
+
+    def _own_options(self, number: int) -> Mapping[str, object]:
+        """The options of one daemon alone."""
+        return {}
 
     def _part(self, name: str) -> dict[str, Any]:
         return {
@@ -247,14 +264,16 @@ class Scene:
 
     def _add_publisher(self, name: str, pause: float) -> None:
         part = PublisherPart(**self._part(name), pause=pause, foreground=0.2, patience=10.0)
-        self._add(name, Actor("publisher", part))
+        self._add(name, Actor(name.partition("-")[0], part))
 
     def _add_subscriber(self, number: int, passing: int) -> None:
         name = f"subscriber-{number}"
         names = [self.standing[number], *self._passing(self.standing[number], passing)]
         self._add(name, Actor("subscriber", SubscriberPart(**self._part(name), client_ids=names)))
 
-    def _add_registrar(self, passing: int, at_once: int, pause: float) -> None:
+    def _add_registrar(
+        self, passing: int, at_once: int, pause: float, ttl: float | None, renew: float | None
+    ) -> None:
         name = "registrar"
         names = [one for who in self.standing for one in self._passing(who, passing)]
         part = RegistrarPart(
@@ -262,9 +281,11 @@ class Scene:
             standing=self.standing,
             passing=names,
             at_once=at_once,
-            ttl=6.0,
+            ttl=ttl,
+            renew=renew,
             pause=2 * pause,
-            patience=10.0,
+            # Where a store is lost until somebody mends it, requests wait for that.
+            patience=10.0 if renew is None else 30.0,
         )
         self._add(name, Actor("registrar", part))
 

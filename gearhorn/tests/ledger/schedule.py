@@ -55,7 +55,7 @@ def kinds_of(target: str) -> Sequence[str]:
     """Return the kinds of fault for a target; names of the network begin with ``net``."""
     if target.startswith("net"):
         return TO_NETWORK
-    if target.startswith("publisher"):
+    if target.startswith(("publisher", "poster")):
         return ("kill", "freeze", "freeze and kill")
     return TO_PROCESSES
 

@@ -192,3 +192,22 @@ def test_the_url_of_the_store_is_secret(tmp_path: Path, caplog: pytest.LogCaptur
         conf.log_opt_values(logging.getLogger(), logging.DEBUG)
     assert "store.url" in caplog.text
     assert "pass@" not in caplog.text
+
+
+@pytest.mark.parametrize("directory", [False, True])
+def test_a_file_that_is_not_utf_8_is_named(tmp_path: Path, directory: bool) -> None:
+    (tmp_path / "a.conf").write_text("")
+    path = tmp_path / "b.conf"
+    path.write_bytes(b"# caf\xe9\n")
+    named = ["--config-dir", str(tmp_path)] if directory else ["--config-file", str(path)]
+    with pytest.raises(errors.ConfigurationError, match=rf"^{path} is not UTF-8: "):
+        config.load(named)
+
+
+def test_a_store_is_accepted_by_a_word_that_is_written_out(tmp_path: Path) -> None:
+    assert _load(tmp_path, "", "--accept-store", "--despite", "1a2b3c4d").accept_store
+    for wrong in (["--despite", "1a2b3c4d"], ["--accept-store", "--despite", "zz"]):
+        with pytest.raises(errors.ConfigurationError, match=r"^--despite"):
+            _load(tmp_path, "", *wrong)
+    with pytest.raises(SystemExit):
+        _load(tmp_path, "", "--accept")

@@ -38,6 +38,7 @@ _lies = st.builds(
 )
 
 
+@pytest.mark.once
 @fuzz.effort(400)
 @given(
     st.lists(_packets | _lies | st.binary(max_size=40), max_size=8).map(b"".join),
@@ -71,6 +72,7 @@ def test_a_packet_about_the_limit_may_be_cut_at_every_byte_about_it() -> None:
             fuzz.check_stream([stream[:position], stream[position:]], HEAD)
 
 
+@pytest.mark.once
 def test_a_giant_length_takes_no_memory_for_what_has_not_come() -> None:
     tracemalloc.start()
     try:
@@ -89,6 +91,7 @@ def test_a_giant_length_takes_no_memory_for_what_has_not_come() -> None:
     assert peak < 4 * MEGABYTE
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("piece", [1, 2, 100])
 def test_a_large_packet_in_small_pieces_takes_no_more_than_its_size(piece: int) -> None:
     size = 250_000

@@ -22,6 +22,7 @@ from gearhorn.tests.unit import model_fuzz as fuzz
 from gearhorn.tests.unit.loop_machine import LoopMachine, TopicOrderMachine
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("machine", [LoopMachine, TopicOrderMachine])
 def test_whatever_comes_in_whatever_order(machine: type[LoopMachine]) -> None:
     run_state_machine_as_test(machine, settings=fuzz.effort(60, stateful_step_count=50))

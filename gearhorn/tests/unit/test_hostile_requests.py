@@ -15,12 +15,14 @@ from gearhorn import errors, messages
 from gearhorn.tests.unit import model_fuzz as fuzz
 
 
+@pytest.mark.once
 @fuzz.effort(800)
 @given(st.sampled_from(fuzz.FUNCTIONS), fuzz.requests())
 def test_a_request_is_taken_where_the_contract_takes_it(function: str, data: bytes) -> None:
     fuzz.check_request(function, data)
 
 
+@pytest.mark.once
 @fuzz.effort(300)
 @given(st.sampled_from(fuzz.FUNCTIONS), st.binary(max_size=100))
 def test_bytes_are_no_request(function: str, data: bytes) -> None:

@@ -62,6 +62,7 @@ def test_a_string_is_sent_as_utf_8_and_any_other_value_as_it_stands(
     assert payload_of(b'{ "payload" : ' + value + b' , "topic": "t"}') == sent
 
 
+@pytest.mark.once
 @settings(deadline=None, database=None)
 @given(st.binary(max_size=200))
 def test_base64_carries_any_bytes(data: bytes) -> None:
@@ -80,6 +81,7 @@ json_values: st.SearchStrategy[Any] = st.recursive(
 )
 
 
+@pytest.mark.once
 @settings(deadline=None, database=None)
 @given(json_values, st.sampled_from([None, 2]), st.booleans())
 def test_every_json_value_reaches_receivers(value: Any, indent: int | None, ascii_: bool) -> None:
@@ -91,6 +93,7 @@ def test_every_json_value_reaches_receivers(value: Any, indent: int | None, asci
     assert sent == (value.encode() if isinstance(value, str) else text)
 
 
+@pytest.mark.once
 @settings(deadline=None, database=None, max_examples=300)
 @given(st.sampled_from(sorted(CLASSES)), st.binary(max_size=60) | st.text(max_size=60))
 def test_any_bytes_are_taken_or_refused(kind: str, data: bytes | str) -> None:

@@ -18,6 +18,9 @@ local number = 0
 
 local function give_number()
   number = redis.call('INCR', counter)
-  if caller ~= '' then redis.call('HSET', told, caller, number) end
+  if caller ~= '' then
+    redis.call('HSET', told, caller, number)
+    keep_list()
+  end
   return number
 end

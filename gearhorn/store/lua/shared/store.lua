@@ -16,10 +16,16 @@ local function split(member)
   return string.sub(member, 1, nul - 1), string.sub(member, nul + 1)
 end
 
--- Redis evicts whole keys: the list of topics, or a set that is listed in it.
+-- Redis evicts whole keys: the list of topics, or a set that is listed in it. The list holds an empty
+-- name from the first number on that a daemon was told, so that it is never gone by itself. (Without
+-- it, nothing would tell an evicted list from one without topics where claims and daemons are gone too.)
+local function keep_list() redis.call('ZADD', topics, 0, '') end
+
 local function list_is_gone()
-  return (redis.call('EXISTS', daemons) == 1 and not redis.call('ZSCORE', topics, matchmaking))
-    or (redis.call('EXISTS', claims) == 1 and redis.call('EXISTS', topics) == 0)
+  if redis.call('EXISTS', topics) == 0 then
+    return redis.call('EXISTS', claims, daemons, told) > 0
+  end
+  return redis.call('EXISTS', daemons) == 1 and not redis.call('ZSCORE', topics, matchmaking)
 end
 
 local function set_is_gone(topic)

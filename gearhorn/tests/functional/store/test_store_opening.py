@@ -83,7 +83,7 @@ async def test_another_than_those_known_is_not_used(store: Store, new_store: New
     tag = (await store.open()).tag
     other = new_store()
     for terms in (Terms.TAKE, Terms.MAKE):
-        with pytest.raises(errors.StoreReplaced, match=f"{tag}, and known is 00000000, 11111111"):
+        with pytest.raises(errors.StoreReplaced, match=f"{tag}; known here: 00000000, 11111111"):
             await other.open(["11111111", "00000000"], terms)
         with pytest.raises(errors.StoreReplaced):
             await other.members("memos", "one")

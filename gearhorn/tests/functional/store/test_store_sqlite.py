@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
+import shutil
 import sqlite3
 import stat
 import subprocess
@@ -304,3 +306,24 @@ async def test_a_name_with_odd_characters(tmp_path: Path) -> None:
     path = tmp_path / "a b%3F?ü.db"
     async with stores.opened(f"sqlite://{tmp_path}/a%20b%253F%3F%C3%BC.db"):
         assert path.exists()
+
+
+async def test_another_file_in_its_place_is_certain_only_once_somebody_vouched_for_it(
+    path: Path,
+) -> None:
+    async with opened(path) as store:
+        await store.add("memos", "bob", None)
+    async with opened(path) as store:
+        assert store.run_changed_at == -math.inf
+
+    copy = path.with_suffix(".copy")
+    shutil.copy(path, copy)
+    os.replace(copy, path)
+
+    before = clock.now()
+    async with opened(path) as store:
+        assert store.run_changed_at >= before
+        assert await ids(store, "memos") == {"bob"}
+        await store.vouch()
+    async with opened(path) as store:
+        assert store.run_changed_at == -math.inf
