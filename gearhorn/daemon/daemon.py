@@ -30,7 +30,6 @@ from gearhorn.store.patience import Patience
 from gearhorn.store.timing import time_calls
 from gearhorn.tasks import end
 from gearhorn.version import installed_version
-from gearhorn.wire.grabber import Job
 from gearhorn.wire.marker import Marker
 from gearhorn.wire.submitter import Submitter
 from gearhorn.wire.watch import Watch
@@ -179,7 +178,7 @@ class Daemon:
             query=self._queries.take,
             register=self._registry.register,
             unregister=self._registry.unregister,
-            notice=self._take_own,
+            notice=self._queries.beside(self._matchmaking.take),
         )
         self._submitter.on_servers_changed = self._fanouts.servers_changed
         self._patience.on_replaced = self._opening.store_replaced
@@ -197,13 +196,6 @@ class Daemon:
             self._upkeep,
         ):
             part.on_failed = self._failed
-
-    def _take_own(self, job: Job) -> None:
-        """Take a job of the daemon's own function: a notice, or a query."""
-        if not job.oversize and messages.asks(job.data):
-            self._queries.take_own(job)
-        else:
-            self._matchmaking.take(job)
 
     def _look_at_parts(self) -> None:
         self.survey = Survey(

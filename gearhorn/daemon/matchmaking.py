@@ -279,17 +279,7 @@ class Matchmaking:
         finally:
             notices.forget()
             self._counts.told(len(others), len(notices.silent))
-        LOG.warning(
-            "no word from %s about a change of topic %r: answering it now "
-            "that lists read before it are too old to be used",
-            ", ".join(sorted(notices.silent)),
-            topic,
-        )
-        if strange := notices.silent & notices.strange:
-            LOG.warning(
-                "what answers in the function of %s is not that daemon, or is of an older release",
-                ", ".join(sorted(strange)),
-            )
+        notices.complain()
         return SILENT
 
     async def remove_by_hand(self, worker_id: str) -> bool:

@@ -58,8 +58,19 @@ class Queries:
         if query is not None:
             job.hold(self._tasks.start(self._answer(job, query)).cancel)
 
-    def take_own(self, job: Job) -> None:
-        """Take a query in this daemon's own function, for the status alone.
+    def beside(self, take_notice: Callable[[Job], None]) -> Callable[[Job], None]:
+        """Return a taker of the daemon's own function, which brings notices and queries."""
+
+        def take(job: Job) -> None:
+            if not job.oversize and messages.asks(job.data):
+                self._take_own(job)
+            else:
+                take_notice(job)
+
+        return take
+
+    def _take_own(self, job: Job) -> None:
+        """Take a query for the status of this daemon, and no other.
 
         It is answered at once, with what is known of the store: the jobs beside it are notices,
         which nothing may hold up.
