@@ -16,6 +16,7 @@ from gearhorn.daemon.matchmaking import Matchmaking
 from gearhorn.daemon.refusals import Refusals
 from gearhorn.daemon.registry import Registry
 from gearhorn.daemon.settings import DaemonSettings
+from gearhorn.messages import Limits
 from gearhorn.store.base import Change, DaemonEntry, Members
 from gearhorn.store.patience import Patience
 
@@ -79,7 +80,9 @@ class FakeStore:
     async def confirm(self, change: Change) -> None:
         self.confirmed.append(change)
 
-    async def add(self, topic: str, client_id: str, ttl: float | None) -> Sequence[Change]:
+    async def add(
+        self, topic: str, client_id: str, ttl: float | None, limits: Limits, despite: str
+    ) -> Sequence[Change]:
         self.added.append((topic, client_id))
         self.on_add()
         return [Change(topic, len(self.added))]
@@ -139,6 +142,8 @@ class Recorder:
     """A job that notes how it is answered."""
 
     oversize = False
+    function = b""
+    taken = 0.0
 
     def __init__(self, data: bytes) -> None:
         self.data = data

@@ -21,6 +21,7 @@ from gearhorn.daemon.refusals import Refusals
 from gearhorn.tests.builders import encoded, message
 from gearhorn.wire.address import Address
 from gearhorn.wire.batch import AwaitedCopies, Batch, Copy
+from gearhorn.wire.tally import Tally
 
 
 class Lists:
@@ -58,6 +59,7 @@ class Outbox:
     def __init__(self) -> None:
         self.servers: dict[Address, Link] = {}
         self.batches: list[Batch] = []
+        self.heard_at = 0.0
 
     def connect(self, token: bytes = b"cafe") -> None:
         link = Link(token)
@@ -80,6 +82,7 @@ class Job:
         self.connection.server = Address(host, 4730)
         self.function = b"fanout"
         self.oversize = False
+        self.taken = 0.0
         self._on_abandoned: Any = None
         self.answers: list[tuple[str, Any]] = []
         self.answered = asyncio.Event()
@@ -285,3 +288,18 @@ async def test_nothing_holds_the_payload_of_a_fan_out_whose_time_was_up() -> Non
         assert sys.getrefcount(payload) == 2
     finally:
         gc.enable()
+
+
+def test_copies_that_a_lost_server_had_not_queued_are_counted_as_sent_elsewhere() -> None:
+    outbox = Outbox()
+    outbox.connect()
+    job: Any = Job(request())
+    fan_outs(outbox, 3).take(job)
+    (batch,) = outbox.batches
+    batch.tally = tally = Tally()
+    batch.created = 1
+
+    batch.listener.batch_lost(batch)
+
+    assert (tally.queued, tally.resubmitted) == ([1, 0], 2)
+    assert len(outbox.batches[1].queues) == 2
