@@ -241,6 +241,8 @@ class Daemon:
             self._patience,
             self._opening,
             self._matchmaking,
+            self._guard.seen,
+            self._endings,
         )
 
     @property

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from gearhorn import clock, errors, messages
 from gearhorn.daemon import metrics, workers
 from gearhorn.daemon.family import Family, Value, by, one
+from gearhorn.daemon.guard_families import guard, open_fanouts
 from gearhorn.daemon.metrics import COPIES_BOUNDS
 from gearhorn.daemon.neighbours import STORE_CODES, daemons, job_servers, store
 from gearhorn.daemon.survey import MODES, Survey
@@ -63,8 +64,10 @@ def families(survey: Survey) -> Iterator[Family]:
     """Yield all metrics of a daemon, as they are now."""
     yield from _fanouts(survey)
     yield from _in_hand(survey)
+    yield from open_fanouts(survey)
     yield from _requests(survey)
     yield from job_servers(survey)
+    yield from guard(survey)
     yield from store(survey)
     yield from _lists(survey)
     yield from daemons(survey)

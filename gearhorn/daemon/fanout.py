@@ -136,6 +136,11 @@ class FanOuts:
         """The number of foreground fan-outs that wait for receivers, or for their turn."""
         return self._turns.open.fanouts
 
+    @property
+    def copies_open(self) -> int:
+        """The number of their copies that are not answered."""
+        return self._turns.open.copies
+
     def _decode(self, data: bytes) -> tuple[messages.FanOut, bytes]:
         """Return a request and its payload."""
         request = _decode_request(data)

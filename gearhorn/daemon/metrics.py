@@ -10,6 +10,7 @@ is not counted here. :mod:`gearhorn.daemon.survey` puts all of it together and n
 from bisect import bisect_left
 from collections import Counter
 
+from gearhorn import clock
 from gearhorn.wire.tally import Histogram
 
 COPIES_BOUNDS = (0, 1, 10, 100, 1_000, 10_000, 100_000)
@@ -72,6 +73,8 @@ class Counts:
     """All counts of a daemon but those at job servers (``wire.tally``)."""
 
     def __init__(self) -> None:
+        self.since = clock.now()
+        """The start, on :func:`gearhorn.clock.now`."""
         self.fanouts = (FanOutCounts(), FanOutCounts())
         """Those in the background, and those in the foreground."""
         self.foreground_taken = 0
@@ -81,6 +84,8 @@ class Counts:
         """Bytes of payloads, once and for each copy, of the fan-outs that were started."""
         self.requests: Counter[tuple[str, str]] = Counter()
         """Requests by role and code, but for fan-outs that were done."""
+        self.publishers_left = 0
+        """Fan-outs that ended because their publishers had left."""
         self.registrations = Histogram(CHANGE_BOUNDS_S)
         # Lists.
         self.hits = 0

@@ -112,7 +112,8 @@ class Refusals:
         )
 
     def publisher_left(self, topic: str) -> None:
-        """Log a fan-out that ends because its publisher has left."""
+        """Log and count a fan-out that ends because its publisher has left."""
+        self._counts.publishers_left += 1
         self._log.log(
             logging.INFO,
             "publisher_left",

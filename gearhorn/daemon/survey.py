@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from gearhorn import errors
 from gearhorn.daemon import workers
 from gearhorn.daemon.agreement import Agreement
+from gearhorn.daemon.endings import Endings
 from gearhorn.daemon.fanout import FanOuts
 from gearhorn.daemon.list_cache import ListCache
 from gearhorn.daemon.matchmaking import Matchmaking
 from gearhorn.daemon.metrics import Counts
 from gearhorn.daemon.opening import Opening
+from gearhorn.daemon.seen import Seen
 from gearhorn.daemon.settings import DaemonSettings
 from gearhorn.daemon.workers import Workers
 from gearhorn.store.base import DaemonEntry, Store
@@ -45,6 +47,8 @@ class Survey:
     patience: Patience
     opening: Opening
     matchmaking: Matchmaking
+    seen: Seen
+    endings: Endings
 
     # What is asked by others too.
 

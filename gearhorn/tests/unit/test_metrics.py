@@ -98,6 +98,23 @@ def test_what_is_shown_is_what_was_counted(daemon: Daemon) -> None:
     assert not any("limit" in name for name in told)
 
 
+def test_what_is_open_and_what_is_full(daemon: Daemon) -> None:
+    survey = daemon.survey
+    every = survey.fanouts._turns.open
+    every.enter("t", 3)
+    every.enter("t", 1).begin(2)
+    for server in SERVERS:
+        survey.seen.server(server).full[b"t_alice"] = 1.0
+
+    shown = {family.name: family.samples for family in families(survey)}
+
+    assert shown["fanouts_open"] == {(): 2}
+    assert shown["copies_open"] == {(): 5}
+    assert shown["fanouts_waiting"] == {("list",): 0, ("job_server",): 0, ("turn",): 1}
+    # On both servers it is one.
+    assert shown["queues_full"] == {(): 1}
+
+
 @pytest.mark.parametrize(
     ("copies", "failed", "outcome"),
     [(2, 0, "ok"), (0, 0, "ok"), (2, 1, "partial"), (2, 2, "failed")],
