@@ -8,7 +8,7 @@ Its exit codes, which --help lists too:
 code   when
 ====== ========================================================================
 0      it was stopped by a signal and has drained; --accept-store has done its work
-1      an unexpected error; the log has the traceback
+1      an unexpected error; the log has the traceback. --probe: not live or ready
 2      the command line is wrong
 69     the job server of --standalone cannot be started, or its port is busy;
        --accept-store finds another store in use, or no job server or store
@@ -35,7 +35,8 @@ from gearhorn import errors
 from gearhorn.cmd import streams
 from gearhorn.daemon import acceptance
 from gearhorn.daemon.settings import DaemonSettings
-from gearhorn.service import config, daemonize, exposure, logs, running, standalone
+from gearhorn.service import config, daemonize, exposure, logs, probe, running, standalone
+from gearhorn.service.listening import Listen
 
 LOG = logging.getLogger(__name__)
 
@@ -60,6 +61,8 @@ examples:
       that the file names
   gearhorn-fanout --config /etc/gearhorn.conf --accept-store
       accept a store that was emptied or replaced, for the daemons that wait
+  gearhorn-fanout --config /etc/gearhorn.conf --probe ready
+      ask the daemon that runs with this file, on [http] listen, if it is ready
   gearhorn-fanout --config-dir /etc/gearhorn.conf.d --debug --log-file fanout.log
       with all files *.conf of a directory, and a detailed log
 
@@ -72,7 +75,7 @@ anew and read the log levels again; from a terminal that is closed it stops it.
 
 exit codes:
   0      stopped by a signal and drained; --accept-store: done
-  1      unexpected error; the log has the traceback
+  1      unexpected error; the log has the traceback. --probe: not live or ready
   2      wrong command line
   69     --standalone: no job server, or a busy port; --accept-store: refused
   73     the pid file cannot be made, or a running process holds it
@@ -168,6 +171,8 @@ def _go_to(directory: str | None) -> None:
 
 def _run(conf: cfg.ConfigOpts, reload: _Reload) -> int:
     settings = config.settings_of(conf)
+    # A wrong address is to be named before anything begins.
+    config.listen_of(conf)
     who = daemonize.identity(conf.service.user, conf.service.group)
     if conf.standalone_mode and conf.service.daemonize:
         raise errors.ConfigurationError(
@@ -178,6 +183,8 @@ def _run(conf: cfg.ConfigOpts, reload: _Reload) -> int:
             raise errors.ConfigurationError("--accept-store: --standalone accepts any store")
         daemonize.become(who)
         return _accept(settings, conf.despite)
+    if conf.probe:
+        return _probe(config.listen_of(conf), conf.probe)
     with contextlib.ExitStack() as stack:
         # The order matters: making the pid file may need root, and the log file is to
         # belong to the user. Until detaching, errors go to the terminal.
@@ -214,6 +221,15 @@ def _accept(settings: DaemonSettings, despite: Sequence[str]) -> int:
     return 0 if streams.write_out(config.PROGRAM, f"{done}\n") else EX_IOERR
 
 
+def _probe(listen: Listen | None, what: str) -> int:
+    if listen is None:
+        raise errors.ConfigurationError("--probe asks on [http] listen, which is not set")
+    sound, text = probe.probe(listen, what)
+    if not streams.write_out(config.PROGRAM, text):
+        return EX_IOERR
+    return 0 if sound else 1
+
+
 def _tune_garbage_collection() -> None:
     """Make Python look for garbage rarely, and not among objects that stay for good."""
     gc.collect()
@@ -226,7 +242,7 @@ def _serve(conf: cfg.ConfigOpts, settings: DaemonSettings, reload: _Reload) -> i
         if conf.standalone_mode:
             asyncio.run(_run_standalone(conf, settings, reload))
         else:
-            asyncio.run(running.run(settings, on_reload=reload))
+            asyncio.run(running.run(settings, _http(conf), on_reload=reload))
     except errors.ConfigurationError as error:
         return _fail(error, EX_CONFIG, logged=logs.goes_elsewhere(conf))
     except errors.StoreMisconfigured as error:
@@ -238,6 +254,11 @@ def _serve(conf: cfg.ConfigOpts, settings: DaemonSettings, reload: _Reload) -> i
         LOG.critical("unexpected error; this is a bug of gearhorn", exc_info=True)
         return 1
     return 0
+
+
+def _http(conf: cfg.ConfigOpts) -> running.HttpSettings | None:
+    listen = config.listen_of(conf)
+    return None if listen is None else running.HttpSettings(listen, config.shown(conf))
 
 
 async def _run_standalone(conf: cfg.ConfigOpts, settings: DaemonSettings, reload: _Reload) -> None:
@@ -255,7 +276,7 @@ async def _run_standalone(conf: cfg.ConfigOpts, settings: DaemonSettings, reload
                 text = standalone.greeting(program, settings, directory)
                 streams.write_out(config.PROGRAM, f"{text}\n")
 
-            await running.run(settings, on_ready=greet, on_reload=reload)
+            await running.run(settings, _http(conf), on_ready=greet, on_reload=reload)
 
 
 def _fail(error: errors.GearhornError, code: int, *, logged: bool = False) -> int:

@@ -14,6 +14,9 @@ empty the queues of those that have ended. ``opening`` decides which store may b
 by what ``lookout`` sees on the job servers and ``memory`` has on the disk. ``daemon``
 puts the parts together and connects them.
 
+The parts count what they do (``metrics``). ``survey`` looks at what is in hand, and
+``families`` names all of it, with ``neighbours`` for job servers, store and other daemons.
+
 Invariants:
 
 * A job is answered once, when it is done or can never be done. One whose

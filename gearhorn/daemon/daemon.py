@@ -11,12 +11,14 @@ from gearhorn import clock, errors, messages
 from gearhorn.daemon.agreement import Agreement
 from gearhorn.daemon.crowding import Crowding
 from gearhorn.daemon.endings import Endings
+from gearhorn.daemon.families import numbers
 from gearhorn.daemon.fanout import FanOuts
 from gearhorn.daemon.list_cache import ListCache
 from gearhorn.daemon.lookout import Lookout
 from gearhorn.daemon.looks import guard_of
 from gearhorn.daemon.matchmaking import Matchmaking
 from gearhorn.daemon.memory import Memory
+from gearhorn.daemon.metrics import Counts
 from gearhorn.daemon.open_fanouts import OpenBounds
 from gearhorn.daemon.opening import Opening
 from gearhorn.daemon.publishers import Publishers
@@ -25,10 +27,12 @@ from gearhorn.daemon.refusals import Refusals
 from gearhorn.daemon.registry import Registry
 from gearhorn.daemon.retirement import drop_marks, retire
 from gearhorn.daemon.settings import DaemonSettings
+from gearhorn.daemon.survey import Survey
 from gearhorn.daemon.upkeep import Upkeep
-from gearhorn.daemon.workers import WINDOW_MESSAGES, Workers
+from gearhorn.daemon.workers import WINDOW_MESSAGES, Workers, roles
 from gearhorn.store import open_store
 from gearhorn.store.patience import Patience
+from gearhorn.store.timing import time_calls
 from gearhorn.tasks import end
 from gearhorn.version import installed_version
 from gearhorn.wire.client_counter import ClientCounter
@@ -66,14 +70,20 @@ class Daemon:
         self._on_ready = on_ready
         self._on_stopping = on_stopping
         self._created = clock.now()
+        self.started = False
+        """True from the moment at which it serves."""
+        self.draining = False
+        """True from the moment at which it begins to stop."""
         self._stopping = asyncio.Event()
         self._failure: BaseException | None = None
-        self._refusals = Refusals()
+        self._counts = Counts()
+        self._refusals = Refusals(self._counts, roles(settings, self.worker_id))
         self._agreement = Agreement(settings)
         self._reach_job_servers()
         self._reach_store()
         self._take_requests()
         self._connect_parts()
+        self._look_at_parts()
 
     # Building.
 
@@ -99,6 +109,7 @@ class Daemon:
             timeout=settings.store_timeout,
             worker_id=self.worker_id,
         )
+        time_calls(self._store, self._counts.store_called)
         self._opening = Opening(
             self._store,
             self._patience,
@@ -116,6 +127,7 @@ class Daemon:
             uncached_topic=settings.matchmaking_topic,
             cache_ttl=settings.leases.cache_ttl,
             max_topics=settings.max_cached_topics,
+            counts=self._counts,
         )
         self._matchmaking = Matchmaking(
             self._store,
@@ -127,6 +139,7 @@ class Daemon:
             worker_id=self.worker_id,
             topic=settings.matchmaking_topic,
             leases=settings.leases,
+            counts=self._counts,
         )
         self._upkeep = Upkeep(
             self._store,
@@ -158,6 +171,7 @@ class Daemon:
                 out=settings.max_in_flight,
             ),
             watch=self._publishers.watch,
+            counts=self._counts,
         )
         self._registry = Registry(
             self._store,
@@ -166,6 +180,7 @@ class Daemon:
             self._refusals,
             matchmaking_topic=settings.matchmaking_topic,
             own_functions=vars(settings.functions).values(),
+            counts=self._counts,
         )
         self._queries = Queries(
             self._store,
@@ -183,7 +198,7 @@ class Daemon:
             query=self._queries.take,
             register=self._registry.register,
             unregister=self._registry.unregister,
-            notice=self._matchmaking.take,
+            notice=self._queries.beside(self._matchmaking.take),
         )
         self._crowding = Crowding(self._workers.fanouts, self._fanouts.whose)
         self._submitter.on_servers_changed = self._servers_changed
@@ -212,6 +227,34 @@ class Daemon:
         ):
             part.on_failed = self._failed
 
+    def _look_at_parts(self) -> None:
+        self.survey = Survey(
+            self.settings,
+            self._counts,
+            self._agreement,
+            self._workers,
+            self._submitter,
+            self._marker,
+            self._fanouts,
+            self._lists,
+            self._store,
+            self._patience,
+            self._opening,
+            self._matchmaking,
+            self._guard.seen,
+            self._endings,
+        )
+
+    @property
+    def uptime(self) -> float:
+        """The seconds since the start."""
+        return clock.now() - self._created
+
+    @property
+    def failed(self) -> bool:
+        """True if a part that it cannot do without has ended."""
+        return self._failure is not None
+
     # Running.
 
     def stop(self) -> None:
@@ -236,6 +279,7 @@ class Daemon:
             await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
                 starting.result()
+                self.started = True
                 LOG.info("daemon %s is ready", self.worker_id)
                 self._on_ready()
                 await stopping
@@ -281,6 +325,7 @@ class Daemon:
         self._matchmaking.renew_soon()
 
     async def _stop(self) -> None:
+        self.draining = True
         LOG.info("daemon %s is stopping", self.worker_id)
         self._workers.stop_grabbing()
         self._on_stopping()
@@ -337,7 +382,7 @@ class Daemon:
         return messages.StatusRow(
             worker_id=self.worker_id,
             version=installed_version(),
-            uptime=round(clock.now() - self._created, 3),
+            uptime=round(self.uptime, 3),
             store_fault=None if fault is None else fault.code,
             servers={str(s): s in self._submitter.servers for s in settings.servers},
             fanouts=self._workers.fanouts.held,
@@ -351,4 +396,5 @@ class Daemon:
             store_evicts=self._store.evicts,
             limits=vars(settings.limits),
             deepest=self._guard.seen.deepest(),
+            counters=numbers(self.survey),
         )

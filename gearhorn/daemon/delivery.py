@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from msgspec import UNSET
 
-from gearhorn import messages
+from gearhorn import clock, messages
 from gearhorn.daemon.attendance import Owner, Watched
 from gearhorn.daemon.gathering import Results, Room
+from gearhorn.daemon.metrics import Counts
 from gearhorn.daemon.open_fanouts import Place
 from gearhorn.daemon.placement import Share, divide
 from gearhorn.daemon.recipients import Recipients
@@ -26,6 +27,7 @@ class Context:
     """The environment that all deliveries of a daemon share."""
 
     submitter: Submitter
+    counts: Counts
     timeout: float
     """Seconds that a foreground delivery waits for receivers if the request gives
     no timeout."""
@@ -63,6 +65,7 @@ class Delivery(Listener):
         self.job = job
         self.topic = request.topic
         self._context = context
+        self._counts = context.counts.fanouts[self.foreground]
         self._priority = request.priority or "normal"
         self._unique = None if request.unique is None else request.unique.encode()
         # The request itself is not kept: all that is raw in it is a view of the job's data.
@@ -74,6 +77,8 @@ class Delivery(Listener):
         self._unplaced: list[Share] = []
         self._failed = dict(recipients.refused)
         self._failed_count = recipients.refused_count
+        if self._failed_count:
+            self._counts.reasons[messages.QUEUE_FULL] += self._failed_count
         job.hold(self.abandon)
 
     def start(self) -> None:
@@ -81,7 +86,7 @@ class Delivery(Listener):
         recipients = self._recipients
         servers = self._context.submitter.servers
         if not recipients.whole.queues:
-            self._end()
+            self._end(clock.now())
         elif not servers:
             self._wait_for_server(recipients.whole)
         else:
@@ -96,6 +101,7 @@ class Delivery(Listener):
 
     def abandon(self) -> None:
         """Stop without an answer: the job is another daemon's now."""
+        self._counts.abandoned += 1
         self._cancel()
         self._context.on_end(self)
 
@@ -143,10 +149,14 @@ class Delivery(Listener):
 
     def batch_created(self, batch: Batch) -> None:
         self._batches.remove(batch)
+        batch.count()
 
     def batch_lost(self, batch: Batch) -> None:
         # Copies that this server had not yet queued go to another one.
         self._batches.remove(batch)
+        batch.count()
+        if batch.tally is not None:
+            batch.tally.resubmitted += len(batch.queues) - batch.created
         share = Share(batch.queues, batch.keys, batch.groups)
         self._place(share.after(batch.created))
 
@@ -157,23 +167,32 @@ class Delivery(Listener):
 
     def _fail(self, client_id: str, reason: str) -> None:
         self._failed_count += 1
+        self._counts.reasons[reason] += 1
         if self._failed_count <= messages.MAX_LISTED_FAILURES:
             self._failed[client_id] = reason
 
     def _cancel(self) -> None:
         for batch in self._batches:
+            batch.count()
             batch.cancel()
         self._batches.clear()
         self._unplaced.clear()
 
-    def _end(self, *, log: bool = True) -> None:
+    def _end(self, now: float | None = None, *, log: bool = True) -> None:
+        """End the job with its report.
+
+        :param now: the time, unless it is a job server that ends the fan-out.
+        :param log: false to log nothing if no copy arrived.
+        """
         self._cancel()
-        if log and self._failed_count == len(self._recipients) > 0:
-            self._context.on_all_failed(
-                self.topic, self._failed_count, next(iter(self._failed.values()))
-            )
+        failed = self._failed_count
+        recipients = self._recipients
+        took_s = (now or self._context.submitter.heard_at) - self.job.taken
+        self._counts.ended(recipients.count, recipients.size_class, failed, took_s)
+        if log and failed and failed == recipients.count:
+            self._context.on_all_failed(self.topic, failed, next(iter(self._failed.values())))
         report = self._report()
-        if self._failed_count and not self._always_report:
+        if failed and not self._always_report:
             self.job.fail(report)
         else:
             self.job.complete(report)
@@ -194,9 +213,16 @@ class BackgroundDelivery(Delivery):
         return self._generated_uniques()
 
     def batch_created(self, batch: Batch) -> None:
-        super().batch_created(batch)
+        # What the base does, without two calls for each fan-out.
+        self._batches.remove(batch)
+        if batch.tally is not None:
+            batch.tally.queued[False] += len(batch.queues) - batch.refused
         if not self._batches and not self._unplaced:
             self._end()
+
+    def _cancel(self) -> None:
+        if self._batches or self._unplaced:
+            super()._cancel()
 
     def _report(self) -> bytes:
         if self._failed_count == self._recipients.refused_count:
@@ -305,7 +331,7 @@ class ForegroundDelivery(Delivery, Owner):
     def _time_is_up(self) -> None:
         for key in self._open:
             self._fail(key, messages.TIMEOUT)
-        self._end()
+        self._end(clock.now())
 
     def leave(self) -> None:
         """Give back the place among the open fan-outs, and ask for the publisher no more."""
@@ -318,7 +344,7 @@ class ForegroundDelivery(Delivery, Owner):
         self._context.on_left(self.topic)
         for key in self._open:
             self._fail(key, messages.TIMEOUT)
-        self._end(log=False)
+        self._end(clock.now(), log=False)
 
     def _cancel(self) -> None:
         super()._cancel()

@@ -54,6 +54,10 @@ class Endings:
         self._looked = asyncio.Event()
         self._since = clock.now()
         """When the round began that is under way."""
+        self.ended_idle = 0
+        """The subscriptions that ended here, as nobody served them."""
+        self.discarded = 0
+        """The copies that were discarded here."""
         self._acts = False
         """True in a round whose looks were asked for because something is to end."""
         self._may_end = bool(self._remove_idle or self._discard_after)
@@ -153,6 +157,7 @@ class Endings:
                 ended.append(queue)
             for change in changes:
                 self._tasks.start(self._confirmed(change))
+        self.ended_idle += len(ended)
         if ended:
             LOG.warning(
                 "%d subscriptions ended because nobody has served their queues for as long as "
@@ -180,6 +185,7 @@ class Endings:
                     break
                 discarded = await self._discarding.discard(queue, servers)
                 copies += discarded
+                self.discarded += discarded
                 if discarded:
                     emptied.append(queue)
         except errors.StoreError as error:

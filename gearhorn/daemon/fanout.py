@@ -12,7 +12,7 @@ import itertools
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from typing import Literal
 
@@ -21,6 +21,7 @@ from gearhorn.daemon.attendance import Watched
 from gearhorn.daemon.delivery import BackgroundDelivery, Context, Delivery, ForegroundDelivery
 from gearhorn.daemon.gathering import Room
 from gearhorn.daemon.list_cache import ListCache
+from gearhorn.daemon.metrics import Counts
 from gearhorn.daemon.open_fanouts import OpenBounds, Place
 from gearhorn.daemon.recipients import Recipients
 from gearhorn.daemon.refusals import Refusals
@@ -90,14 +91,17 @@ class FanOuts:
         max_timeout: float = messages.MAX_SECONDS,
         bounds: OpenBounds | None = None,
         watch: Watch = lambda job, owner: None,
+        counts: Counts | None = None,
     ) -> None:
         self._lists = lists
         self._admit = admit
+        self._counts = Counts() if counts is None else counts
         self._refusals = refusals
         self._in_turn = order == "topic"
         self._generate_unique = generate_unique
         self._context = Context(
             submitter=submitter,
+            counts=self._counts,
             timeout=timeout,
             max_gathered_bytes=max_message_bytes,
             room=Room(GATHERED_MESSAGES * max_message_bytes),
@@ -112,6 +116,7 @@ class FanOuts:
             bounds or OpenBounds(),
             lists,
             refusals,
+            self._counts,
             decode=self._decode,
             watch=watch,
             send=self._send,
@@ -130,6 +135,11 @@ class FanOuts:
     def open(self) -> int:
         """The number of foreground fan-outs that wait for receivers, or for their turn."""
         return self._turns.open.fanouts
+
+    @property
+    def copies_open(self) -> int:
+        """The number of their copies that are not answered."""
+        return self._turns.open.copies
 
     def _decode(self, data: bytes) -> tuple[messages.FanOut, bytes]:
         """Return a request and its payload."""
@@ -173,6 +183,30 @@ class FanOuts:
             stuck = holder in self._stuck_deliveries
             return holder.topic, "a job server" if stuck else "its copies to be queued"
         return "", ""
+
+    @property
+    def set_aside(self) -> int:
+        """The number of those that wait for their turn outside the window."""
+        return self._turns.open.waiting
+
+    @property
+    def room(self) -> Room:
+        """The room for gathered results."""
+        return self._context.room
+
+    def waiting(self) -> Mapping[str, int]:
+        """Return how many fan-outs wait, by what they wait for."""
+        found = {
+            "list": 0,
+            "job_server": len(self._stuck_deliveries),
+            "turn": self.set_aside,
+        }
+        for lane in self._lanes.values():
+            # Those with a place are set aside, and counted already.
+            found["list" if lane.reading else "turn"] += sum(
+                waiting.place is None for waiting in lane.waiting
+            )
+        return found
 
     async def close(self) -> None:
         """Read no more lists; fan-outs that wait for one are not answered."""
@@ -264,10 +298,18 @@ class FanOuts:
             # Without a job server it waits, and is not refused.
             bound = bool(self._context.submitter.servers)
             return self._turns.start(job, request, payload, recipients, waiting, bound=bound)
-        recipients = self._admit(recipients, len(payload))
+        recipients = self._admitted(recipients, len(payload))
         token = self._token(job, True) if self._generate_unique else b""
         BackgroundDelivery(self._context, job, request, payload, recipients, token).start()
         return True
+
+    def _admitted(self, recipients: Recipients, size: int) -> Recipients:
+        """Return the list for a message of ``size`` bytes, without full queues, and count it."""
+        recipients = self._admit(recipients, size)
+        counts = self._counts
+        counts.payload_bytes += size
+        counts.copied_bytes += size * (recipients.count - recipients.refused_count)
+        return recipients
 
     def _send(
         self,
@@ -279,7 +321,8 @@ class FanOuts:
         watched: Watched | None,
     ) -> None:
         """Send the copies of a foreground fan-out."""
-        recipients = self._admit(recipients, len(payload))
+        recipients = self._admitted(recipients, len(payload))
+        self._counts.foreground_taken += 1
         token = self._token(job, False) if self._generate_unique else b""
         delivery = ForegroundDelivery(
             self._context, job, request, payload, recipients, token, place
@@ -312,7 +355,8 @@ class FanOuts:
         return digest.hexdigest().encode()
 
     def _ended(self, delivery: Delivery) -> None:
-        self._stuck_deliveries.pop(delivery, None)
+        if self._stuck_deliveries:
+            self._stuck_deliveries.pop(delivery, None)
         if isinstance(delivery, ForegroundDelivery):
             self._foreground.pop(delivery, None)
             delivery.leave()

@@ -23,7 +23,7 @@ class Room:
     """The bytes of results that all deliveries together may still gather."""
 
     def __init__(self, max_bytes: int) -> None:
-        self.free = max_bytes
+        self.free = self.max_bytes = max_bytes
 
 
 class Results:

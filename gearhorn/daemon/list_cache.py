@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from gearhorn import clock
+from gearhorn.daemon.metrics import ALL, CROWDED_OUT, NOTICED, OUTDATED, Counts
 from gearhorn.daemon.recipients import Recipients
 from gearhorn.store.base import Store
 from gearhorn.store.patience import Patience
@@ -56,8 +57,10 @@ class ListCache:
         uncached_topic: str,
         cache_ttl: float,
         max_topics: int,
+        counts: Counts | None = None,
     ) -> None:
         self._store = store
+        self._counts = Counts() if counts is None else counts
         self._patience = patience
         self._worker_id = worker_id
         self._uncached_topic = uncached_topic
@@ -74,6 +77,16 @@ class ListCache:
         """The number of lists that are kept, those too old to be used included."""
         return len(self._lists)
 
+    @property
+    def subscribers(self) -> int:
+        """The number of subscribers in all lists that are kept."""
+        return sum(map(len, self._lists.values()))
+
+    @property
+    def kept_until(self) -> float:
+        """The time, on :func:`gearhorn.clock.now`, by which the lease of a kept list ends."""
+        return self._keep_until
+
     def cached(self, topic: str) -> Recipients | None:
         """Return the list of ``topic``, if there is one that may be used now."""
         recipients = self._lists.get(topic)
@@ -82,7 +95,9 @@ class ListCache:
         # At each use, and not by a timer, which does not run in a stopped process.
         if clock.now() >= recipients.asked + self._cache_ttl:
             del self._lists[topic]
+            self._counts.dropped[OUTDATED] += 1
             return None
+        self._counts.hits += 1
         self._lists.move_to_end(topic)
         return recipients
 
@@ -114,10 +129,12 @@ class ListCache:
             and topic != self._uncached_topic
             and recipients.asked + self._cache_ttl <= self._keep_until
         )
+        self._counts.reads[kept] += 1
         if kept:
             self._lists[topic] = recipients
             if len(self._lists) > self._max_topics:
                 self._lists.popitem(last=False)
+                self._counts.dropped[CROWDED_OUT] += 1
         return Fetched(recipients, kept)
 
     def keep_until(self, end: float) -> None:
@@ -130,6 +147,7 @@ class ListCache:
     def keep_none(self) -> None:
         """Drop all lists, those being read too, and keep no more."""
         self._keep_until = -math.inf
+        self._counts.dropped[ALL] += len(self._lists)
         self._lists.clear()
         for reads in self._reads.values():
             for read in reads:
@@ -137,6 +155,7 @@ class ListCache:
 
     def drop(self, topic: str) -> None:
         """Drop the list of ``topic``, also one being read."""
-        self._lists.pop(topic, None)
+        if self._lists.pop(topic, None) is not None:
+            self._counts.dropped[NOTICED] += 1
         for read in self._reads.get(topic, ()):
             read.disturbed = True

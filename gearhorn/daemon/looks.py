@@ -163,10 +163,13 @@ class Looks:
         if watched.silent:
             watched.silent = False
             LOG.info("job server %s tells again how deep its queues are", server)
+        known = guard.seen.server(server)
+        known.looks += 1
+        known.look_seconds += found.took
         # What is due by the new depths is said while they are taken.
         pace.wanted = pace.urgent = False
         outcome, its_own = await _timed(guard.take(server, found, asked))
-        pace.leaves_out = bool(guard.seen.server(server).full)
+        pace.leaves_out = bool(known.full)
         own += its_own + found.own
         pace.answered(clock.now(), found.took, own, fell=outcome.fell, half_full=outcome.half_full)
         self.on_look(server, found, asked.when)

@@ -20,6 +20,7 @@ from gearhorn import clock, errors, messages
 from gearhorn.daemon.agreement import Agreement
 from gearhorn.daemon.leases import Leases
 from gearhorn.daemon.list_cache import ListCache
+from gearhorn.daemon.metrics import BY_HAND, EXPIRED, KILLED, LATE, RESTARTED, SILENT, Counts
 from gearhorn.daemon.notices import Notices, answer_to, new_secret
 from gearhorn.daemon.refusals import Refusals
 from gearhorn.store.base import Change, DaemonEntry, Store
@@ -59,8 +60,10 @@ class Matchmaking:
         worker_id: str,
         topic: str,
         leases: Leases,
+        counts: Counts | None = None,
     ) -> None:
         self._store = store
+        self._counts = Counts() if counts is None else counts
         self._patience = patience
         self._lists = lists
         self._submitter = submitter
@@ -80,6 +83,8 @@ class Matchmaking:
         self._rounds: dict[str, asyncio.Task[None]] = {}
         self._seen: dict[str, tuple[int, float]] = {}
         """The renewal number of each entry, and the time at which it was first seen."""
+        self.entries: dict[str, DaemonEntry] = {}
+        """The entries of all daemons, at the last look at them."""
         self.on_failed: OnFailed = lambda error: None
         """Called with an unexpected error, after which the entry is not renewed."""
         self.on_removed: Callable[[str], None] = lambda worker_id: None
@@ -90,7 +95,8 @@ class Matchmaking:
         notice = self._refusals.decoded(job, _decode)
         if notice is not None:
             self._lists.drop(notice.topic)
-            job.complete(answer_to(notice.topic, job.unique, self._secret).encode())
+            self._counts.notices_received += 1
+            self._refusals.done(job, answer_to(notice.topic, job.unique, self._secret).encode())
 
     # The entry of this daemon.
 
@@ -120,6 +126,7 @@ class Matchmaking:
         """Return all entries; whoever reads them compares the settings too."""
         daemons = await self._patience.call(self._store.daemons)
         self._agreement.check(daemons)
+        self.entries = dict(daemons)
         return daemons
 
     def renew_soon(self) -> None:
@@ -160,6 +167,7 @@ class Matchmaking:
             "dropping all cached lists and joining again",
             self._worker_id,
         )
+        self._counts.rejoins += 1
         self._lists.keep_none()
         await self.join()
 
@@ -235,47 +243,44 @@ class Matchmaking:
         if own is None or not own.renewal:
             self._missed_at = clock.now()
         others = {worker_id: entry.secret for worker_id, entry in daemons.items()}
-        all_told = await self._tell(others, change.topic, stored + self.longest_list)
+        cause = await self._tell(others, change.topic, stored + self.longest_list)
         # A store that was restarted, failed over or lost keys may have lost entries.
         # Daemons that were not told can then still use lists that they read before.
         lost_at = max(self._store.run_changed_at, self._missed_at)
-        if not (all_told and lost_at + self.longest_list < stored):
+        if cause is None and lost_at + self.longest_list >= stored:
+            cause = RESTARTED
+        if cause is not None:
+            self._counts.by_lease[cause] += 1
             await clock.sleep_until(stored + self.longest_list)
         await self._patience.call(self._store.confirm, change)
+        self._counts.confirmations.note(clock.now() - stored)
 
-    async def _tell(self, others: Mapping[str, str | None], topic: str, deadline: float) -> bool:
-        """Send notices; return true if all were confirmed before ``deadline``.
+    async def _tell(
+        self, others: Mapping[str, str | None], topic: str, deadline: float
+    ) -> str | None:
+        """Send notices; return why not all were confirmed before ``deadline``.
 
         :param others: the secret of each daemon, by worker id.
         """
         if not others:
-            return True
+            return None
         if clock.now() >= deadline:
             # The store was away for so long that no confirmation is needed.
-            return False
+            return LATE
         notices = Notices(topic, others)
         notices.send(self._submitter, self._topic)
         try:
             async with async_timeout.timeout(deadline - clock.now()):
                 await notices.confirmed.wait()
-            return True
+            return None
         except asyncio.TimeoutError:
             # Logged below, not in the handler: oslo.log would add the exception.
             pass
         finally:
             notices.forget()
-        LOG.warning(
-            "no word from %s about a change of topic %r: answering it now "
-            "that lists read before it are too old to be used",
-            ", ".join(sorted(notices.silent)),
-            topic,
-        )
-        if strange := notices.silent & notices.strange:
-            LOG.warning(
-                "what answers in the function of %s is not that daemon, or is of an older release",
-                ", ".join(sorted(strange)),
-            )
-        return False
+            self._counts.told(len(others), len(notices.silent))
+        notices.complain()
+        return SILENT
 
     async def remove_by_hand(self, worker_id: str) -> bool:
         """Remove an entry for an operator; return true if it was removed.
@@ -293,7 +298,7 @@ class Matchmaking:
         removed = await self._patience.call(self._store.remove_daemon, worker_id, renewal)
         if removed:
             LOG.info("daemon %s was removed by hand", worker_id)
-            self.on_removed(worker_id)
+            self._removed(worker_id, BY_HAND)
         return removed
 
     async def remove_all(self) -> None:
@@ -301,7 +306,16 @@ class Matchmaking:
         for worker_id, daemon in (await self._patience.call(self._store.daemons)).items():
             await self._patience.call(self._store.remove_daemon, worker_id, daemon.renewal)
             LOG.info("daemon %s was killed: removed its entry", worker_id)
-            self.on_removed(worker_id)
+            self._removed(worker_id, KILLED)
+
+    def _removed(self, worker_id: str, how: str) -> None:
+        self._counts.removed[how] += 1
+        self.on_removed(worker_id)
+
+    @property
+    def confirming(self) -> int:
+        """The number of topics with a change that is being confirmed."""
+        return len(self._rounds)
 
     def is_known(self, worker_id: str) -> bool:
         """Return true if a daemon had an entry at the last look."""
@@ -329,7 +343,7 @@ class Matchmaking:
                     daemon_ttl,
                 )
                 del self._seen[worker_id]
-                self.on_removed(worker_id)
+                self._removed(worker_id, EXPIRED)
 
     def _first_seen(self, worker_id: str, daemon: DaemonEntry, now: float) -> tuple[int, float]:
         known = self._seen.get(worker_id)

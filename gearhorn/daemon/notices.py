@@ -11,6 +11,7 @@ stranger could pass a notice on with another topic in it, and have that signed.
 
 import asyncio
 import hmac
+import logging
 import secrets
 from collections.abc import Mapping
 
@@ -20,6 +21,8 @@ from gearhorn import messages
 from gearhorn.wire import framing
 from gearhorn.wire.batch import Batch, Copy, Listener
 from gearhorn.wire.submitter import Submitter
+
+LOG = logging.getLogger(__name__)
 
 _NONCE_BYTES = 16
 _SECRET_BYTES = 32
@@ -90,6 +93,20 @@ class Notices(Listener):
             batch.cancel()
         for copy in self._copies:
             copy.forget()
+
+    def complain(self) -> None:
+        """Log who has not answered, once the time is up."""
+        LOG.warning(
+            "no word from %s about a change of topic %r: answering it now "
+            "that lists read before it are too old to be used",
+            ", ".join(sorted(self.silent)),
+            self._topic,
+        )
+        if strange := self.silent & self.strange:
+            LOG.warning(
+                "what answers in the function of %s is not that daemon, or is of an older release",
+                ", ".join(sorted(strange)),
+            )
 
     # Called by the submitter. A batch or copy that is lost or refused changes
     # nothing: the notices on other servers remain, or the end of all leases.

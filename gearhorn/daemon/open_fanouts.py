@@ -131,6 +131,11 @@ class OpenFanOuts:
         self.on_turn: Callable[[Crowd], None] = lambda crowd: None
         """Called when a fan-out that waits may have its turn."""
 
+    @property
+    def waiting(self) -> int:
+        """The number of those that wait for their turn."""
+        return sum(crowd.fanouts - crowd.out for crowd in self.crowds.values())
+
     def enter(
         self, topic: str, copies: int, waiting_bytes: int = 0, *, bound: bool = True
     ) -> Place:

@@ -63,6 +63,33 @@ class Queries:
         if query is not None:
             job.hold(self._tasks.start(self._answer(job, query)).cancel)
 
+    def beside(self, take_notice: Callable[[Job], None]) -> Callable[[Job], None]:
+        """Return a taker of the daemon's own function, which brings notices and queries."""
+
+        def take(job: Job) -> None:
+            if not job.oversize and messages.asks(job.data):
+                self._take_own(job)
+            else:
+                take_notice(job)
+
+        return take
+
+    def _take_own(self, job: Job) -> None:
+        """Take a query for the status of this daemon, and no other.
+
+        It is answered at once, with what is known of the store: the jobs beside it are notices,
+        which nothing may hold up.
+        """
+        query = self._refusals.decoded(job, _decode)
+        if query is None:
+            return
+        if query.query != messages.STATUS:
+            error = errors.InvalidQuery("a daemon's own function answers the query status only")
+            self._refusals.refuse(job, error)
+            return
+        page = Page(query=query.query, rows=[self._status_row(None)])
+        self._refusals.done(job, page.encode())
+
     async def _answer(self, job: Job, query: Query) -> None:
         page = self._pages[query.query]
         fault: Exception | None = None
@@ -71,7 +98,7 @@ class Queries:
         except Exception as error:
             fault = error
         if fault is None:
-            job.complete(report.encode())
+            self._refusals.done(job, report.encode())
         else:
             self._refusals.answer(job, fault, errors.StoreError)
 

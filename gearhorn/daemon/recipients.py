@@ -3,12 +3,14 @@
 """The recipients of a fan-out: a topic's subscribers with queues, groups and servers."""
 
 import zlib
+from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 
 from msgspec import UNSET
 
 from gearhorn import messages
+from gearhorn.daemon.metrics import COPIES_BOUNDS
 from gearhorn.daemon.placement import Share, divide_in_steps
 from gearhorn.tasks import Steps, at_once
 from gearhorn.wire.address import Address
@@ -41,12 +43,14 @@ class Recipients:
         "_placed",
         "_queued_report",
         "asked",
+        "count",
         "group_count",
         "limits",
         "longest_queue",
         "own_limits",
         "refused",
         "refused_count",
+        "size_class",
         "topic",
         "whole",
     )
@@ -65,6 +69,10 @@ class Recipients:
         self.group_count = group_count
         self.asked = asked
         self.longest_queue = longest_queue
+        self.count = len(whole.queues)
+        """The number of copies, those that are not sent included."""
+        self.size_class = bisect_left(COPIES_BOUNDS, self.count)
+        """Its bucket, by the number of copies: once for the list, and not for each fan-out."""
         self.limits = limits
         self.own_limits = {
             messages.queue_name(topic, client_id).encode(): its.max_waiting
@@ -80,7 +88,7 @@ class Recipients:
         self._queued_report = b""
 
     def __len__(self) -> int:
-        return len(self.whole.queues) + self.refused_count
+        return self.count
 
     @classmethod
     def of(
@@ -147,6 +155,7 @@ class Recipients:
             self.asked,
             self.limits,
         )
+        left.count, left.size_class = self.count, self.size_class
         left.refused_count = len(places)
         left.refused = {
             whole.client_ids[place]: messages.QUEUE_FULL

@@ -9,11 +9,12 @@ line has already.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from gearhorn import errors, messages
 from gearhorn.daemon.limited_log import LimitedLog
+from gearhorn.daemon.metrics import Counts
 from gearhorn.wire.admin import TRIAL
 from gearhorn.wire.grabber import Job
 
@@ -21,9 +22,16 @@ T = TypeVar("T")
 
 
 class Refusals:
-    """The refusals of a daemon, answered and logged."""
+    """The refusals of a daemon, answered, counted and logged.
 
-    def __init__(self) -> None:
+    :param roles: the role of each function, for the counts.
+    """
+
+    def __init__(
+        self, counts: Counts | None = None, roles: Mapping[bytes, str] | None = None
+    ) -> None:
+        self._counts = Counts() if counts is None else counts
+        self._roles = roles or {}
         self._log = LimitedLog()
 
     def decoded(self, job: Job, decode: Callable[[bytes], T]) -> T | None:
@@ -49,7 +57,7 @@ class Refusals:
             self.fail_unexpectedly(job, fault)
 
     def refuse(self, job: Job, error: errors.GearhornError) -> None:
-        """Answer ``job`` with a refusal, and log it."""
+        """Answer ``job`` with a refusal, and log and count it, unless it is a trial."""
 
         def line() -> str:
             topic = None if job.oversize else messages.topic_in(job.data)
@@ -58,7 +66,16 @@ class Refusals:
 
         if job.data or not job.unique.startswith(TRIAL):
             self._log.log(logging.WARNING, error.code, line)
+            self._count(job, error.code)
         _answer(job, error)
+
+    def done(self, job: Job, answer: bytes) -> None:
+        """Answer ``job`` with the report of what was done."""
+        self._count(job, messages.OK)
+        job.complete(answer)
+
+    def _count(self, job: Job, code: str) -> None:
+        self._counts.requests[self._roles.get(job.function, ""), code] += 1
 
     def fail_unexpectedly(self, job: Job, error: Exception) -> None:
         """Answer ``job`` with a refusal, and log an unexpected error."""
@@ -69,6 +86,7 @@ class Refusals:
             lambda: f"unexpected error in a job of {_function(job)}",
             error,
         )
+        self._count(job, answer.code)
         _answer(job, answer)
 
     def guarded(self, take: Callable[[Job], None]) -> Callable[[Job], None]:
@@ -94,7 +112,8 @@ class Refusals:
         )
 
     def publisher_left(self, topic: str) -> None:
-        """Log a fan-out that ends because its publisher has left."""
+        """Log and count a fan-out that ends because its publisher has left."""
+        self._counts.publishers_left += 1
         self._log.log(
             logging.INFO,
             "publisher_left",
@@ -103,7 +122,9 @@ class Refusals:
 
     def answer_left(self, job: Job) -> None:
         """Answer ``job``, whose publisher has left before a copy was sent."""
-        _answer(job, errors.TooManyOpen("the publisher was not there when its turn came"))
+        error = errors.TooManyOpen("the publisher was not there when its turn came")
+        self._count(job, error.code)
+        _answer(job, error)
 
     def close(self) -> None:
         """Log the counts of what was not logged."""

@@ -13,6 +13,7 @@ from typing import ParamSpec, TypeVar
 
 from gearhorn import clock, errors, messages
 from gearhorn.daemon.matchmaking import Matchmaking
+from gearhorn.daemon.metrics import Counts
 from gearhorn.daemon.refusals import Refusals
 from gearhorn.store.base import Change, Store
 from gearhorn.store.endings import BeingDiscarded
@@ -48,8 +49,10 @@ class Registry:
         *,
         matchmaking_topic: str,
         own_functions: Collection[str],
+        counts: Counts | None = None,
     ) -> None:
         self._store = store
+        self._counts = Counts() if counts is None else counts
         self._patience = patience
         self._matchmaking = matchmaking
         self._refusals = refusals
@@ -85,7 +88,8 @@ class Registry:
         except Exception as error:
             fault = error
         if fault is None:
-            job.complete(report.encode())
+            self._counts.registrations.note(clock.now() - job.taken)
+            self._refusals.done(job, report.encode())
         else:
             self._refusals.answer(job, fault, errors.RequestError)
 

@@ -39,6 +39,10 @@ class ServerSeen:
         self.full: dict[bytes, float] = {}
         """The full queues, and the jobs below which each is open again."""
         self.totals = Totals(settings)
+        self.looks = 0
+        """The looks that it has answered."""
+        self.look_seconds = 0.0
+        """The seconds that it took for all of them."""
 
 
 class Seen:
@@ -54,6 +58,11 @@ class Seen:
         if known is None:
             known = self._servers[server] = ServerSeen(self._settings)
         return known
+
+    @property
+    def queues_full(self) -> int:
+        """The number of queues that are full on any job server."""
+        return len({queue for server in self._servers.values() for queue in server.full})
 
     def depth(self, name: str, now: float) -> Depth:
         """Return what is known of a queue, on all job servers together."""

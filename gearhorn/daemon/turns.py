@@ -16,6 +16,7 @@ from typing import Protocol
 from gearhorn import clock, errors, messages
 from gearhorn.daemon.attendance import Owner, Watched
 from gearhorn.daemon.list_cache import ListCache
+from gearhorn.daemon.metrics import Counts
 from gearhorn.daemon.open_fanouts import Crowd, OpenBounds, OpenFanOuts, Place
 from gearhorn.daemon.recipients import Recipients
 from gearhorn.daemon.refusals import Refusals
@@ -34,9 +35,11 @@ class Waiting(Owner):
     job's data is kept.
 
     :param on_left: called when its publisher has left.
+    :param counts: where it is counted if its job goes back to the job server.
     """
 
     __slots__ = (
+        "_counts",
         "_on_left",
         "foreground",
         "job",
@@ -55,6 +58,7 @@ class Waiting(Owner):
         request: messages.FanOut,
         payload: bytes,
         on_left: Callable[["Waiting"], None],
+        counts: Counts,
     ) -> None:
         self.job = job
         self.topic = request.topic
@@ -67,7 +71,8 @@ class Waiting(Owner):
         self.place: Place | None = None
         self.watched: Watched | None = None
         self._on_left = on_left
-        job.hold(self.end)
+        self._counts = counts
+        job.hold(self.abandon)
 
     def join(self, queue: "OrderedDict[Waiting, None]") -> None:
         """Wait in ``queue``, behind the others."""
@@ -79,6 +84,11 @@ class Waiting(Owner):
         if self.queue is not None:
             del self.queue[self]
             self.queue = None
+
+    def abandon(self) -> None:
+        """End without an answer: the job is another daemon's now."""
+        self.end()
+        self._counts.abandoned_early(self.foreground)
 
     def end(self) -> None:
         """Leave nothing behind: it is answered, or another daemon's."""
@@ -137,6 +147,7 @@ class Turns:
         bounds: OpenBounds,
         lists: ListCache,
         refusals: Refusals,
+        counts: Counts,
         *,
         decode: Callable[[bytes], tuple[messages.FanOut, bytes]],
         watch: Watch,
@@ -147,6 +158,7 @@ class Turns:
         self.open.on_turn = self._turn_soon
         self._lists = lists
         self._refusals = refusals
+        self._counts = counts
         self._decode = decode
         self._watch = watch
         self._send = send
@@ -154,7 +166,7 @@ class Turns:
 
     def waiting(self, job: Job, request: messages.FanOut, payload: bytes) -> Waiting:
         """Return a fan-out, of either kind, that cannot start yet."""
-        waiting = Waiting(job, request, payload, self._publisher_left)
+        waiting = Waiting(job, request, payload, self._publisher_left, self._counts)
         if waiting.foreground:
             waiting.watched = self._watch(job, waiting)
         return waiting

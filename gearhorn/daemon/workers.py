@@ -4,7 +4,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import async_timeout
 
@@ -24,6 +24,30 @@ WINDOW_MESSAGES = 4
 """The messages of the largest size that the fan-outs in the window may hold."""
 
 Take = Callable[[Job], None]
+
+
+FANOUT = "fanout"
+REGISTER = "register"
+UNREGISTER = "unregister"
+QUERY = "query"
+NOTICE = "notice"
+ROLES = (FANOUT, REGISTER, UNREGISTER, QUERY, NOTICE)
+"""The roles of the daemon's functions, whatever their names are."""
+
+
+def roles(settings: DaemonSettings, worker_id: str) -> Mapping[bytes, str]:
+    """Return the role of each function of a daemon."""
+    functions = settings.functions
+    role_of = {
+        functions.fanout: FANOUT,
+        functions.query: QUERY,
+        functions.register: REGISTER,
+        functions.subscribe: REGISTER,
+        functions.unregister: UNREGISTER,
+        functions.unsubscribe: UNREGISTER,
+        messages.queue_name(settings.matchmaking_topic, worker_id): NOTICE,
+    }
+    return {function.encode(): role for function, role in role_of.items()}
 
 
 class Workers:

@@ -20,7 +20,7 @@ Invariants:
 Rejected: JSON schemas (slower by far, and their errors name no code); pydantic.
 """
 
-from gearhorn.messages.decoding import RequestDecoder, topic_in, wants_report
+from gearhorn.messages.decoding import RequestDecoder, asks, topic_in, wants_report
 from gearhorn.messages.defaults import (
     DRAIN_TIMEOUT_S,
     FANOUT_TIMEOUT_S,
@@ -74,6 +74,7 @@ from gearhorn.messages.pages import (
 from gearhorn.messages.reports import (
     MAX_LISTED_FAILURES,
     NOT_QUEUED,
+    OK,
     QUEUE_FULL,
     REASONS,
     RECEIVER_EXCEPTION,
@@ -111,6 +112,7 @@ __all__ = [
     "MOST_WAITING",
     "NOT_QUEUED",
     "NO_LIMITS",
+    "OK",
     "OVERFLOWS",
     "PRIORITIES",
     "QUERIES",
@@ -153,6 +155,7 @@ __all__ = [
     "Subscription",
     "TopicRow",
     "Unregister",
+    "asks",
     "check_seconds",
     "check_subscription",
     "check_topic",

@@ -117,6 +117,14 @@ def topic_in(data: bytes) -> str | None:
         return None
 
 
+def asks(data: bytes) -> bool:
+    """Return true if a job that can bring a notice or a query brings a query."""
+    try:
+        return "query" in _decode_keys(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+
+
 def wants_report(data: bytes) -> bool:
     """Return true if a request that was refused asks for ``always_report``."""
     try:

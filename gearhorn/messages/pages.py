@@ -147,6 +147,8 @@ class StatusRow(Struct, frozen=True, kw_only=True):
     deepest: Sequence[tuple[str, int, int]] = ()
     """The deepest queues at its last looks at the job servers, the deepest first: name,
     jobs that no worker has taken, workers."""
+    counters: dict[str, float] = {}
+    """What it has counted since its start, without what is 0, by the names of the metrics."""
 
 
 Row = TypeVar("Row")

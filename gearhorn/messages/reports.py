@@ -13,6 +13,9 @@ from gearhorn import errors
 MAX_LISTED_FAILURES = 1000
 """The most failed receivers that a report names; it counts them all."""
 
+OK = "ok"
+"""What stands for a code where a request was done."""
+
 # The reasons for which a copy fails. Reports give no others.
 TIMEOUT = "timeout"
 """The receiver did not answer in time; it may still get the copy."""

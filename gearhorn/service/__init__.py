@@ -9,6 +9,10 @@ detaches from the terminal, holds the pid file and gives up root's rights. ``log
 sets logging up. ``standalone`` starts a job server beside the daemon, by way of
 ``child``, which ends when the daemon does.
 
+``showing`` serves HTTP where ``listening`` says, if it is to: ``http`` is the server, and
+``site`` what it shows, of ``health``, ``exposition`` (metrics) and ``page``; ``watching``
+looks at the loop and the log for it. ``probe`` is its client for images without curl.
+
 The order at the start matters. :mod:`gearhorn.cmd.serve` reads the configuration
 first, and reports errors on the terminal. Then come the pid file, which may need
 root's rights; the user; the log file, which is to belong to the user; and detaching,
@@ -18,6 +22,8 @@ Invariants:
 
 * Signals are acted on in the loop, and never in the middle of a step. A second one
   ends the process at once.
+* HTTP is served by the loop itself, within bounds, and changes nothing. Without ``[http]
+  listen`` none of it is imported, and nothing is watched.
 * A wrong configuration ends the process before it has taken a job, with the name of
   the option; at SIGHUP it changes no level.
 * Nothing that is left behind does harm: a pid file that no process holds is replaced,

@@ -20,6 +20,7 @@ from gearhorn.daemon.limits import LimitSettings
 from gearhorn.daemon.settings import DaemonSettings
 from gearhorn.messages import FunctionNames
 from gearhorn.net.tls import tls_context
+from gearhorn.service.listening import Listen
 from gearhorn.service.options import COMMAND_LINE, GROUPS
 from gearhorn.store import open_store
 from gearhorn.version import installed_version
@@ -193,6 +194,27 @@ def _check_values(conf: cfg.ConfigOpts) -> None:
                 raise errors.ConfigurationError(f"{name}: {reason}") from None
             if isinstance(value, float) and not math.isfinite(value):
                 raise errors.ConfigurationError(f"{name}: {value} is no number of seconds")
+
+
+def listen_of(conf: cfg.ConfigOpts) -> Listen | None:
+    """Return the address on which HTTP is served, ``None`` if it is not.
+
+    :raises ConfigurationError: it is no address.
+    """
+    return Listen.parse(conf.http.listen) if conf.http.listen else None
+
+
+def shown(conf: cfg.ConfigOpts) -> dict[str, str]:
+    """Return all options of gearhorn as they are in force, without secrets."""
+    found = {}
+    for group, options in GROUPS.items():
+        for option in options:
+            value = conf[group.name][option.dest]
+            text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            if value is None:
+                text = "not set"
+            found[f"[{group.name}] {option.name}"] = "****" if option.secret else text
+    return found
 
 
 def settings_of(conf: cfg.ConfigOpts) -> DaemonSettings:

@@ -29,6 +29,21 @@ def goes_elsewhere(conf: cfg.ConfigOpts) -> bool:
     )
 
 
+_kept: list[logging.Handler] = []
+
+
+def keep(handler: logging.Handler) -> None:
+    """Have a handler get all records, also after logging was set up again."""
+    _kept.append(handler)
+    logging.getLogger().addHandler(handler)
+
+
+def keep_no_more(handler: logging.Handler) -> None:
+    """Take such a handler away."""
+    _kept.remove(handler)
+    logging.getLogger().removeHandler(handler)
+
+
 def setup(conf: cfg.ConfigOpts) -> None:
     """Set logging up as the options say, on stderr if they say nothing.
 
@@ -43,6 +58,8 @@ def setup(conf: cfg.ConfigOpts) -> None:
         raise errors.ConfigurationError(f"logging cannot be set up: {error}") from None
     for handler in logging.getLogger().handlers:
         _complain_once(handler)
+    for handler in _kept:
+        logging.getLogger().addHandler(handler)
     if not conf.log_config_append:
         configured = {pair.partition("=")[0] for pair in conf.default_log_levels}
         for name in _QUIET:

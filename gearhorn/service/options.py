@@ -353,6 +353,16 @@ STANDALONE = (
     ),
 )
 
+HTTP = (
+    cfg.StrOpt(
+        "listen",
+        sample_default="127.0.0.1:9419",
+        help="Serve probes, metrics and a page for people over HTTP on this address: "
+        "127.0.0.1:PORT, [::1]:PORT or unix:PATH. Whoever reaches it sees topics, names and "
+        "options without secrets. Unless given, nothing is served.",
+    ),
+)
+
 GROUPS: dict[cfg.OptGroup, Sequence[cfg.Opt]] = {
     cfg.OptGroup("gearman", help="The job servers."): GEARMAN,
     cfg.OptGroup("functions", help="The names of the daemon's functions."): FUNCTIONS,
@@ -361,6 +371,7 @@ GROUPS: dict[cfg.OptGroup, Sequence[cfg.Opt]] = {
     cfg.OptGroup("matchmaking", help="The matchmaking among daemons."): MATCHMAKING,
     cfg.OptGroup("limits", help="What may wait on the job servers."): LIMITS,
     cfg.OptGroup("service", help="The daemon as a service."): SERVICE,
+    cfg.OptGroup("http", help="Probes, metrics and a page over HTTP."): HTTP,
     cfg.OptGroup("standalone", help="The job server and the store of --standalone."): STANDALONE,
 }
 
@@ -384,6 +395,11 @@ COMMAND_LINE = (
         metavar="STORE",
         help="Accept it although job servers still list a daemon of this store, whose host is "
         "gone. May be given several times.",
+    ),
+    cfg.StrOpt(
+        "probe",
+        choices=["live", "ready"],
+        help="Ask the daemon that listens on [http] listen how it is, say it, and end with 0 or 1.",
     ),
     # For --help only: it becomes --config-file before the command line is parsed.
     cfg.StrOpt("config", metavar="PATH", help="The same as --config-file."),

@@ -3,15 +3,18 @@
 """A daemon run as a process: signals, and messages to the service manager."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import FrameType
+from typing import NamedTuple
 
 from gearhorn import clock
 from gearhorn.daemon.daemon import Daemon
 from gearhorn.daemon.settings import DaemonSettings
+from gearhorn.service.listening import Listen
 from gearhorn.service.notify import Notifier
 
 LOG = logging.getLogger(__name__)
@@ -20,17 +23,27 @@ SECOND_SIGNAL_S = 0.2
 """A signal within this many seconds of the first counts as the same."""
 
 
+class HttpSettings(NamedTuple):
+    """Where HTTP is served, and the options that are shown there."""
+
+    listen: Listen
+    configuration: Mapping[str, str]
+
+
 async def run(
     settings: DaemonSettings,
+    http: HttpSettings | None = None,
     *,
     on_ready: Callable[[], None] = lambda: None,
     on_reload: Callable[[], None] = lambda: None,
 ) -> None:
     """Run a daemon until a signal comes, and let it drain.
 
+    :param http: where probes, metrics and a page are served, if they are.
     :param on_ready: called once the daemon serves.
     :param on_reload: called at SIGHUP, unless a terminal may have sent that.
     :raises StoreMisconfigured: the store cannot be used as configured.
+    :raises ConfigurationError: HTTP cannot be served there.
     """
 
     def ready() -> None:
@@ -41,7 +54,13 @@ async def run(
     daemon = Daemon(settings, on_ready=ready, on_stopping=notifier.stopping)
     notifier.start_watchdog()
     _Signals(daemon.stop, on_reload).catch()
-    await daemon.run()
+    async with contextlib.AsyncExitStack() as stack:
+        if http is not None:
+            # Imported here, with what only it needs.
+            from gearhorn.service import showing
+
+            await stack.enter_async_context(showing.shown(daemon, http))
+        await daemon.run()
 
 
 def has_terminal() -> bool:

@@ -111,6 +111,8 @@ class Store(Endings):
 
     def __init__(self, worker_id: str) -> None:
         self.on_went_back = lambda: None
+        self.reaped = 0
+        """The subscribers that :meth:`reap` has removed, for the counts."""
         self.numbers = Numbers(worker_id)
         """The numbers that this daemon was told."""
 

@@ -42,6 +42,12 @@ _ADVICE: dict[type[errors.StoreError], str] = {
 }
 _OTHER = "The store fails; jobs wait until it does not"
 
+
+def advice_on(fault: errors.StoreError) -> str:
+    """Return what a fault means, and what to do about it."""
+    return _ADVICE.get(type(fault), _OTHER)
+
+
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
@@ -61,9 +67,21 @@ class Patience:
         self.on_replaced: Callable[[], object] = lambda: None
         """Called whenever a call finds that the store is another one."""
         self._since = 0.0
+        self._past_s = 0.0
+        """The seconds of all faults that are over."""
         self._reasons: set[str] = set()
         """The reasons that were logged since then."""
         self._waiting: Counter[type[errors.StoreError]] = Counter()
+
+    @property
+    def fault_seconds(self) -> float:
+        """The seconds for which there was a fault, the present one included."""
+        return self._past_s + (0.0 if self.fault is None else clock.now() - self._since)
+
+    @property
+    def waiting(self) -> int:
+        """The number of calls that wait for the end of a fault."""
+        return self._waiting.total()
 
     async def call(
         self,
@@ -125,17 +143,16 @@ class Patience:
             return
         self.fault = error
         self._reasons.add(reason)
-        LOG.error("%s: %s", _ADVICE.get(kind, _OTHER), reason)
+        LOG.error("%s: %s", advice_on(error), reason)
 
     def _works(self, before: type[errors.StoreError] | None, begun: float) -> None:
         self._leave(before)
         # A call that began before the fault tells nothing about it.
         if self.fault is not None and begun >= self._since and not self._waiting.total():
             self.fault = None
-            LOG.info(
-                "The store is back after %.1f seconds",
-                clock.now() - self._since,
-            )
+            lasted = clock.now() - self._since
+            self._past_s += lasted
+            LOG.info("The store is back after %.1f seconds", lasted)
 
     def _leave(self, kind: type[errors.StoreError] | None) -> None:
         if kind is not None:

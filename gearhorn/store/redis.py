@@ -132,7 +132,9 @@ class RedisStore(RedisEndings):
                 return Members(list(client_ids), reader_known, read)
 
     async def reap(self, limit: int) -> Sequence[Change]:
-        return redis_replies.changes(await self._numbered("reap", limit))
+        count, *changed = await self._numbered("reap", limit)
+        self.reaped += int(count)
+        return redis_replies.changes(changed)
 
     async def end_idle(self, queue: str) -> Sequence[Change]:
         return redis_replies.changes(await self._numbered("end_idle", queue))

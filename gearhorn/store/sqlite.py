@@ -131,7 +131,7 @@ class SQLiteStore(SQLiteEndings):
         return await self._read(work)
 
     async def reap(self, limit: int) -> Sequence[Change]:
-        def work(db: sqlite3.Connection) -> list[Change]:
+        def work(db: sqlite3.Connection) -> tuple[int, list[Change]]:
             due = db.execute(
                 "SELECT topic, client_id FROM subscribers"
                 " WHERE expires_at <= ? ORDER BY expires_at LIMIT ?",
@@ -140,9 +140,11 @@ class SQLiteStore(SQLiteEndings):
             for topic, client_id in due:
                 self._discard(db, topic, client_id)
             keep_newest(db)
-            return _unconfirmed(db, {topic for topic, _ in due})
+            return len(due), _unconfirmed(db, {topic for topic, _ in due})
 
-        return await self._change(work)
+        count, changes = await self._change(work)
+        self.reaped += count
+        return changes
 
     async def end_idle(self, queue: str) -> Sequence[Change]:
         def work(db: sqlite3.Connection) -> list[Change]:

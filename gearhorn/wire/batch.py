@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from gearhorn.wire import framing
+from gearhorn.wire.tally import Tally
 
 
 class Listener:
@@ -77,6 +78,8 @@ class Batch:
         "packet_type",
         "payload",
         "queues",
+        "refused",
+        "tally",
         "written",
     )
 
@@ -105,6 +108,10 @@ class Batch:
         self.longest_queue = longest_queue
         self.written = 0
         self.created = 0
+        self.refused = 0
+        """Of those that are created, the copies that the server has not queued."""
+        self.tally: Tally | None = None
+        """The counts of its server, once it is submitted."""
         self.cancelled = False
         self._middles = [b"\0" + unique + b"\0" for unique in uniques]
 
@@ -114,6 +121,16 @@ class Batch:
         return (
             framing.HEADER_BYTES + self.longest_queue + len(self._middles[-1]) + len(self.payload)
         )
+
+    def count(self) -> None:
+        """Add the copies that are queued to the counts of the server.
+
+        The owner does so when the batch has been created, or is given up; what is no
+        fan-out is not counted.
+        """
+        tally = self.tally
+        if tally is not None:
+            tally.queued[self.foreground] += self.created - self.refused
 
     def cancel(self) -> None:
         """Write no more copies, and tell the listener nothing more."""

@@ -16,6 +16,7 @@ from gearhorn.net import tls
 from gearhorn.net.connecting import open_socket
 from gearhorn.wire import framing
 from gearhorn.wire.address import Address
+from gearhorn.wire.tally import Tally
 
 # gear.Server does not answer ECHO_REQ, so a question about a job that does not
 # exist goes with it.
@@ -84,6 +85,8 @@ class Connection(asyncio.Protocol):
         """True while nothing is read, so that the server keeps what it has for us."""
         self._gives_jobs: bool | None = None
         """True if the server knows GRAB_JOB_UNIQ; ``None`` until it has answered one."""
+        self.tally = Tally()
+        """The counts of its pool at this server; the pool sets it."""
         self.complained = False
         """True once the server has sent an ERROR that answers no submission."""
         self._owner = owner

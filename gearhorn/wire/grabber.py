@@ -12,7 +12,10 @@ each job that comes.
 import asyncio
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from operator import attrgetter
 
+from gearhorn import clock
 from gearhorn.wire import adapter, framing
 from gearhorn.wire.connection import Connection, ConnectionSettings
 from gearhorn.wire.job import Job as Job
@@ -26,6 +29,7 @@ MAX_GRABS = 64
 _FIRST_GRABS = 2
 _GRAB = framing.pack(framing.GRAB_JOB_UNIQ)
 _PRE_SLEEP = framing.pack(framing.PRE_SLEEP)
+_taken = attrgetter("taken")
 
 
 class _Grabs:
@@ -114,14 +118,31 @@ class Grabber(Pool):
         for grabs in self._grabs.values():
             yield from grabs.held
 
+    @property
+    def oldest(self) -> float | None:
+        """The time at which the oldest job that is held came, ``None`` if none is."""
+        every = (jobs for grabs in self._grabs.values() for jobs in (grabs.held, grabs.aside))
+        return min(map(_taken, chain.from_iterable(every)), default=None)
+
+    @property
+    def aside(self) -> int:
+        """The number of those that are held outside the window."""
+        return self._aside
+
+    @property
+    def held_bytes(self) -> int:
+        """The bytes of the jobs in the window."""
+        return self._window.held_bytes
+
     def packets_received(self, connection: Connection, packets: Sequence[framing.Packet]) -> None:
         grabs = self._grabs.get(connection)
         woken = False
+        now = clock.now()
         for packet_type, body, whole in packets:
             if grabs is None:
                 self.other_packet(connection, packet_type, body)
             elif packet_type == framing.JOB_ASSIGN_UNIQ:
-                if not self._assigned(connection, grabs, body, whole):
+                if not self._assigned(connection, grabs, body, whole, now):
                     return
             elif packet_type == framing.NO_JOB:
                 if not grabs.outstanding:
@@ -156,6 +177,7 @@ class Grabber(Pool):
         grabs: _Grabs,
         body: bytes,
         whole: bool,
+        now: float,
     ) -> bool:
         """Hand on a job; return false if the server may not assign it."""
         if not grabs.outstanding:
@@ -170,7 +192,7 @@ class Grabber(Pool):
             return False
         size = len(data)
         oversize = not whole or size > self.max_bytes
-        job = Job(self, connection, handle, function, unique, data, oversize)
+        job = Job(self, connection, handle, function, unique, data, oversize, now)
         self._window.come(size)
         grabs.outstanding -= 1
         grabs.dry = False

@@ -43,6 +43,8 @@ class Job(msgspec.Struct, eq=False):
     data: bytes
     oversize: bool
     """True if the job was too large, and ``data`` may be only a part of it."""
+    taken: float = 0.0
+    """The time at which it came, on :func:`gearhorn.clock.now`."""
     _on_abandoned: Callable[[], object] | None = None
 
     def hold(self, on_abandoned: Callable[[], object]) -> None:

@@ -14,6 +14,7 @@ from gearhorn.tasks import OnFailed, Tasks
 from gearhorn.wire import framing
 from gearhorn.wire.address import Address
 from gearhorn.wire.connection import Connection, ConnectionSettings
+from gearhorn.wire.tally import Tally
 from gearhorn.wire.watch import Watch
 
 LOG = logging.getLogger(__name__)
@@ -46,6 +47,8 @@ class Pool:
         self.max_bytes = max_bytes
         self.connections: dict[Address, Connection] = {}
         """The connections that have passed their handshake."""
+        self.tallies: dict[Address, Tally] = {}
+        """The counts at each server, since the start."""
         self.on_servers_changed: Callable[[], None] = lambda: None
         """Called after :attr:`connections` has changed."""
         self._greeting = greeting
@@ -60,6 +63,7 @@ class Pool:
     def connect(self, servers: Sequence[Address]) -> None:
         """Keep a connection to each of ``servers`` from now on."""
         for server in servers:
+            self.tallies[server] = Tally()
             self._tasks.keep(self._keep_connected(server), f"the connection to {server}")
 
     async def connected(self) -> None:
@@ -105,15 +109,18 @@ class Pool:
         """Connect, and return why the connection ended."""
         connection = Connection(self, server, self.settings, self._greeting, self.max_bytes)
         self._made.add(connection)
+        tally = connection.tally = self.tallies[server]
         try:
             async with async_timeout.timeout(self.settings.connect_timeout):
                 await connection.connect()
             self.connections[server] = connection
             self._connected.set()
+            tally.connects += 1
             self._watch.up(server, self)
             self.connection_ready(connection)
             self.on_servers_changed()
             reason = await asyncio.shield(connection.lost)
+            tally.losses += 1
             connection.abort(reason)
             return reason
         except asyncio.CancelledError:
@@ -157,6 +164,7 @@ class Pool:
 
     def error_received(self, connection: Connection, body: bytes) -> None:
         """Log an ERROR that answers no submission."""
+        connection.tally.errors += 1
         # Once a connection: a server could send any number of them.
         if not connection.complained:
             connection.complained = True

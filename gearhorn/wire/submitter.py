@@ -14,6 +14,7 @@ Lanes take turns, with at most half a block each while others wait.
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
+from gearhorn import clock
 from gearhorn.wire import adapter, framing
 from gearhorn.wire.address import Address
 from gearhorn.wire.batch import AwaitedCopies, Batch, Copy
@@ -57,11 +58,32 @@ class Submitter(Pool):
         self._outboxes: dict[Connection, _Outbox] = {}
         self.on_block: Callable[[Address, int, int], None] = lambda server, copies, size: None
         """Called with a server when a block is sent to it, its copies and their bytes."""
+        self.heard_at = clock.now()
+        """When a server was last heard, or lost, on :func:`gearhorn.clock.now`. What that ends
+        takes the time from here, so that it is read once for all."""
 
     @property
     def servers(self) -> Mapping[Address, Connection]:
         """The servers that take copies now."""
         return self.connections
+
+    def load(self, server: Address) -> tuple[int, int, int]:
+        """Return the size of the next block, and the copies not sent and not answered.
+
+        :returns: zeros for a server that is away.
+        """
+        connection = self.connections.get(server)
+        if connection is None:
+            return 0, 0, 0
+        outbox = self._outboxes[connection]
+        unsent = sum(
+            len(batch.queues) - batch.written
+            for lane in outbox.lanes.values()
+            for batch in lane
+            if not batch.cancelled
+        )
+        unanswered = 0 if outbox.block is None else outbox.block.unanswered
+        return outbox.size.copies, unsent, unanswered
 
     def submit(self, connection: Connection, batch: Batch) -> None:
         """Send ``batch`` after those that its lane holds for that connection."""
@@ -70,6 +92,7 @@ class Submitter(Pool):
         if lane is None:
             lane = outbox.lanes[batch.lane] = deque()
         lane.append(batch)
+        batch.tally = connection.tally
         self._send_soon(connection, outbox)
 
     def under_way(self, server: Address) -> tuple[list[Batch], int]:
@@ -92,6 +115,7 @@ class Submitter(Pool):
             for packet_type, body, _ in packets:
                 self.other_packet(connection, packet_type, body)
             return
+        self.heard_at = clock.now()
         awaited = outbox.awaited
         block = outbox.block
         for packet_type, body, whole in packets:
@@ -113,7 +137,9 @@ class Submitter(Pool):
             else:
                 self._other_answer(connection, outbox, packet_type, body, whole)
         if block is not None and not block.unanswered:
-            outbox.size.note(block.counts_as, connection.loop.time() - block.sent_at)
+            took = connection.loop.time() - block.sent_at
+            outbox.size.note(block.counts_as, took)
+            connection.tally.blocks.note(took)
             outbox.block = None
             self._send_soon(connection, outbox)
 
@@ -137,9 +163,12 @@ class Submitter(Pool):
             # Replies come in the order of requests, and the connection sends only
             # submissions: the ERROR answers the next copy.
             batch = block.batch
+            connection.tally.errors += 1
             if not batch.cancelled:
                 full = framing.is_queue_full(body)
                 batch.listener.copy_refused(batch, batch.created, full=full)
+            # Not before: that may end the fan-out, which counts what is queued by then.
+            batch.refused += 1
             block.count_answer()
         elif packet_type in (framing.WORK_STATUS, framing.WORK_WARNING):
             handle, _, data = body.partition(b"\0")
@@ -176,6 +205,7 @@ class Submitter(Pool):
         self._outboxes[connection] = _Outbox()
 
     def connection_gone(self, connection: Connection) -> None:
+        self.heard_at = clock.now()
         outbox = self._outboxes.pop(connection)
         # In the order in which each lane was submitted: what was in flight comes
         # first. Each batch once, even if a part of it is in the block and the rest

@@ -42,6 +42,11 @@ class Window:
         """True while the jobs that are held leave no room, whatever was asked for."""
         return self.held >= self._jobs or self._bytes >= self._size
 
+    @property
+    def held_bytes(self) -> int:
+        """The bytes of the jobs that are held."""
+        return self._bytes
+
     def room(self) -> int:
         """Return the number of jobs that may be asked for now."""
         jobs = self._jobs - self.held - self.asked

@@ -6,7 +6,8 @@ Each command is in a module of that name; ``registrations`` and ``show`` have th
 each. ``group`` has the options before the command and makes the ``Session`` from them,
 which asks daemons and job servers. ``output`` prints tables or JSON, and ``exits``
 turns errors into exit codes. ``doctor`` collects ``facts`` first, from which ``checks``
-and ``queue_checks`` make ``findings``.
+and ``queue_checks`` make ``findings``. ``top`` compares looks (``top_look``) and shows them on
+a ``top_screen``.
 
 Invariants:
 
@@ -20,10 +21,10 @@ Rejected: reading the daemon's configuration or the store (an operator's machine
 have access to neither).
 """
 
-from gearhorn.cmd.cli import doctor, listen, publish, purge, registrations, show
+from gearhorn.cmd.cli import doctor, listen, publish, purge, registrations, show, top
 from gearhorn.cmd.cli.group import gearhorn
 
-for _module in (publish, listen, registrations, show, purge, doctor):
+for _module in (publish, listen, registrations, show, purge, doctor, top):
     for _command in _module.COMMANDS:
         gearhorn.add_command(_command)
 

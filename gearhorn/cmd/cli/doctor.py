@@ -8,11 +8,12 @@ from collections import Counter, defaultdict
 import click
 
 from gearhorn import errors
+from gearhorn.cmd.cli import nagios
 from gearhorn.cmd.cli.checks import TURNING_GEARMAND, check, gearmand_version
 from gearhorn.cmd.cli.exits import FAILED, NO_ANSWER, OK
 from gearhorn.cmd.cli.facts import Facts
 from gearhorn.cmd.cli.findings import LEVELS, Finding
-from gearhorn.cmd.cli.group import format_option, pass_session
+from gearhorn.cmd.cli.group import pass_session
 from gearhorn.cmd.cli.output import plural, printable, show_json
 from gearhorn.cmd.cli.session import Session
 from gearhorn.wire import admin, probes
@@ -27,9 +28,14 @@ from gearhorn.wire.address import Address
     show_default=True,
     help="Seconds between the two looks at the queues, to see which grow.",
 )
-@format_option
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["table", "json", "nagios"]),
+    help="As before the command; or nagios, for monitoring systems that run plugins.",
+)
 @pass_session
-def doctor(session: Session, interval: float) -> None:
+def doctor(session: Session, interval: float, format_: str | None) -> None:
     """Find what is wrong and say what to do.
 
     Looks at the job servers, the daemons, their functions and their store, at
@@ -39,13 +45,19 @@ def doctor(session: Session, interval: float) -> None:
     if it takes jobs of the daemons' functions.
 
     Ends with 0 if all is well or there are only notes, with 1 if there is an
-    error or a warning, and with 4 if no job server can be reached.
+    error or a warning, and with 4 if no job server can be reached. With --format nagios the
+    codes are those of a plugin: 0 is ok, 1 a warning, 2 critical, and 3 unknown.
 
     \b
     Examples:
       gearhorn doctor
       gearhorn doctor --format json | jq -r '.findings[] | select(.level != "note") | .text'
     """
+    if format_ is not None:
+        session.as_json = format_ == "json"
+    if format_ == "nagios":
+        _check_as_plugin(session, interval)
+        return
     facts = session.run(_look(session, interval))
     found = check(facts)
     if session.as_json:
@@ -56,6 +68,18 @@ def doctor(session: Session, interval: float) -> None:
         code = NO_ANSWER
     else:
         code = FAILED if any(finding.level != "note" for finding in found) else OK
+    click.get_current_context().exit(code)
+
+
+def _check_as_plugin(session: Session, interval: float) -> None:
+    try:
+        facts = session.run(_look(session, interval))
+        found = check(facts)
+        code, lines = nagios.state_of(found), nagios.lines(facts, found, _counts(facts))
+    except Exception as error:
+        # A plugin says so, whatever it is: a traceback would count as a warning.
+        code, lines = nagios.UNKNOWN, [nagios.unknown(f"{type(error).__name__}: {error}")]
+    click.echo("\n".join(lines))
     click.get_current_context().exit(code)
 
 

@@ -1,7 +1,8 @@
 -- Remove subscribers that have expired.
 -- KEYS: those of store
 -- ARGV: those of store, the most to remove
--- Returns the number of the last change, and topics and their unconfirmed versions in turn.
+-- Returns the number of the last change, and how many were removed, followed by topics and
+-- their unconfirmed versions in turn.
 -- include subscriptions
 local changed, reaped = {}, {}
 local due = redis.call('ZRANGEBYSCORE', expiry, '-inf', now, 'LIMIT', 0, given[1])
@@ -14,4 +15,6 @@ for _, member in ipairs(due) do
   end
 end
 for _, member in ipairs(due) do discard(split(member)) end
-return {number, unconfirmed_of(changed)}
+local reply = unconfirmed_of(changed)
+table.insert(reply, 1, #due)
+return {number, reply}

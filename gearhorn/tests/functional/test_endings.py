@@ -67,6 +67,7 @@ def test_what_an_ended_subscription_left_is_discarded(
     one.until_it_says(
         f"discarded 5 copies, left in 1 queues by subscriptions that have ended: {queues[0]}"
     )
+    assert counted(one, "copies_discarded_total") == 5
     # Of those that are there nothing is touched; and the functions stay listed.
     assert waiting(fleet, queues[1]) == 5
     assert queues[0] in fleet.gearmand.admin.status()
@@ -132,6 +133,13 @@ def test_who_discards_and_is_frozen_discards_nothing_that_comes_after(fleet: Fle
 # Subscriptions that nobody serves.
 
 
+def counted(member: Member, name: str) -> float:
+    """What a daemon has counted, by the name of the metric."""
+    (row,) = member.ask("query", query="status")["rows"]
+    count: float = row["counters"].get(name, 0)
+    return count
+
+
 def is_subscribed(member: Member, client_id: str) -> bool:
     topic = member._fleet.topic
     rows = member._fleet.store(lambda store: store.subscribers(topic, "", 100))
@@ -155,6 +163,7 @@ def test_a_subscription_ends_whose_queue_nobody_serves(fleet: Fleet) -> None:
     text = "1 subscriptions ended because nobody has served their queues"
     eventually(lambda: one.said(text) or other.said(text))
     assert one.said(dead) or other.said(dead)
+    assert sum(counted(each, "subscriptions_idle_total") for each in (one, other)) == 1
 
 
 def test_a_registration_says_when_it_ends_where_nothing_is_configured(fleet: Fleet) -> None:

@@ -240,6 +240,8 @@ def test_publishers_that_leave_make_room_for_those_that_stay(new_shop: NewShop) 
     wait_for_open(shop.client, 5)
     # Of those that left before their turn no copy was sent.
     assert topic.waiting("nobody") == 15
+    (row,) = shop.client.submit("fanout_query", {"query": "status"}).report["rows"]
+    assert row["counters"]["publishers_left_total"] == 15
     assert staying.echo()
 
 

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from gearhorn.daemon.fanout import Order
+from gearhorn.daemon.turns import Waiting
 from gearhorn.tests import packets as wire
 from gearhorn.tests.packets import Packet
 from gearhorn.tests.unit.loop_world import (
@@ -66,6 +67,7 @@ class PlayedJob:
         self.over = False
         self.left = False
         """Its publisher has left, and it may end early."""
+        self.refused = False
 
     @property
     def is_held(self) -> bool:
@@ -87,6 +89,10 @@ class Model:
         self.jobs: list[PlayedJob] = []
         self.copies: dict[str, list[Submission]] = {}
         """Queued in the foreground and not answered, by connection and handle."""
+        self.queued_copies = [0, 0]
+        """Those in the background and in the foreground, lost answers included."""
+        self.arrived = [0, 0]
+        """The same of those that arrived, by the reports."""
         self._last_sent: dict[tuple[int, bytes, bool], int] = {}
         self._handles = 0
 
@@ -104,6 +110,7 @@ class Model:
     def queued(self, copy: Submission) -> None:
         """A server queues a copy, and gives it a handle."""
         self._handles += 1
+        self.queued_copies[copy.foreground] += 1
         copy.handle = b"H:copy:%d" % self._handles
         if not copy.foreground:
             self._settle(copy, "ok")
@@ -225,8 +232,10 @@ class Model:
             # Either no copy was sent, or what was not answered is out of time.
             if report.get("error") == "too_many_open":
                 assert not job.latest
+                job.refused = True
             else:
                 assert "timeout" in report["failed"].values()
+                self.arrived[True] += report["delivered"]
             return
         self._check_list(job, job.topic)
         total = report["subscribers"]
@@ -234,6 +243,7 @@ class Model:
         failed = report["failed"]
         assert report.get("failed_count", 0) == len(failed)
         assert report["delivered" if job.foreground else "queued"] == total - len(failed)
+        self.arrived[job.foreground] += total - len(failed)
         for client_id in job.latest:
             expected = job.outcome.get(client_id)
             if expected is None:
@@ -282,6 +292,19 @@ def check_counts(world: World, model: Model) -> None:
     check_open(world, model)
     for outbox in world.submitter._outboxes.values():
         assert outbox.block is None or outbox.block.unanswered >= 0
+    counts = world.fanouts._counts
+    tallies = world.submitter.tallies.values()
+    for foreground in (False, True):
+        ended = counts.fanouts[foreground]
+        reported = [j for j in model.jobs if j.over and j.topic and not j.refused]
+        assert sum(ended.sizes) == sum(j.foreground == foreground for j in reported)
+        assert min(ended.ended_ok, ended.partial, ended.failed, ended.abandoned) >= 0
+        assert ended.arrived == model.arrived[foreground]
+        queued = sum(tally.queued[foreground] for tally in tallies)
+        assert ended.arrived <= queued <= model.queued_copies[foreground]
+    ended = counts.fanouts[True]
+    under_way = counts.foreground_taken - sum(ended.sizes) - ended.abandoned
+    assert 0 <= under_way <= grabber.held
 
 
 def check_open(world: World, model: Model) -> None:
@@ -298,10 +321,10 @@ def check_open(world: World, model: Model) -> None:
 
 
 def _waiting_for_turn(world: World, topic: str) -> Iterator[Job]:
-    lane = world.fanouts._lanes.get(topic)
-    queues = [world.fanouts._turns.open.crowds[topic].waiting, {} if lane is None else lane.waiting]
-    for queue in queues:
-        yield from (waiting.job for waiting in queue if waiting.place is not None)
+    # In the queues are not those whose publisher is in doubt.
+    for owner in (watched.owner for watched in world.publishers):
+        if isinstance(owner, Waiting) and owner.topic == topic and owner.place is not None:
+            yield owner.job
 
 
 def check_nothing_is_left(world: World) -> None:

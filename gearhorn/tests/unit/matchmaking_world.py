@@ -142,6 +142,8 @@ class Recorder:
     """A job that notes how it is answered."""
 
     oversize = False
+    function = b""
+    taken = 0.0
 
     def __init__(self, data: bytes) -> None:
         self.data = data

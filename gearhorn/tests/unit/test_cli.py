@@ -40,6 +40,7 @@ def test_these_are_the_commands() -> None:
                 "listen",
                 "register",
                 "unregister",
+                "top",
                 "topics",
                 "subscribers",
                 "daemons",

@@ -16,11 +16,14 @@ import pytest
 
 from gearhorn import messages
 from gearhorn.daemon.fanout import FanOuts
+from gearhorn.daemon.metrics import Counts
+from gearhorn.daemon.open_fanouts import OpenBounds
 from gearhorn.daemon.recipients import Recipients
 from gearhorn.daemon.refusals import Refusals
 from gearhorn.tests.builders import encoded, message
 from gearhorn.wire.address import Address
 from gearhorn.wire.batch import AwaitedCopies, Batch, Copy
+from gearhorn.wire.tally import Tally
 
 
 class Lists:
@@ -58,6 +61,7 @@ class Outbox:
     def __init__(self) -> None:
         self.servers: dict[Address, Link] = {}
         self.batches: list[Batch] = []
+        self.heard_at = 0.0
 
     def connect(self, token: bytes = b"cafe") -> None:
         link = Link(token)
@@ -80,12 +84,20 @@ class Job:
         self.connection.server = Address(host, 4730)
         self.function = b"fanout"
         self.oversize = False
+        self.taken = 0.0
         self._on_abandoned: Any = None
         self.answers: list[tuple[str, Any]] = []
         self.answered = asyncio.Event()
 
     def hold(self, on_abandoned: Callable[[], object]) -> None:
         self._on_abandoned = on_abandoned
+
+    def lose(self) -> None:
+        """The connection is lost."""
+        self._on_abandoned()
+
+    def set_aside(self) -> None:
+        """Nobody counts the window."""
 
     def let_go(self) -> None:
         self._on_abandoned = None
@@ -99,17 +111,20 @@ class Job:
         self.answered.set()
 
 
-def fan_outs(outbox: Outbox, subscribers: int, generate_unique: bool = True) -> FanOuts:
+def fan_outs(
+    outbox: Outbox, subscribers: int, generate_unique: bool = True, **options: Any
+) -> FanOuts:
     lists: Any = Lists(subscribers)
     submitter: Any = outbox
     return FanOuts(
         lists,
         submitter,
-        Refusals(),
+        Refusals(options.get("counts")),
         order="receiver",
         timeout=60.0,
         generate_unique=generate_unique,
         max_message_bytes=1 << 20,
+        **options,
     )
 
 
@@ -285,3 +300,55 @@ async def test_nothing_holds_the_payload_of_a_fan_out_whose_time_was_up() -> Non
         assert sys.getrefcount(payload) == 2
     finally:
         gc.enable()
+
+
+def test_copies_that_a_lost_server_had_not_queued_are_counted_as_sent_elsewhere() -> None:
+    outbox = Outbox()
+    outbox.connect()
+    job: Any = Job(request())
+    fan_outs(outbox, 3).take(job)
+    (batch,) = outbox.batches
+    batch.tally = tally = Tally()
+    batch.created = 1
+
+    batch.listener.batch_lost(batch)
+
+    assert (tally.queued, tally.resubmitted) == ([1, 0], 2)
+    assert len(outbox.batches[1].queues) == 2
+
+
+async def test_one_that_is_lost_before_its_turn_is_abandoned_and_one_without_room_refused() -> None:
+    outbox, counts = Outbox(), Counts()
+    outbox.connect()
+    all_of_it = fan_outs(outbox, 2, counts=counts, bounds=OpenBounds(fanouts=4, out=1))
+    jobs: list[Any] = [Job(request(background=False), str(n).encode()) for n in range(3)]
+    for job in jobs:
+        all_of_it.take(job)
+
+    assert (all_of_it.open, all_of_it.copies_open) == (2, 4)
+    assert all_of_it.waiting() == {"list": 0, "job_server": 0, "turn": 1}
+    jobs[1].lose()
+    assert all_of_it.waiting()["turn"] == 0
+
+    ended = counts.fanouts[True]
+    assert (counts.foreground_taken, ended.abandoned, sum(ended.sizes)) == (2, 1, 0)
+    assert counts.requests == {("", "too_many_open"): 1}
+
+
+def test_copies_for_full_queues_fail_and_are_counted_by_their_reason() -> None:
+    outbox, counts = Outbox(), Counts()
+    outbox.connect()
+
+    def admit(recipients: Recipients, size: int) -> Recipients:
+        return recipients.without(recipients.whole.queues[:2])
+
+    job: Any = Job(request())
+    fan_outs(outbox, 3, counts=counts, admit=admit).take(job)
+    (batch,) = outbox.batches
+    batch.created = 1
+    batch.listener.batch_created(batch)
+
+    ended = counts.fanouts[False]
+    assert (ended.partial, ended.arrived, ended.reasons) == (1, 1, {"queue_full": 2})
+    # What is not sent has no bytes.
+    assert (counts.payload_bytes, counts.copied_bytes) == (1, 1)

@@ -44,6 +44,8 @@ KEPT = {
     "oslo_log": ("service",),
     "daemon": ("service.daemonize",),
     "click": ("cmd.cli",),
+    "h11": ("service.http",),
+    "prometheus_client": ("service.exposition",),
 }
 
 DRAWING = ROOT.parent / "doc" / "source" / "drawings" / "packages.svg"
@@ -64,7 +66,7 @@ PURE = {
     "daemon/leases.py": {"dataclasses"},
     "daemon/pace.py": {"collections", "math", "random"},
     "daemon/placement.py": {"collections", "hashlib", "typing"},
-    "daemon/recipients.py": {"collections", "msgspec", "types", "typing", "zlib"},
+    "daemon/recipients.py": {"bisect", "collections", "msgspec", "types", "typing", "zlib"},
     "daemon/seen.py": {"collections", "heapq", "typing"},
     "daemon/totals.py": {"math", "typing"},
     "wire/address.py": {"collections", "dataclasses"},
@@ -73,6 +75,7 @@ PURE = {
     "wire/block.py": {"collections", "math"},
     "wire/framing.py": {"collections", "struct", "typing"},
     "wire/status.py": {"collections", "re", "typing"},
+    "wire/tally.py": {"bisect", "collections"},
     "wire/window.py": set(),
 }
 

@@ -1,0 +1,68 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
+"""The findings of ``gearhorn doctor`` as Nagios, Icinga and their like take them.
+
+The first line has the state and, behind a bar, numbers for graphs; the others the findings.
+The exit code is the state.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from gearhorn.cmd.cli.facts import Facts, jobs_waiting
+from gearhorn.cmd.cli.findings import LEVELS, Finding
+from gearhorn.cmd.cli.output import plural, printable
+from gearhorn.cmd.cli.session import total
+
+NAME = "GEARHORN"
+STATES = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
+OK, WARNING, CRITICAL, UNKNOWN = range(4)
+"""The exit codes. That the check itself failed is unknown, and that nobody answers is
+critical."""
+
+
+def state_of(found: Sequence[Finding]) -> int:
+    """Return the state that the worst finding makes."""
+    levels = {finding.level for finding in found}
+    return CRITICAL if "error" in levels else WARNING if "warning" in levels else OK
+
+
+def lines(facts: Facts, found: Sequence[Finding], counts: Mapping[str, int]) -> list[str]:
+    """Return the output, line by line.
+
+    :param counts: what was seen, by name.
+    """
+    state = state_of(found)
+    serious = [finding for finding in found if finding.level != "note"]
+    if serious:
+        text = serious[0].text
+        if len(serious) > 1:
+            text += f" (and {plural(len(serious) - 1, 'other finding')})"
+    else:
+        text = ", ".join(plural(number, what[:-1]) for what, number in counts.items())
+    numbers: dict[str, int] = dict(counts)
+    subscriptions = facts.subscriptions or {}
+    numbers["waiting"] = sum(jobs_waiting(facts.second, queue) for queue in subscriptions)
+    numbers["unread_queues"] = sum(
+        1
+        for queue in subscriptions
+        if jobs_waiting(facts.second, queue) and not total(facts.second, queue).workers
+    )
+    if facts.status is not None:
+        numbers["fanouts_in_hand"] = facts.status.fanouts
+    for level in LEVELS:
+        numbers[f"{level}s"] = sum(finding.level == level for finding in found)
+    performance = " ".join(f"{name}={number};;;0" for name, number in numbers.items())
+    return [
+        f"{NAME} {STATES[state]} - {_safe(text)} | {performance}",
+        *(f"{one.level.upper()}: {_safe(one.text)}. {_safe(one.advice)}" for one in serious),
+    ]
+
+
+def unknown(reason: str) -> str:
+    """Return the output of a check that could not be made."""
+    return f"{NAME} {STATES[UNKNOWN]} - {_safe(reason)}"
+
+
+def _safe(text: str) -> str:
+    """Return a text in which no name ends the line, or begins the numbers."""
+    return printable(text).replace("|", "/")

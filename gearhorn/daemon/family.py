@@ -1,0 +1,31 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
+"""One metric, with its values: what is shown to monitoring systems, whatever their format."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
+
+from gearhorn.wire.tally import Histogram
+
+Value = int | float | Histogram
+Samples = Mapping[tuple[str, ...], Value]
+
+
+class Family(NamedTuple):
+    """A metric, with its values by those of its labels."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    help: str
+    samples: Samples
+    labels: Sequence[str] = ()
+
+
+def one(value: Value) -> Samples:
+    """Return the samples of a metric without labels."""
+    return {(): value}
+
+
+def by(values: Mapping[str, Value]) -> Samples:
+    """Return the samples of a metric with one label."""
+    return {(key,): value for key, value in values.items()}

@@ -1,0 +1,125 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
+"""The state of a daemon in a few checks, each with what to do where it fails."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from gearhorn.daemon import workers
+from gearhorn.daemon.daemon import Daemon
+from gearhorn.daemon.survey import COPIES
+from gearhorn.store.patience import advice_on
+
+BUSY = 0.9
+"""The part of ``max_in_flight`` above which fan-outs in hand are worth a word."""
+
+
+class Check(NamedTuple):
+    """One check.
+
+    :param text: what was found.
+    :param advice: what to do, where it is not ok.
+    """
+
+    name: str
+    ok: bool
+    text: str
+    advice: str = ""
+
+
+def readiness(daemon: Daemon) -> Sequence[Check]:
+    """Return the checks of whether the daemon serves."""
+    return (
+        Check(
+            "started",
+            daemon.started,
+            "it has started" if daemon.started else "it has not started yet",
+            "It waits for a job server or for the store: the other checks and the log say for "
+            "which.",
+        ),
+        Check(
+            "draining",
+            not daemon.draining,
+            "it is to stop, and drains" if daemon.draining else "it takes jobs",
+            "Nothing: what is in hand is finished first. Another daemon takes what comes.",
+        ),
+        _job_servers(daemon),
+        _store(daemon),
+    )
+
+
+def _job_servers(daemon: Daemon) -> Check:
+    pools = daemon.survey.pools()
+    needed = (workers.FANOUT, "request", workers.QUERY, workers.NOTICE, COPIES)
+    without = [role for role in needed if not pools[role].connections]
+    return Check(
+        "job-servers",
+        not without,
+        f"no job server is connected for {', '.join(without)}"
+        if without
+        else "a job server is connected for everything",
+        "Check that gearmand runs and can be reached, and [gearman] servers.",
+    )
+
+
+def _store(daemon: Daemon) -> Check:
+    fault = daemon.survey.fault()
+    if fault is None:
+        return Check("store", True, "the store does what it is asked")
+    return Check("store", False, f"{fault.code}: {fault}", f"{advice_on(fault)}.")
+
+
+def remarks(daemon: Daemon) -> Sequence[Check]:
+    """Return what is worth a word though the daemon serves."""
+    survey = daemon.survey
+    found = []
+    away = [
+        str(server)
+        for server in survey.settings.servers
+        if any(server not in pool.connections for pool in survey.pools().values())
+    ]
+    if away and daemon.started:
+        found.append(
+            Check(
+                "away",
+                False,
+                f"not all connections to {', '.join(away)} are there",
+                "Start that job server, or correct [gearman] servers.",
+            )
+        )
+    late = [
+        worker_id
+        for worker_id, entry in survey.matchmaking.entries.items()
+        if survey.state_of(entry) == "late"
+    ]
+    if late:
+        found.append(
+            Check(
+                "late",
+                False,
+                f"not seen for long: {', '.join(sorted(late)[:5])}",
+                "They are dead or cut off. The others remove them; registrations wait for them.",
+            )
+        )
+    worker, limit = survey.workers.fanouts, survey.settings.max_in_flight
+    held = worker.held - worker.aside
+    if held > BUSY * limit:
+        found.append(
+            Check(
+                "busy",
+                False,
+                f"{held} fan-outs are on their way, of {limit} at the most",
+                "They wait for the store, for job servers or for their turn: the log and gearhorn "
+                "top say more. Else raise [fanout] max_in_flight, or start another daemon.",
+            )
+        )
+    if policy := survey.store.evicts:
+        found.append(
+            Check(
+                "evicts",
+                False,
+                f"Redis throws away any key when its memory is full ({policy})",
+                "It would throw away subscribers: set maxmemory-policy noeviction.",
+            )
+        )
+    return found

@@ -1,0 +1,71 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
+"""The time that a store takes for its calls, whichever store it is."""
+
+import functools
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from gearhorn import clock, errors
+from gearhorn.store.base import Store
+
+OPERATIONS = (
+    "open",
+    "vouch",
+    "look",
+    "mend",
+    "add",
+    "remove",
+    "members",
+    "reap",
+    "unconfirmed",
+    "confirm",
+    "join",
+    "renew",
+    "leave",
+    "daemons",
+    "bar",
+    "remove_daemon",
+    "topics",
+    "subscribers",
+    "ended",
+    "discardable",
+    "take",
+    "release",
+    "unserved",
+    "served",
+    "idle",
+    "looked",
+    "end_idle",
+)
+"""The methods of a store that ask it something."""
+
+OnCall = Callable[[str, float, str | None], None]
+
+
+def time_calls(store: Store, on_call: OnCall) -> None:
+    """Have ``on_call`` told of each call's method, seconds, and code if it failed.
+
+    (Rejected: a store that wraps another, whose methods only pass on; and
+    taking the time in each implementation.)
+    """
+    for operation in OPERATIONS:
+        setattr(store, operation, _timed(operation, getattr(store, operation), on_call))
+
+
+def _timed(
+    operation: str, method: Callable[..., Awaitable[Any]], on_call: OnCall
+) -> Callable[..., Awaitable[Any]]:
+    @functools.wraps(method)
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        begun = clock.now()
+        code = None
+        try:
+            return await method(*args, **kwargs)
+        except errors.StoreError as error:
+            code = error.code
+            raise
+        finally:
+            on_call(operation, clock.now() - begun, code)
+
+    return call

@@ -1,0 +1,160 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
+"""``gearhorn top`` and ``gearhorn doctor --format nagios``, for eyes and for checks."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import select
+import subprocess
+import time
+from typing import Any
+
+import pytest
+
+from gearhorn.tests.cli import COMMAND, Run, gearhorn
+from gearhorn.tests.conftest import NewDaemon
+from gearhorn.tests.functional.conftest import NewTopic, Service, Topic
+from gearhorn.tests.processes import free_port
+from gearhorn.tests.servers import Gearmand
+
+
+def test_rates_queues_and_each_daemon(
+    daemon: NewDaemon, gearmand: Gearmand, new_topic: NewTopic
+) -> None:
+    one, two = daemon(), daemon()
+    topic = new_topic(gearmand)
+    topic.subscribe("alice", "bob")
+    worker = topic.receiver("alice")
+    topic.publish(background=True)
+    worker.grab()
+    topic.publish(background=True)
+
+    done = gearhorn([gearmand.address], "top", "--once", "--interval", "0.3", "--format", "json")
+
+    assert done.returncode == 0, done
+    frame = json.loads(done.stdout)
+    assert frame["topics"] == [
+        {
+            "topic": topic.name,
+            "subscribers": 2,
+            "waiting": 3,
+            "change": 0,
+            "running": 1,
+            "unread": 1,
+        }
+    ]
+    assert [(row["client_id"], row["waiting"]) for row in frame["unread"]] == [("bob", 2)]
+    assert {row["worker_id"] for row in frame["daemons"]} == {one.worker_id, two.worker_id}
+    # Each has told it of itself.
+    assert all(row["state"] == "live" and row["uptime"] > 0 for row in frame["daemons"])
+    # Of queries alone: nobody has published meanwhile.
+    assert frame["rates"]["fanouts"] == 0
+    assert frame["rates"]["requests"] > 0
+    assert frame["waiting"] == 3
+
+
+def test_frames_one_after_the_other(run: Run, topic: Topic) -> None:
+    topic.subscribe("bob")
+    topic.publish(background=True)
+
+    done = run("top", "--count", "2", "--interval", "0.1", "--most", "100000")
+
+    assert done.returncode == 0, done
+    assert done.stdout.count("copies queued ") == 2
+    assert re.search(rf"^{topic.name} +1 +1 +\+0 +0 +1$", done.stdout, re.MULTILINE)
+    assert "Without a worker\n" in done.stdout
+    assert "\x1b" not in done.stdout
+
+
+def test_without_a_job_server_top_ends_with_4() -> None:
+    done = gearhorn([f"127.0.0.1:{free_port()}"], "top", "--once", "--interval", "0.1")
+    assert done.returncode == 4
+    assert "ERROR " in done.stdout
+
+
+@pytest.mark.once
+def test_a_screen_with_keys(service: Service, topic: Topic) -> None:
+    topic.subscribe("bob")
+    topic.publish(background=True)
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, "top", "--interval", "0.2"],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=subprocess.STDOUT,
+        env={
+            **os.environ,
+            "GEARHORN_SERVERS": service.gearmand.address,
+            "COLUMNS": "100",
+            "LINES": "60",
+        },
+    )
+    os.close(theirs)
+    seen = ""
+
+    def until(text: str) -> None:
+        nonlocal seen
+        deadline = time.monotonic() + 30
+        while text not in seen:
+            assert time.monotonic() < deadline, seen[-3000:]
+            if select.select([ours], [], [], 0.1)[0]:
+                seen += os.read(ours, 65536).decode()
+
+    def press(keys: str) -> None:
+        nonlocal seen
+        seen = ""
+        os.write(ours, keys.encode())
+
+    try:
+        until("Topics by waiting")
+        press("s")
+        until("Topics by change")
+        press(f"/{topic.name}\r")
+        until(f"Topics by change, with '{topic.name}'")
+        press("\r")
+        until(f"Subscribers of {topic.name}")
+        until("bob")
+        press("\x1b")
+        until("Topics by change")
+        press("q")
+        until("\x1b[?1049l")
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+
+
+def test_a_plugin_for_nagios(run: Run, topic: Topic, gearmand: Gearmand) -> None:
+    topic.subscribe("b|b")
+    topic.publish(background=True)
+
+    done = run("doctor", "--interval", "0.1", "--format", "nagios")
+
+    first, *others = done.stdout.splitlines()
+    assert done.returncode == 1, done
+    state, _, numbers = first.partition(" | ")
+    assert state.startswith("GEARHORN WARNING - ")
+    found: dict[str, Any] = dict(pair.split("=") for pair in numbers.split())
+    assert found["servers"] == "1;;;0"
+    assert int(found["unread_queues"].partition(";")[0]) >= 1
+    assert int(found["warnings"].partition(";")[0]) >= 1
+    assert found["errors"] == "0;;;0"
+    # A bar begins numbers, so that none comes from a name.
+    assert any(f"{topic.name}_b/b" in line for line in others)
+    assert not any("|" in line for line in others)
+
+    # A job server without a daemon.
+    done = gearhorn([gearmand.address], "doctor", "--interval", "0.1", "--format", "nagios")
+    assert done.returncode == 2
+    assert done.stdout.startswith("GEARHORN CRITICAL - ")
+
+
+def test_a_plugin_that_fails_is_unknown(run: Run) -> None:
+    done = run("--timeout", "0.000001", "doctor", "--format", "nagios")
+    assert done.returncode in (2, 3)
+    assert done.stdout.startswith("GEARHORN ")

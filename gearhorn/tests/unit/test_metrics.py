@@ -1,0 +1,143 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
+"""The metrics: each is described, has closed labels, and is there before anything has happened."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+import gearhorn
+from gearhorn import errors
+from gearhorn.daemon.daemon import Daemon
+from gearhorn.daemon.families import CODES, families, numbers
+from gearhorn.daemon.family import Family
+from gearhorn.daemon.metrics import FanOutCounts
+from gearhorn.daemon.neighbours import STORE_CODES
+from gearhorn.daemon.settings import DaemonSettings
+from gearhorn.service.exposition import PREFIX, Exposition
+from gearhorn.service.watching import Watching
+from gearhorn.store.base import Store
+from gearhorn.store.endings import Endings
+from gearhorn.store.timing import OPERATIONS
+from gearhorn.tests.unit.test_documentation import subclasses
+from gearhorn.wire.address import Address
+from gearhorn.wire.tally import Histogram
+
+PAGE = Path(gearhorn.__file__).parents[1] / "doc" / "source" / "reference" / "metrics.rst"
+# These are shown as labels without their values, of which there are many.
+LONG = ("server", "operation", "code", "reason", "version", "python")
+SERVERS = (Address("one.example", 4730), Address("two.example", 4730))
+
+
+@pytest.fixture
+async def daemon() -> Daemon:
+    """A daemon that has not started."""
+    return Daemon(DaemonSettings(servers=SERVERS, store_url="redis://127.0.0.1:1/0"))
+
+
+@pytest.fixture
+async def all_families(daemon: Daemon) -> list[Family]:
+    return [*families(daemon.survey), *Watching(daemon).families()]
+
+
+@pytest.mark.once
+def test_every_metric_is_described_as_it_is(all_families: list[Family]) -> None:
+    text = PAGE.read_text().partition(".. list of metrics")[2].partition(".. end of metrics")[0]
+    rows = re.findall(r"^``(\w+)`` +(\w+) +(\S.*\n(?: {30,}\S.*\n)*)", text, re.MULTILINE)
+    described = {name: (kind, " ".join(meaning.split())) for name, kind, meaning in rows}
+    assert described.keys() == {family.name for family in all_families}
+    for family in all_families:
+        kind, meaning = described[family.name]
+        assert kind == family.kind
+        labels = re.findall(r"``(\w+)``", meaning.partition("; label")[2])
+        assert labels == list(family.labels), family.name
+        for index, label in enumerate(family.labels):
+            if label not in LONG:
+                values = dict.fromkeys(values[index] for values in family.samples)
+                assert f"``{label}`` ({', '.join(values)})" in meaning
+
+
+def test_all_is_there_before_anything_has_happened(all_families: list[Family]) -> None:
+    for family in all_families:
+        assert family.samples, family.name
+        assert family.kind != "counter" or family.name.endswith("_total")
+        for values, value in family.samples.items():
+            assert len(values) == len(family.labels)
+            assert family.kind != "counter" or value == 0
+            assert isinstance(value, Histogram) == (family.kind == "histogram")
+
+
+def test_what_is_shown_is_what_was_counted(daemon: Daemon) -> None:
+    daemon.survey.counts.fanouts[False].ended(3, 2, 1, 0.3)
+    daemon.survey.counts.fanouts[False].reasons["not_queued"] += 1
+
+    text = Exposition(lambda: families(daemon.survey)).text().decode()
+
+    samples = {
+        (sample.name.removeprefix(PREFIX), sample.labels.get("le")): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.labels.get("mode") == "background" and sample.labels.get("outcome") != "ok"
+    }
+    assert samples["fanout_copies_count", None] == 1
+    assert samples["fanout_copies_sum", None] == 3
+    assert samples["fanout_copies_bucket", "1.0"] == 0
+    assert samples["fanout_copies_bucket", "10.0"] == 1
+    assert samples["fanout_copies_bucket", "+Inf"] == 1
+    assert samples["fanout_duration_seconds_bucket", "0.1"] == 0
+    assert samples["fanout_duration_seconds_bucket", "0.5"] == 1
+    told = numbers(daemon.survey)
+    assert told['fanouts_total{mode="background",outcome="partial"}'] == 1
+    assert told['fanout_duration_seconds_sum{mode="background"}'] == 0.3
+    # What is 0 is left out, and so are gauges.
+    assert all(told.values())
+    assert not any("limit" in name for name in told)
+
+
+def test_what_is_open_and_what_is_full(daemon: Daemon) -> None:
+    survey = daemon.survey
+    every = survey.fanouts._turns.open
+    every.enter("t", 3)
+    every.enter("t", 1).begin(2)
+    for server in SERVERS:
+        survey.seen.server(server).full[b"t_alice"] = 1.0
+
+    shown = {family.name: family.samples for family in families(survey)}
+
+    assert shown["fanouts_open"] == {(): 2}
+    assert shown["copies_open"] == {(): 5}
+    assert shown["fanouts_waiting"] == {("list",): 0, ("job_server",): 0, ("turn",): 1}
+    # On both servers it is one.
+    assert shown["queues_full"] == {(): 1}
+
+
+@pytest.mark.parametrize(
+    ("copies", "failed", "outcome"),
+    [(2, 0, "ok"), (0, 0, "ok"), (2, 1, "partial"), (2, 2, "failed")],
+)
+def test_outcomes_of_fan_outs(copies: int, failed: int, outcome: str) -> None:
+    counts = FanOutCounts()
+    counts.ended(copies, 1, failed, 0.001)
+    found = {"ok": counts.ended_ok, "partial": counts.partial, "failed": counts.failed}
+    assert found == {**dict.fromkeys(found, 0), outcome: 1}
+    assert counts.arrived == copies - failed
+
+
+def test_every_code_and_every_call_of_the_store_has_its_series() -> None:
+    codes = {error.code for error in subclasses(errors.RequestError)}
+    assert {code for codes in CODES.values() for code in codes} == {
+        *codes,
+        *STORE_CODES,
+        errors.GearhornError.code,
+        "ok",
+    }
+    assert set(STORE_CODES) == {error.code for error in subclasses(errors.StoreError)} | {
+        errors.StoreError.code
+    }
+    methods = {**vars(Store), **vars(Endings)}
+    asked = {name for name in methods if not name.startswith(("_", "on_"))}
+    assert set(OPERATIONS) == asked - {"close", "run_changed_at", "evicts"}
