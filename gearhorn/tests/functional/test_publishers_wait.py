@@ -93,7 +93,7 @@ def test_more_long_fan_outs_than_the_window_holds_stop_no_others(new_shop: NewSh
     publishers = shop.publishers(1100, nobody)
     shop.wait_until_asked(1100)
     # No more of one topic have copies out at a time than the window holds.
-    assert nobody.waiting("nobody") == 1000
+    eventually(lambda: nobody.waiting("nobody") == 1000)
 
     handle = other.start("hello")
     assert other.receiver("bob").take(1) == [b"hello"]
@@ -128,8 +128,8 @@ def test_a_thousand_publishers_that_wait_make_a_background_fan_out_no_slower(
     alone = quickest_s()
     publishers = shop.publishers(1000, *topics)
     shop.wait_until_asked(1000)
-    # Of the quickest tenth, since the machine may have other work.
-    assert quickest_s() <= 2 * alone
+    # Of the quickest tenth, and more than once, since the machine may have other work.
+    eventually(lambda: quickest_s() <= 2 * alone, 60)
 
     publishers.close()
     eventually(lambda: status(shop.client)["fanouts"] == 0, 10.0)
