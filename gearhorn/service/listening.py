@@ -14,7 +14,8 @@ from gearhorn.wire.address import Address
 
 _UNIX = "unix:"
 _BACKLOG = 16
-_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+# Nothing is bound to by it.
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # nosec B104
 
 
 @dataclass(frozen=True)
