@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The publisher for programs with threads: the asynchronous one, run in a thread."""
 
+import asyncio
 import os
 import ssl
 from collections import deque
@@ -178,20 +179,15 @@ class Publisher:
         self._thread.check_thread()
         process = self._process
         pending: deque[_Awaited] = deque()
-        arrivals: SimpleQueue[_Awaited] = SimpleQueue()
-        early = 0
-        """The arrivals of messages that are still pending, as others came first."""
+        arrivals = _Arrivals()
 
         def next_outcome() -> Outcome:
-            nonlocal early
             if process != self._process:
                 raise errors.Closed("the process was forked: these reports are the parent's")
             awaited = pending.popleft()
-            early -= 1
-            while early < 0 or awaited.outcome is None:
+            while awaited.outcome is None:
                 with self._thread.waited_for():
-                    arrivals.get()
-                early += 1
+                    arrivals.wait()
             return value_of(awaited.outcome, return_exceptions)
 
         for message in many:
@@ -201,7 +197,7 @@ class Publisher:
                 topic, payload, unique = message_parts(message)
                 publication = self._publisher.prepare(topic, payload, unique, options)
             except errors.RequestError as error:
-                awaited.arrive(error)
+                awaited.outcome = error
             else:
                 self._hand_over(publication, awaited)
             while pending and (len(pending) >= window or pending[0].outcome is not None):
@@ -231,16 +227,16 @@ class Publisher:
         while (item := self._next_handed()) is not None:
             publication, awaited = item
             if self._closed:
-                awaited.arrive(errors.Closed("the publisher is closed"))
+                awaited.refuse(errors.Closed("the publisher is closed"))
                 continue
             try:
                 self._publisher.start(publication, awaited.arrive)
             except errors.ClientError as error:
-                awaited.arrive(error)
+                awaited.refuse(error)
 
     def _refuse_handed(self) -> None:
         while (item := self._next_handed()) is not None:
-            item[1].arrive(errors.Closed("the publisher is closed"))
+            item[1].refuse(errors.Closed("the publisher is closed"))
 
     def _next_handed(self) -> "tuple[Publication, _Awaited] | None":
         # Two threads may both see that there is one.
@@ -270,15 +266,57 @@ class _Awaited:
     It does what a ``concurrent.futures.Future`` does, without its condition and locks,
     which would take most of the time of a message.
 
-    :param arrivals: where the thread that waits is told.
+    :param arrivals: tells the thread that waits.
     """
 
     __slots__ = ("_arrivals", "outcome")
 
-    def __init__(self, arrivals: "SimpleQueue[_Awaited]") -> None:
+    def __init__(self, arrivals: "_Arrivals") -> None:
         self._arrivals = arrivals
         self.outcome: Outcome | None = None
 
     def arrive(self, outcome: Outcome) -> None:
+        """Take the outcome, in the event loop."""
         self.outcome = outcome
-        self._arrivals.put(self)
+        self._arrivals.tell_soon()
+
+    def refuse(self, error: errors.GearhornError) -> None:
+        """Take an error, in any thread."""
+        self.outcome = error
+        self._arrivals.tell()
+
+
+class _Arrivals:
+    """Tells a thread that outcomes have come: once for all that come in a turn of the loop.
+
+    Waking a thread costs more than all else that is done for a message.
+    """
+
+    __slots__ = ("_is_due", "_is_told", "_queue")
+
+    def __init__(self) -> None:
+        self._queue: SimpleQueue[None] = SimpleQueue()
+        self._is_told = False
+        self._is_due = False
+
+    def tell_soon(self) -> None:
+        """Tell the thread at the end of this turn of the loop."""
+        if not self._is_due:
+            self._is_due = True
+            asyncio.get_running_loop().call_soon(self._tell_now)
+
+    def _tell_now(self) -> None:
+        self._is_due = False
+        self.tell()
+
+    def tell(self) -> None:
+        """Wake the thread, unless it is about to look. The outcome is there before."""
+        if not self._is_told:
+            self._is_told = True
+            self._queue.put(None)
+
+    def wait(self) -> None:
+        """Wait until something has come since the last time, and look at outcomes then."""
+        self._queue.get()
+        # Before the look: what comes from here on is told again.
+        self._is_told = False
