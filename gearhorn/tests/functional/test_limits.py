@@ -70,11 +70,14 @@ def test_what_nobody_reads_is_filled_to_its_limit_and_others_get_all(
     for _ in first:
         quick.complete(quick.grab())
     second = publish(topic, 60)
+    # What counted twice is seen by a look, and there is room again.
+    while topic.waiting("dead") < 90 or not refused(second[-1:], "dead"):
+        second += publish(topic, 1)
 
     # What was sent is queued, what was refused is not. A message that was on its way while the
     # daemon looked may count twice.
-    sent = 120 - refused(first + second, "dead")
-    assert 60 < topic.waiting("dead") == sent <= 100
+    sent = len(first + second) - refused(first + second, "dead")
+    assert topic.waiting("dead") == sent <= 100
     assert refused(first + second, "quick") == 0
     last = second[-1].report
     assert (last["subscribers"], last["queued"], last["failed_count"]) == (2, 1, 1)
@@ -154,7 +157,7 @@ def test_names_that_differ_in_case_are_queues_of_their_own(topic_with: TopicWith
     fill(topic, "bob")
     topic.subscribe("Bob")
     assert refused(publish(topic, 1), "Bob") == 0
-    assert (row(topic, "bob")["full"], row(topic, "Bob")["full"]) == (True, False)
+    eventually(lambda: (row(topic, "bob")["full"], row(topic, "Bob")["full"]) == (True, False))
 
 
 @pytest.mark.once
@@ -307,7 +310,7 @@ def test_copies_that_nobody_waits_for_any_more_count_too(topic_with: TopicWith) 
     reasons = [outcome.report["failed"]["dead"] for outcome in outcomes]
     assert set(reasons) == {"timeout", "queue_full"}
     assert topic.waiting("dead") == reasons.count("timeout") <= 100
-    assert not reaches(topic, "dead")
+    eventually(lambda: not reaches(topic, "dead"))
 
 
 @pytest.mark.once
