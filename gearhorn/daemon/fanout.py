@@ -247,10 +247,7 @@ class FanOuts:
                 await in_turns(recipients.place_in_steps(servers))
         except Exception as error:
             self._turns.fail(lane.topic, error)
-            while lane.waiting:
-                waiting = next(iter(lane.waiting))
-                waiting.end()
-                self._refusals.fail_unexpectedly(waiting.job, error)
+            self._turns.fail_all(lane.waiting, error)
             raise
         finally:
             lane.reading = False
@@ -321,6 +318,7 @@ class FanOuts:
         watched: Watched | None,
     ) -> None:
         """Send the copies of a foreground fan-out."""
+        place.begin(len(recipients))
         recipients = self._admitted(recipients, len(payload))
         self._counts.foreground_taken += 1
         token = self._token(job, False) if self._generate_unique else b""

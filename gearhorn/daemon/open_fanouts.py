@@ -148,25 +148,30 @@ class OpenFanOuts:
         """
         crowd = self.crowds.get(topic)
         if bound:
-            self._check(topic, crowd, copies, waiting_bytes)
+            self._check(crowd, copies, waiting_bytes)
         if crowd is None:
             crowd = self.crowds[topic] = Crowd(topic, self.bounds.out)
         return Place(self, crowd, copies, waiting_bytes)
 
-    def _check(self, topic: str, crowd: Crowd | None, copies: int, waiting_bytes: int) -> None:
+    def _check(self, crowd: Crowd | None, copies: int, waiting_bytes: int) -> None:
+        """Refuse one more fan-out beyond all of a bound, or beyond half for its topic."""
         bounds = self.bounds
-        if self.fanouts and (
-            self.fanouts + 1 > bounds.fanouts
-            or self.copies + copies > bounds.copies
-            or self.waiting_bytes + waiting_bytes > bounds.waiting_bytes
-        ):
-            raise _refusal("the daemon", self.fanouts, self.copies)
-        if crowd is not None and (
-            2 * (crowd.fanouts + 1) > bounds.fanouts
-            or 2 * (crowd.copies + copies) > bounds.copies
-            or 2 * (crowd.waiting_bytes + waiting_bytes) > bounds.waiting_bytes
-        ):
-            raise _refusal("the topic", crowd.fanouts, crowd.copies)
+        for whose, those, times in (("the daemon", self, 1), ("the topic", crowd, 2)):
+            # Whoever is alone is within them.
+            if (
+                those is not None
+                and those.fanouts
+                and (
+                    times * (those.fanouts + 1) > bounds.fanouts
+                    or times * (those.copies + copies) > bounds.copies
+                    or times * (those.waiting_bytes + waiting_bytes) > bounds.waiting_bytes
+                )
+            ):
+                raise errors.TooManyOpen(
+                    f"{whose} has {those.fanouts} open foreground fan-outs with {those.copies} "
+                    "unanswered copies: publish in the background, or again when receivers have "
+                    "answered"
+                )
 
     def left(self, crowd: Crowd) -> None:
         """Forget ``crowd`` if it was the last of it, or give its next a turn."""
@@ -174,10 +179,3 @@ class OpenFanOuts:
             self.crowds.pop(crowd.topic, None)
         elif crowd.waiting and crowd.has_turn:
             self.on_turn(crowd)
-
-
-def _refusal(whose: str, fanouts: int, copies: int) -> errors.TooManyOpen:
-    return errors.TooManyOpen(
-        f"{whose} has {fanouts} open foreground fan-outs with {copies} unanswered copies: "
-        "publish in the background, or again when receivers have answered"
-    )

@@ -92,15 +92,8 @@ class Queries:
 
     async def _answer(self, job: Job, query: Query) -> None:
         page = self._pages[query.query]
-        fault: Exception | None = None
-        try:
-            report = await page(query, query.after or "", query.limit or messages.MAX_PAGE)
-        except Exception as error:
-            fault = error
-        if fault is None:
-            self._refusals.done(job, report.encode())
-        else:
-            self._refusals.answer(job, fault, errors.StoreError)
+        work = page(query, query.after or "", query.limit or messages.MAX_PAGE)
+        await self._refusals.report(job, work, errors.StoreError)
 
     async def _in_time(self, answer: Awaitable[messages.Row]) -> messages.Row:
         """Return the store's answer, or raise StoreAway when the time is up.

@@ -9,7 +9,7 @@ line has already.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
 from gearhorn import errors, messages
@@ -49,12 +49,25 @@ class Refusals:
         self.refuse(job, fault)
         return None
 
-    def answer(self, job: Job, fault: Exception, expected: type[errors.GearhornError]) -> None:
-        """Answer ``job`` with a fault: a refusal if it is of the ``expected`` kind."""
+    async def report(
+        self, job: Job, work: Awaitable[messages.Report], expected: type[errors.GearhornError]
+    ) -> bool:
+        """Answer ``job`` with the report of ``work``, and return true if there is one.
+
+        :param expected: the errors of ``work`` that are refusals.
+        """
+        try:
+            report = await work
+        except Exception as error:
+            fault = error
+        else:
+            self.done(job, report.encode())
+            return True
         if isinstance(fault, expected):
             self.refuse(job, fault)
         else:
             self.fail_unexpectedly(job, fault)
+        return False
 
     def refuse(self, job: Job, error: errors.GearhornError) -> None:
         """Answer ``job`` with a refusal, and log and count it, unless it is a trial."""

@@ -82,16 +82,8 @@ class Registry:
     async def _answer(
         self, job: Job, act: Callable[[R], Awaitable[messages.Subscription]], request: R
     ) -> None:
-        fault: Exception | None = None
-        try:
-            report = await act(request)
-        except Exception as error:
-            fault = error
-        if fault is None:
+        if await self._refusals.report(job, act(request), errors.RequestError):
             self._counts.registrations.note(clock.now() - job.taken)
-            self._refusals.done(job, report.encode())
-        else:
-            self._refusals.answer(job, fault, errors.RequestError)
 
     async def _register(self, request: messages.Register) -> messages.Subscription:
         queue = messages.queue_name(request.topic, request.client_id)

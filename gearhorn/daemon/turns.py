@@ -200,7 +200,7 @@ class Turns:
             self._refuse(job, waiting, error)
             return False
         watched = None if waiting is None else waiting.watched
-        self._begin(job, request, payload, recipients, place, watched)
+        self._send(job, request, payload, recipients, place, watched)
         return True
 
     def set_aside(self, waiting: Waiting, copies: int) -> bool:
@@ -228,19 +228,7 @@ class Turns:
         job = waiting.job
         job.take_up()
         request, payload = self._decode(job.data)
-        self._begin(job, request, payload, recipients, place, waiting.watched)
-
-    def _begin(
-        self,
-        job: Job,
-        request: messages.FanOut,
-        payload: bytes,
-        recipients: Recipients,
-        place: Place,
-        watched: Watched | None,
-    ) -> None:
-        place.begin(len(recipients))
-        self._send(job, request, payload, recipients, place, watched)
+        self._send(job, request, payload, recipients, place, waiting.watched)
 
     def _refuse(self, job: Job, waiting: Waiting | None, error: errors.TooManyOpen) -> None:
         if waiting is not None:
@@ -285,7 +273,12 @@ class Turns:
     def fail(self, topic: str, error: Exception) -> None:
         """Answer those that wait for their turn: their list was not read for ``error``."""
         crowd = self.open.crowds.get(topic)
-        while crowd is not None and crowd.waiting:
-            waiting = next(iter(crowd.waiting))
+        if crowd is not None:
+            self.fail_all(crowd.waiting, error)
+
+    def fail_all(self, queue: "OrderedDict[Waiting, None]", error: Exception) -> None:
+        """Answer all that wait in ``queue``: their list was not read for ``error``."""
+        while queue:
+            waiting = next(iter(queue))
             waiting.end()
             self._refusals.fail_unexpectedly(waiting.job, error)
