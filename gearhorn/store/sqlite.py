@@ -27,6 +27,9 @@ from gearhorn.store.sqlite_endings import (
     note_ended,
 )
 
+_OF_DAEMONS = ("settings", "secrets", "knows")
+"""The tables that say more of the daemons which have an entry."""
+
 _LEFT_MOST = 100
 """The most daemons without an entry of which it is kept what they were told."""
 
@@ -172,7 +175,7 @@ class SQLiteStore(SQLiteEndings):
     async def join(self, worker_id: str, settings: str, secret: str = "") -> None:
         def work(db: sqlite3.Connection) -> None:
             # Older releases leave these of the daemons that they remove.
-            for table in ("settings", "secrets", "knows"):
+            for table in _OF_DAEMONS:
                 db.execute(
                     f"DELETE FROM {table} WHERE worker_id NOT IN (SELECT worker_id FROM daemons)"  # nosec B608
                 )
@@ -210,7 +213,7 @@ class SQLiteStore(SQLiteEndings):
 
     async def leave(self, worker_id: str) -> None:
         def work(db: sqlite3.Connection) -> None:
-            for table in ("daemons", "settings", "secrets", "knows", "told"):
+            for table in ("daemons", *_OF_DAEMONS, "told"):
                 db.execute(f"DELETE FROM {table} WHERE worker_id = ?", (worker_id,))  # nosec B608
 
         await self._change(work)
@@ -249,7 +252,7 @@ class SQLiteStore(SQLiteEndings):
             )
             is_gone = not _renewal(db, worker_id)
             if is_gone:
-                for table in ("settings", "secrets", "knows"):
+                for table in _OF_DAEMONS:
                     db.execute(f"DELETE FROM {table} WHERE worker_id = ?", (worker_id,))  # nosec B608
             return is_gone
 

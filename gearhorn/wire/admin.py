@@ -55,13 +55,19 @@ async def gives_jobs(server: Address, settings: ConnectionSettings) -> bool:
 async def _gives_jobs(server: Address, settings: ConnectionSettings) -> bool:
     # Without a function there is no job for it. gear.Server answers no ECHO_REQ.
     question = framing.pack(framing.GRAB_JOB_UNIQ) + framing.pack(framing.GET_STATUS, b"gearhorn")
+    packet_type, _, _ = await _first_answer(server, settings, question)
+    return packet_type == framing.NO_JOB
+
+
+async def _first_answer(
+    server: Address, settings: ConnectionSettings, question: bytes
+) -> framing.Packet:
     packets = framing.PacketReader(framing.OVERSIZE_HEAD_BYTES)
     async with connected(server, settings) as (reader, writer):
         writer.write(question)
-        while data := await reader.read(65536):
-            for packet_type, _, _ in packets.feed(data):
-                return packet_type == framing.NO_JOB
-    raise EOFError("it closed the connection")
+        while True:
+            for packet in packets.feed(await read_some(reader)):
+                return packet
 
 
 async def takes_jobs(server: Address, settings: ConnectionSettings, function: str) -> bool:
@@ -77,13 +83,8 @@ async def takes_jobs(server: Address, settings: ConnectionSettings, function: st
 async def _takes_jobs(server: Address, settings: ConnectionSettings, function: str) -> bool:
     unique = TRIAL + os.urandom(8).hex().encode()
     question = framing.pack(framing.SUBMIT_JOB, function.encode(), unique, b"")
-    packets = framing.PacketReader(framing.OVERSIZE_HEAD_BYTES)
-    async with connected(server, settings) as (reader, writer):
-        writer.write(question)
-        while data := await reader.read(65536):
-            for packet_type, body, _ in packets.feed(data):
-                return packet_type != framing.ERROR or not framing.is_queue_full(body)
-    raise EOFError("it closed the connection")
+    packet_type, body, _ = await _first_answer(server, settings, question)
+    return packet_type != framing.ERROR or not framing.is_queue_full(body)
 
 
 async def queues(
@@ -155,10 +156,7 @@ async def _discard_queued(server: Address, settings: ConnectionSettings, functio
     async with connected(server, settings) as (reader, writer):
         writer.write(framing.pack(framing.CAN_DO, function.encode()) + grab * outstanding)
         while outstanding:
-            data = await reader.read(65536)
-            if not data:
-                raise EOFError("it closed the connection")
-            for packet_type, body, _ in packets.feed(data):
+            for packet_type, body, _ in packets.feed(await read_some(reader)):
                 if packet_type == framing.NO_JOB:
                     outstanding -= 1
                 elif packet_type == framing.JOB_ASSIGN_UNIQ:
@@ -244,6 +242,17 @@ async def _connect(
         raise
 
 
+async def read_some(reader: asyncio.StreamReader, most: int = 65536) -> bytes:
+    """Return the bytes that have come, or come next: ``most`` at the most.
+
+    :raises EOFError: the server has closed the connection.
+    """
+    data = await reader.read(most)
+    if not data:
+        raise EOFError("it closed the connection")
+    return data
+
+
 async def in_time(
     work: Awaitable[T], server: Address, settings: ConnectionSettings, timeout: float | None = None
 ) -> T:
@@ -280,10 +289,7 @@ async def _ask_lines(server: Address, settings: ConnectionSettings, command: byt
         parts: list[bytes] = []
         # A line with only a dot ends the list, and can be cut between two reads.
         while not b"".join(parts[-2:]).endswith((b"\n.\n", b"\n.\r\n")) and parts != [b".\n"]:
-            part = await reader.read(1 << 20)
-            if not part:
-                raise EOFError("it closed the connection")
-            parts.append(part)
+            parts.append(await read_some(reader, 1 << 20))
         return b"".join(parts)
 
 
@@ -295,10 +301,7 @@ async def _queues(
     async with connected(server, settings) as (reader, writer):
         writer.write(status.COMMAND)
         while not answer.ended:
-            data = await reader.read(1 << 20)
-            if not data:
-                raise EOFError("it closed the connection")
-            for name, *numbers in answer.feed(data):
+            for name, *numbers in answer.feed(await read_some(reader, 1 << 20)):
                 states[name.decode("utf-8", "replace")] = QueueState(*map(int, numbers))
     return states
 
@@ -306,8 +309,8 @@ async def _queues(
 async def _answer(reader: asyncio.StreamReader) -> Answer:
     packets = framing.PacketReader(_MAX_ANSWER_BYTES)
     parts = AnswerParts()
-    while received := await reader.read(65536):
-        for packet_type, body, whole in packets.feed(received):
+    while True:
+        for packet_type, body, whole in packets.feed(await read_some(reader)):
             if not whole:
                 raise OSError("its answer is too large")
             if packet_type == framing.ERROR:
@@ -315,4 +318,3 @@ async def _answer(reader: asyncio.StreamReader) -> Answer:
             answer = parts.add(packet_type, body.partition(b"\0")[2])
             if answer is not None:
                 return answer
-    raise EOFError("it closed the connection")

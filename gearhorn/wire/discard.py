@@ -39,10 +39,7 @@ class Pages:
         self._writer.write(framing.pack(framing.GRAB_JOB_UNIQ) * PAGE)
         answers = 0
         while answers < PAGE:
-            data = await self._reader.read(65536)
-            if not data:
-                raise EOFError("it closed the connection")
-            for packet_type, body, _ in self._packets.feed(data):
+            for packet_type, body, _ in self._packets.feed(await admin.read_some(self._reader)):
                 if packet_type == framing.JOB_ASSIGN_UNIQ:
                     self._held.append(body.partition(b"\0")[0])
                 answers += packet_type in (framing.NO_JOB, framing.JOB_ASSIGN_UNIQ)

@@ -65,9 +65,7 @@ async def _look(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> L
     asked = time.perf_counter()
     writer.write(status.COMMAND)
     while not answer.ended:
-        data = await reader.read(_PIECE_BYTES)
-        if not data:
-            raise EOFError("it closed the connection")
+        data = await admin.read_some(reader, _PIECE_BYTES)
         took = took or time.perf_counter() - asked
         began = time.thread_time()
         for name, total, runs, serve in answer.feed(data):

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from gearhorn.wire import framing
 from gearhorn.wire.address import Address
-from gearhorn.wire.admin import connected, in_time
+from gearhorn.wire.admin import connected, in_time, read_some
 from gearhorn.wire.connection import ConnectionSettings
 
 MOST_RETRIES = 255
@@ -146,10 +146,7 @@ class _Probe:
 
     async def _next(self) -> framing.Packet:
         while not self._received:
-            data = await self._reader.read(65536)
-            if not data:
-                raise EOFError("it closed the connection")
-            self._received += self._packets.feed(data)
+            self._received += self._packets.feed(await read_some(self._reader))
         return self._received.pop(0)
 
 
