@@ -7,12 +7,11 @@ import contextlib
 import os
 import shutil
 import sys
-import termios
-import tty
 from collections.abc import Iterator
 
 import click
 
+from gearhorn.cmd import streams
 from gearhorn.cmd.cli.exits import NO_ANSWER, OK
 from gearhorn.cmd.cli.group import format_option, pass_session
 from gearhorn.cmd.cli.output import show_json
@@ -63,8 +62,8 @@ def top(session: Session, interval: float, count: int | None, once: bool, most: 
       gearhorn top --once --format json | jq '.topics[] | select(.unread > 0)'
     """
     count = 1 if once else count
-    on_screen = count is None and not session.as_json and sys.stdin.isatty() and sys.stdout.isatty()
-    if on_screen:
+    on_terminal = streams.is_terminal(sys.stdin) and streams.is_terminal(sys.stdout)
+    if on_terminal and count is None and not session.as_json:
         session.run(_on_screen(session, interval))
         code = OK
     else:
@@ -129,6 +128,10 @@ async def _on_screen(session: Session, interval: float) -> None:
 @contextlib.contextmanager
 def _terminal() -> Iterator[None]:
     """Take the terminal over, and give it back as it was."""
+    # Imported here: the other commands need nothing that only Unix has.
+    import termios
+    import tty
+
     number = sys.stdin.fileno()
     before = termios.tcgetattr(number)
     tty.setcbreak(number)

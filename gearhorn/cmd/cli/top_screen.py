@@ -8,8 +8,9 @@ There is no I/O in it. Names come from strangers, so that all text is made print
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from gearhorn.cmd.cli.output import printable, seconds
+from gearhorn.cmd.cli.output import seconds
 from gearhorn.cmd.cli.top_look import Frame
+from gearhorn.messages import printable
 
 Row = Mapping[str, Any]
 

@@ -57,6 +57,17 @@ def test_rates_queues_and_each_daemon(
     assert frame["waiting"] == 3
 
 
+def test_frames_where_standard_input_was_closed(topic: Topic) -> None:
+    top = [*COMMAND, "--server", topic.server.address, "top", "--interval", "0.1"]
+    call = ["sh", "-c", 'exec "$@" <&-', "sh", *top]
+    with subprocess.Popen(call, stdout=subprocess.PIPE, text=True) as showing:
+        try:
+            assert showing.stdout is not None
+            assert "fan-outs" in showing.stdout.readline()
+        finally:
+            showing.kill()
+
+
 def test_frames_one_after_the_other(run: Run, topic: Topic) -> None:
     topic.subscribe("bob")
     topic.publish(background=True)
