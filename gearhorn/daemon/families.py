@@ -9,9 +9,9 @@ has one a name that comes from a request: those would make series without end.
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from gearhorn import clock, errors, messages
+from gearhorn import errors, messages
 from gearhorn.daemon import metrics, workers
-from gearhorn.daemon.family import Family, Value, by, one
+from gearhorn.daemon.family import Family, Value, by, one, plain
 from gearhorn.daemon.guard_families import guard, open_fanouts
 from gearhorn.daemon.metrics import COPIES_BOUNDS
 from gearhorn.daemon.neighbours import STORE_CODES, daemons, job_servers, store
@@ -183,7 +183,8 @@ def _in_hand(survey: Survey) -> Iterator[Family]:
     yield Family(
         "fanouts_in_flight", "gauge", "Fan-outs under way.", by(survey.in_flight()), ("mode",)
     )
-    for name, text, value in (
+    yield from plain(
+        "gauge",
         ("fanouts_in_flight_limit", "[fanout] max_in_flight.", settings.max_in_flight),
         ("held_bytes", "Bytes of the fan-outs in hand.", worker.held_bytes),
         (
@@ -193,8 +194,7 @@ def _in_hand(survey: Survey) -> Iterator[Family]:
         ),
         ("gathered_bytes", "Bytes of results gathered.", room.max_bytes - room.free),
         ("gathered_bytes_limit", "The bytes that may be gathered.", room.max_bytes),
-    ):
-        yield Family(name, "gauge", text, one(value))
+    )
     yield Family(
         "fanouts_waiting",
         "gauge",
@@ -202,10 +202,11 @@ def _in_hand(survey: Survey) -> Iterator[Family]:
         by(survey.fanouts.waiting()),
         ("for",),
     )
-    oldest = worker.oldest
-    age = 0.0 if oldest is None else clock.now() - oldest
     yield Family(
-        "oldest_fanout_seconds", "gauge", "The age of the oldest fan-out in hand.", one(age)
+        "oldest_fanout_seconds",
+        "gauge",
+        "The age of the oldest fan-out in hand.",
+        one(survey.oldest_s()),
     )
 
 
@@ -233,7 +234,8 @@ def _requests(survey: Survey) -> Iterator[Family]:
 
 def _lists(survey: Survey) -> Iterator[Family]:
     counts, lists = survey.counts, survey.lists
-    for name, text, value in (
+    yield from plain(
+        "gauge",
         ("cached_topics", "Lists of subscribers that are kept.", lists.kept),
         (
             "cached_topics_limit",
@@ -241,8 +243,7 @@ def _lists(survey: Survey) -> Iterator[Family]:
             survey.settings.max_cached_topics,
         ),
         ("cached_subscribers", "Subscribers in these lists.", lists.subscribers),
-    ):
-        yield Family(name, "gauge", text, one(value))
+    )
     yield Family("list_hits_total", "counter", "Fan-outs whose list was at hand.", one(counts.hits))
     yield Family(
         "list_reads_total",

@@ -5,19 +5,19 @@
 from collections.abc import Iterator
 
 from gearhorn import clock
-from gearhorn.daemon.family import Family, by, one
+from gearhorn.daemon.family import Family, by, one, plain
 from gearhorn.daemon.survey import Survey
 
 
 def open_fanouts(survey: Survey) -> Iterator[Family]:
     settings, fanouts = survey.settings, survey.fanouts
-    for name, text, value in (
+    yield from plain(
+        "gauge",
         ("fanouts_open", "Foreground fan-outs that are open.", fanouts.open),
         ("fanouts_open_limit", "[fanout] max_open_fanouts.", settings.max_open_fanouts),
         ("copies_open", "Their copies that are not answered.", fanouts.copies_open),
         ("copies_open_limit", "[fanout] max_open_copies.", settings.max_open_copies),
-    ):
-        yield Family(name, "gauge", text, one(value))
+    )
 
 
 def guard(survey: Survey) -> Iterator[Family]:
@@ -47,9 +47,9 @@ def guard(survey: Survey) -> Iterator[Family]:
     yield Family(
         "look_age_seconds", "gauge", "The time since the last look.", by(ages), ("server",)
     )
-    for name, text, total in (
+    yield from plain(
+        "counter",
         ("publishers_left_total", "Fan-outs whose publisher left.", counts.publishers_left),
         ("subscriptions_idle_total", "Ended here, as nobody served them.", endings.ended_idle),
         ("copies_discarded_total", "Left by ended subscriptions.", endings.discarded),
-    ):
-        yield Family(name, "counter", text, one(total))
+    )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from gearhorn import clock, errors
 from gearhorn.daemon import metrics
-from gearhorn.daemon.family import Family, by, one
+from gearhorn.daemon.family import Family, by, one, plain
 from gearhorn.daemon.survey import STATES, Survey
 from gearhorn.store.timing import OPERATIONS
 from gearhorn.wire.address import Address
@@ -75,8 +75,8 @@ def _blocks(survey: Survey, server: Address) -> Histogram:
 
 def store(survey: Survey) -> Iterator[Family]:
     counts, fault = survey.counts, survey.fault()
-    up = fault is None and not survey.opening.waits
-    yield Family("store_up", "gauge", "1 if the store does what it is asked.", one(int(up)))
+    up = int(survey.store_is_up())
+    yield Family("store_up", "gauge", "1 if the store does what it is asked.", one(up))
     yield Family(
         "store_fault",
         "gauge",
@@ -119,20 +119,20 @@ def daemons(survey: Survey) -> Iterator[Family]:
         "daemons", "gauge", "Daemons with an entry, at the last look.", by(states), ("state",)
     )
     remaining = max(0.0, survey.lists.kept_until - clock.now())
-    for name, text, value in (
+    yield from plain(
+        "gauge",
         ("confirmations_in_progress", "Changes being confirmed.", matchmaking.confirming),
         ("lease_remaining_seconds", "How long lists may yet be kept.", remaining),
-    ):
-        yield Family(name, "gauge", text, one(value))
-    for name, text, total in (
+    )
+    yield from plain(
+        "counter",
         ("notices_sent_total", "Daemons told of a change.", counts.notices_sent),
         ("notices_confirmed_total", "Those that confirmed.", counts.notices_confirmed),
         ("notices_unanswered_total", "Those that did not.", counts.notices_unanswered),
         ("notices_received_total", "Changes that others told.", counts.notices_received),
         ("rejoins_total", "Times that the own entry was gone.", counts.rejoins),
         ("subscriptions_expired_total", "Expired, removed here.", survey.store.reaped),
-    ):
-        yield Family(name, "counter", text, one(total))
+    )
     yield Family(
         "changes_by_lease_total",
         "counter",

@@ -5,7 +5,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gearhorn import errors
+from gearhorn import clock, errors
 from gearhorn.daemon import workers
 from gearhorn.daemon.agreement import Agreement
 from gearhorn.daemon.endings import Endings
@@ -25,6 +25,8 @@ from gearhorn.wire.submitter import Submitter
 
 MODES = ("background", "foreground")
 STATES = ("live", "late", "barred", "unknown")
+REQUEST = "request"
+"""The role of the connections on which registrations and removals come."""
 COPIES = "copies"
 """The role of the connections on which copies are submitted."""
 MARK = "mark"
@@ -57,7 +59,7 @@ class Survey:
         every = self.workers
         return {
             workers.FANOUT: every.fanouts,
-            "request": every.requests,
+            REQUEST: every.requests,
             workers.QUERY: every.queries,
             workers.NOTICE: every.notices,
             COPIES: self.submitter,
@@ -67,6 +69,15 @@ class Survey:
     def fault(self) -> errors.StoreError | None:
         """Return the error for which calls of the store wait."""
         return self.patience.fault
+
+    def store_is_up(self) -> bool:
+        """Return true if the store does what it is asked, and is the one that it was."""
+        return self.fault() is None and not self.opening.waits
+
+    def oldest_s(self) -> float:
+        """Return the age of the oldest fan-out in hand, in seconds; 0 if there is none."""
+        oldest = self.workers.fanouts.oldest
+        return 0.0 if oldest is None else clock.now() - oldest
 
     def state_of(self, entry: DaemonEntry) -> str:
         """Return the state of a daemon, one of :data:`STATES`."""

@@ -51,6 +51,7 @@ from gearhorn.messages.names import (
     check_topic,
     check_type,
     check_unique,
+    printable,
     queue_name,
     topics_of,
 )
@@ -163,6 +164,7 @@ __all__ = [
     "check_unique",
     "encode_value",
     "is_mark",
+    "printable",
     "queue_name",
     "result_of",
     "topic_in",

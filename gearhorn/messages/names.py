@@ -124,3 +124,11 @@ def check_type(value: object, what: str, kind: type, *, optional: bool = False) 
     sound = isinstance(value, (int, float) if kind is float else kind)
     if not sound or isinstance(value, bool):
         raise errors.WrongType(f"{what} must be {TYPE_NAMES[kind]}")
+
+
+def printable(value: object) -> str:
+    """Return the value, which may come from a stranger, as text of printable characters.
+
+    It can neither move the cursor of a terminal nor end a line.
+    """
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(value))

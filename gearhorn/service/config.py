@@ -7,7 +7,7 @@ import math
 import os
 import re
 import socket
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,19 +104,24 @@ def _undecodable(arguments: Sequence[str]) -> str:
     parser.add_argument("--config-file", action="append", default=[])
     parser.add_argument("--config-dir", action="append", default=[])
     given, _ = parser.parse_known_args(arguments)
-    paths = [*given.config_file]
-    if not paths and not given.config_dir:
-        paths = cfg.find_config_files(PROJECT, PROGRAM)
-    for directory in given.config_dir:
-        paths += sorted(Path(os.path.expanduser(directory)).glob("*.conf"))
-    for path in paths:
+    files = given.config_file
+    if not files and not given.config_dir:
+        files = cfg.find_config_files(PROJECT, PROGRAM)
+    for path in _paths(files, given.config_dir):
         try:
-            Path(os.path.expanduser(path)).read_text("utf-8")
+            path.read_text("utf-8")
         except UnicodeDecodeError:
             return str(path)
         except OSError:
             pass
     return "a configuration file"
+
+
+def _paths(files: Iterable[str], directories: Iterable[str]) -> Iterator[Path]:
+    """Yield the configuration files that are named, and those in the directories."""
+    yield from (Path(os.path.expanduser(name)) for name in files)
+    for directory in directories:
+        yield from sorted(Path(os.path.expanduser(directory)).glob("*.conf"))
 
 
 def _long_form(argument: str) -> str:
@@ -152,10 +157,7 @@ def _check_names(conf: cfg.ConfigOpts) -> None:
     options that belong in another group are refused there.
     """
     known = {group.name: {option.dest for option in options} for group, options in GROUPS.items()}
-    paths = [Path(name) for name in conf.config_file or ()]
-    for directory in conf.config_dirs:
-        paths += sorted(Path(os.path.expanduser(directory)).glob("*.conf"))
-    for path in paths:
+    for path in _paths(conf.config_file or (), conf.config_dirs):
         sections: dict[str, dict[str, Any]] = {}
         cfg.ConfigParser(str(path), sections).parse()
         for title, options in sections.items():

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from gearhorn.daemon import workers
 from gearhorn.daemon.daemon import Daemon
-from gearhorn.daemon.survey import COPIES
+from gearhorn.daemon.survey import COPIES, REQUEST
 from gearhorn.store.patience import advice_on
 
 BUSY = 0.9
@@ -50,7 +50,7 @@ def readiness(daemon: Daemon) -> Sequence[Check]:
 
 def _job_servers(daemon: Daemon) -> Check:
     pools = daemon.survey.pools()
-    needed = (workers.FANOUT, "request", workers.QUERY, workers.NOTICE, COPIES)
+    needed = (workers.FANOUT, REQUEST, workers.QUERY, workers.NOTICE, COPIES)
     without = [role for role in needed if not pools[role].connections]
     return Check(
         "job-servers",

@@ -12,6 +12,8 @@ import html
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from gearhorn import messages
+
 REFRESH_S = 5
 _MOST_ROWS = 100
 
@@ -51,8 +53,7 @@ POLICY = (
 
 def escape(value: object) -> str:
     """Return a value as text for HTML, without what is not to be seen."""
-    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(value))
-    return html.escape(text)
+    return html.escape(messages.printable(value))
 
 
 def render(state: Mapping[str, Any]) -> bytes:

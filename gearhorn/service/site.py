@@ -8,7 +8,6 @@ from datetime import datetime, timezone
 from http import HTTPStatus
 from typing import Any
 
-from gearhorn import clock
 from gearhorn.daemon.daemon import Daemon
 from gearhorn.daemon.families import families
 from gearhorn.daemon.family import Family
@@ -100,7 +99,7 @@ class Site:
             "checks": [check._asdict() for check in (*needed, *more)],
             "job_servers": list(self._job_servers()),
             "store": {
-                "up": fault is None and not survey.opening.waits,
+                "up": survey.store_is_up(),
                 "kind": survey.settings.store_url.partition(":")[0],
                 "fault": None if fault is None else f"{fault.code}: {fault}",
                 "calls_waiting": survey.patience.waiting,
@@ -133,7 +132,6 @@ class Site:
 
     def _in_hand(self) -> dict[str, int | float]:
         survey = self._daemon.survey
-        oldest = survey.workers.fanouts.oldest
         in_flight = survey.in_flight()
         waiting = survey.fanouts.waiting()
         return {
@@ -143,7 +141,7 @@ class Site:
             "fanouts_waiting_for_a_job_server": waiting["job_server"],
             "fanouts_waiting_for_their_turn": waiting["turn"],
             "most_fanouts": survey.settings.max_in_flight,
-            "seconds_of_the_oldest": 0.0 if oldest is None else round(clock.now() - oldest, 3),
+            "seconds_of_the_oldest": round(survey.oldest_s(), 3),
             "bytes_held": survey.workers.fanouts.held_bytes,
             "registrations_and_queries": survey.workers.requests.held + survey.workers.queries.held,
             "lists_kept": survey.lists.kept,

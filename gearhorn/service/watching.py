@@ -9,9 +9,9 @@ from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from gearhorn import clock
+from gearhorn import clock, messages
 from gearhorn.daemon.daemon import Daemon
-from gearhorn.daemon.family import Family, one
+from gearhorn.daemon.family import Family, one, plain
 from gearhorn.service import logs
 from gearhorn.version import installed_version
 from gearhorn.wire.tally import Histogram
@@ -99,7 +99,7 @@ class Watching:
             "copies_delivered": counts.fanouts[True].arrived,
             "copies_failed": sum(ended.reasons.total() for ended in counts.fanouts),
             "requests_refused": sum(
-                count for (_, code), count in counts.requests.items() if code != "ok"
+                count for (_, code), count in counts.requests.items() if code != messages.OK
             ),
         }
 
@@ -117,11 +117,11 @@ class Watching:
         """Yield the metrics of the process."""
         versions = (installed_version(), sys.version.split()[0])
         yield Family("build_info", "gauge", "The versions.", {versions: 1}, ("version", "python"))
-        for name, text, value in (
-            ("ready", "1 once it has started, unless it drains.", self._daemon.started),
-            ("draining", "1 while it finishes what is in hand.", self._daemon.draining),
-        ):
-            yield Family(name, "gauge", text, one(int(value)))
+        yield from plain(
+            "gauge",
+            ("ready", "1 once it has started, unless it drains.", int(self._daemon.started)),
+            ("draining", "1 while it finishes what is in hand.", int(self._daemon.draining)),
+        )
         yield Family(
             "loop_delay_seconds",
             "histogram",

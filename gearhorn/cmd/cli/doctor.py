@@ -14,8 +14,9 @@ from gearhorn.cmd.cli.exits import FAILED, NO_ANSWER, OK
 from gearhorn.cmd.cli.facts import Facts
 from gearhorn.cmd.cli.findings import LEVELS, Finding
 from gearhorn.cmd.cli.group import pass_session
-from gearhorn.cmd.cli.output import plural, printable, show_json
+from gearhorn.cmd.cli.output import plural, show_json
 from gearhorn.cmd.cli.session import Session
+from gearhorn.messages import printable
 from gearhorn.wire import admin, probes
 from gearhorn.wire.address import Address
 

@@ -22,8 +22,9 @@ from gearhorn.client.subscriber import Subscriber
 from gearhorn.cmd import streams
 from gearhorn.cmd.cli.exits import FAILED, Failure
 from gearhorn.cmd.cli.group import format_option, limit_options, pass_session
-from gearhorn.cmd.cli.output import plural, printable
+from gearhorn.cmd.cli.output import plural
 from gearhorn.cmd.cli.session import Session
+from gearhorn.messages import printable
 
 
 @click.command()

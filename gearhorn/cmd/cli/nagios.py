@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 
 from gearhorn.cmd.cli.facts import Facts, jobs_waiting
 from gearhorn.cmd.cli.findings import LEVELS, Finding
-from gearhorn.cmd.cli.output import plural, printable
+from gearhorn.cmd.cli.output import plural
 from gearhorn.cmd.cli.session import total
+from gearhorn.messages import printable
 
 NAME = "GEARHORN"
 STATES = ("OK", "WARNING", "CRITICAL", "UNKNOWN")

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from gearhorn.messages import printable
+
 Row = dict[str, Any]
 
 
@@ -31,11 +33,6 @@ def show_table(rows: Sequence[Row], columns: Sequence[str], nothing: str) -> Non
             for cell, width, numeric in zip(line, widths, right, strict=True)
         )
         click.echo("  ".join(aligned).rstrip())
-
-
-def printable(value: object) -> str:
-    """Return the value as text that cannot move the cursor of a terminal."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(value))
 
 
 def seconds(value: float) -> str:

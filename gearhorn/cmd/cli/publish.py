@@ -18,9 +18,9 @@ from gearhorn.client.publisher import Publisher
 from gearhorn.cmd import streams
 from gearhorn.cmd.cli.exits import FAILED, Failure
 from gearhorn.cmd.cli.group import format_option, pass_session
-from gearhorn.cmd.cli.output import plural, printable, show_table
+from gearhorn.cmd.cli.output import plural, show_table
 from gearhorn.cmd.cli.session import Session
-from gearhorn.messages import FanOutReport
+from gearhorn.messages import FanOutReport, printable
 
 RECEIVERS_S = 60.0
 """Seconds that receivers have to answer, unless --timeout is given."""

@@ -11,8 +11,9 @@ import click
 from gearhorn import errors, messages
 from gearhorn.cmd.cli.exits import FAILED
 from gearhorn.cmd.cli.group import format_option, pass_session
-from gearhorn.cmd.cli.output import plural, printable, show_json
+from gearhorn.cmd.cli.output import plural, show_json
 from gearhorn.cmd.cli.session import Session, total
+from gearhorn.messages import printable
 from gearhorn.wire import admin
 from gearhorn.wire.address import Address
 from gearhorn.wire.status import QueueState

@@ -7,8 +7,9 @@ import click
 from gearhorn import messages
 from gearhorn.cmd.cli.exits import Failure
 from gearhorn.cmd.cli.group import format_option, limit_options, pass_session
-from gearhorn.cmd.cli.output import printable, show_json
+from gearhorn.cmd.cli.output import show_json
 from gearhorn.cmd.cli.session import Session
+from gearhorn.messages import printable
 
 
 @click.command()

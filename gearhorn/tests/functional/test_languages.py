@@ -74,13 +74,19 @@ def section(title: str) -> str:
     return re.split(r"^\S.*\n[.-]+\n", body, maxsplit=1, flags=re.MULTILINE)[0]
 
 
-def test_the_session_on_the_page_is_real(
-    topic: Topic, title: str, language: Language, tmp_path: Path
-) -> None:
-    shown = sessions.commands(section(title))
-    assert len(shown) > 3
+def run_session(
+    topic: Topic,
+    language: Language,
+    shown: Sequence[sessions.Command],
+    directory: Path,
+    worker: str,
+) -> Sequence[str]:
+    """The outputs of a session on the page, run beside the examples with a topic of the test's own.
+
+    After the command that names the example ``worker`` it goes on once that works.
+    """
     for path in language.directory.iterdir():
-        (tmp_path / path.name).symlink_to(path)
+        (directory / path.name).symlink_to(path)
     session = [
         command._replace(
             text=command.text.replace("127.0.0.1:4730", topic.server.address).replace(
@@ -91,12 +97,21 @@ def test_the_session_on_the_page_is_real(
     ]
 
     def awaited(command: str) -> str:
-        if "subscribe." not in command:
+        if f"{worker}." not in command:
             return ""
         admin = f"gearadmin --host={topic.server.host} --port={topic.server.port}"
         return sessions.until(f"{admin} --status | grep -q '^{topic.queue('bob')}.*1$'")
 
-    outputs = sessions.run_all(session, tmp_path, tmp_path, awaited)
+    return sessions.run_all(session, directory, directory, awaited)
+
+
+def test_the_session_on_the_page_is_real(
+    topic: Topic, title: str, language: Language, tmp_path: Path
+) -> None:
+    shown = sessions.commands(section(title))
+    assert len(shown) > 3
+
+    outputs = run_session(topic, language, shown, tmp_path, "subscribe")
 
     for command, output in zip(shown, outputs, strict=True):
         assert output == command.output, command.text

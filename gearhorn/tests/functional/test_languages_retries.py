@@ -19,7 +19,7 @@ from gearhorn.tests.builders import subscription
 from gearhorn.tests.conftest import Start
 from gearhorn.tests.functional.conftest import Topic
 from gearhorn.tests.functional.languages import LANGUAGES, Language
-from gearhorn.tests.functional.test_languages import Reader, section
+from gearhorn.tests.functional.test_languages import Reader, run_session, section
 from gearhorn.tests.processes import eventually
 
 pytestmark = pytest.mark.once
@@ -64,25 +64,9 @@ def test_the_session_on_the_page_is_real(
     text = section(f"Retries in {title}")
     path = f"../../examples/{language.folder}/retry.{language.suffix}"
     assert f".. literalinclude:: {path}\n" in text
-    for example in language.directory.iterdir():
-        (tmp_path / example.name).symlink_to(example)
     shown = sessions.commands(text)
-    session = [
-        command._replace(
-            text=command.text.replace("127.0.0.1:4730", topic.server.address).replace(
-                "officememos", topic.name
-            )
-        )
-        for command in shown
-    ]
 
-    def awaited(command: str) -> str:
-        if "retry." not in command:
-            return ""
-        admin = f"gearadmin --host={topic.server.host} --port={topic.server.port}"
-        return sessions.until(f"{admin} --status | grep -q '^{topic.queue('bob')}.*1$'")
-
-    outputs = sessions.run_all(session, tmp_path, tmp_path, awaited)
+    outputs = run_session(topic, language, shown, tmp_path, "retry")
 
     for command, output in zip(shown[:-1], outputs[:-1], strict=True):
         assert output == command.output.replace("officememos", topic.name), command.text
