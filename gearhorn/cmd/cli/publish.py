@@ -8,7 +8,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
-from typing import IO, Any, BinaryIO, TextIO, cast
+from typing import IO, Any, BinaryIO, cast
 
 import click
 
@@ -16,8 +16,9 @@ from gearhorn import errors, messages
 from gearhorn.client.async_publisher import Outcome
 from gearhorn.client.publisher import Publisher
 from gearhorn.cmd import streams
-from gearhorn.cmd.cli.exits import FAILED, Failure
+from gearhorn.cmd.cli.exits import FAILED
 from gearhorn.cmd.cli.group import format_option, pass_session
+from gearhorn.cmd.cli.input import InputFile, lines_of, standard_input
 from gearhorn.cmd.cli.output import plural, show_table
 from gearhorn.cmd.cli.session import Session
 from gearhorn.messages import FanOutReport, printable
@@ -33,7 +34,7 @@ RECEIVERS_S = 60.0
     "-f",
     "--file",
     "file",
-    type=click.File("rb"),
+    type=InputFile(),
     help="Read the payload, or with --lines the messages, from this file.",
 )
 @click.option(
@@ -114,7 +115,7 @@ def publish(
         if lines:
             if payload not in (None, "-") or unique is not None:
                 raise click.UsageError("--lines goes without PAYLOAD and --unique")
-            _publish_lines(session, publisher, topic, file or _standard_input(), options)
+            _publish_lines(session, publisher, topic, file or standard_input(), options)
         else:
             data = _payload(payload, file)
             _publish_one(session, publisher, topic, data, unique, options)
@@ -124,28 +125,9 @@ def _payload(payload: str | None, file: BinaryIO | None) -> bytes:
     if (payload is None) == (file is None):
         raise click.UsageError("give one of PAYLOAD, - and --file; or --lines")
     if file is not None or payload == "-":
-        return b"".join(_read(file or _standard_input()))
+        return b"".join(lines_of(file or standard_input()))
     # The bytes as they were typed, even if they are not UTF-8.
     return os.fsencode(cast(str, payload))
-
-
-def _standard_input() -> IO[bytes]:
-    # None if the shell closed it.
-    stdin: TextIO | None = sys.stdin
-    if stdin is None:
-        raise Failure("standard input is closed")
-    return stdin.buffer
-
-
-def _read(source: IO[bytes]) -> Iterator[bytes]:
-    """Yield the lines of ``source``.
-
-    :raises Failure: it cannot be read.
-    """
-    try:
-        yield from source
-    except OSError as error:
-        raise Failure(f"the input cannot be read: {error.strerror}") from None
 
 
 def _publish_one(
@@ -239,7 +221,7 @@ def _publish_lines(
     sizes: deque[int] = deque()
 
     def read() -> Iterator[tuple[str, bytes]]:
-        for line in _read(source):
+        for line in lines_of(source):
             sizes.append(len(line))
             yield topic, line.removesuffix(b"\n")
 

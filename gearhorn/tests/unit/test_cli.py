@@ -47,6 +47,8 @@ def test_these_are_the_commands() -> None:
                 "remove-daemon",
                 "purge",
                 "doctor",
+                "export",
+                "import",
             ]
         )
         == COMMANDS
