@@ -35,8 +35,16 @@ from gearhorn.wire.address import Address
     type=click.Choice(["table", "json", "nagios"]),
     help="As before the command; or nagios, for monitoring systems that run plugins.",
 )
+@click.option(
+    "--docs",
+    default="",
+    envvar="GEARHORN_DOCS",
+    show_envvar=True,
+    metavar="URL",
+    help="Where your copy of the documentation is, to which each finding links.",
+)
 @pass_session
-def doctor(session: Session, interval: float, format_: str | None) -> None:
+def doctor(session: Session, interval: float, format_: str | None, docs: str) -> None:
     """Find what is wrong and say what to do.
 
     Looks at the job servers, the daemons, their functions and their store, at
@@ -62,9 +70,9 @@ def doctor(session: Session, interval: float, format_: str | None) -> None:
     facts = session.run(_look(session, interval))
     found = check(facts)
     if session.as_json:
-        show_json({"findings": [finding.row() for finding in found], **_counts(facts)})
+        show_json({"findings": [finding.row(docs) for finding in found], **_counts(facts)})
     else:
-        _show(facts, found)
+        _show(facts, found, docs)
     if not facts.second:
         code = NO_ANSWER
     else:
@@ -197,10 +205,11 @@ def _counts(facts: Facts) -> dict[str, int]:
     }
 
 
-def _show(facts: Facts, found: list[Finding]) -> None:
+def _show(facts: Facts, found: list[Finding], docs: str) -> None:
     for finding in found:
         click.echo(f"{finding.level.upper():8} {printable(finding.text)}")
         click.echo(f"{'':8} {printable(finding.advice)}")
+        click.echo(f"{'':8} See {printable(finding.link(docs))}")
     counts = _counts(facts)
     seen = ", ".join(plural(number, what[:-1]) for what, number in counts.items())
     levels = Counter(finding.level for finding in found)

@@ -10,6 +10,9 @@ Level = Literal["error", "warning", "note"]
 LEVELS: tuple[Level, ...] = ("error", "warning", "note")
 """The levels, worst first."""
 
+RUNBOOK = "howto/runbook.html"
+"""The page of the documentation that has an anchor for each check."""
+
 
 class Check(NamedTuple):
     """A kind of finding.
@@ -74,7 +77,15 @@ class Finding:
     def level(self) -> Level:
         return self.check.level
 
-    def row(self) -> dict[str, str]:
+    def link(self, docs: str) -> str:
+        """Return where the documentation says more.
+
+        :param docs: where it is, or nothing for an address within it.
+        """
+        root = docs if docs.endswith("/") or not docs else f"{docs}/"
+        return f"{root}{RUNBOOK}#finding-{self.check.name}"
+
+    def row(self, docs: str) -> dict[str, str]:
         """Return the finding for scripts."""
         return {
             "level": self.level,
@@ -82,6 +93,7 @@ class Finding:
             "subject": self.subject,
             "text": self.text,
             "advice": self.advice,
+            "link": self.link(docs),
         }
 
 

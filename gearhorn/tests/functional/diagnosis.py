@@ -27,6 +27,7 @@ class Diagnosis:
         for finding in self.document["findings"]:
             assert finding["text"]
             assert finding["advice"]
+            assert finding["link"] == f"howto/runbook.html#finding-{finding['check']}"
             self.findings.setdefault(finding["check"], []).append(finding)
 
     def only(self, check: str) -> dict[str, str]:

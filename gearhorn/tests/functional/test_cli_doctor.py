@@ -57,16 +57,20 @@ def test_doctor_prints_findings_with_advice_for_people(
     done = gearhorn([gearmand.address], "doctor", "--interval", "0.1")
 
     lines = done.stdout.splitlines()
-    assert lines[:2] == [
+    assert lines[:3] == [
         "WARNING  1 message waiting in memos_bob, which no worker reads",
         "         Start its receiver, or unregister it and purge the queue.",
+        "         See howto/runbook.html#finding-queue-unread",
     ]
     option = "--keepalive" if Gearmand.takes_turns() else "--round-robin"
-    assert lines[2].startswith(f"NOTE     whether a job server runs with {option}")
+    assert lines[3].startswith(f"NOTE     whether a job server runs with {option}")
     assert lines[-1] == (
         "Seen: 1 server, 1 daemon, 1 topic, 1 subscriber. Found: 0 errors, 1 warning, 1 note."
     )
     assert done.returncode == 1
+    wiki = "https://wiki.example.org/gearhorn"
+    done = gearhorn([gearmand.address], "doctor", "--interval", "0.1", GEARHORN_DOCS=wiki)
+    assert f"         See {wiki}/howto/runbook.html#finding-queue-unread\n" in done.stdout
 
 
 def test_doctor_ends_with_4_without_a_job_server() -> None:
