@@ -77,7 +77,7 @@ class Finding:
     def level(self) -> Level:
         return self.check.level
 
-    def link(self, docs: str) -> str:
+    def link(self, docs: str = "") -> str:
         """Return where the documentation says more.
 
         :param docs: where it is, or nothing for an address within it.
@@ -85,7 +85,7 @@ class Finding:
         root = docs if docs.endswith("/") or not docs else f"{docs}/"
         return f"{root}{RUNBOOK}#finding-{self.check.name}"
 
-    def row(self, docs: str) -> dict[str, str]:
+    def row(self, docs: str = "") -> dict[str, str]:
         """Return the finding for scripts."""
         return {
             "level": self.level,

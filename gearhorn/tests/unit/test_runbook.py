@@ -36,7 +36,10 @@ def test_each_finding_of_doctor_has_an_entry() -> None:
 
 
 def test_each_error_code_has_an_entry() -> None:
-    classes = [errors.GearhornError, *subclasses(errors.GearhornError)]
+    classes: list[type[errors.GearhornError]] = [
+        errors.GearhornError,
+        *subclasses(errors.GearhornError),
+    ]
     codes = {one.code for one in classes if "gearhorn.tests" not in one.__module__}
     assert labels("code") == sorted(f"code-{code}" for code in codes)
 
