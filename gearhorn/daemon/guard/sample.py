@@ -87,7 +87,9 @@ def names(looks: Sequence[Look]) -> Iterator[bytes]:
     """Yield all queues that have jobs or workers, each once."""
     for index, look in enumerate(looks):
         before = looks[:index]
-        for queue in itertools.chain(look.jobs, look.workers.keys() - look.jobs.keys()):
+        jobs = look.jobs
+        idle = (queue for queue in look.workers if queue not in jobs)
+        for queue in itertools.chain(jobs, idle):
             if not any(queue in other.jobs or queue in other.workers for other in before):
                 yield queue
 
