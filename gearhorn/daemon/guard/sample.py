@@ -107,12 +107,12 @@ class Queue(NamedTuple):
         """Return what the looks have shown of a queue."""
         waiting = running = workers = 0
         half_read = False
-        for jobs, its_running, its_workers, *_ in looks:
-            total = jobs.get(queue, 0)
-            serve = its_workers.get(queue, 0)
+        for look in looks:
+            total = look.jobs.get(queue, 0)
+            serve = look.workers.get(queue, 0)
             workers += serve
             if total:
-                runs = its_running.get(queue, 0)
+                runs = look.running.get(queue, 0)
                 running += runs
                 waiting += total - runs
                 half_read = half_read or (total > runs and not serve)

@@ -30,7 +30,7 @@ LATE_S = 60.0
 """The longest wait for looks at the servers that are there. Where there are many queues and
 daemons, the pace lets one come only after a while."""
 
-PAGE = 500
+PAGE = 250
 """The queues and the topics that the store is asked for at a time, and the queues that are
 counted in one piece: a millisecond of work."""
 
