@@ -100,7 +100,8 @@ def test_a_daemon_that_variables_configure_serves_is_asked_and_drains(
     # They come before the file, in which nothing is right.
     one = daemon(servers=["127.0.0.1:1"], store_url="redis://127.0.0.1:1/0", environment=variables)
 
-    probe = run("--config", str(DEPLOY / "gearhorn.conf"), "--probe", "ready", **variables)
+    arguments = ("--config", DEPLOY / "gearhorn.conf", "--probe", "ready")
+    probe = run(*arguments, cwd=None, **variables)
 
     assert (probe.returncode, probe.stdout.splitlines()[-1]) == (0, "ok")
     assert one.stop() == 0
