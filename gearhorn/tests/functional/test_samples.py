@@ -35,9 +35,9 @@ def sampled(process: Daemon) -> dict[Any, float]:
 def see(process: Daemon, condition: Callable[[dict[Any, float]], object]) -> dict[Any, float]:
     """Return the first sample for which something is so."""
 
-    def look() -> dict[Any, float] | None:
+    def look() -> dict[Any, float]:
         found = sampled(process)
-        return found if condition(found) else None
+        return found if condition(found) else {}
 
     return eventually(look)
 

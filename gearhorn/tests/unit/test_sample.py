@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -84,9 +85,7 @@ class Sampled:
         self.samples = Samples(most)
         self.now = 1_000.0
 
-    def take(
-        self, sizes: Mapping[str, int], orphans: Iterable[str] = (), **queues: tuple[int, int, int]
-    ) -> Sample:
+    def take(self, sizes: Mapping[str, int], orphans: Iterable[str] = (), **queues: Any) -> Sample:
         """Take a sample. A queue's topic is what comes before the first ``_``."""
         self.now += 10
         looks = [look(**queues)]
@@ -100,7 +99,7 @@ class Sampled:
     def waiting(self, **topics: int) -> list[str]:
         """Take a sample of topics with so much waiting; return those that are shown."""
         queues = {f"{topic}_bob": (count, 0, 1) for topic, count in topics.items()}
-        found = self.take(dict.fromkeys(topics, 1), **queues)
+        found = self.take(dict.fromkeys(topics, 1), (), **queues)
         return [topic.name for topic in found.top]
 
 
