@@ -180,6 +180,14 @@ def test_a_topic_leaves_after_three_samples_without_it_among_those_with_most() -
     assert sampled.waiting(a=9, b=3, c=4) == ["a", "c"]
 
 
+def test_a_topic_with_most_is_not_kept_out_by_others_that_take_turns() -> None:
+    sampled = Sampled(most=2)
+    assert sampled.waiting(a=2, b=1, c=0) == ["a", "b"]
+    shown = [sampled.waiting(a=1 + n % 2, b=2 - n % 2, c=9) for n in range(3)]
+    assert shown[:2] == [["b", "a"], ["a", "b"]]
+    assert "c" in shown[2]
+
+
 def test_a_topic_in_which_nothing_waits_is_shown_with_zeros_for_a_while() -> None:
     sampled = Sampled()
     assert sampled.waiting(a=1, b=0) == ["a"]
