@@ -33,8 +33,8 @@ from oslo_config import cfg
 
 from gearhorn import errors
 from gearhorn.cmd import streams
-from gearhorn.daemon import acceptance
 from gearhorn.daemon.settings import DaemonSettings
+from gearhorn.daemon.trust import acceptance
 from gearhorn.service import config, daemonize, exposure, logs, probe, running, standalone
 from gearhorn.service.listening import Listen
 

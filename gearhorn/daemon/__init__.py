@@ -3,19 +3,15 @@
 """The daemon: fan-outs, registrations, and the matchmaking among daemons.
 
 ``fanout`` takes fan-outs. It gets the topic's ``recipients`` from the ``list_cache``,
-or lets the fan-out wait in the topic's lane while they are read. ``guard`` counts the
-message and leaves full queues out; ``looks`` sees how deep they are, as often as
-``pace`` allows. A ``delivery`` then submits a batch of copies for each job server
-(``placement``) and ends the job with its report. ``registry`` takes registrations. It
-changes the store, has ``matchmaking`` tell every daemon (``notices``), and answers once
-no list from before can be in use (``leases``). ``upkeep`` does regular work that nobody
-asks for. ``endings`` ends subscriptions that nobody serves, and has ``discarding``
-empty the queues of those that have ended. ``opening`` decides which store may be used,
-by what ``lookout`` sees on the job servers and ``memory`` has on the disk. ``daemon``
-puts the parts together and connects them.
+or lets the fan-out wait in the topic's lane while they are read. The ``guard`` counts the
+message and leaves full queues out. A ``delivery`` then submits a batch of copies for
+each job server (``placement``) and ends the job with its report. ``registry`` takes
+registrations. It changes the store, has ``matchmaking`` tell every daemon (``notices``),
+and answers once no list from before can be in use (``leases``). ``upkeep`` does regular
+work that nobody asks for. ``daemon`` puts the parts together and connects them.
 
-The parts count what they do (``metrics``). ``survey`` looks at what is in hand, and
-``families`` names all of it, with ``neighbours`` for job servers, store and other daemons.
+Three rooms: ``guard`` keeps queues within their limits, ``trust`` decides which store
+may be used, and ``numbers`` shows what the parts have counted (``metrics``).
 
 Invariants:
 
@@ -26,9 +22,6 @@ Invariants:
 * A topic's fan-outs reach a job server in the order in which they were taken.
 * Calls to the store wait in ``store.patience``, but for work that comes again anyway. A
   store that is away never looks like "no subscribers".
-
-* No store is used, or made, while another one is known, but on an operator's word
-  (``acceptance``).
 
 Rejected: a thread or a task for each fan-out (a fan-out is an object with a
 count and a deadline); notices without leases (a daemon may be frozen and go on

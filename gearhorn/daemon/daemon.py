@@ -8,26 +8,26 @@ import os
 from collections.abc import Callable
 
 from gearhorn import clock, errors, messages
-from gearhorn.daemon.agreement import Agreement
 from gearhorn.daemon.crowding import Crowding
-from gearhorn.daemon.endings import Endings
-from gearhorn.daemon.families import numbers
 from gearhorn.daemon.fanout import FanOuts
+from gearhorn.daemon.guard.endings import Endings
+from gearhorn.daemon.guard.looks import guard_of
 from gearhorn.daemon.list_cache import ListCache
-from gearhorn.daemon.lookout import Lookout
-from gearhorn.daemon.looks import guard_of
 from gearhorn.daemon.matchmaking import Matchmaking
-from gearhorn.daemon.memory import Memory
 from gearhorn.daemon.metrics import Counts
+from gearhorn.daemon.numbers.families import numbers
+from gearhorn.daemon.numbers.survey import Survey
 from gearhorn.daemon.open_fanouts import OpenBounds
-from gearhorn.daemon.opening import Opening
 from gearhorn.daemon.publishers import Publishers
 from gearhorn.daemon.queries import Queries
 from gearhorn.daemon.refusals import Refusals
 from gearhorn.daemon.registry import Registry
 from gearhorn.daemon.retirement import drop_marks, retire
 from gearhorn.daemon.settings import DaemonSettings
-from gearhorn.daemon.survey import Survey
+from gearhorn.daemon.trust.agreement import Agreement
+from gearhorn.daemon.trust.lookout import Lookout
+from gearhorn.daemon.trust.memory import Memory
+from gearhorn.daemon.trust.opening import Opening
 from gearhorn.daemon.upkeep import Upkeep
 from gearhorn.daemon.workers import WINDOW_MESSAGES, Workers, roles
 from gearhorn.store import open_store

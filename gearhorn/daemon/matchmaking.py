@@ -17,12 +17,12 @@ from collections.abc import Awaitable, Callable, Mapping
 import async_timeout
 
 from gearhorn import clock, errors, messages
-from gearhorn.daemon.agreement import Agreement
 from gearhorn.daemon.leases import Leases
 from gearhorn.daemon.list_cache import ListCache
 from gearhorn.daemon.metrics import BY_HAND, EXPIRED, KILLED, LATE, RESTARTED, SILENT, Counts
 from gearhorn.daemon.notices import Notices, answer_to, new_secret
 from gearhorn.daemon.refusals import Refusals
+from gearhorn.daemon.trust.agreement import Agreement
 from gearhorn.store.base import Change, DaemonEntry, Store
 from gearhorn.store.patience import Patience
 from gearhorn.tasks import OnFailed, Tasks, end

@@ -4,7 +4,7 @@
 
 Each part adds to the plain integers of its own kind, once for a fan-out, a request or an
 event, and never for a copy that arrives. What can be seen at any time, as what is in hand,
-is not counted here. :mod:`gearhorn.daemon.survey` puts all of it together and names it.
+is not counted here. :mod:`gearhorn.daemon.numbers.survey` puts all of it together and names it.
 """
 
 from bisect import bisect_left

@@ -12,9 +12,9 @@ from collections.abc import Awaitable, Callable, Iterable
 import async_timeout
 
 from gearhorn import clock, errors, messages
-from gearhorn.daemon.agreement import Agreement
+from gearhorn.daemon.guard.seen import Depth
 from gearhorn.daemon.refusals import Refusals
-from gearhorn.daemon.seen import Depth
+from gearhorn.daemon.trust.agreement import Agreement
 from gearhorn.messages import DaemonRow, EndedRow, Page, Query, StatusRow, SubscriberRow, TopicRow
 from gearhorn.store.base import Store, SubscriberExpiry
 from gearhorn.tasks import Tasks

@@ -10,8 +10,8 @@ from typing import Literal
 
 from gearhorn import messages
 from gearhorn.daemon.fanout import Order
+from gearhorn.daemon.guard.limits import LimitSettings
 from gearhorn.daemon.leases import Leases
-from gearhorn.daemon.limits import LimitSettings
 from gearhorn.daemon.open_fanouts import OpenBounds
 from gearhorn.messages import FunctionNames
 from gearhorn.wire.address import Address

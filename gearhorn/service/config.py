@@ -15,8 +15,8 @@ from oslo_config import cfg
 from oslo_log import log
 
 from gearhorn import errors, messages
+from gearhorn.daemon.guard.limits import LimitSettings
 from gearhorn.daemon.leases import Leases
-from gearhorn.daemon.limits import LimitSettings
 from gearhorn.daemon.settings import DaemonSettings
 from gearhorn.messages import FunctionNames
 from gearhorn.net.tls import tls_context

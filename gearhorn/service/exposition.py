@@ -25,7 +25,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from gearhorn.daemon.family import Family
+from gearhorn.daemon.numbers.family import Family
 from gearhorn.wire.tally import Histogram
 
 PREFIX = "gearhorn_"

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from gearhorn.daemon import workers
 from gearhorn.daemon.daemon import Daemon
-from gearhorn.daemon.survey import COPIES, REQUEST
+from gearhorn.daemon.numbers.survey import COPIES, REQUEST
 from gearhorn.store.patience import advice_on
 
 BUSY = 0.9

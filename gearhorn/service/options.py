@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from oslo_config import cfg
 
 from gearhorn import messages
+from gearhorn.daemon.guard.limits import LimitSettings
 from gearhorn.daemon.leases import Leases
-from gearhorn.daemon.limits import LimitSettings
 from gearhorn.daemon.settings import DaemonSettings
 from gearhorn.messages import FunctionNames
 from gearhorn.wire.address import DEFAULT_PORT

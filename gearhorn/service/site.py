@@ -9,8 +9,8 @@ from http import HTTPStatus
 from typing import Any
 
 from gearhorn.daemon.daemon import Daemon
-from gearhorn.daemon.families import families
-from gearhorn.daemon.family import Family
+from gearhorn.daemon.numbers.families import families
+from gearhorn.daemon.numbers.family import Family
 from gearhorn.service import page
 from gearhorn.service.exposition import KIND, Exposition
 from gearhorn.service.health import Check, readiness, remarks

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from gearhorn import clock, messages
 from gearhorn.daemon.daemon import Daemon
-from gearhorn.daemon.family import Family, one, plain
+from gearhorn.daemon.numbers.family import Family, one, plain
 from gearhorn.service import logs
 from gearhorn.version import installed_version
 from gearhorn.wire.tally import Histogram

@@ -14,8 +14,8 @@ from gearhorn.cmd.cli.output import listed, seconds
 from gearhorn.cmd.cli.queue_checks import check_queues
 from gearhorn.cmd.cli.session import total
 from gearhorn.cmd.cli.store_checks import check_stores, is_a_mark
-from gearhorn.daemon.agreement import LIMITS
 from gearhorn.daemon.leases import Leases
+from gearhorn.daemon.trust.agreement import LIMITS
 from gearhorn.daemon.upkeep import RETIRE_ATTEMPTS
 from gearhorn.messages import DaemonRow, StatusRow, queue_name
 

@@ -9,7 +9,7 @@ from gearhorn.cmd.cli.facts import Facts, function_names, jobs_waiting
 from gearhorn.cmd.cli.findings import Finding
 from gearhorn.cmd.cli.output import listed, plural
 from gearhorn.cmd.cli.session import total
-from gearhorn.daemon.limits import LimitSettings
+from gearhorn.daemon.guard.limits import LimitSettings
 from gearhorn.messages import StatusRow
 
 _MOST_SHOWN = 3

@@ -24,7 +24,7 @@ COPIES = 500
 OFTEN = {
     "gearhorn.messages.LEAST_IDLE_S": 0.1,
     "gearhorn.messages.limits.LEAST_IDLE_S": 0.1,
-    "gearhorn.daemon.endings.OFTEN_S": 0.1,
+    "gearhorn.daemon.guard.endings.OFTEN_S": 0.1,
     "gearhorn.wire.discard.PAGE": 20,
 }
 """A daemon that looks often, and takes shorter times than operators may set."""
@@ -168,7 +168,7 @@ def test_a_subscription_ends_whose_queue_nobody_serves(fleet: Fleet) -> None:
 
 def test_a_registration_says_when_it_ends_where_nothing_is_configured(fleet: Fleet) -> None:
     # A minute is too long for a test: that is how often such a daemon looks.
-    constants = {**OFTEN, "gearhorn.daemon.endings.SELDOM_S": 0.1}
+    constants = {**OFTEN, "gearhorn.daemon.guard.endings.SELDOM_S": 0.1}
     one = fleet.add("one", **SHORT, constants=constants)
     one.register(fleet.topic, "bob", remove_idle=0.9)
     one.register(fleet.topic, "alice")

@@ -259,7 +259,9 @@ def test_deep_queues_are_named_in_the_log_and_by_the_commands(
     fill(topic, "dead")
     queue = topic.queue("dead")
     eventually(
-        lambda: f"WARNING gearhorn.daemon.deep_log [-] queue {queue} is full with" in process.log
+        lambda: (
+            f"WARNING gearhorn.daemon.guard.deep_log [-] queue {queue} is full with" in process.log
+        )
     )
     fill(topic, "dead")
     assert process.log.count(f"queue {queue} is full with") == 1
@@ -279,9 +281,8 @@ def test_daemons_with_other_limits_are_named(daemon: NewDaemon, gearmand: Gearma
     often: dict[str, Any] = {"matchmaking.cache_ttl": 0.5, "matchmaking.daemon_ttl": 1.5}
     one = daemon(**often)
     other = daemon(**often, **FEW)
-    line = (
-        f"WARNING gearhorn.daemon.agreement [-] daemon {other.worker_id} has [limits] max_waiting"
-    )
+    named = f"daemon {other.worker_id} has [limits] max_waiting"
+    line = f"WARNING gearhorn.daemon.trust.agreement [-] {named}"
     eventually(lambda: line in one.log)
     (finding,) = doctor([gearmand.address]).findings["daemon-limits"]
     assert "[limits] max_waiting" in finding["text"]

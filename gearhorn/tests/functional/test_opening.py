@@ -26,8 +26,8 @@ from gearhorn.tests.servers import Gearmand, Redis
 
 QUIET_S = 1.5
 QUICK: dict[str, float] = {
-    "gearhorn.daemon.opening.QUIET_S": QUIET_S,
-    "gearhorn.daemon.opening.LOOK_S": 0.1,
+    "gearhorn.daemon.trust.opening.QUIET_S": QUIET_S,
+    "gearhorn.daemon.trust.opening.LOOK_S": 0.1,
 }
 EMPTIED = "The store was emptied or is another one; jobs wait"
 MADE = "the store was empty: made a new one"
@@ -177,7 +177,9 @@ def test_a_job_server_that_cannot_be_asked_is_named(
 def test_after_a_reboot_the_first_daemon_waits_for_the_others(shop: Shop, peer: NewPeer) -> None:
     # The job server lists the fan-outs at once, and the daemon that knows the store later.
     shop.queue_fanouts(3)
-    one = shop.daemon(wait_ready=False, constants={**QUICK, "gearhorn.daemon.opening.QUIET_S": 60})
+    one = shop.daemon(
+        wait_ready=False, constants={**QUICK, "gearhorn.daemon.trust.opening.QUIET_S": 60}
+    )
     says(one, "looking for other daemons for 60 seconds")
     worker = peer()
     worker.can_do(f"__matchmaking_store_{SHOP}_1a2b3c4d")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gearhorn.daemon.limits import LimitSettings
+from gearhorn.daemon.guard.limits import LimitSettings
 from gearhorn.tests.builders import message, subscription
 from gearhorn.tests.conftest import NewDaemon, NewPeer, Start
 from gearhorn.tests.functional.conftest import Topic

@@ -20,7 +20,7 @@ from gearhorn.tests.servers import Gearmand, Redis
 
 LOOKS_OFTEN: dict[str, Any] = {"matchmaking.cache_ttl": 0.5, "matchmaking.daemon_ttl": 1.5}
 
-NAMED = " ERROR gearhorn.daemon.agreement [-]"
+NAMED = " ERROR gearhorn.daemon.trust.agreement [-]"
 
 DIFFERENT: dict[str, dict[str, Any]] = {
     "[matchmaking] cache_ttl": {"matchmaking.cache_ttl": 0.4},
@@ -32,7 +32,8 @@ DIFFERENT: dict[str, dict[str, Any]] = {
 
 def named(one: Daemon, other: Daemon, option: str) -> bool:
     return (
-        f"ERROR gearhorn.daemon.agreement [-] daemon {other.worker_id} has {option} = " in one.log
+        f"ERROR gearhorn.daemon.trust.agreement [-] daemon {other.worker_id} has {option} = "
+        in one.log
     )
 
 

@@ -14,7 +14,8 @@ swapped       another store at its address, for all       the store is back at i
 ============  ==========================================  ==================================
 
 At each time a daemon runs that knows the store: one that starts waits, or is ready, before the
-next is ended. Where none does, only a state directory can tell (:mod:`gearhorn.daemon.opening`).
+next is ended. Where none does, only a state directory can tell
+(:mod:`gearhorn.daemon.trust.opening`).
 """
 
 from __future__ import annotations

@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 import random
 
-from gearhorn.daemon.guard import Asked, Guard
-from gearhorn.daemon.limits import LimitSettings
-from gearhorn.daemon.pace import Pace
+from gearhorn.daemon.guard.guard import Asked, Guard
+from gearhorn.daemon.guard.limits import LimitSettings
+from gearhorn.daemon.guard.pace import Pace
 from gearhorn.daemon.recipients import Recipients
 from gearhorn.messages import Limits
 from gearhorn.tasks import at_once

@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
-from gearhorn.daemon.agreement import Agreement
 from gearhorn.daemon.leases import Leases
 from gearhorn.daemon.list_cache import ListCache
 from gearhorn.daemon.matchmaking import Matchmaking
 from gearhorn.daemon.refusals import Refusals
 from gearhorn.daemon.registry import Registry
 from gearhorn.daemon.settings import DaemonSettings
+from gearhorn.daemon.trust.agreement import Agreement
 from gearhorn.messages import Limits
 from gearhorn.store.base import Change, DaemonEntry, Members
 from gearhorn.store.patience import Patience

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from gearhorn.daemon.agreement import Agreement
+from gearhorn.daemon.guard.limits import LimitSettings
 from gearhorn.daemon.leases import MARGIN, Leases
-from gearhorn.daemon.limits import LimitSettings
 from gearhorn.daemon.settings import DaemonSettings
+from gearhorn.daemon.trust.agreement import Agreement
 from gearhorn.messages import FunctionNames
 from gearhorn.store.base import DaemonEntry
 

@@ -14,8 +14,8 @@ import pytest
 from oslo_config import cfg, types
 
 from gearhorn import errors
+from gearhorn.daemon.guard.limits import LimitSettings
 from gearhorn.daemon.leases import Leases
-from gearhorn.daemon.limits import LimitSettings
 from gearhorn.daemon.settings import DaemonSettings
 from gearhorn.service import config
 from gearhorn.service.options import GROUPS

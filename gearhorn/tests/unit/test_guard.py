@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import pytest
 
-from gearhorn.daemon.depth import Traffic
-from gearhorn.daemon.limits import LimitSettings
+from gearhorn.daemon.guard.depth import Traffic
+from gearhorn.daemon.guard.limits import LimitSettings
 from gearhorn.messages import Limits
 from gearhorn.tests.unit.guard_world import SERVER, World
 

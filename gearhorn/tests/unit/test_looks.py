@@ -13,11 +13,11 @@ from typing import Any
 import async_timeout
 import pytest
 
-from gearhorn.daemon import looks
-from gearhorn.daemon.deep_log import LINES, DeepLog
-from gearhorn.daemon.guard import Guard
-from gearhorn.daemon.limits import LimitSettings
-from gearhorn.daemon.looks import Looks
+from gearhorn.daemon.guard import looks
+from gearhorn.daemon.guard.deep_log import LINES, DeepLog
+from gearhorn.daemon.guard.guard import Guard
+from gearhorn.daemon.guard.limits import LimitSettings
+from gearhorn.daemon.guard.looks import Looks
 from gearhorn.daemon.recipients import Recipients
 from gearhorn.tests.listening import close_server
 from gearhorn.wire.address import Address
@@ -128,7 +128,7 @@ async def test_what_a_look_has_shown_is_known_before_jobs_are_taken(
 async def test_a_look_that_is_not_answered_leaves_the_old_depths_and_holds_nothing_up(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "gearhorn.daemon.looks")
+    caplog.set_level(logging.INFO, "gearhorn.daemon.guard.looks")
     monkeypatch.setattr(looks, "AGAIN_S", 0.05)
     monkeypatch.setattr(looks, "FIRST_S", 10)
     playing = Playing()

@@ -13,10 +13,10 @@ from prometheus_client.parser import text_string_to_metric_families
 import gearhorn
 from gearhorn import errors
 from gearhorn.daemon.daemon import Daemon
-from gearhorn.daemon.families import CODES, families, numbers
-from gearhorn.daemon.family import Family
 from gearhorn.daemon.metrics import FanOutCounts
-from gearhorn.daemon.neighbours import STORE_CODES
+from gearhorn.daemon.numbers.families import CODES, families, numbers
+from gearhorn.daemon.numbers.family import Family
+from gearhorn.daemon.numbers.neighbours import STORE_CODES
 from gearhorn.daemon.settings import DaemonSettings
 from gearhorn.service.exposition import PREFIX, Exposition
 from gearhorn.service.watching import Watching

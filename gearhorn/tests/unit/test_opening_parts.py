@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from gearhorn.daemon.memory import Memory
 from gearhorn.daemon.settings import DaemonSettings
+from gearhorn.daemon.trust.memory import Memory
 from gearhorn.messages import FunctionNames, Mark, Marks, is_mark
 from gearhorn.wire.address import Address
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import pytest
 
-from gearhorn.daemon import unserved
-from gearhorn.daemon.unserved import Unserved
+from gearhorn.daemon.guard import unserved
+from gearhorn.daemon.guard.unserved import Unserved
 from gearhorn.tasks import at_once
 from gearhorn.wire.address import Address
 from gearhorn.wire.look import Look

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from gearhorn import clock, errors
 from gearhorn.daemon import metrics
-from gearhorn.daemon.family import Family, by, one, plain
-from gearhorn.daemon.survey import STATES, Survey
+from gearhorn.daemon.numbers.family import Family, by, one, plain
+from gearhorn.daemon.numbers.survey import STATES, Survey
 from gearhorn.store.timing import OPERATIONS
 from gearhorn.wire.address import Address
 from gearhorn.wire.tally import Histogram, Tally

@@ -9,9 +9,9 @@ The word comes from the configuration's own machine and is written into the stor
 from collections.abc import Collection, Mapping
 
 from gearhorn import errors
-from gearhorn.daemon.lookout import Lookout, Sight
-from gearhorn.daemon.memory import Memory
 from gearhorn.daemon.settings import DaemonSettings
+from gearhorn.daemon.trust.lookout import Lookout, Sight
+from gearhorn.daemon.trust.memory import Memory
 from gearhorn.store import open_store
 from gearhorn.store.base import Store
 from gearhorn.store.identity import Opened, Terms

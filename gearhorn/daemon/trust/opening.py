@@ -18,7 +18,7 @@ none           nothing                                    makes it
 
 While it waits it shows what it knows, with ``_waits`` behind it, so that the next daemon
 sees it when the others are gone. The wait ends with the known store, or with one that an
-operator has accepted in its place (:mod:`gearhorn.daemon.acceptance`). A daemon whose
+operator has accepted in its place (:mod:`gearhorn.daemon.trust.acceptance`). A daemon whose
 store is emptied or swapped while it runs waits likewise.
 
 What is known is looked for until something is, and stays: a daemon that was started with
@@ -31,9 +31,9 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
 from gearhorn import clock, errors
-from gearhorn.daemon.lookout import Lookout, Sight
-from gearhorn.daemon.memory import Memory
 from gearhorn.daemon.settings import Create
+from gearhorn.daemon.trust.lookout import Lookout, Sight
+from gearhorn.daemon.trust.memory import Memory
 from gearhorn.messages import Mark
 from gearhorn.store.base import Store
 from gearhorn.store.identity import Opened, Terms

@@ -5,8 +5,8 @@
 from collections.abc import Iterator
 
 from gearhorn import clock
-from gearhorn.daemon.family import Family, by, one, plain
-from gearhorn.daemon.survey import Survey
+from gearhorn.daemon.numbers.family import Family, by, one, plain
+from gearhorn.daemon.numbers.survey import Survey
 
 
 def open_fanouts(survey: Survey) -> Iterator[Family]:

@@ -23,7 +23,7 @@ from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
-from gearhorn.daemon.limits import LimitSettings
+from gearhorn.daemon.guard.limits import LimitSettings
 from gearhorn.wire.look import Look
 
 EIGHTH = 1 / 8

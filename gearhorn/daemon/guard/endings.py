@@ -12,10 +12,10 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from gearhorn import clock, errors
-from gearhorn.daemon.discarding import Discarding
-from gearhorn.daemon.looks import SELDOM_S
+from gearhorn.daemon.guard.discarding import Discarding
+from gearhorn.daemon.guard.looks import SELDOM_S
+from gearhorn.daemon.guard.unserved import Unserved
 from gearhorn.daemon.settings import DaemonSettings
-from gearhorn.daemon.unserved import Unserved
 from gearhorn.store.base import Change, Store
 from gearhorn.tasks import OnFailed, Tasks, in_turns
 from gearhorn.wire.address import Address

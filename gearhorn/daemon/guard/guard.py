@@ -15,12 +15,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
-from gearhorn.daemon.deep_log import DeepLog
-from gearhorn.daemon.depth import Part, Rules, Traffic, assess, limit, whole
-from gearhorn.daemon.limits import LimitSettings
+from gearhorn.daemon.guard.deep_log import DeepLog
+from gearhorn.daemon.guard.depth import Part, Rules, Traffic, assess, limit, whole
+from gearhorn.daemon.guard.limits import LimitSettings
+from gearhorn.daemon.guard.seen import Seen, ServerSeen
+from gearhorn.daemon.guard.totals import Sent, Totals
 from gearhorn.daemon.recipients import Recipients
-from gearhorn.daemon.seen import Seen, ServerSeen
-from gearhorn.daemon.totals import Sent, Totals
 from gearhorn.tasks import Steps
 from gearhorn.wire.address import Address
 from gearhorn.wire.batch import Batch

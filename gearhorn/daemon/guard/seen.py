@@ -6,8 +6,8 @@ import heapq
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from gearhorn.daemon.limits import LimitSettings
-from gearhorn.daemon.totals import Totals
+from gearhorn.daemon.guard.limits import LimitSettings
+from gearhorn.daemon.guard.totals import Totals
 from gearhorn.wire.address import Address
 from gearhorn.wire.look import NOTHING, Look
 

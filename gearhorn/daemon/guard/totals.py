@@ -12,8 +12,8 @@ daemon sent last, as many as it has of them there if the daemons send alike.
 import math
 from typing import NamedTuple
 
-from gearhorn.daemon.depth import EIGHTH, STAYS_FULL, MeanSize, limit, whole
-from gearhorn.daemon.limits import LimitSettings
+from gearhorn.daemon.guard.depth import EIGHTH, STAYS_FULL, MeanSize, limit, whole
+from gearhorn.daemon.guard.limits import LimitSettings
 
 
 class Sent(NamedTuple):

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 from gearhorn import clock, errors
 from gearhorn.daemon import workers
-from gearhorn.daemon.agreement import Agreement
-from gearhorn.daemon.endings import Endings
 from gearhorn.daemon.fanout import FanOuts
+from gearhorn.daemon.guard.endings import Endings
+from gearhorn.daemon.guard.seen import Seen
 from gearhorn.daemon.list_cache import ListCache
 from gearhorn.daemon.matchmaking import Matchmaking
 from gearhorn.daemon.metrics import Counts
-from gearhorn.daemon.opening import Opening
-from gearhorn.daemon.seen import Seen
 from gearhorn.daemon.settings import DaemonSettings
+from gearhorn.daemon.trust.agreement import Agreement
+from gearhorn.daemon.trust.opening import Opening
 from gearhorn.daemon.workers import Workers
 from gearhorn.store.base import DaemonEntry, Store
 from gearhorn.store.patience import Patience

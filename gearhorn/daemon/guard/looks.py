@@ -15,10 +15,10 @@ from collections.abc import Callable, Sequence
 import async_timeout
 
 from gearhorn import clock, errors
-from gearhorn.daemon.agreement import Agreement
-from gearhorn.daemon.guard import Guard, Outcome
-from gearhorn.daemon.pace import Pace
+from gearhorn.daemon.guard.guard import Guard, Outcome
+from gearhorn.daemon.guard.pace import Pace
 from gearhorn.daemon.settings import DaemonSettings
+from gearhorn.daemon.trust.agreement import Agreement
 from gearhorn.tasks import OnFailed, Steps, Tasks
 from gearhorn.wire import admin
 from gearhorn.wire.address import Address
