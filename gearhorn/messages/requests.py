@@ -94,6 +94,7 @@ class Notice(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 _decode_text = msgspec.json.Decoder(str).decode
+_decode_texts = msgspec.json.Decoder(list[str]).decode
 
 
 MAX_PAYLOADS = 10_000
@@ -219,6 +220,14 @@ class FanOut(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
         """
         if self.payloads is None:
             return _payload_bytes(self.payload, self.encoding)
+        if self.encoding is None:
+            try:
+                # Most are strings, all of which are read in a fifth of the time.
+                texts = _decode_texts(b"[%s]" % b",".join(self.payloads))
+            except msgspec.ValidationError:
+                pass
+            else:
+                return tuple([text.encode() for text in texts])
         return tuple([_payload_bytes(raw, self.encoding) for raw in self.payloads])
 
 
