@@ -363,7 +363,6 @@ HTTP = (
     ),
     cfg.FloatOpt(
         "queue_interval",
-        sample_default="15",
         min=1,
         max=_DAY,
         help="Seconds between two samples of all queues on all job servers, for the metrics and "

@@ -221,12 +221,12 @@ def _queues(state: Mapping[str, Any]) -> str:
         ("Copies that workers have", queues["running"]),
         *((text, queues["states"][name]) for name, text in _QUEUES.items()),
         ("Most copies that wait in one queue", queues["deepest"]),
-        ("Longest time not seen empty, in seconds", queues["nonempty_seconds"]),
+        ("Seconds for which one was not seen empty", queues["nonempty_seconds"]),
     )
     # What is shown is the last whole one.
     sampled = f"Sampled at {escape(queues['sampled'])} UTC"
     more = "." if queues["complete"] else ", not from all job servers, or not lately."
-    table = _table("Queues", ("What", "At the last sample"), rows, "")
+    table = _table("Queues", ("What", "Last sample"), rows, "")
     return f"{table}<p class=quiet>{sampled}{more}</p>"
 
 
@@ -234,7 +234,7 @@ def _topics(state: Mapping[str, Any]) -> str:
     queues = state["queues"] or {}
     return _table(
         "Topics with most waiting",
-        ("Topic", "Waiting", "Workers", "Queues without a worker", "Not seen empty, in seconds"),
+        ("Topic", "Waiting", "Workers", "Unread queues", "Seconds not empty"),
         (
             (
                 topic["topic"],

@@ -195,4 +195,7 @@ class RedisStore(RedisEndings):
         ]
 
     async def holders(self, queues: Sequence[str]) -> Mapping[str, str]:
-        return redis_replies.strings(await self._checked("holders", *queues))
+        if not queues:
+            return {}
+        topics = (await self._checked("holders", *queues)).split("\0")
+        return {queue: topic for queue, topic in zip(queues, topics, strict=True) if topic}

@@ -28,8 +28,9 @@ STATES = IDLE, BACKLOGGED, UNREAD, HALF_READ, ORPHANED = (
 are none; something waits on a job server where none is, though another has some; something
 waits, and the queue is nobody's."""
 
-LEAVES_AFTER = 3
-"""A topic is shown until so many samples in a row have not had it among those with most."""
+PATIENCE = 3
+"""A topic is shown until so many samples in a row have not had it among those with most, or
+have had another among them that is not shown."""
 
 MOST_CHARACTERS = 80
 """The longest name of a topic that is shown."""
@@ -204,14 +205,17 @@ class Count:
 class Top:
     """The topics that are shown, so many at the most.
 
-    One with more waiting takes the place of another only after that was not among those with
-    most for :data:`LEAVES_AFTER` samples: else series would come and go all the time.
+    One with more waiting takes the place of another only after some samples
+    (:data:`PATIENCE`): else series would come and go all the time.
     """
 
     def __init__(self, most: int) -> None:
         self.most = most
         self._missed: dict[str, int] = {}
-        """The topics that are shown, and for how many samples they were not among them."""
+        """The topics that are shown, and how many samples in a row have not had them among
+        those with most."""
+        self._waited: dict[str, int] = {}
+        """The topics that are not shown, and how many samples in a row have had them."""
 
     def take(self, found: Mapping[str, _Topic], known: Collection[str]) -> Steps[Collection[str]]:
         """Return the topics that are to be shown, in steps.
@@ -233,11 +237,19 @@ class Top:
             for topic, missed in self._missed.items()
             if topic in known
         }
-        stay = {topic: missed for topic, missed in missed.items() if missed < LEAVES_AFTER}
+        stay = {topic: missed for topic, missed in missed.items() if missed < PATIENCE}
+        waited: dict[str, int] = {}
         for topic in among:
+            if topic in stay:
+                continue
+            waited[topic] = self._waited.get(topic, 0) + 1
+            if len(stay) == self.most and waited[topic] >= PATIENCE:
+                # As this one is among them, one that is shown is not.
+                del stay[max(stay, key=lambda shown: stay[shown])]
             if len(stay) < self.most:
-                stay.setdefault(topic, 0)
-        self._missed = stay
+                stay[topic] = 0
+                del waited[topic]
+        self._missed, self._waited = stay, waited
         return list(stay)
 
 

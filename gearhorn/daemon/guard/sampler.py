@@ -32,7 +32,7 @@ daemons, the pace lets one come only after a while."""
 
 PAGE = 250
 """The queues and the topics that the store is asked for at a time, and the queues that are
-counted in one piece: a millisecond of work."""
+counted in one piece: a millisecond or two of work."""
 
 
 class Sampler:

@@ -41,6 +41,7 @@ CODES: Mapping[str, Sequence[str]] = {
         errors.InvalidEncoding.code,
         errors.InvalidPayload.code,
         errors.BackgroundConflict.code,
+        errors.BatchConflict.code,
         errors.TooManyOpen.code,
     ),
     workers.REGISTER: (

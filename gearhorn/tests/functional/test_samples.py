@@ -35,9 +35,9 @@ def sampled(process: Daemon) -> dict[Any, float]:
 def see(process: Daemon, condition: Callable[[dict[Any, float]], object]) -> dict[Any, float]:
     """Return the first sample for which something is so."""
 
-    def look() -> dict[Any, float] | None:
+    def look() -> dict[Any, float]:
         found = sampled(process)
-        return found if condition(found) else None
+        return found if condition(found) else {}
 
     return eventually(look)
 
@@ -135,12 +135,24 @@ def test_an_operator_sees_a_dead_subscriber_and_why_its_queue_grows(shop: Shop) 
     }
     assert status["ready"] is True
 
-    # A job server that is away takes no sample from the others.
+    # A job server that is away takes no sample from the others. What was in it stays.
+    gone, there = shop.servers[1].address, shop.servers[0].address
     shop.servers[1].kill()
-    away = see(shop.daemon, lambda found: found["sample_complete",] == 0)
+    away = see(
+        shop.daemon,
+        lambda found: (
+            found["sample_complete",] == 0
+            and found["look_age_seconds", gone] > found["look_age_seconds", there] + 1
+        ),
+    )
     assert away["copies_waiting",] == later["copies_waiting",]
+    again = see(shop.daemon, lambda found: found["looks_total", there] > away["looks_total", there])
+    assert again["look_seconds_total", there] > away["look_seconds_total", there] > 0
+    assert again["looks_total", gone] == away["looks_total", gone] > 0
+    assert again["sample_timestamp_seconds",] > away["sample_timestamp_seconds",]
 
 
+@pytest.mark.once
 def test_hostile_names_of_topics_stay_text(shop: Shop) -> None:
     for topic in (HOSTILE, "y" * 90):
         shop.subscribe(topic, "bob")
@@ -159,6 +171,7 @@ def test_hostile_names_of_topics_stay_text(shop: Shop) -> None:
     assert "\u202e" not in page
 
 
+@pytest.mark.once
 def test_of_two_daemons_only_the_one_that_is_told_to_samples(shop: Shop, daemon: NewDaemon) -> None:
     other = daemon(shop.servers, **{"http.listen": f"127.0.0.1:{free_port()}"})  # type: ignore[arg-type]
     see(shop.daemon, lambda found: ("queues", "idle") in found)
