@@ -81,8 +81,8 @@ def image(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     if base is None and engine.run("pull", "docker.io/library/python:3.13-slim").returncode != 0:
         pytest.skip("the base image cannot be had here")
     name = f"gearhorn-test-{uuid.uuid4().hex[:8]}"
-    build = ("build", "--tag", name, "--file", context / "Containerfile", *more, context)
-    engine(*build, timeout_s=BUILD_S)
+    file = context / "Containerfile"
+    engine("build", "--tag", name, "--file", file, *more, context, timeout_s=BUILD_S)
     yield name
     engine.run("rmi", "--force", name)
 

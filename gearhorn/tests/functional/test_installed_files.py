@@ -1,0 +1,154 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
+"""What the wheel brings beside the package: the user, directories, completion, the unit."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import gearhorn
+from gearhorn.cmd.cli import gearhorn as command
+
+pytestmark = pytest.mark.once
+
+ROOT = Path(gearhorn.__file__).parents[1]
+ETC = ROOT / "etc"
+
+
+def execute(*arguments: str | Path, **environment: str) -> str:
+    done = subprocess.run(
+        [*map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+        env={**os.environ, **environment},
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def data_files() -> dict[str, list[str]]:
+    """What the wheel brings, by its place below the prefix."""
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    found: dict[str, list[str]] = {}
+    place = ""
+    for line in setup["files"]["data_files"].strip().splitlines():
+        before, equals, after = line.partition("=")
+        if equals:
+            place = before.strip()
+        found.setdefault(place, []).extend((after if equals else line).split())
+    return found
+
+
+def test_each_file_of_the_wheel_is_there_and_described() -> None:
+    page = (ROOT / "doc/source/howto/service.rst").read_text()
+    files = data_files()
+    assert len(files) > 7
+    for place, sources in files.items():
+        for source in sources:
+            assert (ROOT / source).is_file(), source
+        name = f"{place}/{Path(sources[0]).name}"
+        of_a_shell = "zsh" in place or "fish" in place
+        assert of_a_shell or f"``{name}``" in page or f"``{place}``" in page, place
+
+
+@pytest.mark.skipif(not shutil.which("systemd-sysusers"), reason="there is no systemd here")
+def test_the_user_and_the_directory_are_made(tmp_path: Path) -> None:
+    for name in ("etc", "run"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "etc/gearhorn.conf").touch(0o644)
+
+    execute("systemd-sysusers", f"--root={tmp_path}", ETC / "sysusers.d/gearhorn.conf")
+    if os.geteuid() == 0:
+        tmpfiles = ETC / "tmpfiles.d/gearhorn.conf"
+        execute("systemd-tmpfiles", "--create", f"--root={tmp_path}", tmpfiles)
+
+    (line,) = re.findall("^gearhorn:.*$", (tmp_path / "etc/passwd").read_text(), re.MULTILINE)
+    _, _, uid, gid, _, home, shell = line.split(":")
+    assert 0 < int(uid) < 1000
+    assert home == "/var/lib/gearhorn"
+    assert shell.endswith("nologin")
+    if os.geteuid() == 0:
+        made = (tmp_path / "run/gearhorn").stat()
+        assert (made.st_uid, made.st_gid) == (int(uid), int(gid))
+        secret = (tmp_path / "etc/gearhorn.conf").stat()
+        assert (secret.st_mode & 0o777, secret.st_uid, secret.st_gid) == (0o640, 0, int(gid))
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="there is no systemd here")
+def test_the_unit_is_as_closed_as_the_page_says() -> None:
+    page = " ".join((ROOT / "doc/source/howto/service.rst").read_text().split())
+    (stated,) = re.findall(r"gives the unit ([\d.]+) of 10", page)
+    unit = ETC / "gearhorn-fanout.service"
+    said = execute("systemd-analyze", "security", "--offline=true", unit)
+    (score,) = re.findall(r"Overall exposure level for \S+: ([\d.]+)", said)
+    # Later releases of systemd weigh more.
+    assert float(stated) - 0.3 <= float(score) <= float(stated) + 0.3
+
+
+# Completion.
+
+COMPLETE = """
+source "$1"
+COMP_WORDS=(gearhorn "${@:2}")
+COMP_CWORD=$(($# - 1))
+compopt() { :; }
+_gearhorn_completion gearhorn
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (["exp"], ["export"]),
+        (["purge", "--e"], ["--ended"]),
+        (["doctor", "--format", ""], ["table", "json", "nagios"]),
+    ],
+)
+def test_bash_completes_commands_and_options(
+    tmp_path: Path, words: list[str], wanted: list[str]
+) -> None:
+    script = tmp_path / "gearhorn"
+    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m gearhorn.cmd.cli "$@"\n')
+    script.chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+
+    said = execute("bash", "-c", COMPLETE, "bash", ETC / "completions/gearhorn", *words, PATH=path)
+
+    assert said.split() == wanted
+
+
+@pytest.mark.parametrize("name", ["gearhorn", "_gearhorn", "gearhorn.fish"])
+def test_each_completion_asks_the_command(name: str) -> None:
+    assert command.name == "gearhorn"
+    shell = {"gearhorn": "bash", "_gearhorn": "zsh", "gearhorn.fish": "fish"}[name]
+    assert f"_GEARHORN_COMPLETE={shell}_complete" in (ETC / "completions" / name).read_text()
+
+
+# Man pages.
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("gearhorn.1", "import FILE"), ("gearhorn-fanout.8", "\\-\\-accept\\-store")],
+)
+def test_there_is_a_man_page_for_each_command(tmp_path: Path, name: str, said: str) -> None:
+    pytest.importorskip("sphinx", reason="the documentation is built by a step of CI")
+    execute(
+        *(sys.executable, "-m", "sphinx", "-q", "-W", "-n", "-b", "man"), ROOT / "doc/man", tmp_path
+    )
+    text = (tmp_path / name).read_text()
+    assert said in text
+    assert "SYNOPSIS" in text
+    assert ".SH EXIT STATUS" in text.upper()
