@@ -23,7 +23,7 @@ from gearhorn.cmd.cli.output import plural, show_json
 from gearhorn.cmd.cli.session import Session
 from gearhorn.messages import Register, SubscriberRow, printable
 
-AT_ONCE = 32
+AT_ONCE = 100
 """The most registrations on their way at a time, each on a connection of its own."""
 
 ADDED, CHANGED, RENEWED, UNCHANGED, FAILING = OUTCOMES = (

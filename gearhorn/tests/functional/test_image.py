@@ -70,16 +70,16 @@ def engine() -> Engine:
 @pytest.fixture(scope="module")
 def image(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The image, of a copy of what its build sees."""
+    more = shlex.split(os.environ.get("GEARHORN_ENGINE_BUILD", ""))
+    base = next((part for part in more if part.startswith("PYTHON=")), None)
+    if base is None and engine.run("pull", "docker.io/library/python:3.13-slim").returncode != 0:
+        pytest.skip("the base image cannot be had here")
     context = tmp_path_factory.mktemp("context")
     wheel = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"]
     subprocess.run([*wheel, "--wheel-dir", context / "dist", ROOT], check=True, timeout=300)
     for name in ("Containerfile", ".dockerignore", "deploy/gearhorn.conf"):
         (context / name).parent.mkdir(exist_ok=True)
         (context / name).write_bytes((ROOT / name).read_bytes())
-    more = shlex.split(os.environ.get("GEARHORN_ENGINE_BUILD", ""))
-    base = next((part for part in more if part.startswith("PYTHON=")), None)
-    if base is None and engine.run("pull", "docker.io/library/python:3.13-slim").returncode != 0:
-        pytest.skip("the base image cannot be had here")
     name = f"gearhorn-test-{uuid.uuid4().hex[:8]}"
     file = context / "Containerfile"
     engine("build", "--tag", name, "--file", file, *more, context, timeout_s=BUILD_S)
