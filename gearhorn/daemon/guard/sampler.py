@@ -106,7 +106,7 @@ class Sampler:
 
     async def _sample(self, now: float) -> Sample:
         await self._wait_for_looks(now)
-        complete = self._are_there(self._settings.servers, now)
+        complete = self._seen_since(self._settings.servers, now)
         looks = [self._seen.server(server).look for server in self._settings.servers]
         sizes = await self._sizes()
         count = self._samples.begin(now)
@@ -132,14 +132,14 @@ class Sampler:
             self.look_soon(server, False)
         try:
             async with async_timeout.timeout(LATE_S):
-                while not self._are_there(self._servers_now(), now):
+                while not self._seen_since(self._servers_now(), now):
                     self._looked.clear()
                     await self._looked.wait()
         except asyncio.TimeoutError:
             # The looks before are as good as any.
             pass
 
-    def _are_there(self, servers: Collection[Address], now: float) -> bool:
+    def _seen_since(self, servers: Collection[Address], now: float) -> bool:
         asked = (self._seen.server(server).asked for server in servers)
         return all((-math.inf if when is None else when) >= now for when in asked)
 
