@@ -8,6 +8,7 @@ earlier fan-out has not ended. Later fan-outs of the topic wait behind it.
 """
 
 import asyncio
+import dataclasses
 import itertools
 import logging
 import os
@@ -130,6 +131,20 @@ class FanOuts:
         self._progress_timer: asyncio.TimerHandle | None = None
         self._token_prefix = os.urandom(6).hex()
         self._token_numbers = itertools.count()
+
+    def apply(
+        self,
+        *,
+        timeout: float,
+        generate_unique: bool,
+        max_timeout: float,
+        bounds: OpenBounds,
+    ) -> None:
+        """Go by these settings with all that is taken or has its turn from now on."""
+        self._context = dataclasses.replace(self._context, timeout=timeout)
+        self._generate_unique = generate_unique
+        self._max_timeout = max_timeout
+        self._turns.open.apply(bounds)
 
     @property
     def open(self) -> int:

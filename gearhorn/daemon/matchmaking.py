@@ -79,6 +79,7 @@ class Matchmaking:
         self._renewal_due = asyncio.Event()
         self._tasks = Tasks(lambda error: self.on_failed(error))
         self._joined = False
+        self._settings_told = True
         self._next_rounds: dict[str, _Round] = {}
         self._rounds: dict[str, asyncio.Task[None]] = {}
         self._seen: dict[str, tuple[int, float]] = {}
@@ -133,6 +134,12 @@ class Matchmaking:
         """Renew the entry now, as the store may not know it."""
         self._renewal_due.set()
 
+    def tell_settings(self) -> None:
+        """Make the entry anew, as its settings are others than those with which it joined."""
+        if self._joined:
+            self._settings_told = False
+            self.renew_soon()
+
     def store_went_back(self) -> None:
         """Drop all lists: changes of which this daemon was told are gone, and maybe its entry."""
         self._lists.keep_none()
@@ -159,6 +166,12 @@ class Matchmaking:
                 LOG.exception("unexpected error while the entry was renewed")
 
     async def _renew(self) -> None:
+        if not self._settings_told:
+            # The entry may be barred, which joining ends: so no list outlives that.
+            self._lists.keep_none()
+            self._settings_told = True
+            await self.join()
+            return
         if await self._patience.call(self._claim, self._renewed):
             return
         self._missed_at = clock.now()
