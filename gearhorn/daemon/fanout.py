@@ -13,7 +13,7 @@ import itertools
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from hashlib import blake2b
 from typing import Literal
 
@@ -222,6 +222,15 @@ class FanOuts:
                 waiting.place is None for waiting in lane.waiting
             )
         return found
+
+    def lanes(self) -> Iterator[tuple[str, int, str]]:
+        """Yield each topic with fan-outs that wait, their number, and what they wait for."""
+        for lane in self._lanes.values():
+            reason = "its list" if lane.reading else "the end of another"
+            yield lane.topic, len(lane.waiting), reason
+        for crowd in self._turns.open.crowds.values():
+            if crowd.waiting:
+                yield crowd.topic, len(crowd.waiting), "their turn"
 
     async def close(self) -> None:
         """Read no more lists; fan-outs that wait for one are not answered."""

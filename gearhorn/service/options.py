@@ -7,6 +7,7 @@ are not written twice. :mod:`gearhorn.service.config` reads the values.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from oslo_config import cfg
 
@@ -403,6 +404,18 @@ GROUPS: dict[cfg.OptGroup, Sequence[cfg.Opt]] = {
     cfg.OptGroup("standalone", help="The job server and the store of --standalone."): STANDALONE,
 }
 
+
+class _WithoutValue(cfg.StrOpt):
+    """An option of the command line whose value may be left out."""
+
+    def _get_argparse_kwargs(self, group: Any, **kwargs: Any) -> dict[str, Any]:
+        arguments: dict[str, Any] = super()._get_argparse_kwargs(group, **kwargs)
+        return {**arguments, "nargs": "?", "const": FILES}
+
+
+FILES, CONNECT = "files", "connect"
+"""What ``--check`` may look at."""
+
 COMMAND_LINE = (
     cfg.BoolOpt(
         "standalone",
@@ -428,6 +441,13 @@ COMMAND_LINE = (
         "probe",
         choices=["live", "ready"],
         help="Ask the daemon that listens on [http] listen how it is, say it, and end with 0 or 1.",
+    ),
+    _WithoutValue(
+        "check",
+        choices=[FILES, CONNECT],
+        metavar="WHAT",
+        help="Say everything that is wrong with the configuration, and end with 0 or 78. "
+        "--check=connect tries the store and the job servers as well.",
     ),
     # For --help only: it becomes --config-file before the command line is parsed.
     cfg.StrOpt("config", metavar="PATH", help="The same as --config-file."),
