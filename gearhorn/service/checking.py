@@ -10,7 +10,8 @@ import contextlib
 import io
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from oslo_config import cfg
 
@@ -23,7 +24,7 @@ from gearhorn.wire import admin
 from gearhorn.wire.address import Address
 
 TLS_OPTIONS = ("tls_ca", "tls_cert", "tls_key")
-_OPTION = re.compile(r"\[(\w+)\] (\w+)")
+_GROUP = re.compile(r"\[(\w+)\] ")
 
 
 def faults(arguments: Sequence[str], running: cfg.ConfigOpts | None = None) -> list[str]:
@@ -33,7 +34,10 @@ def faults(arguments: Sequence[str], running: cfg.ConfigOpts | None = None) -> l
         to read its TLS files since.
     :raises SystemExit: the command line is wrong.
     """
-    found = list(_faults_of_files(config.long_forms(arguments)))
+    files = config_files.named_by(
+        config.long_forms(arguments), project=config.PROJECT, program=config.PROGRAM
+    )
+    found = list(_faults_of_files(files))
     # Of a file that cannot be read nobody knows what else is wrong.
     if any(readable is False for readable, _ in found):
         return [fault for _, fault in found]
@@ -53,12 +57,12 @@ def faults(arguments: Sequence[str], running: cfg.ConfigOpts | None = None) -> l
         conf.gearman[name] == running.gearman[name] for name in TLS_OPTIONS
     )
     rest += config.settings_faults(conf, tls=not same_tls)
-    return [*(fault for _, fault in found), *(_located(conf, fault) for fault in rest)]
+    homes = config_files.homes(files)
+    return [*(fault for _, fault in found), *(_located(homes, fault) for fault in rest)]
 
 
-def _faults_of_files(arguments: Sequence[str]) -> Iterator[tuple[bool, str]]:
+def _faults_of_files(files: Sequence[Path]) -> Iterator[tuple[bool, str]]:
     """Yield what is wrong with each file; with false where it cannot be read at all."""
-    files = config_files.named_by(arguments, project=config.PROJECT, program=config.PROGRAM)
     for path in files:
         try:
             for fault in config_files.wrong_names(path):
@@ -93,20 +97,16 @@ def _wrong_service(conf: cfg.ConfigOpts) -> Iterator[str]:
         pass
 
 
-def _located(conf: cfg.ConfigOpts, fault: str) -> str:
+def _located(homes: Mapping[tuple[str, str], Path], fault: str) -> str:
     """Return a fault with the file that has its option, if one has."""
-    named = _OPTION.match(fault)
-    if named is None:
+    group = _GROUP.match(fault)
+    if group is None:
         return fault
-    group = None if named[1] == "DEFAULT" else named[1]
-    # One of several options in a row may be the one that is set.
-    for name in fault.partition("] ")[2].partition(":")[0].split(", "):
-        try:
-            location = conf.get_location(name, group)
-        except (cfg.Error, ValueError):
-            continue
-        if location is not None and location.location == cfg.Locations.user:
-            end = f", in {location.detail}"
+    # Of several that do not go together one may have its default.
+    for name in re.findall(r"\w+", fault.partition("] ")[2]):
+        home = homes.get((group[1].lower(), name))
+        if home is not None:
+            end = f", in {home}"
             return fault if fault.endswith(end) else fault + end
     return fault
 

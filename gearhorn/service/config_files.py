@@ -42,9 +42,7 @@ def wrong_names(path: Path) -> Iterator[str]:
     :raises cfg.ParseError: the file has another form.
     """
     known = {group.name: {option.dest for option in options} for group, options in GROUPS.items()}
-    sections: dict[str, dict[str, Any]] = {}
-    cfg.ConfigParser(str(path), sections).parse()
-    for title, options in sections.items():
+    for title, options in _sections(path).items():
         group = title.lower()
         if group == "default":
             yield from _misplaced(options, known, path)
@@ -54,6 +52,25 @@ def wrong_names(path: Path) -> Iterator[str]:
             for name in options:
                 if name not in known[group]:
                     yield f"[{title}] {name}: there is no such option, in {path}"
+
+
+def homes(files: Iterable[Path]) -> Mapping[tuple[str, str], Path]:
+    """Return the file that each option is from, by group and name: the last that has it.
+
+    :raises cfg.ParseError: a file has another form.
+    """
+    return {
+        (title.lower(), name): path
+        for path in files
+        for title, options in _sections(path).items()
+        for name in options
+    }
+
+
+def _sections(path: Path) -> Mapping[str, Mapping[str, Any]]:
+    sections: dict[str, dict[str, Any]] = {}
+    cfg.ConfigParser(str(path), sections).parse()
+    return sections
 
 
 def _misplaced(
