@@ -106,8 +106,9 @@ def _located(homes: Mapping[tuple[str, str], Path], fault: str) -> str:
     for name in re.findall(r"\w+", fault.partition("] ")[2]):
         home = homes.get((group[1].lower(), name))
         if home is not None:
-            end = f", in {home}"
-            return fault if fault.endswith(end) else fault + end
+            # oslo.config has named it for some values, as an absolute path.
+            named = fault.endswith((f", in {home}", f", in {home.absolute()}"))
+            return fault if named else f"{fault}, in {home}"
     return fault
 
 

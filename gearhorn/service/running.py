@@ -56,7 +56,8 @@ async def run(
     _Signals(daemon.stop, again.soon, lambda: report.write(daemon)).catch()
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(switch.close)
-        await switch.apply(http, switch.bind(http))
+        async with again.lock:
+            await switch.apply(http, switch.bind(http))
         stack.push_async_callback(again.close)
         states.start()
         stack.callback(states.close)
@@ -64,7 +65,10 @@ async def run(
 
 
 class _Again:
-    """The reading of the configuration again, one time after the other."""
+    """The reading of the configuration again, one time after the other.
+
+    :param on_reload: reads it, and puts it into force.
+    """
 
     def __init__(
         self,
@@ -80,7 +84,8 @@ class _Again:
         self._states = states
         self._on_reload = on_reload
         self._due = False
-        self._lock = asyncio.Lock()
+        self.lock = asyncio.Lock()
+        """Held by whoever changes what is in force."""
         self._tasks = Tasks()
 
     def soon(self) -> None:
@@ -90,7 +95,7 @@ class _Again:
             self._tasks.start(self._read())
 
     async def _read(self) -> None:
-        async with self._lock:
+        async with self.lock:
             self._due = False
             # A manager takes both for another state than that of starting or stopping.
             serves = self._daemon.started and not self._daemon.draining
@@ -124,15 +129,19 @@ def has_terminal() -> bool:
 
 
 def pass_over_hangups() -> None:
-    """Ignore SIGHUP and SIGUSR1 until the process can act on them."""
+    """Do not end at SIGHUP and SIGUSR1, and act on them once the loop runs."""
     if signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL:
         signal.signal(signal.SIGUSR1, _pass_over)
     if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL and not has_terminal():
         signal.signal(signal.SIGHUP, _pass_over)
 
 
+_early: set[int] = set()
+"""The signals that came before the loop ran."""
+
+
 def _pass_over(number: int, frame: FrameType | None) -> None:
-    LOG.debug("%s came too early to act on it", signal.Signals(number).name)
+    _early.add(number)
 
 
 class _Signals:
@@ -165,6 +174,9 @@ class _Signals:
                 loop.add_signal_handler(signal.SIGHUP, self._signalled, signal.SIGHUP)
             else:
                 loop.add_signal_handler(signal.SIGHUP, self._reload)
+                if signal.SIGHUP in _early:
+                    # The file may have changed after it was read.
+                    self._reload()
 
     def _signalled(self, number: int) -> None:
         now = clock.now()
