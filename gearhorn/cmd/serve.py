@@ -91,15 +91,13 @@ restart would change. From a terminal that is closed SIGHUP stops it. SIGUSR1 ha
 it write a report of what it does and holds into its log.
 
 exit codes:
-  0      stopped by a signal and drained; --accept-store: done;
-         --check: nothing is wrong
+  0      stopped by a signal and drained; --accept-store, --check: done
   1      unexpected error; the log has the traceback. --probe: not live or ready
   2      wrong command line
   69     --standalone: no job server, or a busy port; --accept-store: refused
   73     the pid file cannot be made, or a running process holds it
   74     what --help or --version shows cannot be written
-  78     wrong configuration, or the store refuses it; --check=connect: a server that
-         cannot be used
+  78     wrong configuration, or the store refuses it; --check: something is wrong
   128+n  second signal, of number n, or one before it had started
 """
 

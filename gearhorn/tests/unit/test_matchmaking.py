@@ -127,6 +127,28 @@ async def test_a_daemon_whose_entry_is_gone_drops_all_and_joins_again(
         await world.matchmaking.close()
 
 
+async def test_other_settings_are_told_by_a_new_entry_and_no_list_outlives_the_old_one(
+    world: World,
+) -> None:
+    # Before it has joined, its entry will be made with them anyway.
+    world.matchmaking.tell_settings()
+    world.matchmaking.start()
+    try:
+        await settle()
+        before = world.store.joined
+        await world.lists.fetch("t")
+        world.matchmaking.tell_settings()
+        await settle()
+        assert world.store.joined == before + 1
+        assert world.lists.cached("t") is None
+        assert (await world.lists.fetch("t")).kept
+        world.matchmaking.renew_soon()
+        await settle()
+        assert world.store.joined == before + 1
+    finally:
+        await world.matchmaking.close()
+
+
 async def test_renewing_goes_on_after_an_unexpected_error(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
