@@ -125,6 +125,11 @@ def test_http_is_turned_on_moved_and_turned_off(one: Daemon) -> None:
     one.options["http.listen"] = second
     assert reload(one, **{"fanout.timeout": 5}) == "[fanout] timeout = 5.0 (was 60.0)"
     assert '"[fanout] timeout": "5.0"' in ask(one, "/status.json").text
+    changed = reload(one, **{"http.queue_interval": 60, "http.top_topics": 3})
+    assert changed == ("[http] queue_interval = 60.0 (was not set), [http] top_topics = 3 (was 20)")
+    eventually(lambda: "gearhorn_queues{" in ask(one, "/metrics").text)
+    reload(one, **{"http.queue_interval": None})
+    assert "gearhorn_queues{" not in ask(one, "/metrics").text
     gone = dict(one.options)
     reload(one, **{"http.listen": None})
     one.options = gone
