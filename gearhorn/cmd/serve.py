@@ -7,24 +7,26 @@ Its exit codes, which --help lists too:
 ====== ========================================================================
 code   when
 ====== ========================================================================
-0      it was stopped by a signal and has drained; --accept-store has done its work
+0      it was stopped by a signal and has drained; --accept-store has done its work;
+       --check: nothing is wrong
 1      an unexpected error; the log has the traceback. --probe: not live or ready
 2      the command line is wrong
 69     the job server of --standalone cannot be started, or its port is busy;
        --accept-store finds another store in use, or no job server or store
 73     the pid file cannot be made, or a running process holds it
 74     what --help or --version shows cannot be written
-78     the configuration is wrong, or the store refuses it
+78     the configuration is wrong, or the store refuses it; --check=connect: a server
+       cannot be used
 128+n  a second signal of number n came while it drained, or one before it had started
 ====== ========================================================================
 """
 
 import asyncio
 import contextlib
+import functools
 import gc
 import io
 import logging
-import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -35,8 +37,19 @@ from gearhorn import errors
 from gearhorn.cmd import streams
 from gearhorn.daemon.settings import DaemonSettings
 from gearhorn.daemon.trust import acceptance
-from gearhorn.service import config, daemonize, exposure, logs, probe, running, standalone
+from gearhorn.service import (
+    checking,
+    config,
+    daemonize,
+    exposure,
+    logs,
+    options,
+    probe,
+    running,
+    standalone,
+)
 from gearhorn.service.listening import Listen
+from gearhorn.service.reload import Reload, http_settings
 
 LOG = logging.getLogger(__name__)
 
@@ -63,6 +76,8 @@ examples:
       accept a store that was emptied or replaced, for the daemons that wait
   gearhorn-fanout --config /etc/gearhorn.conf --probe ready
       ask the daemon that runs with this file, on [http] listen, if it is ready
+  gearhorn-fanout --config /etc/gearhorn.conf --check
+      say everything that is wrong with the file, before a start or a reload
   gearhorn-fanout --config-dir /etc/gearhorn.conf.d --debug --log-file fanout.log
       with all files *.conf of a directory, and a detailed log
 
@@ -71,16 +86,18 @@ for in ~/.gearhorn, ~, /etc/gearhorn and /etc; --standalone looks for none.
 
 SIGTERM and SIGINT let it finish the jobs in hand for [service] drain_timeout
 seconds and stop; a second one stops it at once. SIGHUP has it open its log files
-anew and read the log levels again; from a terminal that is closed it stops it.
+anew and read its configuration again; the log says what has changed, and what a
+restart would change. From a terminal that is closed SIGHUP stops it. SIGUSR1 has
+it write a report of what it does and holds into its log.
 
 exit codes:
-  0      stopped by a signal and drained; --accept-store: done
+  0      stopped by a signal and drained; --accept-store, --check: done
   1      unexpected error; the log has the traceback. --probe: not live or ready
   2      wrong command line
   69     --standalone: no job server, or a busy port; --accept-store: refused
   73     the pid file cannot be made, or a running process holds it
   74     what --help or --version shows cannot be written
-  78     wrong configuration, or the store refuses it
+  78     wrong configuration, or the store refuses it; --check: something is wrong
   128+n  second signal, of number n, or one before it had started
 """
 
@@ -91,8 +108,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     running.pass_over_hangups()
     streams.escape_unencodable()
     try:
+        if any(one.partition("=")[0] == "--check" for one in arguments):
+            return _check(arguments)
         conf = _load(arguments)
-        return _run(conf, _Reload(arguments, conf))
+        return _run(conf, Reload(arguments, conf))
     except errors.ConfigurationError as error:
         return _fail(error, EX_CONFIG)
     except SystemExit as end:
@@ -121,63 +140,27 @@ def _load(arguments: Sequence[str]) -> cfg.ConfigOpts:
         raise
 
 
-class _Reload:
-    """Reading the log options again, at SIGHUP."""
-
-    def __init__(self, arguments: Sequence[str], conf: cfg.ConfigOpts) -> None:
-        self._arguments = arguments
-        self._conf = conf
-        # Paths were relative to it; detaching goes elsewhere.
-        self._directory = _directory()
-
-    def __call__(self) -> None:
-        elsewhere = _directory()
-        fault = ""
-        try:
-            _go_to(self._directory)
-            fresh = config.load(self._arguments)
-            logs.set_up_again(self._conf, fresh)
-        except (errors.ConfigurationError, OSError) as error:
-            fault = str(error)
-        except SystemExit:
-            fault = "stderr has the reason"
-        finally:
-            _go_to(elsewhere)
-        # Not while an exception is handled: oslo.log would add its text a second time.
-        if fault:
-            logs.reopen()
-            LOG.error("SIGHUP: levels are not changed, as the configuration is wrong: %s", fault)
-        else:
-            self._conf = fresh
-            LOG.info("SIGHUP: log files are opened anew, and log levels as configured now")
-            fresh.log_opt_values(LOG, logging.DEBUG)
+def _check(arguments: Sequence[str]) -> int:
+    """Say everything that is wrong with the configuration."""
+    faults = checking.faults(arguments)
+    if not faults:
+        conf = config.load(arguments)
+        if conf.check == options.CONNECT:
+            faults = asyncio.run(checking.unreachable(config.settings_of(conf)))
+    for fault in faults:
+        _say(fault)
+    if faults:
+        return EX_CONFIG
+    done = "nothing is wrong with the configuration"
+    return 0 if streams.write_out(config.PROGRAM, f"{done}\n") else EX_IOERR
 
 
-def _directory() -> str | None:
-    """Return the current directory, ``None`` if it was deleted."""
-    try:
-        return os.getcwd()
-    except OSError:
-        return None
-
-
-def _go_to(directory: str | None) -> None:
-    """Change to a directory if that is possible: absolute paths need none."""
-    if directory is not None:
-        # Another user's may not be entered by the one that the daemon has become.
-        with contextlib.suppress(OSError):
-            os.chdir(directory)
-
-
-def _run(conf: cfg.ConfigOpts, reload: _Reload) -> int:
+def _run(conf: cfg.ConfigOpts, reload: Reload) -> int:
     settings = config.settings_of(conf)
     # A wrong address is to be named before anything begins.
     config.listen_of(conf)
     who = daemonize.identity(conf.service.user, conf.service.group)
-    if conf.standalone_mode and conf.service.daemonize:
-        raise errors.ConfigurationError(
-            "[service] daemonize: --standalone runs in the foreground only"
-        )
+    config.check_modes(conf)
     if conf.accept_store:
         if conf.standalone_mode:
             raise errors.ConfigurationError("--accept-store: --standalone accepts any store")
@@ -237,12 +220,12 @@ def _tune_garbage_collection() -> None:
     gc.set_threshold(_GARBAGE_THRESHOLD)
 
 
-def _serve(conf: cfg.ConfigOpts, settings: DaemonSettings, reload: _Reload) -> int:
+def _serve(conf: cfg.ConfigOpts, settings: DaemonSettings, reload: Reload) -> int:
     try:
         if conf.standalone_mode:
             asyncio.run(_run_standalone(conf, settings, reload))
         else:
-            asyncio.run(running.run(settings, _http(conf), on_reload=reload))
+            asyncio.run(running.run(settings, http_settings(conf), on_reload=reload))
     except errors.ConfigurationError as error:
         return _fail(error, EX_CONFIG, logged=logs.goes_elsewhere(conf))
     except errors.StoreMisconfigured as error:
@@ -256,19 +239,15 @@ def _serve(conf: cfg.ConfigOpts, settings: DaemonSettings, reload: _Reload) -> i
     return 0
 
 
-def _http(conf: cfg.ConfigOpts) -> running.HttpSettings | None:
-    listen = config.listen_of(conf)
-    return None if listen is None else running.HttpSettings(listen, config.shown(conf))
-
-
-async def _run_standalone(conf: cfg.ConfigOpts, settings: DaemonSettings, reload: _Reload) -> None:
+async def _run_standalone(conf: cfg.ConfigOpts, settings: DaemonSettings, reload: Reload) -> None:
     for name, group in (("servers", "gearman"), ("url", "store")):
         location = conf.get_location(name, group)
         if location is not None and location.location == cfg.Locations.user:
             LOG.warning("[%s] %s does not count: --standalone has its own", group, name)
     port = conf.standalone.port
     directory = standalone.state_directory(conf.standalone.directory)
-    settings = standalone.standalone_settings(settings, port, directory)
+    reload.adapt = functools.partial(standalone.standalone_settings, port=port, directory=directory)
+    settings = reload.adapt(settings)
     with standalone.held_directory(directory):
         async with standalone.job_server(port, directory) as program:
 
@@ -276,7 +255,7 @@ async def _run_standalone(conf: cfg.ConfigOpts, settings: DaemonSettings, reload
                 text = standalone.greeting(program, settings, directory)
                 streams.write_out(config.PROGRAM, f"{text}\n")
 
-            await running.run(settings, _http(conf), on_ready=greet, on_reload=reload)
+            await running.run(settings, http_settings(conf), on_ready=greet, on_reload=reload)
 
 
 def _fail(error: errors.GearhornError, code: int, *, logged: bool = False) -> int:

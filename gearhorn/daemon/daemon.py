@@ -54,6 +54,15 @@ def new_worker_id(name: str) -> str:
     return f"{name}-{os.getpid()}-{os.urandom(4).hex()}"
 
 
+def _bounds(settings: DaemonSettings) -> OpenBounds:
+    return OpenBounds(
+        fanouts=settings.max_open_fanouts,
+        copies=settings.max_open_copies,
+        waiting_bytes=WINDOW_MESSAGES * settings.max_message_bytes,
+        out=settings.max_in_flight,
+    )
+
+
 class Daemon:
     """One daemon, from its start to its end.
 
@@ -170,12 +179,7 @@ class Daemon:
             max_message_bytes=settings.max_message_bytes,
             admit=self._guard.admit,
             max_timeout=settings.max_timeout,
-            bounds=OpenBounds(
-                fanouts=settings.max_open_fanouts,
-                copies=settings.max_open_copies,
-                waiting_bytes=WINDOW_MESSAGES * settings.max_message_bytes,
-                out=settings.max_in_flight,
-            ),
+            bounds=_bounds(settings),
             watch=self._publishers.watch,
             counts=self._counts,
         )
@@ -262,6 +266,31 @@ class Daemon:
     def failed(self) -> bool:
         """True if a part that it cannot do without has ended."""
         return self._failure is not None
+
+    def apply(self, settings: DaemonSettings) -> None:
+        """Go by these settings, in which only what can change while it runs differs.
+
+        What is in hand ends as it began, and no connection is dropped.
+        """
+        self.settings = settings
+        for part in (self._workers, self._endings, self._sampler):
+            part.apply(settings)
+        for pool in (self._submitter, self._marker, self._client_counter, self._looks):
+            pool.apply(settings.wire)
+        self._opening.apply(settings.wire)
+        self._store.set_timeout(settings.store_timeout)
+        self._queries.set_timeout(QUERY_STORE_TIMEOUTS * settings.store_timeout)
+        self._lists.set_max_topics(settings.max_cached_topics)
+        self._guard.apply(settings.limits, settings.max_cached_topics)
+        self._fanouts.apply(
+            timeout=settings.fanout_timeout,
+            generate_unique=settings.generate_unique,
+            max_timeout=settings.max_timeout,
+            bounds=_bounds(settings),
+        )
+        if self._agreement.apply(settings.limits):
+            self._matchmaking.tell_settings()
+        self._look_at_parts()
 
     # Running.
 

@@ -8,11 +8,12 @@ earlier fan-out has not ended. Later fan-outs of the topic wait behind it.
 """
 
 import asyncio
+import dataclasses
 import itertools
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from hashlib import blake2b
 from typing import Literal
 
@@ -132,6 +133,20 @@ class FanOuts:
         self._token_prefix = os.urandom(6).hex()
         self._token_numbers = itertools.count()
 
+    def apply(
+        self,
+        *,
+        timeout: float,
+        generate_unique: bool,
+        max_timeout: float,
+        bounds: OpenBounds,
+    ) -> None:
+        """Go by these settings with all that is taken or has its turn from now on."""
+        self._context = dataclasses.replace(self._context, timeout=timeout)
+        self._generate_unique = generate_unique
+        self._max_timeout = max_timeout
+        self._turns.open.apply(bounds)
+
     @property
     def open(self) -> int:
         """The number of foreground fan-outs that wait for receivers, or for their turn."""
@@ -208,6 +223,15 @@ class FanOuts:
                 waiting.place is None for waiting in lane.waiting
             )
         return found
+
+    def lanes(self) -> Iterator[tuple[str, int, str]]:
+        """Yield each topic with fan-outs that wait, their number, and what they wait for."""
+        for lane in self._lanes.values():
+            reason = "its list" if lane.reading else "the end of another"
+            yield lane.topic, len(lane.waiting), reason
+        for crowd in self._turns.open.crowds.values():
+            if crowd.waiting:
+                yield crowd.topic, len(crowd.waiting), "their turn"
 
     async def close(self) -> None:
         """Read no more lists; fan-outs that wait for one are not answered."""

@@ -132,10 +132,18 @@ class ListCache:
         self._counts.reads[kept] += 1
         if kept:
             self._lists[topic] = recipients
-            if len(self._lists) > self._max_topics:
-                self._lists.popitem(last=False)
-                self._counts.dropped[CROWDED_OUT] += 1
+            self._drop_crowded_out()
         return Fetched(recipients, kept)
+
+    def set_max_topics(self, max_topics: int) -> None:
+        """Keep at most so many lists from now on."""
+        self._max_topics = max_topics
+        self._drop_crowded_out()
+
+    def _drop_crowded_out(self) -> None:
+        while len(self._lists) > self._max_topics:
+            self._lists.popitem(last=False)
+            self._counts.dropped[CROWDED_OUT] += 1
 
     def keep_until(self, end: float) -> None:
         """Keep lists whose lease ends by ``end``, on :func:`gearhorn.clock.now`.

@@ -79,6 +79,8 @@ class Matchmaking:
         self._renewal_due = asyncio.Event()
         self._tasks = Tasks(lambda error: self.on_failed(error))
         self._joined = False
+        self._told = ""
+        """The settings with which the entry was made."""
         self._next_rounds: dict[str, _Round] = {}
         self._rounds: dict[str, asyncio.Task[None]] = {}
         self._seen: dict[str, tuple[int, float]] = {}
@@ -115,7 +117,8 @@ class Matchmaking:
         self._tasks.keep(self._keep(), "the entry of this daemon")
 
     async def _join(self, worker_id: str) -> None:
-        await self._store.join(worker_id, self._agreement.text, self._secret)
+        self._told = self._agreement.text
+        await self._store.join(worker_id, self._told, self._secret)
 
     @property
     def longest_list(self) -> float:
@@ -132,6 +135,10 @@ class Matchmaking:
     def renew_soon(self) -> None:
         """Renew the entry now, as the store may not know it."""
         self._renewal_due.set()
+
+    def tell_settings(self) -> None:
+        """Make the entry anew if its settings are others than those with which it was made."""
+        self.renew_soon()
 
     def store_went_back(self) -> None:
         """Drop all lists: changes of which this daemon was told are gone, and maybe its entry."""
@@ -159,6 +166,11 @@ class Matchmaking:
                 LOG.exception("unexpected error while the entry was renewed")
 
     async def _renew(self) -> None:
+        if self._told != self._agreement.text:
+            # The entry may be barred, which joining ends: so no list outlives that.
+            self._lists.keep_none()
+            await self.join()
+            return
         if await self._patience.call(self._claim, self._renewed):
             return
         self._missed_at = clock.now()

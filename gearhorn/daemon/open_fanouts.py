@@ -33,9 +33,9 @@ class Crowd:
     """The open fan-outs of one topic."""
 
     __slots__ = (
-        "_most_out",
         "copies",
         "fanouts",
+        "most_out",
         "out",
         "topic",
         "turn_due",
@@ -54,12 +54,12 @@ class Crowd:
         """Those that wait for their turn, in order."""
         self.turn_due = False
         """True while the next turns are about to be taken."""
-        self._most_out = most_out
+        self.most_out = most_out
 
     @property
     def has_turn(self) -> bool:
         """True while another fan-out may have copies out."""
-        return self.out < self._most_out
+        return self.out < self.most_out
 
 
 class Place:
@@ -135,6 +135,14 @@ class OpenFanOuts:
     def waiting(self) -> int:
         """The number of those that wait for their turn."""
         return sum(crowd.fanouts - crowd.out for crowd in self.crowds.values())
+
+    def apply(self, bounds: OpenBounds) -> None:
+        """Go by these bounds from now on; what is open stays so."""
+        self.bounds = bounds
+        for crowd in self.crowds.values():
+            crowd.most_out = bounds.out
+            if crowd.waiting and crowd.has_turn:
+                self.on_turn(crowd)
 
     def enter(
         self, topic: str, copies: int, waiting_bytes: int = 0, *, bound: bool = True

@@ -57,6 +57,10 @@ class Queries:
             messages.ENDED: self._ended,
         }
 
+    def set_timeout(self, timeout: float) -> None:
+        """Give the store so many seconds from the next query on."""
+        self._timeout = timeout
+
     def take(self, job: Job) -> None:
         """Take a query."""
         query = self._refusals.decoded(job, _decode)

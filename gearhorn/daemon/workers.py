@@ -111,6 +111,13 @@ class Workers:
         self.notices.connect(self._settings.servers)
         await self.notices.connected()
 
+    def apply(self, settings: DaemonSettings) -> None:
+        """Go by these settings from now on."""
+        self._settings = settings
+        for worker in self.all:
+            worker.apply(settings.wire)
+        self.fanouts.set_window(settings.max_in_flight)
+
     def take_queries(self) -> None:
         """Take queries and nothing else until :meth:`take_all`."""
         if not self._answers_queries:

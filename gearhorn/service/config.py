@@ -7,7 +7,8 @@ import math
 import os
 import re
 import socket
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+import ssl
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from gearhorn.daemon.leases import Leases
 from gearhorn.daemon.settings import DaemonSettings
 from gearhorn.messages import FunctionNames
 from gearhorn.net.tls import tls_context
+from gearhorn.service import config_files
 from gearhorn.service.listening import Listen
 from gearhorn.service.options import COMMAND_LINE, GROUPS
 from gearhorn.store import open_store
@@ -65,13 +67,31 @@ def load(
     :raises ConfigurationError: a file cannot be read, or has a wrong option or value.
     :raises SystemExit: the command line is wrong, or asks for --help or --version.
     """
+    conf = read(arguments, description=description, epilog=epilog)
+    _check_values(conf)
+    _check_acceptance(conf)
+    return conf
+
+
+def read(
+    arguments: Sequence[str],
+    *,
+    description: str | None = None,
+    epilog: str | None = None,
+    names: bool = True,
+) -> cfg.ConfigOpts:
+    """Do as :func:`load`, and leave the values to be checked.
+
+    :param names: false to leave the names in the files to be checked too.
+    """
     conf = _Parser()
     log.register_options(conf)
     conf.register_cli_opts(COMMAND_LINE)
     for group, options in GROUPS.items():
-        conf.register_group(group)
-        conf.register_opts(options, group)
-    arguments = [_long_form(argument) for argument in arguments]
+        # Another object each time: what is overridden in one stays there.
+        conf.register_group(cfg.OptGroup(group.name, help=group.help))
+        conf.register_opts(options, group.name)
+    arguments = long_forms(arguments)
     # None means the usual places.
     searched: list[str] | None = [] if "--standalone" in arguments else None
     try:
@@ -86,28 +106,20 @@ def load(
             default_config_files=searched,
             default_config_dirs=searched,
         )
-        _check_names(conf)
+        if names:
+            _check_names(conf)
     except UnicodeDecodeError as error:
         raise errors.ConfigurationError(
             f"{_undecodable(arguments)} is not UTF-8: {error.reason}"
         ) from None
     except (cfg.Error, OSError) as error:
-        raise errors.ConfigurationError(_sentence(error)) from None
-    _check_values(conf)
-    _check_acceptance(conf)
+        raise errors.ConfigurationError(sentence(error)) from None
     return conf
 
 
 def _undecodable(arguments: Sequence[str]) -> str:
     """Return the path of the configuration file that is not UTF-8."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--config-file", action="append", default=[])
-    parser.add_argument("--config-dir", action="append", default=[])
-    given, _ = parser.parse_known_args(arguments)
-    files = given.config_file
-    if not files and not given.config_dir:
-        files = cfg.find_config_files(PROJECT, PROGRAM)
-    for path in _paths(files, given.config_dir):
+    for path in config_files.named_by(arguments, project=PROJECT, program=PROGRAM):
         try:
             path.read_text("utf-8")
         except UnicodeDecodeError:
@@ -117,20 +129,18 @@ def _undecodable(arguments: Sequence[str]) -> str:
     return "a configuration file"
 
 
-def _paths(files: Iterable[str], directories: Iterable[str]) -> Iterator[Path]:
-    """Yield the configuration files that are named, and those in the directories."""
-    yield from (Path(os.path.expanduser(name)) for name in files)
-    for directory in directories:
-        yield from sorted(Path(os.path.expanduser(directory)).glob("*.conf"))
-
-
-def _long_form(argument: str) -> str:
+def long_forms(arguments: Sequence[str]) -> list[str]:
+    """Return the command line as oslo.config takes it."""
     # An alias: oslo.config has none for its own options.
-    name, equals, value = argument.partition("=")
-    return f"--config-file{equals}{value}" if name == "--config" else argument
+    return [
+        "--config-file" + argument.removeprefix("--config")
+        if argument.partition("=")[0] == "--config"
+        else argument
+        for argument in arguments
+    ]
 
 
-def _sentence(error: BaseException) -> str:
+def sentence(error: BaseException) -> str:
     """Return the error on one line, without oslo.config's own terms."""
     text = " ".join(str(error).split())
     if "\\ufeff" in text:
@@ -139,39 +149,21 @@ def _sentence(error: BaseException) -> str:
     return f"{found[2]}, in {found[1]}" if found else text
 
 
-def _check_default(
-    options: Iterable[str], known: Mapping[str, Collection[str]], path: Path
-) -> None:
-    for name in options:
-        for group, names in known.items():
-            if name in names:
-                raise errors.ConfigurationError(
-                    f"[DEFAULT] {name}: this option belongs in [{group}], in {path}"
-                )
-
-
 def _check_names(conf: cfg.ConfigOpts) -> None:
-    """Refuse groups and options that do not exist, which oslo.config ignores.
+    for path in config_files.paths(conf.config_file or (), conf.config_dirs):
+        for fault in config_files.wrong_names(path):
+            raise errors.ConfigurationError(fault)
 
-    [DEFAULT] holds oslo.log's options, and names that values refer to with ``$``. Only
-    options that belong in another group are refused there.
+
+def check_modes(conf: cfg.ConfigOpts) -> None:
+    """Refuse ways to run that do not go together.
+
+    :raises ConfigurationError: two of them are asked for.
     """
-    known = {group.name: {option.dest for option in options} for group, options in GROUPS.items()}
-    for path in _paths(conf.config_file or (), conf.config_dirs):
-        sections: dict[str, dict[str, Any]] = {}
-        cfg.ConfigParser(str(path), sections).parse()
-        for title, options in sections.items():
-            group = title.lower()
-            if group == "default":
-                _check_default(options, known, path)
-                continue
-            if group not in known:
-                raise errors.ConfigurationError(f"[{title}]: there is no such group, in {path}")
-            for name in options:
-                if name not in known[group]:
-                    raise errors.ConfigurationError(
-                        f"[{title}] {name}: there is no such option, in {path}"
-                    )
+    if conf.standalone_mode and conf.service.daemonize:
+        raise errors.ConfigurationError(
+            "[service] daemonize: --standalone runs in the foreground only"
+        )
 
 
 def _check_acceptance(conf: cfg.ConfigOpts) -> None:
@@ -185,17 +177,26 @@ def _check_acceptance(conf: cfg.ConfigOpts) -> None:
 
 
 def _check_values(conf: cfg.ConfigOpts) -> None:
-    """Read each value once: oslo.config checks a value only when it is read."""
+    for fault in wrong_values(conf):
+        raise errors.ConfigurationError(fault)
+
+
+def wrong_values(conf: cfg.ConfigOpts) -> Iterator[str]:
+    """Yield a fault for each value that its option does not take.
+
+    oslo.config checks a value only when it is read.
+    """
     for group, options in GROUPS.items():
         for option in options:
             name = f"[{group.name}] {option.name}"
             try:
                 value = conf[group.name][option.dest]
             except (cfg.Error, ValueError) as error:
-                reason = "write a dollar sign as $$" if option.secret else _sentence(error)
-                raise errors.ConfigurationError(f"{name}: {reason}") from None
+                reason = "write a dollar sign as $$" if option.secret else sentence(error)
+                yield f"{name}: {reason}"
+                continue
             if isinstance(value, float) and not math.isfinite(value):
-                raise errors.ConfigurationError(f"{name}: {value} is no number of seconds")
+                yield f"{name}: {value} is no number of seconds"
 
 
 def listen_of(conf: cfg.ConfigOpts) -> Listen | None:
@@ -212,16 +213,23 @@ def shown(conf: cfg.ConfigOpts) -> dict[str, str]:
     for group, options in GROUPS.items():
         for option in options:
             value = conf[group.name][option.dest]
-            text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-            if value is None:
-                text = "not set"
-            found[f"[{group.name}] {option.name}"] = "****" if option.secret else text
+            found[f"[{group.name}] {option.name}"] = shown_value(option, value)
     return found
 
 
-def settings_of(conf: cfg.ConfigOpts) -> DaemonSettings:
+def shown_value(option: cfg.Opt, value: object) -> str:
+    """Return a value of an option as text, unless that is secret."""
+    if option.secret:
+        return "****"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return "not set" if value is None else str(value)
+
+
+def settings_of(conf: cfg.ConfigOpts, *, tls: ssl.SSLContext | None = None) -> DaemonSettings:
     """Return the settings of the daemon.
 
+    :param tls: a context that was made of the same files before.
     :raises ConfigurationError: a value is wrong, or does not go with another.
     """
     return DaemonSettings(
@@ -229,7 +237,7 @@ def settings_of(conf: cfg.ConfigOpts) -> DaemonSettings:
         store_url=_store_url(conf),
         worker_name=_worker_name(conf),
         wire=ConnectionSettings(
-            tls=_tls(conf),
+            tls=tls or _tls(conf),
             connect_timeout=conf.gearman.connect_timeout,
             liveness_interval=conf.gearman.liveness_interval,
             liveness_timeout=conf.gearman.liveness_timeout,
@@ -257,6 +265,32 @@ def settings_of(conf: cfg.ConfigOpts) -> DaemonSettings:
         queue_interval=conf.http.queue_interval if conf.http.listen else None,
         top_topics=conf.http.top_topics,
     )
+
+
+def settings_faults(conf: cfg.ConfigOpts, *, tls: bool = True) -> Iterator[str]:
+    """Yield each fault for which there are no settings.
+
+    :param tls: false to leave out the files for job servers.
+    """
+    for read_part in (
+        _servers,
+        *((_tls,) if tls else ()),
+        _functions,
+        _store_url,
+        _fanout_timeout,
+        _worker_name,
+        _leases,
+        _limits,
+        _state_dir,
+        listen_of,
+    ):
+        try:
+            read_part(conf)
+        except errors.ConfigurationError as error:
+            yield str(error)
+        except (cfg.Error, ValueError):
+            # A value that its option does not take: that is a fault of its own.
+            pass
 
 
 def _limits(conf: cfg.ConfigOpts) -> LimitSettings:

@@ -44,14 +44,18 @@ def keep_no_more(handler: logging.Handler) -> None:
     logging.getLogger().removeHandler(handler)
 
 
+def fall_back(conf: cfg.ConfigOpts) -> None:
+    """Have the options name stderr if they name nothing: oslo.log would take stdout."""
+    if not goes_elsewhere(conf):
+        conf.set_default("use_stderr", True)
+
+
 def setup(conf: cfg.ConfigOpts) -> None:
     """Set logging up as the options say, on stderr if they say nothing.
 
     :raises ConfigurationError: logging cannot be set up like that.
     """
-    # oslo.log would fall back to stdout.
-    if not goes_elsewhere(conf):
-        conf.set_default("use_stderr", True)
+    fall_back(conf)
     try:
         log.setup(conf, PROJECT)
     except (log.LogConfigError, OSError, TypeError, ValueError, RuntimeError) as error:

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import os
 import socket
+import time
 
 LOG = logging.getLogger(__name__)
 
@@ -29,9 +30,27 @@ class Notifier:
         self._timer: asyncio.TimerHandle | None = None
         self._complained = False
 
+    @property
+    def is_heard(self) -> bool:
+        """True if there is a service manager."""
+        return bool(self._address)
+
     def ready(self, status: str) -> None:
-        """Say that the daemon serves."""
+        """Say that the daemon serves, or does so again after it has reloaded."""
         self._tell(f"READY=1\nSTATUS={status}")
+
+    def status(self, text: str) -> bool:
+        """Say how the daemon is.
+
+        :returns: false if that was not taken.
+        """
+        return not self._untaken and self._send(f"STATUS={text}")
+
+    def reloading(self) -> None:
+        """Say that the daemon reads its configuration again."""
+        # By this a manager knows that it is not the end of an earlier one.
+        microseconds = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        self._tell(f"RELOADING=1\nMONOTONIC_USEC={microseconds}")
 
     def stopping(self) -> None:
         """Say that the daemon has begun to stop."""

@@ -7,6 +7,7 @@ are not written twice. :mod:`gearhorn.service.config` reads the values.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from oslo_config import cfg
 
@@ -37,16 +38,23 @@ GEARMAN = (
     ),
     cfg.StrOpt(
         "tls_ca",
+        mutable=True,
         help="The file of the authority that signed the certificates of the job servers. Turns "
         "TLS on; certificates and the names in them are verified.",
     ),
     cfg.StrOpt(
         "tls_cert",
+        mutable=True,
         help="The file of the certificate that the job servers are shown, if they ask for one.",
     ),
-    cfg.StrOpt("tls_key", help="The file of its key, if that is not in tls_cert."),
+    cfg.StrOpt(
+        "tls_key",
+        mutable=True,
+        help="The file of its key, if that is not in tls_cert.",
+    ),
     cfg.FloatOpt(
         "connect_timeout",
+        mutable=True,
         default=ConnectionSettings.connect_timeout,
         min=0.1,
         max=_DAY,
@@ -54,6 +62,7 @@ GEARMAN = (
     ),
     cfg.FloatOpt(
         "liveness_interval",
+        mutable=True,
         default=ConnectionSettings.liveness_interval,
         min=0.1,
         max=_DAY,
@@ -61,6 +70,7 @@ GEARMAN = (
     ),
     cfg.FloatOpt(
         "liveness_timeout",
+        mutable=True,
         default=ConnectionSettings.liveness_timeout,
         min=0.1,
         max=_DAY,
@@ -68,6 +78,7 @@ GEARMAN = (
     ),
     cfg.FloatOpt(
         "reconnect_max",
+        mutable=True,
         default=ConnectionSettings.reconnect_max,
         min=0.1,
         max=_DAY,
@@ -124,6 +135,7 @@ STORE = (
     ),
     cfg.FloatOpt(
         "timeout",
+        mutable=True,
         default=DaemonSettings.store_timeout,
         min=0.1,
         max=_DAY,
@@ -144,6 +156,7 @@ STORE = (
 FANOUT = (
     cfg.FloatOpt(
         "timeout",
+        mutable=True,
         default=DaemonSettings.fanout_timeout,
         min=0.001,
         max=messages.MAX_SECONDS,
@@ -152,6 +165,7 @@ FANOUT = (
     ),
     cfg.FloatOpt(
         "max_timeout",
+        mutable=True,
         default=DaemonSettings.max_timeout,
         min=0.001,
         max=messages.MAX_SECONDS,
@@ -168,6 +182,7 @@ FANOUT = (
     ),
     cfg.IntOpt(
         "max_in_flight",
+        mutable=True,
         default=DaemonSettings.max_in_flight,
         min=1,
         max=1_000_000,
@@ -177,6 +192,7 @@ FANOUT = (
     ),
     cfg.IntOpt(
         "max_open_fanouts",
+        mutable=True,
         default=DaemonSettings.max_open_fanouts,
         min=1,
         max=100_000_000,
@@ -185,6 +201,7 @@ FANOUT = (
     ),
     cfg.IntOpt(
         "max_open_copies",
+        mutable=True,
         default=DaemonSettings.max_open_copies,
         min=1,
         max=1_000_000_000,
@@ -199,6 +216,7 @@ FANOUT = (
     ),
     cfg.BoolOpt(
         "generate_unique",
+        mutable=True,
         default=DaemonSettings.generate_unique,
         help="Give background copies a unique where the request has none. Persistent queues of "
         "gearmand keep one job per function of those without.",
@@ -229,6 +247,7 @@ MATCHMAKING = (
     ),
     cfg.IntOpt(
         "max_cached_topics",
+        mutable=True,
         default=DaemonSettings.max_cached_topics,
         min=1,
         max=100_000_000,
@@ -239,6 +258,7 @@ MATCHMAKING = (
 LIMITS = (
     cfg.IntOpt(
         "max_waiting",
+        mutable=True,
         default=LimitSettings.max_waiting,
         min=0,
         max=_MOST_JOBS,
@@ -247,6 +267,7 @@ LIMITS = (
     ),
     cfg.IntOpt(
         "max_waiting_bytes",
+        mutable=True,
         default=LimitSettings.max_waiting_bytes,
         min=0,
         max=_MOST_BYTES,
@@ -255,6 +276,7 @@ LIMITS = (
     ),
     cfg.IntOpt(
         "warn_waiting",
+        mutable=True,
         default=LimitSettings.warn_waiting,
         min=0,
         max=_MOST_JOBS,
@@ -262,6 +284,7 @@ LIMITS = (
     ),
     cfg.StrOpt(
         "overflow",
+        mutable=True,
         default=LimitSettings.overflow,
         choices=[
             (messages.REFUSE, "the copy fails, with the reason queue_full"),
@@ -271,6 +294,7 @@ LIMITS = (
     ),
     cfg.IntOpt(
         "max_total",
+        mutable=True,
         default=LimitSettings.max_total,
         min=0,
         max=_MOST_JOBS,
@@ -279,6 +303,7 @@ LIMITS = (
     ),
     cfg.IntOpt(
         "max_total_bytes",
+        mutable=True,
         default=LimitSettings.max_total_bytes,
         min=0,
         max=_MOST_BYTES,
@@ -287,6 +312,7 @@ LIMITS = (
     ),
     cfg.FloatOpt(
         "remove_idle",
+        mutable=True,
         default=LimitSettings.remove_idle,
         min=0,
         max=messages.MAX_SECONDS,
@@ -295,6 +321,7 @@ LIMITS = (
     ),
     cfg.FloatOpt(
         "discard_after",
+        mutable=True,
         default=LimitSettings.discard_after,
         min=0,
         max=messages.MAX_SECONDS,
@@ -325,6 +352,7 @@ SERVICE = (
     ),
     cfg.FloatOpt(
         "drain_timeout",
+        mutable=True,
         default=DaemonSettings.drain_timeout,
         min=0,
         max=_DAY,
@@ -356,6 +384,7 @@ STANDALONE = (
 HTTP = (
     cfg.StrOpt(
         "listen",
+        mutable=True,
         sample_default="127.0.0.1:9419",
         help="Serve probes, metrics and a page for people over HTTP on this address: "
         "127.0.0.1:PORT, [::1]:PORT or unix:PATH. Whoever reaches it sees topics, names and "
@@ -363,6 +392,7 @@ HTTP = (
     ),
     cfg.FloatOpt(
         "queue_interval",
+        mutable=True,
         min=1,
         max=_DAY,
         help="Seconds between two samples of all queues on all job servers, for the metrics and "
@@ -371,6 +401,7 @@ HTTP = (
     ),
     cfg.IntOpt(
         "top_topics",
+        mutable=True,
         default=DaemonSettings.top_topics,
         min=1,
         max=100,
@@ -389,6 +420,18 @@ GROUPS: dict[cfg.OptGroup, Sequence[cfg.Opt]] = {
     cfg.OptGroup("http", help="Probes, metrics and a page over HTTP."): HTTP,
     cfg.OptGroup("standalone", help="The job server and the store of --standalone."): STANDALONE,
 }
+
+
+class _WithoutValue(cfg.StrOpt):
+    """An option of the command line whose value may be left out."""
+
+    def _get_argparse_kwargs(self, group: Any, **kwargs: Any) -> dict[str, Any]:
+        arguments: dict[str, Any] = super()._get_argparse_kwargs(group, **kwargs)
+        return {**arguments, "nargs": "?", "const": FILES}
+
+
+FILES, CONNECT = "files", "connect"
+"""What ``--check`` may look at."""
 
 COMMAND_LINE = (
     cfg.BoolOpt(
@@ -415,6 +458,13 @@ COMMAND_LINE = (
         "probe",
         choices=["live", "ready"],
         help="Ask the daemon that listens on [http] listen how it is, say it, and end with 0 or 1.",
+    ),
+    _WithoutValue(
+        "check",
+        choices=[FILES, CONNECT],
+        metavar="WHAT",
+        help="Say everything that is wrong with the configuration, and end with 0 or 78. "
+        "--check=connect tries the store and the job servers as well.",
     ),
     # For --help only: it becomes --config-file before the command line is parsed.
     cfg.StrOpt("config", metavar="PATH", help="The same as --config-file."),

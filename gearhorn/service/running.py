@@ -7,27 +7,24 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable
 from types import FrameType
-from typing import NamedTuple
 
 from gearhorn import clock
 from gearhorn.daemon.daemon import Daemon
 from gearhorn.daemon.settings import DaemonSettings
-from gearhorn.service.listening import Listen
+from gearhorn.service import report
 from gearhorn.service.notify import Notifier
+from gearhorn.service.states import States
+from gearhorn.service.switch import HttpSettings, Switch
+from gearhorn.tasks import Tasks
 
 LOG = logging.getLogger(__name__)
 
+OnReload = Callable[[Daemon, Switch], Awaitable[None]]
+
 SECOND_SIGNAL_S = 0.2
 """A signal within this many seconds of the first counts as the same."""
-
-
-class HttpSettings(NamedTuple):
-    """Where HTTP is served, and the options that are shown there."""
-
-    listen: Listen
-    configuration: Mapping[str, str]
 
 
 async def run(
@@ -35,13 +32,13 @@ async def run(
     http: HttpSettings | None = None,
     *,
     on_ready: Callable[[], None] = lambda: None,
-    on_reload: Callable[[], None] = lambda: None,
+    on_reload: OnReload | None = None,
 ) -> None:
     """Run a daemon until a signal comes, and let it drain.
 
     :param http: where probes, metrics and a page are served, if they are.
     :param on_ready: called once the daemon serves.
-    :param on_reload: called at SIGHUP, unless a terminal may have sent that.
+    :param on_reload: awaited at SIGHUP, unless a terminal may have sent that.
     :raises StoreMisconfigured: the store cannot be used as configured.
     :raises ConfigurationError: HTTP cannot be served there.
     """
@@ -52,15 +49,68 @@ async def run(
 
     notifier = Notifier()
     daemon = Daemon(settings, on_ready=ready, on_stopping=notifier.stopping)
+    states = States(daemon, notifier)
+    switch = Switch(daemon)
+    again = _Again(daemon, switch, notifier, states, on_reload)
     notifier.start_watchdog()
-    _Signals(daemon.stop, on_reload).catch()
+    _Signals(daemon.stop, again.soon, lambda: report.write(daemon)).catch()
     async with contextlib.AsyncExitStack() as stack:
-        if http is not None:
-            # Imported here, with what only it needs.
-            from gearhorn.service import showing
-
-            await stack.enter_async_context(showing.shown(daemon, http))
+        stack.push_async_callback(switch.close)
+        async with again.lock:
+            await switch.apply(http, switch.bind(http))
+        stack.push_async_callback(again.close)
+        states.start()
+        stack.callback(states.close)
         await daemon.run()
+
+
+class _Again:
+    """The reading of the configuration again, one time after the other.
+
+    :param on_reload: reads it, and puts it into force.
+    """
+
+    def __init__(
+        self,
+        daemon: Daemon,
+        switch: Switch,
+        notifier: Notifier,
+        states: States,
+        on_reload: OnReload | None,
+    ) -> None:
+        self._daemon = daemon
+        self._switch = switch
+        self._notifier = notifier
+        self._states = states
+        self._on_reload = on_reload
+        self._due = False
+        self.lock = asyncio.Lock()
+        """Held by whoever changes what is in force."""
+        self._tasks = Tasks()
+
+    def soon(self) -> None:
+        """Read it once what is under way has ended; one reading does for several signals."""
+        if not self._due:
+            self._due = True
+            self._tasks.start(self._read())
+
+    async def _read(self) -> None:
+        async with self.lock:
+            self._due = False
+            # A manager takes both for another state than that of starting or stopping.
+            serves = self._daemon.started and not self._daemon.draining
+            if serves:
+                self._notifier.reloading()
+            try:
+                if self._on_reload is not None:
+                    await self._on_reload(self._daemon, self._switch)
+            finally:
+                if serves:
+                    self._notifier.ready(self._states.text())
+
+    async def close(self) -> None:
+        """Read it no more."""
+        await self._tasks.cancel()
 
 
 def has_terminal() -> bool:
@@ -79,13 +129,19 @@ def has_terminal() -> bool:
 
 
 def pass_over_hangups() -> None:
-    """Ignore SIGHUP until the process can act on it."""
+    """Do not end at SIGHUP and SIGUSR1, and act on them once the loop runs."""
+    if signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL:
+        signal.signal(signal.SIGUSR1, _pass_over)
     if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL and not has_terminal():
         signal.signal(signal.SIGHUP, _pass_over)
 
 
+_early: set[int] = set()
+"""The signals that came before the loop ran."""
+
+
 def _pass_over(number: int, frame: FrameType | None) -> None:
-    LOG.debug("SIGHUP came too early to act on it")
+    _early.add(number)
 
 
 class _Signals:
@@ -93,11 +149,15 @@ class _Signals:
 
     :param stop: called at the first signal.
     :param reload: called at SIGHUP, unless that means that the terminal is gone.
+    :param report: called at SIGUSR1.
     """
 
-    def __init__(self, stop: Callable[[], None], reload: Callable[[], None]) -> None:
+    def __init__(
+        self, stop: Callable[[], None], reload: Callable[[], None], report: Callable[[], None]
+    ) -> None:
         self._stop = stop
         self._reload = reload
+        self._report = report
         self._first_at: float | None = None
 
     def catch(self) -> None:
@@ -107,12 +167,16 @@ class _Signals:
             # A process that a shell runs in the background ignores SIGINT.
             if signal.getsignal(number) is not signal.SIG_IGN:
                 loop.add_signal_handler(number, self._signalled, number)
+        loop.add_signal_handler(signal.SIGUSR1, self._report)
         # And one that runs under nohup SIGHUP.
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
             if has_terminal():
                 loop.add_signal_handler(signal.SIGHUP, self._signalled, signal.SIGHUP)
             else:
                 loop.add_signal_handler(signal.SIGHUP, self._reload)
+                if signal.SIGHUP in _early:
+                    # The file may have changed after it was read.
+                    self._reload()
 
     def _signalled(self, number: int) -> None:
         now = clock.now()

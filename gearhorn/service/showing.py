@@ -1,34 +1,48 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""The daemon shown over HTTP for as long as it runs."""
+"""The daemon shown over HTTP."""
 
-import contextlib
 import logging
-from collections.abc import AsyncIterator
+import socket
+from collections.abc import Mapping
 
 from gearhorn.daemon.daemon import Daemon
 from gearhorn.service.http import Server
-from gearhorn.service.running import HttpSettings
+from gearhorn.service.listening import Listen
 from gearhorn.service.site import Site
 from gearhorn.service.watching import Watching
 
 LOG = logging.getLogger(__name__)
 
 
-@contextlib.asynccontextmanager
-async def shown(daemon: Daemon, settings: HttpSettings) -> AsyncIterator[None]:
-    """Serve probes, metrics and the page while the block runs.
+class Showing:
+    """Probes, metrics and the page, which are watched for from now on."""
 
-    :raises ConfigurationError: the address is taken, or cannot be listened on.
-    """
-    listener = settings.listen.bind()
-    watching = Watching(daemon)
-    server = Server(Site(daemon, watching, settings.configuration).respond)
-    watching.start()
-    try:
-        await server.start(listener)
-        LOG.info("probes, metrics and a page over HTTP on %s", settings.listen)
-        yield
-    finally:
-        await server.close()
-        watching.close()
+    def __init__(self, daemon: Daemon) -> None:
+        self._watching = Watching(daemon)
+        self._site = Site(daemon, self._watching, {})
+        self._server: Server | None = None
+        self._watching.start()
+
+    @property
+    def configuration(self) -> Mapping[str, str]:
+        """The options in force, without secrets, as they are shown."""
+        return self._site.configuration
+
+    @configuration.setter
+    def configuration(self, options: Mapping[str, str]) -> None:
+        self._site.configuration = options
+
+    async def serve(self, listener: socket.socket, listen: Listen) -> None:
+        """Serve there from now on, and nowhere else."""
+        before, self._server = self._server, Server(self._site.respond)
+        await self._server.start(listener)
+        if before is not None:
+            await before.close()
+        LOG.info("probes, metrics and a page over HTTP on %s", listen)
+
+    async def close(self) -> None:
+        """Serve and watch no more."""
+        if self._server is not None:
+            await self._server.close()
+        self._watching.close()

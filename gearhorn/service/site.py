@@ -33,7 +33,7 @@ class Site:
     ) -> None:
         self._daemon = daemon
         self._watching = watching
-        self._configuration = configuration
+        self.configuration = configuration
         self._exposition = Exposition(self._families)
         self._paths = {
             "/livez": self._live,
@@ -128,7 +128,7 @@ class Site:
                 }
                 for line in self._watching.warnings()
             ],
-            "configuration": dict(self._configuration),
+            "configuration": dict(self.configuration),
         }
 
     def _in_hand(self) -> dict[str, int | float]:

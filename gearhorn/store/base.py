@@ -172,6 +172,10 @@ class Store(Endings):
         """Close the connections. Never raises."""
 
     @abc.abstractmethod
+    def set_timeout(self, timeout: float) -> None:
+        """Give every call that begins from now on so many seconds for an answer."""
+
+    @abc.abstractmethod
     async def vouch(self) -> None:
         """Note in the store that the process that answers, or its file, is the same for long.
 

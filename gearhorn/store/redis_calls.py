@@ -76,6 +76,9 @@ class RedisCalls(Store):
         self._scripts: dict[str, Any] = {}
         self._all_keys = self._keys(redis_scripts.KEYS)
 
+    def set_timeout(self, timeout: float) -> None:
+        self._connections.set_timeout(timeout)
+
     def _keys(self, names: Iterable[str]) -> list[str]:
         return [self._prefix + name for name in names]
 

@@ -24,7 +24,7 @@ The certificate and the name in it are verified unless the URL says otherwise.
 import asyncio
 import os
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
@@ -97,6 +97,19 @@ class Connections:
                 connection_class=kind, **common, **own, **options
             )
 
+    def set_timeout(self, timeout: float) -> None:
+        """Give all connections, those that are there too, another timeout."""
+        pools = [self.pool]
+        pools += [client.connection_pool for client in self._sentinels]
+        for pool in pools:
+            pool.connection_kwargs.update(socket_timeout=timeout, socket_connect_timeout=timeout)
+            for connection in (*pool._available_connections, *pool._in_use_connections):
+                connection.socket_timeout = connection.socket_connect_timeout = timeout
+
+    @property
+    def _sentinels(self) -> Sequence[Redis]:
+        return self._sentinel.sentinels if self._sentinel else ()
+
     async def drop_idle(self) -> None:
         """Drop idle connections, all of which the server may have forgotten.
 
@@ -117,7 +130,7 @@ class Connections:
             await self.pool.disconnect()
         except (RedisError, OSError):
             pass
-        for client in self._sentinel.sentinels if self._sentinel else ():
+        for client in self._sentinels:
             try:
                 await client.connection_pool.disconnect()
             except (RedisError, OSError):

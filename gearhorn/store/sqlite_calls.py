@@ -3,6 +3,7 @@
 """One call of an SQLite store: a transaction, in a thread, in a file that has not gone back."""
 
 import asyncio
+import contextlib
 import functools
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -38,6 +39,12 @@ class SQLiteCalls(Store):
         self._matchmaking = matchmaking_topic
         # SQLite blocks, and its connection may be used in one thread only.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite")
+
+    def set_timeout(self, timeout: float) -> None:
+        # It refuses once it is closed.
+        with contextlib.suppress(RuntimeError):
+            # In its thread, which alone may use the connection.
+            self._thread.submit(self._file.set_timeout, timeout)
 
     async def _execute(self, statement: str, values: Sequence[object]) -> None:
         def work(db: sqlite3.Connection) -> None:

@@ -84,6 +84,12 @@ class SQLiteFile:
         db.execute("DELETE FROM notes WHERE kind IN ('restarted', 'file')")
         db.execute("INSERT INTO notes VALUES ('file', ?)", (_named(self._inode),))
 
+    def set_timeout(self, timeout: float) -> None:
+        """Wait so many seconds for another process's change from now on."""
+        self._timeout = timeout
+        if self._db is not None:
+            self._db.execute(f"PRAGMA busy_timeout = {round(timeout * 1000)}")
+
     def close(self) -> None:
         if self._db is not None:
             self._db.close()

@@ -110,6 +110,13 @@ class Daemon(FanoutCommand):
         if wait_ready:
             self.wait_ready()
 
+    def configure(self, **options: object) -> None:
+        """Write other options into its file, for a reload; ``None`` leaves one out."""
+        self.options = {
+            name: value for name, value in {**self.options, **options}.items() if value is not None
+        }
+        self.config_file.write_text(_config(self.options))
+
     def wait_ready(self, timeout_s: float = START_TIMEOUT_S) -> None:
         self.wait_notification("READY=1", timeout_s)
 

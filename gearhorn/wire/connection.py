@@ -90,7 +90,8 @@ class Connection(asyncio.Protocol):
         self.complained = False
         """True once the server has sent an ERROR that answers no submission."""
         self._owner = owner
-        self._settings = settings
+        self.settings = settings
+        """Of these, durations may be replaced at any time."""
         self._greeting = greeting
         self._transport: asyncio.Transport | None = None
         self._reader = framing.PacketReader(max_bytes + framing.OVERSIZE_HEAD_BYTES)
@@ -129,7 +130,7 @@ class Connection(asyncio.Protocol):
         reason = str(exc) if exc else "the server closed the connection"
         if not self.ready.done():
             # With TLS 1.3 a server's complaint is often lost in the reset.
-            if self._settings.tls is not None and not isinstance(exc, ssl.SSLError):
+            if self.settings.tls is not None and not isinstance(exc, ssl.SSLError):
                 reason += _UNLESS_ACCEPTED
             self.ready.set_exception(ConnectionError(reason))
             self.ready.exception()
@@ -152,7 +153,7 @@ class Connection(asyncio.Protocol):
         :raises UnsupportedServer: the server lacks what gearhorn needs.
         """
         connected = await open_socket(self.server.host, self.server.port)
-        context = tls.for_connection(self._settings.tls)
+        context = tls.for_connection(self.settings.tls)
         try:
             await self.loop.create_connection(
                 lambda: self,
@@ -256,15 +257,15 @@ class Connection(asyncio.Protocol):
         if self._paused:
             # Nobody reads the answer, but a server that is gone refuses the question.
             self.write(_PROBE)
-            delay = self._settings.liveness_interval
+            delay = self.settings.liveness_interval
         elif self._heard:
             self._heard = self._asked = False
-            delay = self._settings.liveness_interval
+            delay = self.settings.liveness_interval
         elif not self._asked:
             self._asked = True
             self.write(_PROBE)
-            delay = self._settings.liveness_timeout
+            delay = self.settings.liveness_timeout
         else:
-            self.abort(f"no answer for {self._settings.liveness_timeout:g} seconds")
+            self.abort(f"no answer for {self.settings.liveness_timeout:g} seconds")
             return
         self._timer = self.loop.call_later(delay, self._watch_liveness)

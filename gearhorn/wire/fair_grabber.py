@@ -126,11 +126,6 @@ class FairGrabber(Grabber):
         if not self._grabbing and not self._window.asked:
             self.settled.set()
 
-    def set_window(self, window: int) -> None:
-        """Hold and ask for at most ``window`` jobs from now on."""
-        if self._window.resize(window) and self._grabs:
-            self._refill_soon(next(iter(self._grabs)))
-
     def serve(self, name: str) -> None:
         """Take jobs of the function ``name`` from now on, on each connection."""
         function = name.encode()

@@ -103,6 +103,11 @@ class Grabber(Pool):
         self._grabbing = False
         self._tell_if_idle()
 
+    def set_window(self, window: int) -> None:
+        """Hold and ask for at most ``window`` jobs from now on."""
+        if self._window.resize(window) and self._grabs:
+            self._refill_soon(next(iter(self._grabs)))
+
     @property
     def held(self) -> int:
         """The number of jobs that are held."""

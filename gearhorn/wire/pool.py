@@ -66,6 +66,12 @@ class Pool:
             self.tallies[server] = Tally()
             self._tasks.keep(self._keep_connected(server), f"the connection to {server}")
 
+    def apply(self, settings: ConnectionSettings) -> None:
+        """Go by these settings: durations at once, TLS from the next connection on."""
+        self.settings = settings
+        for connection in self._made:
+            connection.settings = settings
+
     async def connected(self) -> None:
         """Return once a connection has passed its handshake."""
         await self._connected.wait()

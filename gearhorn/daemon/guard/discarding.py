@@ -85,6 +85,11 @@ class Discarding:
         self.is_blocked = False
         """True once a daemon was found that keeps everything from being discarded."""
 
+    def apply(self, settings: ConnectionSettings, age: float) -> None:
+        """Go by these settings with the next queue."""
+        self._settings = settings
+        self._age = age
+
     async def discard(self, queue: str, servers: Iterable[Address]) -> int:
         """Discard what waits in a queue on these servers; return the number of copies.
 

@@ -74,6 +74,13 @@ class Endings:
         """End what nobody serves, from now on."""
         self._tasks.keep(self._work(), "the end of what nobody serves")
 
+    def apply(self, settings: DaemonSettings) -> None:
+        """Go by these settings from the next round on."""
+        self._remove_idle = settings.limits.remove_idle
+        self._discard_after = settings.limits.discard_after
+        self._may_end = self._may_end or bool(self._remove_idle or self._discard_after)
+        self._discarding.apply(settings.wire, self._discard_after)
+
     async def close(self) -> None:
         """End nothing more."""
         await self._tasks.cancel()

@@ -91,14 +91,27 @@ class Guard:
         self._servers_now = servers
         self.daemons = daemons
         self._max_topics = max_topics
-        self._rules = Rules(settings)
-        self._light_bytes = self._rules.light_bytes
-        self._warn = limit(settings.warn_waiting)
+        self._go_by(settings)
         self._topics: OrderedDict[str, _Topic] = OrderedDict()
         self.seen = Seen(settings)
         self._totals: dict[Address, Totals] = {}
         self.on_due: Callable[[Address, bool], None] = lambda server, urgent: None
         """Called when a look at a server is due; with true when a credit is used up."""
+
+    def _go_by(self, settings: LimitSettings) -> None:
+        self._rules = Rules(settings)
+        self._light_bytes = self._rules.light_bytes
+        self._warn = limit(settings.warn_waiting)
+
+    def apply(self, settings: LimitSettings, max_topics: int) -> None:
+        """Go by these limits: each topic is assessed anew with its next message.
+
+        What the limits of a whole server mean the next look at it shows.
+        """
+        self._go_by(settings)
+        self._max_topics = max_topics
+        self.seen.apply(settings)
+        self.servers_changed()
 
     # The path of a fan-out.
 
@@ -140,7 +153,7 @@ class Guard:
         topic = self._topics.get(name) or _Topic(recipients)
         self._topics[name] = topic
         self._topics.move_to_end(name)
-        if len(self._topics) > self._max_topics:
+        while len(self._topics) > self._max_topics:
             self._topics.popitem(last=False)
         topic.recipients = recipients
         topic.open = None

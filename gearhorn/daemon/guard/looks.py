@@ -86,6 +86,12 @@ class Looks:
             # They go on; until then nothing is known to wait there.
             pass
 
+    def apply(self, settings: ConnectionSettings) -> None:
+        """Go by these settings; look at all servers soon, as limits may be others too."""
+        self._settings = settings
+        for server in self._watched:
+            self.due(server, False)
+
     async def close(self) -> None:
         """Look no more."""
         await self._tasks.cancel()

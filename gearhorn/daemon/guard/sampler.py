@@ -71,14 +71,32 @@ class Sampler:
         """Called with an unexpected error, after which nothing is sampled."""
         self._looked = asyncio.Event()
         self._tasks = Tasks(lambda error: self.on_failed(error))
+        self._working: asyncio.Task[None] | None = None
+        self._started = False
 
     def start(self) -> None:
         """Sample from now on, if that is asked for."""
+        self._started = True
         if self.interval is not None:
-            self._tasks.keep(self._work(self.interval), "the sampling of queues")
+            self._working = self._tasks.keep(self._work(self.interval), "the sampling of queues")
+
+    def apply(self, settings: DaemonSettings) -> None:
+        """Sample as these settings say from now on."""
+        before, self._settings = self._settings, settings
+        if settings.top_topics != before.top_topics:
+            self._samples = Samples(settings.top_topics)
+        if settings.queue_interval == before.queue_interval:
+            return
+        self.interval = settings.queue_interval
+        if self._working is not None:
+            self._working.cancel()
+            self._working = self.last = None
+        if self._started:
+            self.start()
 
     async def close(self) -> None:
         """Sample no more."""
+        self._started = False
         await self._tasks.cancel()
 
     def looked(self) -> None:

@@ -52,6 +52,13 @@ class Seen:
         self._settings = settings
         self._servers: dict[Address, ServerSeen] = {}
 
+    def apply(self, settings: LimitSettings) -> None:
+        """Go by these limits; which queues are full by them is to be found out anew."""
+        self._settings = settings
+        for known in self._servers.values():
+            known.full.clear()
+            known.totals.apply(settings)
+
     def server(self, server: Address) -> ServerSeen:
         """Return what is known of a server."""
         known = self._servers.get(server)

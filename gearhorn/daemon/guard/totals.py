@@ -57,6 +57,11 @@ class Totals:
         self._mean = MeanSize()
         self._queues = 1
 
+    def apply(self, settings: LimitSettings) -> None:
+        """Go by these limits from the next look on."""
+        self._jobs.most = limit(settings.max_total)
+        self._bytes.most = limit(settings.max_total_bytes)
+
     @property
     def is_half_full(self) -> bool:
         return self._jobs.is_half_full or self._bytes.is_half_full

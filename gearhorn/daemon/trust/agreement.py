@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from gearhorn.daemon.guard.limits import LimitSettings
 from gearhorn.daemon.leases import MARGIN
 from gearhorn.daemon.settings import DaemonSettings
 from gearhorn.store.base import DaemonEntry
@@ -39,16 +40,25 @@ class Agreement:
         }
         for name, function in vars(settings.functions).items():
             self._own[f"[functions] {name}"] = function
-        for name, limit in vars(settings.limits).items():
-            self._own[LIMITS + name] = limit
-        self.text = msgspec.json.encode(self._own).decode()
+        self.text = ""
         """The settings as the store keeps them."""
         self._named: set[tuple[str, str]] = set()
+        self.apply(settings.limits)
         self.daemons = 1
         """The number of daemons that had an entry when entries were last read."""
         self.longest_list = settings.leases.longest_list
         """The time after which a list is too old to be used, whoever of all daemons that
         were ever seen has read it. One whose entry is lost may still use its lists."""
+
+    def apply(self, limits: LimitSettings) -> bool:
+        """Take other limits; return true if :attr:`text` is another one then."""
+        before = self.text
+        for name, limit in vars(limits).items():
+            self._own[LIMITS + name] = limit
+        self.text = msgspec.json.encode(self._own).decode()
+        # They are compared anew.
+        self._named = {named for named in self._named if not named[1].startswith(LIMITS)}
+        return self.text != before
 
     def differing(self, entry: DaemonEntry) -> dict[str, Any]:
         """Return the settings of another daemon that differ from this one's, by option.

@@ -13,6 +13,7 @@ from gearhorn.messages import Mark, Marks
 from gearhorn.tasks import end
 from gearhorn.wire import admin
 from gearhorn.wire.address import Address
+from gearhorn.wire.connection import ConnectionSettings
 from gearhorn.wire.status import QueueState
 
 LOG = logging.getLogger(__name__)
@@ -58,6 +59,10 @@ class Lookout:
         self._wire = settings.wire
         self._fanout = settings.functions.fanout
         self.marks = Marks(settings.matchmaking_topic, self._fanout)
+
+    def set_wire(self, wire: ConnectionSettings) -> None:
+        """Connect as these settings say from now on."""
+        self._wire = wire
 
     async def look(self) -> Sight:
         """Ask all job servers at once."""

@@ -61,14 +61,14 @@ def test_levels_are_read_again(daemon: NewDaemon) -> None:
     one.config_file.write_text(text.replace("debug = False", "debug = True"))
     assert " DEBUG " not in one.log
     reload(one)
-    eventually(lambda: " DEBUG gearhorn.cmd.serve " in one.log)
+    eventually(lambda: " DEBUG gearhorn.service.reload " in one.log)
 
 
 def test_a_level_for_one_module_is_read_again_and_taken_back(daemon: NewDaemon) -> None:
-    options: dict[str, Any] = {"DEFAULT.default_log_levels": "gearhorn.cmd=INFO"}
+    options: dict[str, Any] = {"DEFAULT.default_log_levels": "gearhorn.service=INFO"}
     one = daemon(**options)
     text = one.config_file.read_text()
-    one.config_file.write_text(text.replace("gearhorn.cmd=INFO", "gearhorn.cmd=CRITICAL"))
+    one.config_file.write_text(text.replace("gearhorn.service=INFO", "gearhorn.service=CRITICAL"))
     one.signal(signal.SIGHUP)
     one.config_file.write_text(text)
     reload(one)
@@ -79,7 +79,7 @@ def test_a_wrong_configuration_changes_no_level(daemon: NewDaemon, wrong: str) -
     one = daemon()
     right = one.config_file.read_text()
     one.config_file.write_text(wrong)
-    reload(one, said="SIGHUP: levels are not changed, as the configuration is wrong: ")
+    reload(one, said="SIGHUP: nothing is changed, as the configuration is wrong: ")
     assert "ConfigurationError" not in one.log
     one.config_file.write_text(right)
     reload(one)
@@ -93,7 +93,7 @@ def test_a_wrong_configuration_keeps_no_rotated_log_open(daemon: NewDaemon, tmp_
     one.config_file.write_text("[gearman\n")
     log.rename(tmp_path / "log.1")
     one.signal(signal.SIGHUP)
-    eventually(lambda: log.exists() and "levels are not changed" in log.read_text())
+    eventually(lambda: log.exists() and "nothing is changed" in log.read_text())
 
 
 def test_a_daemon_in_the_background_takes_it(background: Daemon, tmp_path: Path) -> None:

@@ -115,13 +115,14 @@ class World:
             max_topics=2,
         )
         submitter: Any = SimpleNamespace(servers={})
+        self.agreement = Agreement(SETTINGS)
         self.matchmaking = Matchmaking(
             store,
             patience,
             self.lists,
             submitter,
             Refusals(),
-            Agreement(SETTINGS),
+            self.agreement,
             worker_id="me",
             topic="__matchmaking",
             leases=Leases(CACHE_TTL, DAEMON_TTL),

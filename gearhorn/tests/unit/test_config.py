@@ -17,7 +17,7 @@ from gearhorn import errors
 from gearhorn.daemon.guard.limits import LimitSettings
 from gearhorn.daemon.leases import Leases
 from gearhorn.daemon.settings import DaemonSettings
-from gearhorn.service import config
+from gearhorn.service import checking, config, reload
 from gearhorn.service.options import GROUPS
 from gearhorn.wire.address import Address
 
@@ -200,6 +200,76 @@ def test_what_cannot_work_is_refused_by_name(tmp_path: Path, text: str, message:
     assert "\n" not in told
     assert "LocationInfo" not in told
     assert "word" not in told
+    # --check and SIGHUP say the same, and in which file.
+    (fault,) = checking.faults(["--config-file", str(tmp_path / "gearhorn.conf")])
+    assert message in fault
+    assert str(tmp_path / "gearhorn.conf") in fault
+    assert "LocationInfo" not in fault
+    assert "word" not in fault
+
+
+def test_all_faults_are_found_at_once(tmp_path: Path) -> None:
+    one, two = tmp_path / "one.conf", tmp_path / "two.conf"
+    one.write_text("[fanout]\norder = any\ntimeuot = 3\n[limits]\nmax_waiting = 3\n")
+    two.write_text("[fan-out]\n[gearman]\nservers = here:port\ntls_cert = /nowhere\n")
+    assert checking.faults(["--config", str(one), "--config", str(two)]) == [
+        f"[fanout] timeuot: there is no such option, in {one}",
+        f"[fan-out]: there is no such group, in {two}",
+        f"[fanout] order: Valid values are [receiver, topic], but found 'any', in {one}",
+        "[gearman] servers: 'here:port' is no job server address: write host:port, with an IPv6 "
+        f"address in brackets, and commas between several, in {two}",
+        "[gearman] tls_ca, tls_cert, tls_key: tls_cert and tls_key need tls_ca, the authority that "
+        f"servers are checked against, in {two}",
+        f"[limits] max_waiting: 3 is neither 0 nor at least 100, in {one}",
+    ]
+
+
+def test_files_that_cannot_be_read_are_all_named(tmp_path: Path) -> None:
+    latin, open_ended, missing = (tmp_path / name for name in ("1.conf", "2.conf", "3.conf"))
+    latin.write_bytes(b"# caf\xe9\n")
+    open_ended.write_text("[gearman\n")
+    paths = [argument for path in (latin, open_ended, missing) for argument in ("--config", path)]
+    first, second, third = checking.faults(list(map(str, paths)))
+    assert first.startswith(f"{latin} is not UTF-8: ")
+    assert second.startswith(f"Failed to parse {open_ended}:1, Invalid section")
+    assert third == f"{missing} cannot be read: No such file or directory"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("debug = maybe", "maybe"),
+        ("log_config_append = /nowhere", "[DEFAULT] log_config_append: /nowhere cannot be read"),
+        ("[service]\nuser = no-such-user", "[service] user: there is no user 'no-such-user'"),
+        ("[http]\nlisten = here", "[http] listen: 'here' is no address"),
+    ],
+)
+def test_what_else_is_checked(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "gearhorn.conf"
+    path.write_text(text if text.startswith("[") else f"[DEFAULT]\n{text}")
+    (fault,) = checking.faults(["--config-file", str(path)])
+    assert message in fault
+
+
+def test_options_of_the_log_and_of_one_reading_stay_its_own(tmp_path: Path) -> None:
+    before, now = _load(tmp_path, ""), _load(tmp_path, "[DEFAULT]\ndebug = true")
+    before.set_override("fanout", "send", "functions")
+    assert now.functions.fanout == "fanout"
+    assert list(map(str, reload.changes(before, now))) == ["[functions] fanout = fanout (was send)"]
+    changed = [str(one) for one in reload.changes_of_log(before, now)]
+    assert changed == ["[DEFAULT] debug = True (was False)"]
+
+
+def test_what_can_change_while_it_runs_reaches_a_running_daemon() -> None:
+    # Names, the store, and what all daemons have to agree on, stay until a restart.
+    fixed = {
+        f"{group.name}.{option.name}"
+        for group, options in GROUPS.items()
+        for option in options
+        if not option.mutable
+    }
+    assert {"gearman.servers", "store.url", "matchmaking.cache_ttl", "fanout.order"} <= fixed
+    assert not {name for name in fixed if name.startswith(("limits.", "http."))}
 
 
 def test_a_list_that_just_may_be_cached_is_accepted(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from gearhorn.daemon.guard.depth import Traffic
@@ -168,3 +170,29 @@ def test_a_topic_that_is_quiet_again_holds_no_list() -> None:
     world.run(1, 0)
     assert [topic.recipients for topic in sender.guard._topics.values()] == [None]
     assert sender.guard.seen.server(SERVER).full == {}
+
+
+def test_limits_that_are_lowered_and_lifted_hold_from_the_next_message_on() -> None:
+    world = World(0, settings=SMALL)
+    world.run(1, 10_000)
+    assert world.peak <= SMALL.max_waiting
+    guard = world.senders[0].guard
+    guard.apply(dataclasses.replace(SMALL, max_waiting=2 * SMALL.max_waiting), 100)
+    assert guard.seen.queues_full == 0
+    world.run(1, 10_000)
+    assert SMALL.max_waiting < world.peak <= 2 * SMALL.max_waiting
+    reached = world.peak
+    guard.apply(dataclasses.replace(SMALL, max_waiting=100), 100)
+    world.run(1, 10_000)
+    assert world.peak == reached
+    assert guard.seen.queues_full == 1
+    guard.apply(dataclasses.replace(SMALL, max_waiting=0, max_waiting_bytes=0), 100)
+    world.run(1, 10_000)
+    assert world.peak > reached + 9_000
+    # And those of a whole server with the next look.
+    guard.apply(dataclasses.replace(SMALL, max_waiting=0, max_total=1_000), 100)
+    world.senders[0].pace.wanted = True
+    world.run(0.5, 10_000)
+    reached = world.peak
+    world.run(1, 10_000)
+    assert world.peak == reached

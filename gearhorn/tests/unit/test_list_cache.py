@@ -189,3 +189,15 @@ async def test_only_so_many_lists_are_kept_the_last_used(now: Clock) -> None:
     assert room.cached("a")
     await room.fetch("bob", topic="c")
     assert [bool(room.cached(topic)) for topic in "abc"] == [True, False, True]
+
+
+async def test_a_lower_number_drops_those_that_were_used_longest_ago(now: Clock) -> None:
+    room = Room()
+    for topic in "abc":
+        await room.fetch("bob", topic=topic)
+    assert room.cached("a")
+    room.lists.set_max_topics(1)
+    assert [bool(room.cached(topic)) for topic in "abc"] == [True, False, False]
+    room.lists.set_max_topics(2)
+    await room.fetch("bob", topic="b")
+    assert [bool(room.cached(topic)) for topic in "abc"] == [True, True, False]

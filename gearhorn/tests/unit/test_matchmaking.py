@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from gearhorn import clock, errors
+from gearhorn.daemon.guard.limits import LimitSettings
 from gearhorn.daemon.leases import MARGIN, Leases
 from gearhorn.daemon.upkeep import Upkeep
 from gearhorn.store.base import Change, DaemonEntry, Members
@@ -123,6 +124,31 @@ async def test_a_daemon_whose_entry_is_gone_drops_all_and_joins_again(
         assert world.store.joined == 2
         assert "joining again" in caplog.text
         assert (await world.lists.fetch("t")).kept
+    finally:
+        await world.matchmaking.close()
+
+
+async def test_other_settings_are_told_by_a_new_entry_and_no_list_outlives_the_old_one(
+    world: World,
+) -> None:
+    world.matchmaking.start()
+    try:
+        await settle()
+        before = world.store.joined
+        await world.lists.fetch("t")
+        world.matchmaking.tell_settings()
+        await settle()
+        assert world.store.joined == before
+        assert world.lists.cached("t") is not None
+        assert world.agreement.apply(LimitSettings(max_waiting=500))
+        world.matchmaking.tell_settings()
+        await settle()
+        assert world.store.joined == before + 1
+        assert world.lists.cached("t") is None
+        assert (await world.lists.fetch("t")).kept
+        world.matchmaking.renew_soon()
+        await settle()
+        assert world.store.joined == before + 1
     finally:
         await world.matchmaking.close()
 

@@ -188,4 +188,4 @@ def test_every_code_and_every_call_of_the_store_has_its_series() -> None:
     }
     methods = {**vars(Store), **vars(Endings)}
     asked = {name for name in methods if not name.startswith(("_", "on_"))}
-    assert set(OPERATIONS) == asked - {"close", "run_changed_at", "evicts"}
+    assert set(OPERATIONS) == asked - {"close", "set_timeout", "run_changed_at", "evicts"}

@@ -74,3 +74,27 @@ def test_answers_and_ends_give_room_back() -> None:
     place.leave()
     other.leave()
     assert (every.fanouts, every.copies, every.crowds) == (0, 0, {})
+
+
+def test_other_bounds_hold_from_the_next_one_on() -> None:
+    every = full(OpenBounds(fanouts=100, out=1), 1)
+    every.apply(OpenBounds(fanouts=10, out=1))
+    assert every.fanouts == 50
+    with pytest.raises(errors.TooManyOpen):
+        every.enter("other", 1)
+    every.apply(OpenBounds(fanouts=1000, out=1))
+    every.enter("other", 1)
+
+
+def test_a_wider_bound_of_a_topic_gives_turns_to_those_that_wait() -> None:
+    every = OpenFanOuts(OpenBounds(out=1))
+    turns: list[str] = []
+    every.on_turn = lambda crowd: turns.append(crowd.topic)
+    for topic in ("busy", "idle"):
+        place = every.enter(topic, 1)
+        place.begin(1)
+    every.crowds["busy"].waiting["one that waits"] = None
+    every.apply(OpenBounds(out=1))
+    assert turns == []
+    every.apply(OpenBounds(out=2))
+    assert turns == ["busy"]

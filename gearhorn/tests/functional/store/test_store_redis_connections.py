@@ -97,3 +97,20 @@ async def test_an_unknown_service_is_away(start: Start) -> None:
         async with opened(url, timeout=1.0):
             pass
     assert "a-secret" not in str(caught.value)
+
+
+async def test_another_timeout_holds_for_connections_that_are_there_and_for_new_ones(
+    redis: Redis,
+) -> None:
+    async with opened(redis.url) as store:
+        await store.add("memos", "alice", None)
+        store.set_timeout(0.2)
+        redis.pause()
+        for _ in range(2):
+            begun = clock.now()
+            with pytest.raises(errors.StoreAway):
+                await store.members("memos", "")
+            assert clock.now() - begun < 3
+        redis.resume()
+        store.set_timeout(10)
+        assert (await store.members("memos", "")).client_ids == ["alice"]

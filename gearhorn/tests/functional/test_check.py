@@ -1,0 +1,71 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
+"""``gearhorn-fanout --check``, before a start or a reload."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gearhorn.tests.functional.command import run, write
+from gearhorn.tests.processes import free_port
+from gearhorn.tests.servers import Gearmand, Redis
+
+pytestmark = pytest.mark.once
+
+FINE = "nothing is wrong with the configuration\n"
+
+
+def test_it_says_that_nothing_is_wrong_and_starts_nothing(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "gearhorn.conf",
+        "[gearman]\nservers = 127.0.0.1:1\n[service]\npidfile = /nowhere/x\n",
+    )
+    done = run("--config", str(path), "--check")
+    assert (done.returncode, done.stdout, done.stderr) == (0, FINE, "")
+
+
+def test_it_says_all_that_is_wrong(tmp_path: Path) -> None:
+    path = write(tmp_path / "gearhorn.conf", "[fanout]\norder = any\n[limits]\nmax_waiting = 3\n")
+    done = run("--config", str(path), "--check")
+    assert (done.returncode, done.stdout) == (78, "")
+    assert done.stderr.splitlines() == [
+        f"gearhorn-fanout: [fanout] order: Valid values are [receiver, topic], but found 'any', "
+        f"in {path}",
+        f"gearhorn-fanout: [limits] max_waiting: 3 is neither 0 nor at least 100, in {path}",
+    ]
+
+
+def test_it_tries_the_store_and_the_job_servers(
+    tmp_path: Path, gearmand: Gearmand, redis_server: Redis
+) -> None:
+    servers = f"[gearman]\nservers = {gearmand.address}"
+    store = f"[store]\nurl = {redis_server.url}"
+    path = write(tmp_path / "gearhorn.conf", f"{servers}\n{store}\n")
+    done = run("--config", str(path), "--check=connect")
+    assert (done.returncode, done.stdout, done.stderr) == (0, FINE, "")
+
+    away = f"127.0.0.1:{free_port()}"
+    path = write(
+        tmp_path / "gearhorn.conf",
+        f"{servers},{away}\n[store]\nurl = redis://:pass-word@{away}/0\n",
+    )
+    assert run("--config", str(path), "--check").returncode == 0
+    done = run("--config", str(path), "--check", "connect")
+    assert (done.returncode, done.stdout) == (78, "")
+    store_fault, server_fault = done.stderr.splitlines()
+    assert store_fault.startswith("gearhorn-fanout: [store] url: ")
+    assert server_fault.startswith(f"gearhorn-fanout: [gearman] servers: job server {away}: ")
+    assert "pass-word" not in done.stderr
+
+
+def test_a_store_that_is_a_file_is_not_made(tmp_path: Path, gearmand: Gearmand) -> None:
+    text = f"[gearman]\nservers = {gearmand.address}\n[store]\nurl = sqlite://{tmp_path}/db\n"
+    path = write(tmp_path / "gearhorn.conf", text)
+    assert run("--config", str(path), "--check=connect").returncode == 0
+    assert not (tmp_path / "db").exists()
+
+
+def test_a_wrong_command_line_is_one() -> None:
+    assert run("--check", "--chekc").returncode == 2
