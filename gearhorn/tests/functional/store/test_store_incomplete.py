@@ -229,7 +229,7 @@ async def test_a_rebuilding_of_which_no_answer_comes_is_told_too(
 
     async def losing(name: str, *arguments: Any) -> Any:
         reply = await script(name, *arguments)
-        if name == "mend":
+        if name == "mend" and reply[0] != redis_calls._NEEDS:
             raise errors.StoreAway("the answer is lost")
         return reply
 

@@ -271,12 +271,12 @@ async def test_a_run_that_changes_while_a_set_is_read_starts_it_again(
     calls = 0
     checked = store._checked
 
-    async def noting(*args: Any) -> Any:
+    async def noting(*args: Any, **options: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls == 3:
             store._run = "another process"
-        return await checked(*args)
+        return await checked(*args, **options)
 
     monkeypatch.setattr(store, "_checked", noting)
     members = await store.members("memos", "one")
