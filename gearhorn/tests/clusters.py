@@ -1,0 +1,166 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
+"""A Redis Cluster on loopback ports, whose slots can be moved and whose masters can fail."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import redis
+
+from gearhorn.store.redis_cluster import slot_of
+from gearhorn.tests.closing import Closing
+from gearhorn.tests.processes import eventually, free_port
+from gearhorn.tests.servers import Redis
+
+_SLOTS = 16_384
+_BATCH = 10
+"""The keys that are moved at once, as redis-cli does."""
+
+
+class Node(Redis):
+    """A node of a cluster. Unless told otherwise it is slow to take others for dead."""
+
+    def __init__(self, **directives: str) -> None:
+        self.bus_port = free_port()
+        super().__init__(
+            cluster_enabled="yes",
+            # Its place is else the port plus 10,000, which outgoing connections may have.
+            cluster_port=str(self.bus_port),
+            cluster_node_timeout="15000",
+            repl_diskless_sync_delay="0",
+            **directives,
+        )
+
+    def call(self, *words: str | int | bytes) -> Any:
+        with self.client() as client:
+            return client.execute_command(*words)  # type: ignore[no-untyped-call]
+
+    @contextlib.contextmanager
+    def client(self) -> Iterator[redis.Redis]:
+        client = redis.Redis(
+            host=self.host,
+            port=self.port,
+            password=self.directives.get("requirepass"),
+            socket_timeout=20,
+        )
+        try:
+            yield client
+        finally:
+            client.close()
+
+    @property
+    def node_id(self) -> str:
+        return str(self.call("CLUSTER", "MYID").decode())
+
+    def knows(self, nodes: int) -> bool:
+        info = _told(self.call("CLUSTER", "INFO"))
+        return info["cluster_state"] == "ok" and int(info["cluster_known_nodes"]) == nodes
+
+    def is_master(self) -> bool:
+        return self.ask("ROLE").startswith("*3\r\n$6\r\nmaster")
+
+    def has_copied(self, key: str, member: str) -> bool:
+        """Return true if a set has a member there, on a replica too."""
+        with self.client() as client:
+            client.execute_command("READONLY")  # type: ignore[no-untyped-call]
+            return bool(client.sismember(key, member))
+
+
+def _told(reply: Any) -> dict[str, str]:
+    """The pairs of an answer to INFO, or to CLUSTER INFO."""
+    if isinstance(reply, dict):
+        return {str(key): str(value) for key, value in reply.items()}
+    lines = reply.decode().split()
+    return dict(line.split(":", 1) for line in lines if ":" in line)
+
+
+@dataclasses.dataclass
+class Cluster(Closing):
+    """Three masters, and a replica of the one that serves a slot if there is ``replica_of``."""
+
+    masters: Sequence[Node]
+    replica_of: int | None = None
+    replica: Node | None = None
+    scheme: str = "redis+cluster"
+
+    @classmethod
+    def make(cls, *, replica_of: int | None = None, **directives: str) -> Cluster:
+        replica = None if replica_of is None else Node(**directives)
+        return cls([Node(**directives) for _ in range(3)], replica_of, replica)
+
+    @property
+    def nodes(self) -> Sequence[Node]:
+        return [*self.masters, *([self.replica] if self.replica else [])]
+
+    @property
+    def url(self) -> str:
+        return f"redis+cluster://{','.join(node.address for node in self.masters)}/"
+
+    def __enter__(self) -> Cluster:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def start(self) -> None:
+        for node in self.nodes:
+            node.start()
+        first, *others = self.nodes
+        share = -(-_SLOTS // len(self.masters))
+        for number, node in enumerate(self.masters):
+            last = min((number + 1) * share, _SLOTS) - 1
+            node.call("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+            node.call("CLUSTER", "ADDSLOTSRANGE", number * share, last)
+        for node in others:
+            first.call("CLUSTER", "MEET", node.host, node.port, node.bus_port)
+        for node in self.nodes:
+            eventually(lambda node=node: node.knows(len(self.nodes)), 30)  # type: ignore[misc]
+        if self.replica is not None and self.replica_of is not None:
+            self.replica.call("CLUSTER", "REPLICATE", self.holder(self.replica_of).node_id)
+            eventually(lambda: self._is_in_step(self.replica), 30)
+
+    def _is_in_step(self, replica: Node | None) -> bool:
+        assert replica is not None
+        return _told(replica.call("INFO"))["master_link_status"] == "up"
+
+    def close(self) -> None:
+        for node in self.nodes:
+            node.close()
+
+    # What is done to a server is done to the node that serves the key, or else to all.
+
+    def ask(self, *words: str) -> str:
+        if len(words) > 1 and words[0] not in ("CLIENT", "SCRIPT", "CONFIG"):
+            return self.holder(slot_of(words[1])).ask(*words)
+        return [node.ask(*words) for node in self.nodes][-1]
+
+    def holder(self, slot: int) -> Node:
+        """The master that serves a slot, as the first node that runs knows it."""
+        asked = next(node for node in self.nodes if node.exit_code is None)
+        for first, last, (_, port, *_), *_ in asked.call("CLUSTER", "SLOTS"):
+            if first <= slot <= last:
+                return next(node for node in self.nodes if node.port == port)
+        raise AssertionError(f"no node serves slot {slot}")
+
+    def other_than(self, node: Node) -> Node:
+        return next(master for master in self.masters if master is not node)
+
+    def move(self, slot: int, target: Node) -> Iterator[None]:
+        """Move a slot as redis-cli does, which waits after each step for the next."""
+        source = self.holder(slot)
+        target.call("CLUSTER", "SETSLOT", slot, "IMPORTING", source.node_id)
+        source.call("CLUSTER", "SETSLOT", slot, "MIGRATING", target.node_id)
+        yield
+        place = target.host, target.port
+        while keys := source.call("CLUSTER", "GETKEYSINSLOT", slot, _BATCH):
+            source.call("MIGRATE", *place, "", 0, 5000, "KEYS", *keys)
+            yield
+        for node in (target, source, *self.masters):
+            node.call("CLUSTER", "SETSLOT", slot, "NODE", target.node_id)
+        yield
