@@ -26,14 +26,14 @@ class Node(Redis):
 
     def __init__(self, **directives: str) -> None:
         self.bus_port = free_port()
-        super().__init__(
-            cluster_enabled="yes",
+        own = {
+            "cluster_enabled": "yes",
             # Its place is else the port plus 10,000, which outgoing connections may have.
-            cluster_port=str(self.bus_port),
-            cluster_node_timeout="15000",
-            repl_diskless_sync_delay="0",
-            **directives,
-        )
+            "cluster_port": str(self.bus_port),
+            "cluster_node_timeout": "15000",
+            "repl_diskless_sync_delay": "0",
+        }
+        super().__init__(port=None, **{**own, **directives})
 
     def call(self, *words: str | int | bytes) -> Any:
         with self.client() as client:
@@ -78,14 +78,18 @@ def _told(reply: Any) -> dict[str, str]:
     return dict(line.split(":", 1) for line in lines if ":" in line)
 
 
+def _is_in_step(replica: Node) -> bool:
+    return _told(replica.call("INFO"))["master_link_status"] == "up"
+
+
 @dataclasses.dataclass
 class Cluster(Closing):
     """Three masters, and a replica of the one that serves a slot if there is ``replica_of``."""
 
-    masters: Sequence[Node]
+    first: Sequence[Node]
+    """The masters that it begins with."""
     replica_of: int | None = None
     replica: Node | None = None
-    scheme: str = "redis+cluster"
 
     @classmethod
     def make(cls, *, replica_of: int | None = None, **directives: str) -> Cluster:
@@ -94,11 +98,11 @@ class Cluster(Closing):
 
     @property
     def nodes(self) -> Sequence[Node]:
-        return [*self.masters, *([self.replica] if self.replica else [])]
+        return [*self.first, *([self.replica] if self.replica else [])]
 
     @property
     def url(self) -> str:
-        return f"redis+cluster://{','.join(node.address for node in self.masters)}/"
+        return f"redis+cluster://{','.join(node.address for node in self.first)}/"
 
     def __enter__(self) -> Cluster:
         try:
@@ -112,8 +116,8 @@ class Cluster(Closing):
         for node in self.nodes:
             node.start()
         first, *others = self.nodes
-        share = -(-_SLOTS // len(self.masters))
-        for number, node in enumerate(self.masters):
+        share = -(-_SLOTS // len(self.first))
+        for number, node in enumerate(self.first):
             last = min((number + 1) * share, _SLOTS) - 1
             node.call("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
             node.call("CLUSTER", "ADDSLOTSRANGE", number * share, last)
@@ -123,11 +127,7 @@ class Cluster(Closing):
             eventually(lambda node=node: node.knows(len(self.nodes)), 30)  # type: ignore[misc]
         if self.replica is not None and self.replica_of is not None:
             self.replica.call("CLUSTER", "REPLICATE", self.holder(self.replica_of).node_id)
-            eventually(lambda: self._is_in_step(self.replica), 30)
-
-    def _is_in_step(self, replica: Node | None) -> bool:
-        assert replica is not None
-        return _told(replica.call("INFO"))["master_link_status"] == "up"
+            eventually(self.replica_is_in_step, 30)
 
     def close(self) -> None:
         for node in self.nodes:
@@ -148,8 +148,23 @@ class Cluster(Closing):
                 return next(node for node in self.nodes if node.port == port)
         raise AssertionError(f"no node serves slot {slot}")
 
+    @property
+    def masters(self) -> Sequence[Node]:
+        return [node for node in self.nodes if node.exit_code is None and node.is_master()]
+
     def other_than(self, node: Node) -> Node:
+        """Another master."""
         return next(master for master in self.masters if master is not node)
+
+    def replica_is_in_step(self) -> bool:
+        """Return true if there is a replica again that has all of its master."""
+        replicas = [node for node in self.nodes if node.exit_code is None]
+        return any(not node.is_master() and _is_in_step(node) for node in replicas)
+
+    def fail_over(self) -> None:
+        """Have the replica take the place of its master, which goes on as its replica."""
+        (replica,) = (node for node in self.nodes if not node.is_master())
+        replica.call("CLUSTER", "FAILOVER")
 
     def move(self, slot: int, target: Node) -> Iterator[None]:
         """Move a slot as redis-cli does, which waits after each step for the next."""
