@@ -161,9 +161,11 @@ class Cluster(Closing):
         replicas = [node for node in self.nodes if node.exit_code is None]
         return any(not node.is_master() and _is_in_step(node) for node in replicas)
 
-    def fail_over(self) -> None:
-        """Have the replica take the place of its master, which goes on as its replica."""
+    def fail_over(self, slot: int) -> None:
+        """Have the replica take the place of the master of a slot, which becomes its replica."""
         (replica,) = (node for node in self.nodes if not node.is_master())
+        replica.call("CLUSTER", "REPLICATE", self.holder(slot).node_id)
+        eventually(self.replica_is_in_step)
         replica.call("CLUSTER", "FAILOVER")
 
     def move(self, slot: int, target: Node) -> Iterator[None]:

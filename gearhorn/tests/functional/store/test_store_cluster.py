@@ -172,7 +172,7 @@ async def test_a_master_that_gives_its_place_up_loses_nothing(
         await traffic.goes_on()
         await in_step(moving)
         before = moving.holder(SLOT)
-        moving.fail_over()
+        moving.fail_over(SLOT)
         await asyncio.to_thread(has_gone_from, moving, before)
         await traffic.goes_on()
     await traffic.stop()
