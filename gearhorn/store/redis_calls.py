@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, TryAgainError
 
 from gearhorn import clock, errors
 from gearhorn.store import redis_replies, redis_scripts, redis_url, redis_warnings
@@ -229,7 +229,8 @@ class RedisCalls(Store):
                 yield
             except TRANSLATED as error:
                 fault = translate(error)
-                if isinstance(fault, errors.StoreAway):
+                # While a slot is moved, the node is the right one.
+                if isinstance(fault, errors.StoreAway) and not isinstance(error, TryAgainError):
                     await self._connections.drop_idle()
                 raise fault from error
 

@@ -41,8 +41,10 @@ def tagged(key_prefix: str) -> str:
     tag, closed, _ = rest.partition("}")
     if tag and closed:
         return key_prefix
-    # The first brace counts, and braces with nothing between them make no tag.
-    return f"{{{key_prefix or 'gearhorn'}}}"
+    # The first braces count, and those with nothing between them make no tag.
+    if not key_prefix or key_prefix.startswith("}"):
+        return f"{{gearhorn}}{key_prefix}"
+    return f"{{{key_prefix}}}"
 
 
 class Cluster:

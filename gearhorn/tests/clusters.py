@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -82,27 +81,17 @@ def _is_in_step(replica: Node) -> bool:
     return _told(replica.call("INFO"))["master_link_status"] == "up"
 
 
-@dataclasses.dataclass
 class Cluster(Closing):
-    """Three masters, and a replica of the one that serves a slot if there is ``replica_of``."""
+    """So many masters that share the slots, and a replica of one of them if there is to be one."""
 
-    first: Sequence[Node]
-    """The masters that it begins with."""
-    replica_of: int | None = None
-    replica: Node | None = None
-
-    @classmethod
-    def make(cls, *, replica_of: int | None = None, **directives: str) -> Cluster:
-        replica = None if replica_of is None else Node(**directives)
-        return cls([Node(**directives) for _ in range(3)], replica_of, replica)
-
-    @property
-    def nodes(self) -> Sequence[Node]:
-        return [*self.first, *([self.replica] if self.replica else [])]
+    def __init__(self, *, masters: int = 3, replica: bool = False, **directives: str) -> None:
+        self._masters = masters
+        self.nodes = [Node(**directives) for _ in range(masters + replica)]
 
     @property
     def url(self) -> str:
-        return f"redis+cluster://{','.join(node.address for node in self.first)}/"
+        addresses = [node.address for node in self.nodes[: self._masters]]
+        return f"redis+cluster://{','.join(addresses)}/"
 
     def __enter__(self) -> Cluster:
         try:
@@ -116,8 +105,9 @@ class Cluster(Closing):
         for node in self.nodes:
             node.start()
         first, *others = self.nodes
-        share = -(-_SLOTS // len(self.first))
-        for number, node in enumerate(self.first):
+        masters, replicas = self.nodes[: self._masters], self.nodes[self._masters :]
+        share = -(-_SLOTS // len(masters))
+        for number, node in enumerate(masters):
             last = min((number + 1) * share, _SLOTS) - 1
             node.call("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
             node.call("CLUSTER", "ADDSLOTSRANGE", number * share, last)
@@ -125,8 +115,9 @@ class Cluster(Closing):
             first.call("CLUSTER", "MEET", node.host, node.port, node.bus_port)
         for node in self.nodes:
             eventually(lambda node=node: node.knows(len(self.nodes)), 30)  # type: ignore[misc]
-        if self.replica is not None and self.replica_of is not None:
-            self.replica.call("CLUSTER", "REPLICATE", self.holder(self.replica_of).node_id)
+        for node in replicas:
+            node.call("CLUSTER", "REPLICATE", first.node_id)
+        if replicas:
             eventually(self.replica_is_in_step, 30)
 
     def close(self) -> None:
@@ -158,15 +149,25 @@ class Cluster(Closing):
 
     def replica_is_in_step(self) -> bool:
         """Return true if there is a replica again that has all of its master."""
-        replicas = [node for node in self.nodes if node.exit_code is None]
-        return any(not node.is_master() and _is_in_step(node) for node in replicas)
+        running = [node for node in self.nodes if node.exit_code is None]
+        return any(not node.is_master() and _is_in_step(node) for node in running)
+
+    def replicate(self, slot: int) -> Node:
+        """Have the replica be one of the master of a slot, and return it."""
+        eventually(self.replica_is_in_step, 30)
+        (replica,) = (node for node in self.nodes if not node.is_master())
+        master = self.holder(slot)
+        if _told(replica.call("INFO"))["master_port"] != str(master.port):
+            replica.call("CLUSTER", "REPLICATE", master.node_id)
+            eventually(self.replica_is_in_step, 30)
+        own, its = master.node_id, replica.node_id
+        # Only then does the master listen to it.
+        eventually(lambda: its in str(master.call("CLUSTER", "REPLICAS", own)))
+        return replica
 
     def fail_over(self, slot: int) -> None:
         """Have the replica take the place of the master of a slot, which becomes its replica."""
-        (replica,) = (node for node in self.nodes if not node.is_master())
-        replica.call("CLUSTER", "REPLICATE", self.holder(slot).node_id)
-        eventually(self.replica_is_in_step)
-        replica.call("CLUSTER", "FAILOVER")
+        self.replicate(slot).call("CLUSTER", "FAILOVER")
 
     def move(self, slot: int, target: Node) -> Iterator[None]:
         """Move a slot as redis-cli does, which waits after each step for the next."""

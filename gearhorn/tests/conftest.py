@@ -90,7 +90,7 @@ def redis_server(_shared_redis: Redis, request: pytest.FixtureRequest) -> Redis:
 
 @pytest.fixture(scope="session")
 def _shared_cluster() -> Iterator[Cluster]:
-    with Cluster.make() as cluster:
+    with Cluster() as cluster:
         yield cluster
 
 
@@ -100,6 +100,26 @@ def cluster(_shared_cluster: Cluster, request: pytest.FixtureRequest) -> Cluster
     for node in _shared_cluster.nodes:
         show_log(request.node, node)
     return _shared_cluster
+
+
+@pytest.fixture(scope="session")
+def _shared_moving() -> Iterator[Cluster]:
+    with Cluster(
+        replica=True,
+        appendonly="yes",
+        appendfsync="always",
+        cluster_node_timeout="1500",
+        cluster_replica_validity_factor="0",
+    ) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def moving(_shared_moving: Cluster, request: pytest.FixtureRequest) -> Cluster:
+    """A cluster with a replica, to move its slots and end its masters; leave it whole."""
+    for node in _shared_moving.nodes:
+        show_log(request.node, node)
+    return _shared_moving
 
 
 @pytest.fixture

@@ -41,8 +41,8 @@ class ClusterScene(Scene):
         }
 
     def _add_store(self) -> None:
-        self._cluster = Cluster.make(
-            replica_of=SLOT,
+        self._cluster = Cluster(
+            replica=True,
             appendonly="yes",
             appendfsync="always",
             cluster_node_timeout="1500",

@@ -6,47 +6,24 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from gearhorn import clock, errors
 from gearhorn.store.base import Store
 from gearhorn.store.redis_cluster import slot_of, tagged
 from gearhorn.tests.clusters import Cluster, Node
-from gearhorn.tests.conftest import show_log
-from gearhorn.tests.functional.store.stores import (
-    PREFIX,
-    ids,
-    make,
-    opened,
-)
-from gearhorn.tests.processes import eventually
+from gearhorn.tests.functional.store.stores import PREFIX, ids, make, opened, until_it_answers
+from gearhorn.tests.processes import eventually, free_port
+from gearhorn.tests.servers import Redis
 
 pytestmark = pytest.mark.once
 
 SLOT = slot_of(tagged(PREFIX))
-
-
-@pytest.fixture(scope="module")
-def _own_cluster() -> Iterator[Cluster]:
-    with Cluster.make(
-        replica_of=SLOT,
-        appendonly="yes",
-        appendfsync="always",
-        cluster_node_timeout="1500",
-        cluster_replica_validity_factor="0",
-    ) as cluster:
-        yield cluster
-
-
-@pytest.fixture
-def moving(_own_cluster: Cluster, request: pytest.FixtureRequest) -> Cluster:
-    """One whose slots may be moved, and whose masters may be ended."""
-    for node in _own_cluster.nodes:
-        show_log(request.node, node)
-    return _own_cluster
 
 
 @pytest.fixture
@@ -185,9 +162,8 @@ async def test_a_master_that_gives_its_place_up_loses_nothing(
 async def test_a_master_that_dies_is_a_store_that_is_away(
     moving: Cluster, store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await in_step(moving)
+    replica = await asyncio.to_thread(moving.replicate, SLOT)
     await store.add("memos", "bob", None)
-    (replica,) = (node for node in moving.nodes if not node.is_master())
     key = f"{tagged(PREFIX)}topic:memos"
     await asyncio.to_thread(eventually, lambda: replica.has_copied(key, "bob"))
     traffic = Traffic(store, lossless=False)
@@ -207,3 +183,131 @@ async def test_a_master_that_dies_is_a_store_that_is_away(
         assert await ids(later, "memos") == {"bob"}
     master.start()
     await in_step(moving)
+
+
+# The steps of a move, each by itself.
+
+
+@pytest.fixture
+async def topics(store: Store) -> Sequence[str]:
+    """Topics of one subscriber, so many that they are moved in several steps."""
+    names = [f"topic {number}" for number in range(30)]
+    for name in names:
+        await store.add(name, "alice", None)
+    return names
+
+
+async def answered(store: Store, topics: Sequence[str]) -> set[str]:
+    """Return the topics whose list is answered; the others have to be "away"."""
+    found = set()
+    for topic in topics:
+        try:
+            assert await ids(store, topic) == {"alice"}
+        except errors.StoreAway:
+            continue
+        found.add(topic)
+    return found
+
+
+async def test_what_is_there_goes_on_until_it_is_moved_itself(
+    moving: Cluster, store: Store, topics: Sequence[str]
+) -> None:
+    source = moving.holder(SLOT)
+    steps = moving.move(SLOT, moving.other_than(source))
+    next(steps)
+    # Nothing has been moved yet.
+    assert await answered(store, topics) == set(topics)
+    assert await store.renew("one")
+    await store.add(topics[0], "bob", None)
+    await store.remove(topics[0], "bob")
+    await store.looked(1)
+    # The keys of a new topic may be at either place.
+    with pytest.raises(errors.StoreAway):
+        await store.add("new", "alice", None)
+    counts = [len(await answered(store, topics)) for _ in steps]
+    # What holds all of them together goes last, as it was there first.
+    assert len(topics) > counts[0] > counts[1] > 0
+    assert counts[-1] == len(topics)
+    await store.add("new", "alice", None)
+    assert await ids(store, "new") == {"alice"}
+
+
+async def test_a_slot_that_nobody_serves_is_a_store_that_is_away(
+    moving: Cluster, store: Store
+) -> None:
+    await store.add("memos", "alice", None)
+    holder = moving.holder(SLOT)
+    for node in moving.masters:
+        node.call("CLUSTER", "DELSLOTS", SLOT)
+    for _ in range(3):
+        with pytest.raises(errors.StoreAway):
+            await store.members("memos", "one")
+    with pytest.raises(errors.StoreAway):
+        async with opened(moving.url):
+            pass
+    holder.call("CLUSTER", "ADDSLOTS", SLOT)
+    await asyncio.to_thread(eventually, lambda: moving.holder(SLOT) is holder)
+    await until_it_answers(store.members, "memos", "one")
+    assert await ids(store, "memos") == {"alice"}
+
+
+# What is no cluster, or is taken for none.
+
+
+async def test_the_node_of_a_cluster_says_how_it_is_to_be_named(cluster: Cluster) -> None:
+    # With a tag in the prefix, one of them has all keys: it would do, as long as it has.
+    tag = "{gearhorn:}"
+    others = [node for node in cluster.nodes if node is not cluster.holder(slot_of(tag))]
+    for node, key_prefix in itertools.product(others, (PREFIX, tag)):
+        with pytest.raises(errors.StoreMisconfigured, match=r"write redis\+cluster://"):
+            async with opened(node.url, key_prefix) as store:
+                await store.add("memos", "alice", None)
+
+
+async def test_a_redis_that_is_no_cluster_says_so(redis_server: Redis) -> None:
+    with pytest.raises(errors.StoreMisconfigured, match="no node of a cluster: write redis://"):
+        async with opened(f"redis+cluster://{redis_server.address}"):
+            pass
+
+
+async def test_a_cluster_is_reached_by_any_node_that_answers(
+    cluster: Cluster, key_prefix: str
+) -> None:
+    for node in cluster.nodes:
+        url = f"redis+cluster://127.0.0.1:1,{node.address}"
+        async with opened(url, key_prefix) as store:
+            await store.add("memos", "alice", None)
+    with pytest.raises(errors.StoreAway):
+        async with opened("redis+cluster://127.0.0.1:1,127.0.0.1:2", key_prefix):
+            pass
+
+
+async def test_a_cluster_is_reached_over_tls_with_a_password(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    ca, pem = tmp_path / "ca.pem", tmp_path / "server.pem"
+    authority.cert_pem.write_to_path(str(ca))
+    certificate.private_key_and_cert_chain_pem.write_to_path(str(pem))
+    tls_port = free_port()
+    with Cluster(
+        masters=1,
+        requirepass="right-secret",
+        tls_port=str(tls_port),
+        tls_cluster="yes",
+        tls_cert_file=str(pem),
+        tls_key_file=str(pem),
+        tls_ca_cert_file=str(ca),
+        tls_auth_clients="no",
+    ):
+        place = f"127.0.0.1:{tls_port}/?ssl_ca_certs={ca}"
+        async with opened(f"rediss+cluster://:right-secret@{place}") as store:
+            await store.add("memos", "alice", None)
+            assert await ids(store, "memos") == {"alice"}
+        for url in (
+            f"rediss+cluster://:wrong-secret@{place}",
+            f"rediss+cluster://:right-secret@127.0.0.1:{tls_port}",
+        ):
+            with pytest.raises(errors.StoreMisconfigured) as caught:
+                async with opened(url):
+                    pass
+            assert "secret" not in str(caught.value)
