@@ -19,6 +19,7 @@ Rejected: redis-py's own client of clusters. It raises errors of its own kind du
 
 import asyncio
 import random
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -143,14 +144,16 @@ class ReachedHolder(Reached):
     async def read_response(self, *arguments: Any, **options: Any) -> Any:
         try:
             response = await super().read_response(*arguments, **options)
-        except exceptions.MovedError as error:
-            self._cluster.moved(self._slot, Node(error.host or self.host, error.port))
-            fault: Exception = exceptions.ConnectionError(f"slot {self._slot} has moved")
-        except exceptions.AskError:
-            raise exceptions.TryAgainError(f"slot {self._slot} is being moved") from None
         except exceptions.ReadOnlyError as error:
             self._cluster.forget()
-            fault = exceptions.ConnectionError(str(error))
+            fault: Exception = exceptions.ConnectionError(str(error))
+        except exceptions.ResponseError as error:
+            if (match := _redirection(error)) is None:
+                raise
+            if not match["moved"]:
+                raise exceptions.TryAgainError(f"slot {self._slot} is being moved") from None
+            self._cluster.moved(self._slot, Node(match["host"] or self.host, int(match["port"])))
+            fault = exceptions.ConnectionError(f"slot {self._slot} has moved")
         else:
             if self.on_answer is not None:
                 note, self.on_answer = self.on_answer, None
@@ -159,6 +162,14 @@ class ReachedHolder(Reached):
         # redis-py connects again, and repeats the command once.
         await self.disconnect(nowait=True)
         raise fault
+
+
+def _redirection(error: exceptions.ResponseError) -> re.Match[str] | None:
+    text = str(error)
+    # Newer releases of redis-py make a class of the code, and leave it out of the text.
+    if isinstance(error, exceptions.AskError):
+        text = f"{'MOVED' if isinstance(error, exceptions.MovedError) else 'ASK'} {text}"
+    return re.fullmatch(r"((?P<moved>MOVED)|ASK) \d+ (?P<host>.*):(?P<port>\d+)", text)
 
 
 def slot_of(key: str) -> int:

@@ -209,7 +209,7 @@ async def answered(store: Store, topics: Sequence[str]) -> set[str]:
     return found
 
 
-async def test_what_is_there_goes_on_until_it_is_moved_itself(
+async def test_what_is_there_goes_on_until_keys_are_moved(
     moving: Cluster, store: Store, topics: Sequence[str]
 ) -> None:
     source = moving.holder(SLOT)
@@ -224,9 +224,9 @@ async def test_what_is_there_goes_on_until_it_is_moved_itself(
     # The keys of a new topic may be at either place.
     with pytest.raises(errors.StoreAway):
         await store.add("new", "alice", None)
+    # From then on it depends on which of its keys have been moved.
     counts = [len(await answered(store, topics)) for _ in steps]
-    # What holds all of them together goes last, as it was there first.
-    assert len(topics) > counts[0] > counts[1] > 0
+    assert min(counts) == 0
     assert counts[-1] == len(topics)
     await store.add("new", "alice", None)
     assert await ids(store, "new") == {"alice"}
