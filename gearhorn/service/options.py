@@ -125,13 +125,15 @@ STORE = (
         default="redis://127.0.0.1:6379/0",
         secret=True,
         help="The store of the subscriptions: redis://, rediss://, unix://, redis+sentinel://, "
-        "rediss+sentinel:// or, for the daemons of one machine, sqlite:// and an absolute path. "
+        "rediss+sentinel://, redis+cluster://, rediss+cluster:// or, for the daemons of one "
+        "machine, sqlite:// and an absolute path. "
         "May hold a password; write a dollar sign as $$.",
     ),
     cfg.StrOpt(
         "key_prefix",
         default=DaemonSettings.key_prefix,
-        help="The beginning of every key in Redis. SQLite needs none.",
+        help="The beginning of every key in Redis. In a cluster it is put in braces, so that all "
+        "keys are in one slot, unless some of it is already. SQLite needs none.",
     ),
     cfg.FloatOpt(
         "timeout",

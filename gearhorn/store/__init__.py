@@ -3,8 +3,9 @@
 """The store of subscriptions and of the daemons' entries.
 
 ``base`` is the interface. :func:`open_store` chooses the implementation by the URL:
-Redis, also behind Sentinel (``redis``, ``redis_calls``, ``redis_url``,
-``redis_errors``, and ``redis_scripts`` in Lua, ``redis_replies``, ``redis_warnings``),
+Redis, also behind Sentinel or as a cluster (``redis``, ``redis_calls``, ``redis_url``,
+``redis_cluster``, ``redis_errors``, and ``redis_scripts`` in Lua, ``redis_replies``,
+``redis_warnings``),
 or an SQLite file (``sqlite``, ``sqlite_calls``, ``sqlite_file``, ``sqlite_tables``,
 ``sqlite_counter``). ``endings`` is the part about what ends.
 ``numbers`` is how both notice that they went back to an older state.
@@ -27,7 +28,15 @@ Rejected: a cache in the store, and a queue (Gearman has one); transactions in R
 from gearhorn import errors
 from gearhorn.store.base import Store
 
-_REDIS = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")
+_REDIS = (
+    "redis",
+    "rediss",
+    "unix",
+    "redis+sentinel",
+    "rediss+sentinel",
+    "redis+cluster",
+    "rediss+cluster",
+)
 _SQLITE = ("sqlite",)
 
 

@@ -37,6 +37,9 @@ Every key begins with the key prefix:
 ``looked``          str   the milliseconds of the last look at all job servers
 ==================  ====  ===================================================
 
+In a cluster the prefix has a hash tag, ``{gearhorn:}`` for ``gearhorn:``, and all of these but
+those of topics always exist: see :mod:`gearhorn.store.redis_scripts`.
+
 Each call is a Lua script (:mod:`gearhorn.store.redis_scripts`), which also checks
 the identity, that the store has not gone back, and that no key is gone. Sets are read
 page by page.
@@ -45,6 +48,7 @@ page by page.
 import heapq
 import math
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from gearhorn import clock, errors, messages
 from gearhorn.messages import NO_LIMITS, Limits
@@ -64,15 +68,28 @@ class RedisStore(RedisEndings):
         async with self._talking():
             await self._redis.ping()
         identity, usable, made, run, follows = await self._script(
-            "open", keys, new_identity(), self._run or "", int(terms), *sorted(known)
+            "open",
+            keys,
+            new_identity(),
+            self._run or "",
+            int(terms),
+            self._lasting,
+            *sorted(known),
         )
         check_layout(identity)
         if not usable:
             raise errors.StoreReplaced(f"Redis: {unusable(identity, known)}")
         if terms is not Terms.LOOK:
             self._identity = identity
+            if self._lasting:
+                await self._settle()
             self.run_changed_at = -math.inf if run == self._run else clock.now()
-        return Opened(identity, bool(made), frozenset(follows))
+        return Opened(identity, bool(made), frozenset(follows) - {""})
+
+    async def _settle(self) -> None:
+        keys = [*self._all_keys, *self._keys(["follows"])]
+        arguments = self._own_arguments(self.numbers.now(self._identity))
+        await self._script("settle", keys, *arguments)
 
     async def vouch(self) -> None:
         if self._run is not None:
@@ -97,7 +114,14 @@ class RedisStore(RedisEndings):
         ttl_ms = 0 if ttl is None else max(1, math.ceil(ttl * 1000))
         queue = messages.queue_name(topic, client_id)
         reply = await self._numbered(
-            "add", topic, client_id, ttl_ms, limits.text(), despite, *messages.topics_of(queue)
+            "add",
+            topic,
+            client_id,
+            ttl_ms,
+            limits.text(),
+            despite,
+            *messages.topics_of(queue),
+            topics=[topic],
         )
         if isinstance(reply, str) and reply.startswith("\0"):
             token, length_ms = reply[1:].split()
@@ -110,7 +134,9 @@ class RedisStore(RedisEndings):
         return redis_replies.changes(reply)
 
     async def remove(self, topic: str, client_id: str) -> Sequence[Change]:
-        return redis_replies.changes(await self._numbered("remove", topic, client_id))
+        return redis_replies.changes(
+            await self._numbered("remove", topic, client_id, topics=[topic])
+        )
 
     async def members(self, topic: str, reader: str) -> Members:
         while True:
@@ -143,6 +169,7 @@ class RedisStore(RedisEndings):
         found: dict[str, int] = {}
         async for page in self._scan(""):
             found.update(redis_replies.pairs(page.rows))
+            found.pop("", None)
             if len(found) >= limit:
                 break
         return [Change(*item) for item in found.items()][:limit]
@@ -151,24 +178,27 @@ class RedisStore(RedisEndings):
         await self._checked("confirm", change.topic, change.version)
 
     async def join(self, worker_id: str, settings: str, secret: str = "") -> None:
-        await self._numbered("join", worker_id, settings, secret)
+        await self._of_daemons("join", worker_id, settings, secret, numbered=True)
 
     async def renew(self, worker_id: str, secret: str = "") -> bool:
-        return bool(await self._numbered("renew", worker_id, secret))
+        return bool(await self._of_daemons("renew", worker_id, secret, numbered=True))
 
     async def leave(self, worker_id: str) -> None:
-        await self._checked("leave", worker_id)
+        await self._of_daemons("leave", worker_id)
         if worker_id == self._worker_id:
             self.numbers.left()
 
     async def daemons(self) -> dict[str, DaemonEntry]:
-        return redis_replies.entries(await self._checked("entries"))
+        return redis_replies.entries(await self._of_daemons("entries"))
 
     async def bar(self, worker_id: str) -> int | None:
-        return await self._checked("bar", worker_id) or None
+        return await self._of_daemons("bar", worker_id) or None
 
     async def remove_daemon(self, worker_id: str, renewal: int) -> bool:
-        return bool(await self._checked("remove_daemon", worker_id, renewal))
+        return bool(await self._of_daemons("remove_daemon", worker_id, renewal))
+
+    async def _of_daemons(self, name: str, *arguments: str | int, numbered: bool = False) -> Any:
+        return await self._checked(name, *arguments, topics=[self._matchmaking], numbered=numbered)
 
     async def topics(self, after: str, limit: int) -> Sequence[TopicSize]:
         reply = await self._checked("topics", after, limit)

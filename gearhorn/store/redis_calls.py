@@ -8,16 +8,19 @@ has lost a key, one that is away.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+import functools
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import NoScriptError, TryAgainError
 
 from gearhorn import clock, errors
 from gearhorn.store import redis_replies, redis_scripts, redis_url, redis_warnings
 from gearhorn.store.base import Store
 from gearhorn.store.numbers import NONCES, Told, WentBack, new_nonce
+from gearhorn.store.redis_cluster import ReachedHolder
 from gearhorn.store.redis_errors import TRANSLATED, translate
 
 _PAGE = 2_000
@@ -29,6 +32,9 @@ A page stops the event loop for about 1 ms, with redis-py's own parser for
 
 _CONNECTIONS = 16
 """The most calls that talk to Redis at a time; the others wait their turn."""
+
+_NEEDS = "\0needs"
+"""The beginning of a reply that names topics, whose keys a script has to be given."""
 
 
 class Page(NamedTuple):
@@ -63,17 +69,20 @@ class RedisCalls(Store):
     ) -> None:
         super().__init__(worker_id)
         self._worker_id = worker_id
-        self._prefix = key_prefix
-        self._set_of = f"{key_prefix}topic:"
-        self._limits_of = f"{key_prefix}limits:"
         self._matchmaking = matchmaking_topic
         self._identity = ""
         self._run: str | None = None
         self._mended = 0
         self._slots = asyncio.Semaphore(_CONNECTIONS)
-        self._connections = redis_url.Connections(url, timeout=timeout, on_connect=self._on_connect)
+        self._connections = redis_url.Connections(
+            url, key_prefix=key_prefix, timeout=timeout, on_connect=self._on_connect
+        )
         self._redis = Redis(connection_pool=self._connections.pool)
-        self._scripts: dict[str, Any] = {}
+        self._prefix = self._connections.key_prefix
+        self._set_of = f"{self._prefix}topic:"
+        self._limits_of = f"{self._prefix}limits:"
+        # Else a slot that is being moved would have to be left alone until it has.
+        self._lasting = int(self._connections.cluster is not None)
         self._all_keys = self._keys(redis_scripts.KEYS)
 
     def set_timeout(self, timeout: float) -> None:
@@ -86,13 +95,22 @@ class RedisCalls(Store):
         """Return what changes when other sets may answer than before."""
         return self._run, self._identity, self._mended, self.numbers.epoch
 
-    async def _numbered(self, name: str, *arguments: str | int) -> Any:
+    async def _numbered(
+        self, name: str, *arguments: str | int, topics: Collection[str] = ()
+    ) -> Any:
         """Run a script that gives numbers, and note the last one."""
-        return await self._checked(name, *arguments, numbered=True)
+        return await self._checked(name, *arguments, topics=topics, numbered=True)
 
-    async def _checked(self, name: str, *arguments: str | int, numbered: bool = False) -> Any:
+    async def _checked(
+        self,
+        name: str,
+        *arguments: str | int,
+        topics: Collection[str] = (),
+        numbered: bool = False,
+    ) -> Any:
         """Run a script on the store that this is, as it is, and whole.
 
+        :param topics: those whose keys it uses, as far as they are known.
         :param numbered: the reply is a number, or an array of a number and the result.
         """
         mended = False
@@ -100,9 +118,7 @@ class RedisCalls(Store):
             told = self.numbers.now(self._identity)
             fault: errors.StoreError
             try:
-                reply = await self._script(
-                    name, self._all_keys, *self._own_arguments(told), *arguments
-                )
+                reply = await self._declaring(name, told, topics, *arguments)
             except (WentBack, errors.StoreIncomplete) as error:
                 fault = error
             else:
@@ -125,6 +141,25 @@ class RedisCalls(Store):
         self.numbers.answered(told, number)
         return reply
 
+    async def _declaring(
+        self, name: str, told: Told, topics: Collection[str], *arguments: str | int
+    ) -> Any:
+        """Run a script with the keys of the topics, and of those that it turns out to need."""
+        declared = set(topics)
+        while True:
+            keys = [*self._all_keys, *self._keys_of(declared)]
+            reply = await self._script(name, keys, *self._own_arguments(told), *arguments)
+            if not (isinstance(reply, list) and reply and reply[0] == _NEEDS):
+                return reply
+            declared.update(reply[1:])
+
+    def _keys_of(self, topics: Iterable[str]) -> Iterator[str]:
+        for topic in topics:
+            yield self._set_of + topic
+            # A daemon has no limits.
+            if topic != self._matchmaking:
+                yield self._limits_of + topic
+
     def _own_arguments(self, told: Told) -> Sequence[str | int]:
         """Return the ARGV of ``shared/store.lua``."""
         return (
@@ -136,6 +171,7 @@ class RedisCalls(Store):
             told.own,
             told.least,
             f"{new_nonce():0{len(str(NONCES)) - 1}d}",
+            self._lasting,
         )
 
     async def _mend_loudly(self) -> None:
@@ -152,8 +188,7 @@ class RedisCalls(Store):
 
     async def mend(self, *, strike_out: bool = False) -> Mapping[str, int]:
         told = self.numbers.now(self._identity)
-        arguments = self._own_arguments(told)
-        reply = await self._script("mend", self._all_keys, *arguments, int(strike_out))
+        reply = await self._declaring("mend", told, [self._matchmaking], int(strike_out))
         if reply is None:
             raise _replaced()
         rebuilt = dict(redis_replies.pairs(reply))
@@ -168,19 +203,22 @@ class RedisCalls(Store):
 
     async def _script(self, name: str, keys: list[str], *arguments: str | int) -> Any:
         """Run a script, by its hash if the server has it already."""
-        run = self._scripts.get(name)
-        if run is None:
-            run = self._redis.register_script(redis_scripts.SCRIPTS[name])
-            self._scripts[name] = run
+        text = redis_scripts.SCRIPTS[name]
+        evalsha: Any = self._redis.evalsha
+        evaluate: Any = self._redis.eval
         async with self._talking():
-            return await run(keys=keys, args=arguments)
+            try:
+                return await evalsha(redis_scripts.digest_of(text), len(keys), *keys, *arguments)
+            except NoScriptError:
+                # Not loaded by itself first: in a cluster that may go to another node.
+                return await evaluate(text, len(keys), *keys, *arguments)
 
     async def _scan(self, reader: str, *topic: str) -> AsyncIterator[Page]:
         """Yield the pages of a topic's set, or, without a topic, of the unconfirmed changes."""
         cursor = "0"
         while True:
             cursor, rows, renewal, limits = await self._checked(
-                "page", cursor, _PAGE, reader, *topic
+                "page", cursor, _PAGE, reader, *topic, topics=topic
             )
             yield Page(rows, renewal, redis_replies.strings(limits))
             if cursor == "0":
@@ -194,7 +232,8 @@ class RedisCalls(Store):
                 yield
             except TRANSLATED as error:
                 fault = translate(error)
-                if isinstance(fault, errors.StoreAway):
+                # While a slot is moved, the node is the right one.
+                if isinstance(fault, errors.StoreAway) and not isinstance(error, TryAgainError):
                     await self._connections.drop_idle()
                 raise fault from error
 
@@ -204,7 +243,12 @@ class RedisCalls(Store):
         await connection.send_command("INFO")
         lines = str(await connection.read_response()).splitlines()
         pairs = (line.partition(":") for line in lines)
-        self._note({name: value for name, _, value in pairs})
+        note = functools.partial(self._note, {name: value for name, _, value in pairs})
+        if isinstance(connection, ReachedHolder):
+            # Another node may serve the keys by now.
+            connection.on_answer = note
+        else:
+            note()
 
     def _note(self, info: Mapping[str, str]) -> None:
         """Note if another process answers than before, and if it throws away keys."""

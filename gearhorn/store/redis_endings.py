@@ -40,7 +40,9 @@ class RedisEndings(RedisCalls):
         self, queue: str, token: str, *, length: float, age: float, held: str = ""
     ) -> Taken:
         length_ms, age_ms = math.ceil(length * 1000), math.ceil(age * 1000)
-        taken, *ignorant = await self._checked("take", queue, token, length_ms, age_ms, held)
+        taken, *ignorant = await self._checked(
+            "take", queue, token, length_ms, age_ms, held, topics=[self._matchmaking]
+        )
         return Taken(bool(taken), ignorant)
 
     async def release(self, queue: str, token: str) -> None:
@@ -59,7 +61,7 @@ class RedisEndings(RedisCalls):
         cursor = "0"
         while True:
             cursor, flat = await self._checked("idle", cursor, _IDLE_PAGE)
-            found.update(flat[::2])
+            found.update(queue for queue in flat[::2] if queue)
             if cursor == "0":
                 return list(found)
 

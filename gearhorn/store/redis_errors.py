@@ -14,7 +14,11 @@ from gearhorn.store.numbers import WentBack
 
 # Redis up to 6 wraps the error of a command in "ERR Error running script", so the
 # codes are looked for in the text as well.
-_AWAY = re.compile(r"\b(LOADING|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY)\b").search
+# While a slot is moved, or nobody serves it, a script may be told so in plain words.
+_AWAY = re.compile(
+    r"\b(LOADING|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY)\b"
+    r"|\bnon local key\b|\bcluster is down\b"
+).search
 # The codes of gearhorn's own scripts.
 _INCOMPLETE = re.compile(r"\bINCOMPLETE (.*)", re.DOTALL).search
 _WENT_BACK = re.compile(r"\bWENTBACK\b").search
@@ -72,6 +76,11 @@ def translate(error: Exception) -> errors.StoreError:
 
 
 def _advice(text: str) -> str:
+    # As far as redis-py leaves the code in the text.
+    if re.match(r"MOVED|CROSSSLOT|Keys in request don't hash|\d+ \S*:\d+$", text):
+        return "; this is a node of a Redis Cluster: write redis+cluster:// in [store] url"
+    if "cluster support disabled" in text:
+        return "; this is no node of a cluster: write redis:// in [store] url"
     if text.startswith("WRONGTYPE"):
         return (
             "; if another program's keys stand there, set another key_prefix; if another release "

@@ -24,6 +24,7 @@ def entries(reply: list[Any]) -> dict[str, DaemonEntry]:
     settings_of, secret_of = strings(settings), strings(secrets)
     # A daemon whose entry is gone may live and have lists: it is told all the same.
     renewal_of = {**dict.fromkeys(members, 0), **dict(pairs(renewals))}
+    renewal_of.pop("", None)
     return {
         worker_id: DaemonEntry(
             renewal,

@@ -18,10 +18,18 @@ memory, disk or replicas at the first write only.)
 Reads are scripts too. A transaction would do as well, but Redis refuses MULTI
 while it is out of memory, when fan-outs can go on.
 
-These scripts do not run on a Redis Cluster: they use sets of other topics, whose
-names are known only in the script.
+Every key that a script uses is among its KEYS, as Redis Cluster asks for: the fixed ones, and
+those of the topics that the caller knows of. A script that finds others, in a list or as the
+holder of a queue, does nothing yet, and answers with their names: see ``needs`` in
+``shared/store.lua``. It is called again with their keys.
+
+While a slot of a cluster is moved, a call is refused if one of its keys does not exist. So the
+fixed keys always exist in a cluster, with an entry of an empty name (``settle``), and a topic's
+hash of limits as long as its set. For the same reason a script deletes a key last.
 """
 
+import functools
+import hashlib
 import importlib.resources
 import re
 
@@ -66,3 +74,9 @@ SCRIPTS = {
     if file.name.endswith(".lua")
 }
 """The text of each script, by name."""
+
+
+@functools.cache
+def digest_of(text: str) -> str:
+    """Return the name that Redis gives to a script."""
+    return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()

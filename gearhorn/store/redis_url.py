@@ -9,6 +9,9 @@
 ``redis+sentinel://[user:password@]host:port,  the master of a service, asked
 host:port/service[?db=1]``                     of Sentinels in turn
 ``rediss+sentinel://...``                      the same, both over TLS
+``redis+cluster://[user:password@]host:port,   the node of a cluster that serves
+host:port/``                                   the keys, asked of these in turn
+``rediss+cluster://...``                       the same over TLS
 =============================================  ==============================
 
 The options after ``?`` have redis-py's names: ``db``, ``username``,
@@ -37,9 +40,18 @@ from redis.exceptions import RedisError
 
 from gearhorn import errors
 from gearhorn.net.tls import TLSFiles
+from gearhorn.store.redis_cluster import Cluster, Node, ReachedHolder, slot_of, tagged
 from gearhorn.store.redis_connection import Reached, ReachedMaster
 
-SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")
+SCHEMES = (
+    "redis",
+    "rediss",
+    "unix",
+    "redis+sentinel",
+    "rediss+sentinel",
+    "redis+cluster",
+    "rediss+cluster",
+)
 
 # redis-py gives these no types.
 _make_sentinel: Any = sentinel.Sentinel
@@ -57,13 +69,16 @@ OnConnect = Callable[[connections.AbstractConnection], Awaitable[None]]
 class Connections:
     """A pool of connections to the server that a URL names.
 
+    :param key_prefix: the beginning of every key. In a cluster it is given a hash tag.
     :param timeout: seconds that connecting, and each answer, may take.
     :param on_connect: awaited with each new connection.
     :raises StoreMisconfigured: the URL is wrong. The message says how, and does
         not show the URL, which may hold a password.
     """
 
-    def __init__(self, url: str, *, timeout: float, on_connect: OnConnect) -> None:
+    def __init__(
+        self, url: str, *, key_prefix: str = "", timeout: float, on_connect: OnConnect
+    ) -> None:
         parts = _split(url)
         options = _options(parts)
         # With protocol 2 all releases of redis-py from 5 on return the same.
@@ -81,6 +96,8 @@ class Connections:
             # redis-py 5 needs this as well.
             "retry_on_error": [RedisConnectionError],
         }
+        self.key_prefix = key_prefix
+        self.cluster: Cluster | None = None
         self._sentinel: sentinel.Sentinel | None = None
         self.pool: connections.ConnectionPool
         if parts.scheme.endswith("+sentinel"):
@@ -90,6 +107,17 @@ class Connections:
             self._sentinel = _sentinel(parts, options, common)
             self.pool = _make_sentinel_pool(
                 service, self._sentinel, connection_class=ReachedMaster, **common, **own, **options
+            )
+        elif parts.scheme.endswith("+cluster"):
+            self.key_prefix = tagged(key_prefix)
+            self.cluster = _cluster(parts, options, common)
+            self.pool = connections.ConnectionPool(
+                connection_class=ReachedHolder,
+                cluster=self.cluster,
+                slot=slot_of(self.key_prefix),
+                **common,
+                **own,
+                **options,
             )
         else:
             kind = _place(parts, options)
@@ -113,8 +141,11 @@ class Connections:
     async def drop_idle(self) -> None:
         """Drop idle connections, all of which the server may have forgotten.
 
-        After an outage each would cost a call its timeout.
+        After an outage each would cost a call its timeout. In a cluster another node may
+        serve from now on.
         """
+        if self.cluster is not None:
+            self.cluster.forget()
         # They are taken out first. The pool's own method closes them in place, while
         # another call may take one.
         idle = [*self.pool._available_connections]
@@ -144,7 +175,7 @@ def _wrong(why: str) -> errors.StoreMisconfigured:
 def _split(url: str) -> SplitResult:
     scheme, separator, rest = url.partition("://")
     # urlsplit() expects one address: newer Pythons refuse a list with brackets.
-    many = re.split("[/?#]", rest)[0] if scheme.lower().endswith("+sentinel") else ""
+    many = re.split("[/?#]", rest)[0] if "+" in scheme else ""
     try:
         parts = urlsplit(scheme + separator + rest[len(many) :])
     except ValueError:
@@ -254,6 +285,17 @@ def _sentinel(
         pool = connections.ConnectionPool(connection_class=Reached, host=host, port=port, **options)
         asker.sentinels.append(_SentinelClient(connection_pool=pool))
     return asker
+
+
+def _cluster(parts: SplitResult, options: dict[str, Any], common: dict[str, Any]) -> Cluster:
+    if parts.path.strip("/") or "db" in options:
+        raise _wrong("names a database, and a cluster has none")
+    options["socket_keepalive"] = True
+    hosts = parts.netloc.rpartition("@")[2].split(",")
+    nodes = [Node(*_host_and_port(text, 6379)) for text in hosts]
+    # Without retries: another node is asked at once.
+    own = {"decode_responses": True, "retry": Retry(NoBackoff(), 0)}
+    return Cluster(nodes, {**common, **own, **options})
 
 
 class _SentinelClient(Redis):

@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar
 
 import pytest
 
+from gearhorn.tests.clusters import Cluster
 from gearhorn.tests.daemons import Daemon
 from gearhorn.tests.peer import Peer
 from gearhorn.tests.processes import Process, Server
@@ -85,6 +86,40 @@ def redis_server(_shared_redis: Redis, request: pytest.FixtureRequest) -> Redis:
     """The one Redis of the session: use ``key_prefix``, and leave the process alone."""
     show_log(request.node, _shared_redis)
     return _shared_redis
+
+
+@pytest.fixture(scope="session")
+def _shared_cluster() -> Iterator[Cluster]:
+    with Cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(_shared_cluster: Cluster, request: pytest.FixtureRequest) -> Cluster:
+    """The one Redis Cluster of the session: use ``key_prefix``, and leave its slots alone."""
+    for node in _shared_cluster.nodes:
+        show_log(request.node, node)
+    return _shared_cluster
+
+
+@pytest.fixture(scope="session")
+def _shared_moving() -> Iterator[Cluster]:
+    with Cluster(
+        replica=True,
+        appendonly="yes",
+        appendfsync="always",
+        cluster_node_timeout="1500",
+        cluster_replica_validity_factor="0",
+    ) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def moving(_shared_moving: Cluster, request: pytest.FixtureRequest) -> Cluster:
+    """A cluster with a replica, to move its slots and end its masters; leave it whole."""
+    for node in _shared_moving.nodes:
+        show_log(request.node, node)
+    return _shared_moving
 
 
 @pytest.fixture

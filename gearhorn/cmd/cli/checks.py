@@ -126,7 +126,8 @@ def _functions(facts: Facts) -> Iterator[Finding]:
 
 
 _STORE_ADVICE = {
-    "store_away": "Check that it runs and can be reached from the daemons.",
+    "store_away": "Check that it runs and can be reached from the daemons; of a Redis Cluster, "
+    "that every slot is served: redis-cli --cluster check.",
     "store_full": "Give it memory or disk, or make it writable: it takes no changes.",
     "store_misconfigured": "Correct [store] url and its password, or the store itself.",
     "store_incomplete": "Keys are gone from it and cannot be rebuilt. Restore its data, or accept "

@@ -23,6 +23,8 @@ local holder = redis.call('HGET', claims, queue)
 if holder and holder ~= member then
   if not expired(holder) then return holder end
   local other_topic, other_client_id = split(holder)
+  local undeclared = needs({other_topic})
+  if undeclared then return undeclared end
   if set_is_gone(other_topic) then return incomplete(other_topic) end
   discard(other_topic, other_client_id)
 end
@@ -36,6 +38,7 @@ if ttl > 0 then
 else
   redis.call('ZREM', expiry, member)
 end
+if lasting == 1 then redis.call('HSET', limits_of(topic), '', '') end
 if limits ~= '' then
   redis.call('HSET', limits_of(topic), client_id, limits)
 else

@@ -9,7 +9,7 @@ local gap = now - tonumber(redis.call('GET', looked) or 0)
 if gap * GAPS > LEAST then
   local lengths = redis.call('HGETALL', idle_after)
   for i = 1, #lengths, 2 do
-    if gap * GAPS > tonumber(lengths[i + 1]) then
+    if lengths[i] ~= '' and gap * GAPS > tonumber(lengths[i + 1]) then
       redis.call('ZADD', idle, string.format('%.0f', now + lengths[i + 1]), lengths[i])
     end
   end

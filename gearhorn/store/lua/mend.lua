@@ -25,9 +25,37 @@ local function add(topic)
   found[topic] = nil
 end
 
+-- Call a function with the topic and the client_id of each claim.
+local function each_claim(use)
+  local cursor = '0'
+  repeat
+    local page = redis.call('HSCAN', claims, cursor, 'COUNT', PAGE)
+    cursor = page[1]
+    for i = 2, #page[2], 2 do
+      if page[2][i - 1] ~= '' then use(split(page[2][i])) end
+    end
+  until cursor == '0'
+end
+
+local listed = redis.call('ZRANGE', topics, 0, -1)
+local named, seen_names = {}, {}
+local function name(topic)
+  if topic ~= '' and not seen_names[topic] then
+    seen_names[topic] = true
+    named[#named + 1] = topic
+  end
+end
+for _, topic in ipairs(listed) do name(topic) end
+if list_was_gone then each_claim(name) end
+local undeclared = needs(named)
+if undeclared then return undeclared end
+
 -- Entries of daemons may be gone as well: who starts now is to wait for their lists.
-redis.call('DEL', run)
-local workers = redis.call('HKEYS', daemons)
+if lasting == 1 then redis.call('SET', run, '') else redis.call('DEL', run) end
+local workers = {}
+for _, worker_id in ipairs(redis.call('HKEYS', daemons)) do
+  if worker_id ~= '' then workers[#workers + 1] = worker_id end
+end
 if #workers == 0 and set_is_gone(matchmaking) then
   -- The daemons find their entries gone, and join again.
   redis.call('ZREM', topics, matchmaking)
@@ -40,24 +68,18 @@ if gone[matchmaking] then
   for _, worker_id in ipairs(workers) do redis.call('SADD', set_of .. matchmaking, worker_id) end
 end
 if list_was_gone or count > 0 then
-  local cursor = '0'
-  repeat
-    local page = redis.call('HSCAN', claims, cursor, 'COUNT', PAGE)
-    cursor = page[1]
-    for i = 2, #page[2], 2 do
-      local topic, client_id = split(page[2][i])
-      if list_was_gone and gone[topic] == nil then
-        note(topic)
-        redis.call('ZADD', topics, 0, topic)
-      end
-      if gone[topic] then
-        local members = found[topic] or {}
-        members[#members + 1] = client_id
-        found[topic] = members
-        if #members == PAGE then add(topic) end
-      end
+  each_claim(function(topic, client_id)
+    if list_was_gone and gone[topic] == nil then
+      note(topic)
+      redis.call('ZADD', topics, 0, topic)
     end
-  until cursor == '0'
+    if gone[topic] then
+      local members = found[topic] or {}
+      members[#members + 1] = client_id
+      found[topic] = members
+      if #members == PAGE then add(topic) end
+    end
+  end)
   for topic in pairs(found) do add(topic) end
 end
 if list_is_known or strike_out then

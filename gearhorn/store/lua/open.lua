@@ -1,6 +1,7 @@
 -- Take the identity of the store, or give it one.
 -- KEYS: identity, counter, run, follows
--- ARGV: a new identity, the run that answers, the terms, then the tags of the stores that are known
+-- ARGV: a new identity, the run that answers, the terms, 1 if all keys always exist, else 0, then the
+--   tags of the stores that are known
 -- Returns the identity, 1 if it may be used, 1 if it was made, the run that was vouched for, and the
 --   tags of the stores that it follows.
 local TAKE, ACCEPT, TAG_CHARACTERS = 1, 3, 8
@@ -9,8 +10,8 @@ local identity = redis.call('GET', KEYS[1])
 
 local function follow(own)
   -- Whoever has a list from a store before this one may use it for a while.
-  redis.call('DEL', KEYS[3])
-  for i = 4, #ARGV do
+  if ARGV[4] == '1' then redis.call('SET', KEYS[3], '') else redis.call('DEL', KEYS[3]) end
+  for i = 5, #ARGV do
     if ARGV[i] ~= own then redis.call('SADD', KEYS[4], ARGV[i]) end
   end
 end
@@ -21,10 +22,10 @@ local function reply(identity, usable, made)
 end
 
 local function known(tag)
-  for i = 4, #ARGV do
+  for i = 5, #ARGV do
     if ARGV[i] == tag or redis.call('SISMEMBER', KEYS[4], ARGV[i]) == 1 then return true end
   end
-  return #ARGV < 4
+  return #ARGV < 5
 end
 
 if identity then
@@ -38,7 +39,7 @@ end
 if terms <= TAKE then return reply('', 0, 0) end
 -- A counter without an identity is what is left of a store. No daemon has a list from before a store
 -- that was just made, if none is known.
-local fresh = #ARGV < 4 and terms ~= ACCEPT and redis.call('EXISTS', KEYS[2]) == 0
+local fresh = #ARGV < 5 and terms ~= ACCEPT and redis.call('EXISTS', KEYS[2]) == 0
 redis.call('DEL', KEYS[4])
 follow(nil)
 if fresh then redis.call('SET', KEYS[3], ARGV[2]) end

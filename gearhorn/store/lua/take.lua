@@ -17,7 +17,11 @@ if held == '' and token and ends > now then return {0} end
 -- Redis may have evicted the claims.
 local member = redis.call('HGET', ended, queue)
 local topic, client_id
-if member then topic, client_id = split(member) end
+if member then
+  topic, client_id = split(member)
+  local undeclared = needs({topic})
+  if undeclared then return undeclared end
+end
 if redis.call('HEXISTS', claims, queue) == 1
   or (member and redis.call('SISMEMBER', set_of .. topic, client_id) == 1) then
   forget_ended(queue)

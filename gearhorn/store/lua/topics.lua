@@ -6,6 +6,8 @@
 local rows = {}
 local page = redis.call(
   'ZRANGEBYLEX', topics, '(' .. given[1], '+', 'LIMIT', 0, given[2])
+local undeclared = needs(page)
+if undeclared then return undeclared end
 for _, topic in ipairs(page) do
   if set_is_gone(topic) then return incomplete(topic) end
   rows[#rows + 1] = topic

@@ -14,6 +14,13 @@ local function ends_after(member)
   return tonumber(given[1])
 end
 
+local holders = {}
+for i = 2, #given do
+  local holder = redis.call('HGET', claims, given[i])
+  if holder then holders[#holders + 1] = split(holder) end
+end
+local undeclared = needs(holders)
+if undeclared then return undeclared end
 for i = 2, #given do
   local queue = given[i]
   local holder = redis.call('HGET', claims, queue)

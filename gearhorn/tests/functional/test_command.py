@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from gearhorn.tests.builders import message, subscription
+from gearhorn.tests.clusters import Cluster
 from gearhorn.tests.conftest import NewDaemon, NewPeer, Start
 from gearhorn.tests.functional.command import refused, run, write
 from gearhorn.tests.processes import eventually
@@ -90,6 +91,16 @@ def test_a_store_that_refuses_ends_with_78(start: Start, tmp_path: Path) -> None
     assert "gearhorn-fanout: [store] Redis: " in result.stderr
     assert "Traceback" not in result.stderr
     assert "wrong-one" not in result.stderr
+
+
+@pytest.mark.once
+def test_the_node_of_a_cluster_given_as_one_redis_ends_with_78_and_tells_what_to_write(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "conf", f"[store]\nurl = {cluster.nodes[0].url}\n")
+    result = run("--config", path)
+    assert result.returncode == 78
+    assert "this is a node of a Redis Cluster: write redis+cluster:// in" in result.stderr
 
 
 def test_the_files_of_a_directory_are_read(

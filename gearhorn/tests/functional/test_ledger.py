@@ -16,6 +16,7 @@ import pytest
 from gearhorn.tests.conftest import show_log
 from gearhorn.tests.ledger import record as r
 from gearhorn.tests.ledger.checker import check
+from gearhorn.tests.ledger.clustered import ClusterScene
 from gearhorn.tests.ledger.durability import measure
 from gearhorn.tests.ledger.forgetting import KINDS, ForgetfulScene, Forgetting
 from gearhorn.tests.ledger.runner import Runner
@@ -65,6 +66,24 @@ def test_nothing_acknowledged_is_lost_under_faults(new_scene: NewScene) -> None:
     say(str(verdict))
     assert not verdict.violations, verdict
     assert verdict.faults.total() == 12
+    assert verdict.required > 0
+
+
+@pytest.mark.timeout(240)
+def test_nothing_acknowledged_is_lost_where_a_cluster_moves_its_slots(new_scene: NewScene) -> None:
+    scene = new_scene(
+        ClusterScene, topics=2, daemons=2, subscribers=2, passing=10, daemon_options=OPTIONS
+    )
+    runner = Runner(scene, say, recovery_limit_s=RECOVERY_LIMIT_S, calm_s=1.0)
+    hit = ("slot", "redis", "daemon", "gearmand")
+    targets = {name: share for name, share in scene.targets.items() if name.startswith(hit)}
+
+    verdict = runner.run(Schedule(SEED, targets, pause=0.3), faults=10, per_round=10)
+
+    say(str(verdict))
+    assert not verdict.violations, verdict
+    assert verdict.faults["move"] > 0
+    assert verdict.faults["fail over"] > 0
     assert verdict.required > 0
 
 

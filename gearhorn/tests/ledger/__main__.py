@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from gearhorn.tests.ledger.checker import Verdict, check
+from gearhorn.tests.ledger.clustered import ClusterScene
 from gearhorn.tests.ledger.durability import measure
 from gearhorn.tests.ledger.forgetting import KINDS, ForgetfulScene, Forgetting
 from gearhorn.tests.ledger.record import read
@@ -60,6 +61,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--only", choices=KINDS, action="append", help="with --forget: rounds of this kind alone"
     )
+    parser.add_argument(
+        "--store",
+        choices=["redis", "cluster"],
+        default="redis",
+        help="cluster: three nodes and a replica, whose slot is moved and changes its master",
+    )
     parser.add_argument("--record", type=Path, help="the directory of the record; it is kept")
     parser.add_argument("--check", type=Path, help="only judge the record in that directory")
     parser.add_argument(
@@ -73,7 +80,8 @@ def parse() -> argparse.Namespace:
 
 def run(options: argparse.Namespace, seed: int, record: Path) -> Verdict:
     """Break processes and the network."""
-    scene = Scene(
+    kind = ClusterScene if options.store == "cluster" else Scene
+    scene = kind(
         record,
         daemons=options.daemons,
         publishers=options.publishers,

@@ -28,7 +28,7 @@ from gearhorn.tests.ledger.record import (
     now,
 )
 from gearhorn.tests.ledger.recovery import Recovery
-from gearhorn.tests.ledger.scene import KEY_PREFIX, Scene
+from gearhorn.tests.ledger.scene import Scene
 from gearhorn.tests.ledger.schedule import ARMED, Fault, Schedule
 
 _BY = "runner"
@@ -189,7 +189,9 @@ class Runner:
             port=self._scene.redis.port, decode_responses=True
         ) as client:
             return {
-                topic: sorted(map(str, await client.smembers(f"{KEY_PREFIX}topic:{topic}")))
+                topic: sorted(
+                    map(str, await client.smembers(f"{self._scene.key_prefix}topic:{topic}"))
+                )
                 for topic in self._scene.topics
             }
 

@@ -148,8 +148,12 @@ class Scene:
     def gearmands(self) -> list[Gearmand]:
         return [p for p in self.processes.values() if isinstance(p, Gearmand)]
 
+    key_prefix = KEY_PREFIX
+    """The beginning of every key, as it stands in the store."""
+
     @property
     def redis(self) -> Redis:
+        """The server that has the keys."""
         redis = self.processes["redis"]
         assert isinstance(redis, Redis)
         return redis
@@ -228,8 +232,14 @@ class Scene:
     def _new_redis(self) -> Redis:
         return Redis(appendonly="yes", appendfsync="always")
 
-    def _add_servers(self, queue: str) -> None:
+    def _add_store(self) -> None:
         self._add("redis", self._new_redis())
+
+    def _store_url(self, number: int) -> str:
+        return f"redis://{self._between(f'net-store-{number}', self.redis.port)}/0"
+
+    def _add_servers(self, queue: str) -> None:
+        self._add_store()
         self._for_clients, self._for_daemons = [], []
         for number in range(2):
             file = self._scratch / f"queue-{number}.db"
@@ -239,11 +249,10 @@ class Scene:
             self._for_daemons.append(self._between(f"net-daemon-{number}", server.port))
 
     def _add_daemon(self, number: int) -> None:
-        store = self._between(f"net-store-{number}", self.redis.port)
         options: dict[str, object] = {
             "gearman.worker_id": f"daemon-{number}",
             "gearman.servers": self._for_daemons,
-            "store.url": f"redis://{store}/0",
+            "store.url": self._store_url(number),
             "store.key_prefix": KEY_PREFIX,
             **self._daemon_options,
             **self._own_options(number),

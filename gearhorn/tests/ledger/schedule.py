@@ -23,6 +23,9 @@ LASTS: Mapping[str, tuple[float, float]] = {
     "delay": (0.5, 4.0),
     "truncate": (0.5, 3.0),
     "stall in a request": (0.5, 4.0),
+    # To the slot of a cluster.
+    "move": (0.1, 1.0),
+    "fail over": (0.1, 1.0),
 }
 """Each kind of fault, and for how many seconds it lasts."""
 TO_PROCESSES = ("kill", "freeze", "freeze and kill", "restart")
@@ -35,7 +38,8 @@ DOUBLES = 0.1
 
 Whoever answers before a copy is queued then loses it.
 """
-TO_NETWORK = tuple(kind for kind in LASTS if kind not in TO_PROCESSES)
+TO_SLOTS = ("move", "fail over")
+TO_NETWORK = tuple(kind for kind in LASTS if kind not in (*TO_PROCESSES, *TO_SLOTS))
 MAX_BYTES = 3_000
 """After how many bytes at the most a connection is truncated, or stalls."""
 
@@ -55,6 +59,8 @@ def kinds_of(target: str) -> Sequence[str]:
     """Return the kinds of fault for a target; names of the network begin with ``net``."""
     if target.startswith("net"):
         return TO_NETWORK
+    if target == "slot":
+        return TO_SLOTS
     if target.startswith(("publisher", "poster")):
         return ("kill", "freeze", "freeze and kill")
     return TO_PROCESSES

@@ -16,6 +16,7 @@ from redis.asyncio import connection as connections
 
 from gearhorn import errors, store
 from gearhorn.store.redis import RedisStore
+from gearhorn.store.redis_cluster import slot_of, tagged
 from gearhorn.store.redis_connection import Reached
 from gearhorn.store.redis_errors import translate
 from gearhorn.store.redis_url import SCHEMES, Connections
@@ -146,6 +147,45 @@ def test_sentinels_and_servers_are_both_reached_over_tls() -> None:
         assert not context.check_hostname
 
 
+@pytest.mark.parametrize("scheme", ["redis+cluster", "rediss+Cluster"])
+def test_a_url_of_a_cluster_gives_the_addresses_of_nodes_and_a_login(scheme: str) -> None:
+    url = f"{scheme}://user:pw@one:1,[::2]:2,three"
+    connections = Connections(url, timeout=3.0, on_connect=_no_greeting, key_prefix="shop:")
+    assert connections.key_prefix == "{shop:}"
+    assert connections.cluster is not None
+    assert list(connections.cluster._first) == [("one", 1), ("::2", 2), ("three", 6379)]
+    for found in (connections.pool.connection_kwargs, connections.cluster._options):
+        assert found["username"] == "user"
+        assert found["password"] == "pw"
+        assert ("tls_files" in found) == scheme.startswith("rediss")
+
+
+@pytest.mark.parametrize(
+    ("key_prefix", "expected"),
+    [
+        ("gearhorn:", "{gearhorn:}"),
+        ("{shop}:", "{shop}:"),
+        ("a{shop}b{c}:", "a{shop}b{c}:"),
+        ("{}shop:", "{{}shop:}"),
+        ("shop}:", "{shop}:}"),
+        ("{shop", "{{shop}"),
+        ("", "{gearhorn}"),
+        ("}shop", "{gearhorn}}shop"),
+    ],
+)
+def test_all_keys_of_a_cluster_have_the_same_tag(key_prefix: str, expected: str) -> None:
+    assert tagged(key_prefix) == expected
+    names = ("identity", "topic:{a}", "topic:}{b}", "limits:")
+    assert len({slot_of(expected + name) for name in ("", *names)}) == 1
+
+
+def test_the_names_of_the_topics_of_one_redis_get_no_tag() -> None:
+    connections = Connections(
+        "redis://one", timeout=3.0, on_connect=_no_greeting, key_prefix="shop:"
+    )
+    assert connections.key_prefix == "shop:"
+
+
 @pytest.mark.parametrize(
     ("url", "why"),
     [
@@ -164,6 +204,12 @@ def test_sentinels_and_servers_are_both_reached_over_tls() -> None:
         ("redis+sentinel://u:secret@host", "service"),
         ("redis+sentinel://u:secret@host,/service", "host"),
         ("redis+sentinel://u:secret@host:x/service", "host and port"),
+        ("redis+cluster://u:secret@", "lacks a host"),
+        ("redis+cluster://u:secret@host:1,:2", "lacks a host"),
+        ("redis+cluster://u:secret@host:x", "host and port"),
+        ("redis+cluster://u:secret@host/3", "names a database, and a cluster has none"),
+        ("redis+cluster://u:secret@host?db=1", "names a database, and a cluster has none"),
+        ("redis+cluster://u:secret@host?sentinel_password=secret", "sentinel_password"),
         ("sqlite://relative/path", "absolute path"),
         ("sqlite:", "absolute path"),
         ("sqlite:///directory/", "absolute path"),
@@ -184,6 +230,20 @@ def test_a_wrong_url_says_why_without_showing_it(url: str, why: str) -> None:
         (exceptions.MasterDownError("down"), errors.StoreAway),
         (exceptions.ClusterDownError("down"), errors.StoreAway),
         (exceptions.TryAgainError("again"), errors.StoreAway),
+        (
+            exceptions.ResponseError(
+                "Script attempted to access a non local key in a cluster node script: 0a1b"
+            ),
+            errors.StoreAway,
+        ),
+        (
+            exceptions.ResponseError(
+                "Script attempted to execute a write command while the cluster is down and readonly"
+            ),
+            errors.StoreAway,
+        ),
+        (exceptions.MovedError("5814 127.0.0.1:6379"), errors.StoreMisconfigured),
+        (exceptions.ClusterCrossSlotError("Keys in request"), errors.StoreMisconfigured),
         (
             exceptions.ResponseError("BUSY Redis is busy running a script"),
             errors.StoreAway,

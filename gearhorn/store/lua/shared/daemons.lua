@@ -15,13 +15,13 @@ local function renew(secret)
 end
 
 local function discard()
+  local others = redis.call('HLEN', daemons) - lasting - redis.call('HEXISTS', daemons, worker_id)
+  local other_members = redis.call('SCARD', set) - redis.call('SISMEMBER', set, worker_id)
   redis.call('HDEL', daemons, worker_id)
   redis.call('HDEL', seen, worker_id)
   redis.call('HDEL', settings, worker_id)
   redis.call('HDEL', secrets, worker_id)
   redis.call('HDEL', knows, worker_id)
+  if others == 0 and other_members == 0 then redis.call('ZREM', topics, matchmaking) end
   redis.call('SREM', set, worker_id)
-  if redis.call('EXISTS', set, daemons) == 0 then
-    redis.call('ZREM', topics, matchmaking)
-  end
 end

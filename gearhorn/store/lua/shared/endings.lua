@@ -20,7 +20,7 @@ local function note_ended(queue, member)
   redis.call('HSET', ended, queue, member)
   redis.call('ZADD', ended_at, now, queue)
   redis.call('ZADD', ended_queues, 0, queue)
-  local surplus = redis.call('ZCARD', ended_at) - MOST_RECORDS
+  local surplus = redis.call('ZCARD', ended_at) - lasting - MOST_RECORDS
   if surplus > 0 then
     for _, oldest in ipairs(redis.call('ZRANGE', ended_at, 0, surplus - 1)) do
       forget_ended(oldest)

@@ -1,9 +1,11 @@
 -- Name the keys and arguments that all scripts take, and have what they share.
 -- KEYS: identity, counter, run, topics, claims, expiry, unconfirmed, daemons, seen, settings, told,
---   secrets, knows, ended, ended_at, ended_queues, discards, idle, idle_after, looked
+--   secrets, knows, ended, ended_at, ended_queues, discards, idle, idle_after, looked, then the sets
+--   and the limits of topics that the caller knows of
 -- ARGV: the identity, the matchmaking topic, the names of a topic's set and of its limits up to the
 --   topic, the caller's worker id, the number that it was told last, the least that the counter can
---   be, a nonce
+--   be, a nonce, 1 if all of these keys but those of topics always exist, with an entry of an empty
+--   name, else 0
 -- include identity
 -- include clock
 local counter, run, topics, claims = KEYS[2], KEYS[3], KEYS[4], KEYS[5]
@@ -12,8 +14,20 @@ local settings, told, secrets, knows = KEYS[10], KEYS[11], KEYS[12], KEYS[13]
 local ended, ended_at, ended_queues, discards = KEYS[14], KEYS[15], KEYS[16], KEYS[17]
 local idle, idle_after, looked = KEYS[18], KEYS[19], KEYS[20]
 local matchmaking, set_of, limits_prefix = ARGV[2], ARGV[3], ARGV[4]
-local caller, nonce = ARGV[5], ARGV[8]
-local given = {unpack(ARGV, 9)}
+local caller, nonce, lasting = ARGV[5], ARGV[8], tonumber(ARGV[9])
+local given = {unpack(ARGV, 10)}
+
+local declared = {}
+for i = 21, #KEYS do declared[KEYS[i]] = true end
+
+-- Return the reply by which the caller learns of topics whose keys it has to give, nil if there are none.
+local function needs(found)
+  local missing = {'\0needs'}
+  for _, topic in ipairs(found) do
+    if not declared[set_of .. topic] then missing[#missing + 1] = topic end
+  end
+  if #missing > 1 then return missing end
+end
 
 local function split(member)
   local nul = string.find(member, '\0', 1, true)
@@ -29,7 +43,7 @@ local function list_is_gone()
   if redis.call('EXISTS', topics) == 0 then
     return redis.call('EXISTS', claims, daemons, told) > 0
   end
-  return redis.call('EXISTS', daemons) == 1 and not redis.call('ZSCORE', topics, matchmaking)
+  return redis.call('HLEN', daemons) > lasting and not redis.call('ZSCORE', topics, matchmaking)
 end
 
 local function set_is_gone(topic)

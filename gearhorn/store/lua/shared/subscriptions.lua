@@ -17,19 +17,23 @@ local function discard(topic, client_id)
   local set = set_of .. topic
   local member = topic .. '\0' .. client_id
   local queue = topic .. '_' .. client_id
+  local is_last = false
   if redis.call('SISMEMBER', set, client_id) == 1 then
+    is_last = redis.call('SCARD', set) == 1
     give_version(topic)
     note_ended(queue, member)
-    if redis.call('SCARD', set) == 1 then
-      redis.call('ZREM', topics, topic)
-    end
+    if is_last then redis.call('ZREM', topics, topic) end
   end
   if redis.call('HGET', claims, queue) == member then
     redis.call('HDEL', claims, queue)
   end
   redis.call('ZREM', expiry, member)
-  redis.call('HDEL', limits_of(topic), client_id)
   forget_idle(queue)
+  if is_last then
+    redis.call('DEL', limits_of(topic))
+  else
+    redis.call('HDEL', limits_of(topic), client_id)
+  end
   redis.call('SREM', set, client_id)
 end
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,17 +12,44 @@ import pytest
 import pytest_asyncio
 
 from gearhorn.store.base import Store
-from gearhorn.tests.functional.store.stores import NewStore, make
-from gearhorn.tests.servers import Redis
+from gearhorn.tests.functional.store.stores import AnyRedis, NewStore, make
 
 
-@pytest.fixture(params=["redis", "sqlite"])
+@pytest.fixture
+def key_prefix() -> str:
+    """With a tag, as it is the same for one Redis and for a cluster."""
+    return f"test-{{{uuid.uuid4().hex[:12]}}}:"
+
+
+def kind_of(request: pytest.FixtureRequest) -> str:
+    """The kind of store that the test is for: redis, unless it has a parameter of that."""
+    callspec = getattr(request.node, "callspec", None)
+    return str(callspec.params.get("new_store", "redis")) if callspec else "redis"
+
+
+@pytest.fixture
+def either_redis(request: pytest.FixtureRequest) -> AnyRedis:
+    """The servers of the store that the test is for, if that is in Redis."""
+    name = "cluster" if kind_of(request) == "cluster" else "redis_server"
+    servers: AnyRedis = request.getfixturevalue(name)
+    return servers
+
+
+@pytest.fixture(params=["redis", pytest.param("cluster", marks=pytest.mark.once)])
+def any_redis(request: pytest.FixtureRequest) -> AnyRedis:
+    """One Redis, and a cluster."""
+    name = "cluster" if request.param == "cluster" else "redis_server"
+    servers: AnyRedis = request.getfixturevalue(name)
+    return servers
+
+
+@pytest.fixture(params=["redis", "sqlite", pytest.param("cluster", marks=pytest.mark.once)])
 def new_store(request: pytest.FixtureRequest, tmp_path: Path, key_prefix: str) -> NewStore:
     """Makes another object for the same store, still to be opened."""
     url = f"sqlite://{tmp_path}/store.db"
-    if request.param == "redis":
-        server: Redis = request.getfixturevalue("redis_server")
-        url = server.url
+    if request.param != "sqlite":
+        servers: AnyRedis = request.getfixturevalue("either_redis")
+        url = servers.url
     return lambda: make(url, key_prefix)
 
 

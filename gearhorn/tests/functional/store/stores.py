@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 from gearhorn import errors
 from gearhorn.store import open_store
 from gearhorn.store.base import Store
+from gearhorn.store.redis_cluster import slot_of
+from gearhorn.tests.clusters import Cluster
 from gearhorn.tests.servers import Redis
 
 T = TypeVar("T")
@@ -19,6 +21,9 @@ T = TypeVar("T")
 MATCHMAKING = "__matchmaking"
 PREFIX = "gearhorn:"
 """The beginning of all keys in a server of the test's own."""
+
+AnyRedis = Redis | Cluster
+"""One Redis, or a cluster."""
 
 NewStore = Callable[[], Store]
 
@@ -42,6 +47,11 @@ async def opened(url: str, key_prefix: str = PREFIX, timeout: float = 5.0) -> As
         yield store
     finally:
         await store.close()
+
+
+def holder(servers: AnyRedis, key_prefix: str) -> Redis:
+    """The server that has the keys."""
+    return servers if isinstance(servers, Redis) else servers.holder(slot_of(key_prefix))
 
 
 async def ids(store: Store, topic: str) -> set[str]:

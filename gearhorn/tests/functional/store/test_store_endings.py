@@ -198,8 +198,8 @@ async def test_nothing_is_taken_while_a_daemon_knows_of_no_records(
 
 async def forget_what_it_knows(request: pytest.FixtureRequest, worker_id: str) -> None:
     """Leave of a daemon what a release before would have written."""
-    if request.node.callspec.params["new_store"] == "redis":
-        server, prefix = map(request.getfixturevalue, ("redis_server", "key_prefix"))
+    if request.node.callspec.params["new_store"] != "sqlite":
+        server, prefix = map(request.getfixturevalue, ("either_redis", "key_prefix"))
         assert server.ask("HDEL", f"{prefix}knows", worker_id) == ":1\r\n"
         return
     path = request.getfixturevalue("tmp_path") / "store.db"

@@ -20,15 +20,14 @@ from gearhorn.store.identity import Terms, tag_of
 from gearhorn.store.numbers import NONCES
 from gearhorn.store.redis import RedisStore
 from gearhorn.store.sqlite import SQLiteStore
-from gearhorn.tests.functional.store.stores import NewStore, ids, make, opened
-from gearhorn.tests.servers import Redis
+from gearhorn.tests.functional.store.stores import AnyRedis, NewStore, ids, make, opened
 
 
 class Emptier:
     """Takes away all that a store holds."""
 
-    def __init__(self, redis_server: Redis, key_prefix: str, path: Path) -> None:
-        self._redis, self._prefix, self._path = redis_server, key_prefix, path
+    def __init__(self, either_redis: AnyRedis, key_prefix: str, path: Path) -> None:
+        self._redis, self._prefix, self._path = either_redis, key_prefix, path
 
     def __call__(self) -> None:
         for key in self._redis.ask("KEYS", f"{self._prefix}*").split("\r\n"):
@@ -39,8 +38,8 @@ class Emptier:
 
 
 @pytest.fixture
-def empty(redis_server: Redis, key_prefix: str, tmp_path: Path) -> Emptier:
-    return Emptier(redis_server, key_prefix, tmp_path / "store.db")
+def empty(either_redis: AnyRedis, key_prefix: str, tmp_path: Path) -> Emptier:
+    return Emptier(either_redis, key_prefix, tmp_path / "store.db")
 
 
 async def test_the_first_makes_it_and_the_next_takes_it(store: Store, new_store: NewStore) -> None:
@@ -167,14 +166,14 @@ async def test_many_that_start_at_once_make_one(new_store: NewStore) -> None:
 
 
 async def test_an_identity_that_is_lost_alone_keeps_the_numbers(
-    store: Store, new_store: NewStore, redis_server: Redis, key_prefix: str
+    store: Store, new_store: NewStore, either_redis: AnyRedis, key_prefix: str
 ) -> None:
     changes = await store.add("memos", "bob", None)
     if isinstance(store, SQLiteStore):
         await store._execute("DELETE FROM store", ())
     else:
         assert isinstance(store, RedisStore)
-        redis_server.ask("DEL", f"{key_prefix}identity")
+        either_redis.ask("DEL", f"{key_prefix}identity")
     other = new_store()
     assert (await other.open()).made
     await other.add("memos", "alice", None)
@@ -192,14 +191,14 @@ def test_a_tag_is_short_enough_to_be_read_out() -> None:
 
 
 async def test_a_store_of_another_layout_is_named_as_that(
-    store: Store, new_store: NewStore, redis_server: Redis, key_prefix: str
+    store: Store, new_store: NewStore, either_redis: AnyRedis, key_prefix: str
 ) -> None:
     before = await store.open()
     converted = before.identity.replace(".1", ".2")
     if isinstance(store, SQLiteStore):
         await store._execute("UPDATE store SET identity = ?", (converted,))
     else:
-        redis_server.ask("SET", f"{key_prefix}identity", converted)
+        either_redis.ask("SET", f"{key_prefix}identity", converted)
     # Running daemons touch it no more, and say why once they look again.
     with pytest.raises(errors.StoreReplaced):
         await store.add("memos", "bob", None)
@@ -210,13 +209,13 @@ async def test_a_store_of_another_layout_is_named_as_that(
 
 
 async def test_a_store_from_before_layouts_is_used(
-    store: Store, new_store: NewStore, redis_server: Redis, key_prefix: str
+    store: Store, new_store: NewStore, either_redis: AnyRedis, key_prefix: str
 ) -> None:
     old = (await store.open()).identity.removesuffix(".1")
     if isinstance(store, SQLiteStore):
         await store._execute("UPDATE store SET identity = ?", (old,))
     else:
-        redis_server.ask("SET", f"{key_prefix}identity", old)
+        either_redis.ask("SET", f"{key_prefix}identity", old)
     other = new_store()
     assert (await other.open([tag_of(old)], Terms.TAKE)).identity == old
     await other.add("memos", "bob", None)
@@ -224,12 +223,12 @@ async def test_a_store_from_before_layouts_is_used(
 
 
 async def test_a_redis_whose_identity_is_of_another_type_is_named(
-    redis_server: Redis, key_prefix: str
+    any_redis: AnyRedis, key_prefix: str
 ) -> None:
-    store, other = (make(redis_server.url, key_prefix) for _ in range(2))
+    store, other = (make(any_redis.url, key_prefix) for _ in range(2))
     await store.open()
-    redis_server.ask("DEL", f"{key_prefix}identity")
-    redis_server.ask("HSET", f"{key_prefix}identity", "layout", "2")
+    any_redis.ask("DEL", f"{key_prefix}identity")
+    any_redis.ask("HSET", f"{key_prefix}identity", "layout", "2")
     with pytest.raises(errors.StoreMisconfigured, match="another release"):
         await store.add("memos", "bob", None)
     with pytest.raises(errors.StoreMisconfigured, match="another release"):
