@@ -215,6 +215,27 @@ def test_copies_that_nobody_answers_have_a_bound_and_whoever_is_alone_is_within(
     wait_for_open(shop.client, 1)
 
 
+@pytest.mark.once
+def test_a_publisher_that_leaves_a_tenth_of_a_second_after_is_found(new_shop: NewShop) -> None:
+    shop = new_shop()
+    topic = shop.topic("nobody")
+
+    def leaves_and_is_found() -> bool:
+        copies = topic.waiting("nobody") + 1
+        publisher = shop.publishers(1, topic)
+        eventually(lambda: topic.waiting("nobody") == copies)
+        time.sleep(0.1)
+        publisher.close()
+        try:
+            eventually(lambda: status(shop.client)["fanouts"] == 0, 4)
+        except AssertionError:
+            return False
+        return True
+
+    # A daemon that does not get the processor for so long may not have asked in time.
+    assert any(leaves_and_is_found() for _ in range(5))
+
+
 def test_a_timeout_beyond_what_the_configuration_allows_is_refused(new_shop: NewShop) -> None:
     shop = new_shop(**{"fanout.max_timeout": 100, "fanout.timeout": 100})
     topic = shop.topic()
