@@ -7,6 +7,7 @@ the result is made beside what holds, piece by piece, and takes its place in one
 What comes meanwhile (a look, another list) has it worked out once more.
 """
 
+import sys
 from collections.abc import Callable, Iterable, Mapping
 
 from gearhorn.daemon.guard.depth import Part, Rules, Traffic, View, assess
@@ -96,13 +97,15 @@ class Assessor:
 
     def _assess(self, topic: Topic, recipients: Recipients) -> Steps[None]:
         now = tuple(self._servers())
-        if now:
-            yield from recipients.place_in_steps(now)
+        if not now:
+            yield from self._stay(topic, recipients)
+            return
+        yield from recipients.place_in_steps(now)
         deepest = max((part.deepest for part in topic.parts.values()), default=0)
         mean = topic.mean_bytes(deepest)
         parts: dict[Address, Part] = {}
         full: dict[Address, dict[bytes, float]] = {}
-        shares = recipients.shares(now) if now else {}
+        shares = recipients.shares(now)
         together: dict[bytes, float] = {}
         changed = topic.open is None
         for server, share in shares.items():
@@ -142,6 +145,16 @@ class Assessor:
         topic.open, topic.parts, topic.full_count = left, parts, len(together)
         self._on_assessed(topic)
         yield from self._note_full(before_full, full)
+
+    def _stay(self, topic: Topic, recipients: Recipients) -> Steps[None]:
+        """Leave out what is full until a server is back, with which all is worked out anew."""
+        topic.mark = sys.maxsize
+        full: set[bytes] = set()
+        for its in topic.full.values():
+            full |= its.keys()
+        left = (yield from recipients.without_in_steps(full)) if full else recipients
+        if topic.recipients is recipients:
+            topic.open = left
 
     def _note_full(
         self,

@@ -12,52 +12,15 @@ import pytest
 
 from gearhorn.tests.cli import gearhorn
 from gearhorn.tests.conftest import NewDaemon, Start
-from gearhorn.tests.functional.conftest import NewTopic, Topic, TopicWith
+from gearhorn.tests.functional.conftest import NewTopic, TopicWith
 from gearhorn.tests.functional.diagnosis import doctor
+from gearhorn.tests.functional.filling import FEW, fill, publish, reaches, refused, row, work_off
 from gearhorn.tests.functional.standalone import Standalone
-from gearhorn.tests.peer import Outcome, Peer
+from gearhorn.tests.peer import Peer
 from gearhorn.tests.processes import eventually
 from gearhorn.tests.servers import Gearmand
 
-FEW: dict[str, Any] = {"limits.max_waiting": 100}
 WARNS: dict[str, Any] = {"limits.max_waiting": 200, "limits.warn_waiting": 100}
-
-
-def publish(topic: Topic, count: int, payload: object = "m", **keys: Any) -> list[Outcome]:
-    """Publish messages in the background, all at once."""
-    handles = [topic.start(payload, background=True, **keys) for _ in range(count)]
-    return [topic.client.finish(handle, 60) for handle in handles]
-
-
-def refused(outcomes: list[Outcome], client_id: str) -> int:
-    """How many messages were not sent to a subscriber because its queue is full."""
-    failures = [outcome.report["failed"] for outcome in outcomes if outcome.failed]
-    assert all(set(failed.values()) == {"queue_full"} for failed in failures)
-    return sum(client_id in failed for failed in failures)
-
-
-def fill(topic: Topic, client_id: str) -> None:
-    """Publish until a queue is full."""
-    eventually(lambda: refused(publish(topic, 20), client_id))
-
-
-def reaches(topic: Topic, client_id: str) -> bool:
-    (outcome,) = publish(topic, 1)
-    return not refused([outcome], client_id)
-
-
-def row(topic: Topic, client_id: str) -> dict[str, Any]:
-    query = {"query": "subscribers", "topic": topic.name}
-    rows = topic.client.submit("fanout_query", query).report["rows"]
-    (found,) = (row for row in rows if row["client_id"] == client_id)
-    return dict(found)
-
-
-def work_off(topic: Topic, client_id: str, jobs: int) -> None:
-    """Take so many jobs from a queue, and leave."""
-    with topic.receiver(client_id) as worker:
-        for _ in range(jobs):
-            worker.complete(worker.grab())
 
 
 def test_what_nobody_reads_is_filled_to_its_limit_and_others_get_all(

@@ -15,6 +15,7 @@ import pytest
 from gearhorn.tests.conftest import NewDaemon, NewPeer, Start
 from gearhorn.tests.daemons import Daemon
 from gearhorn.tests.functional.conftest import NewTopic, Topic
+from gearhorn.tests.functional.filling import FEW, fill, reaches, sent
 from gearhorn.tests.peer import Peer
 from gearhorn.tests.processes import eventually
 from gearhorn.tests.servers import Gearmand, GearServer
@@ -213,6 +214,23 @@ def test_copies_that_nobody_answers_have_a_bound_and_whoever_is_alone_is_within(
     assert topic.client.finish(handle).completed
     topic.start("four")
     wait_for_open(shop.client, 1)
+
+
+@pytest.mark.once
+def test_copies_of_publishers_that_left_fill_a_queue_like_any(new_shop: NewShop) -> None:
+    shop = new_shop(**FEW)
+    topic = shop.topic("dead")
+    publishers = shop.publishers(60, topic)
+    shop.wait_until_asked(60)
+    publishers.close()
+    wait_for_open(shop.client, 0)
+    assert topic.waiting("dead") == 60
+
+    outcomes = fill(topic, "dead")
+    assert topic.waiting("dead") == 60 + sent(outcomes, "dead") <= 100
+    eventually(lambda: not reaches(topic, "dead"))
+    # In the foreground, too.
+    assert topic.publish().report["failed"] == {"dead": "queue_full"}
 
 
 @pytest.mark.once

@@ -61,7 +61,7 @@ PURE = {
     "messages/reports.py": {"base64", "codecs", "msgspec"},
     "messages/requests.py": {"base64", "binascii", "msgspec", "typing"},
     "messages/values.py": {"base64", "msgspec", "typing"},
-    "daemon/guard/assessing.py": {"collections"},
+    "daemon/guard/assessing.py": {"collections", "sys"},
     "daemon/guard/depth.py": {"collections", "math", "sys", "typing"},
     "daemon/guard/guard.py": {"collections", "logging", "math", "sys", "typing"},
     "daemon/leases.py": {"dataclasses"},
