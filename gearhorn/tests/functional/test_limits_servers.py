@@ -171,7 +171,8 @@ def test_a_server_that_restarts_has_room_and_the_queues_of_another_stay_full(
 def test_each_of_two_servers_has_a_total_of_its_own(
     daemon: NewDaemon, gearmand: Gearmand, other: Gearmand, new_topic: NewTopic
 ) -> None:
-    process = daemon([gearmand, other], **{"limits.max_total": 400})
+    few: dict[str, Any] = {"limits.max_total": 400}
+    process = daemon([gearmand, other], **few)
     topic = new_topic(gearmand)
     topic.subscribe(*NAMES)
     fill_all(topic, NAMES)
