@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from gearhorn.tests.functional.conftest import Topic
 from gearhorn.tests.peer import Outcome
 from gearhorn.tests.processes import eventually
+from gearhorn.tests.servers import Gearmand
 
 FEW: dict[str, Any] = {"limits.max_waiting": 100}
 
@@ -41,6 +43,37 @@ def fill(topic: Topic, client_id: str) -> list[Outcome]:
         return refused(more, client_id)
 
     eventually(publish_more)
+    return outcomes
+
+
+def fill_up(
+    topic: Topic,
+    *client_ids: str,
+    most: float = 100,
+    payload: object = "m",
+    servers: Sequence[Gearmand] = (),
+) -> list[Outcome]:
+    """Publish until queues are full and stay so.
+
+    One that nobody serves may count as full before it is, as messages that were under way during
+    a look count twice, and is open again at the next look. From seven eighths of its limit on it
+    stays full.
+
+    :param most: the jobs that each may hold.
+    :param servers: those that they are on, if not on that of the topic alone.
+    """
+    queues = [topic.queue(client_id) for client_id in client_ids]
+    outcomes: list[Outcome] = []
+
+    def stay_full() -> bool:
+        more = publish(topic, 5, payload)
+        outcomes.extend(more)
+        depths = [server.admin.totals(queues) for server in servers or [topic.server]]
+        return all(refused(more[-1:], client_id) for client_id in client_ids) and all(
+            sum(depth) >= 7 / 8 * most for depth in zip(*depths, strict=True)
+        )
+
+    eventually(stay_full, 60)
     return outcomes
 
 

@@ -12,7 +12,7 @@ import pytest
 from gearhorn.tests.conftest import NewDaemon
 from gearhorn.tests.functional.clocks import DAY_S, Step
 from gearhorn.tests.functional.conftest import NewTopic
-from gearhorn.tests.functional.filling import FEW, fill, publish, reaches, refused, work_off
+from gearhorn.tests.functional.filling import FEW, fill_up, publish, reaches, refused, work_off
 from gearhorn.tests.functional.fleet import SHORT, Fleet, Member
 from gearhorn.tests.functional.test_endings import OFTEN, is_subscribed, receiver, waiting
 from gearhorn.tests.processes import eventually
@@ -53,14 +53,14 @@ def test_limits_hold_whatever_the_wall_clock_says(
     daemon(environment=step.environment, **FEW)
     topic = new_topic(gearmand)
     topic.subscribe("dead")
-    fill(topic, "dead")
+    fill_up(topic, "dead")
     for seconds in STEPS:
         step.to(seconds)
         assert refused(publish(topic, 20), "dead") == 20
         assert topic.waiting("dead") <= 100
         work_off(topic, "dead", 40)
         eventually(lambda: reaches(topic, "dead"))
-        fill(topic, "dead")
+        fill_up(topic, "dead")
 
 
 def test_no_subscription_ends_because_the_wall_clock_was_set_and_each_ends_in_its_time(
