@@ -178,6 +178,7 @@ class Daemon:
             generate_unique=settings.generate_unique,
             max_message_bytes=settings.max_message_bytes,
             admit=self._guard.admit,
+            prepare=self._guard.prepare,
             max_timeout=settings.max_timeout,
             bounds=_bounds(settings),
             watch=self._publishers.watch,
@@ -214,6 +215,7 @@ class Daemon:
         self._submitter.on_servers_changed = self._servers_changed
         self._submitter.on_block = self._guard.count_block
         self._guard.on_due = self._looks.due
+        self._guard.on_work = self._looks.work
         self._looks.on_look = self._looked
         self._looks.interval = self._endings.look_interval
         self._endings.look_soon = self._sampler.look_soon = self._looks.due

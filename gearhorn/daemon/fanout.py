@@ -28,7 +28,7 @@ from gearhorn.daemon.recipients import Recipients
 from gearhorn.daemon.refusals import Refusals
 from gearhorn.daemon.series import SeriesDelivery
 from gearhorn.daemon.turns import Turns, Waiting, Watch
-from gearhorn.tasks import Tasks, in_turns
+from gearhorn.tasks import Steps, Tasks, in_turns
 from gearhorn.wire.grabber import Job
 from gearhorn.wire.submitter import Submitter
 
@@ -44,6 +44,11 @@ GATHERED_MESSAGES = 4
 can be a thousand fan-outs, and each could otherwise hold one."""
 
 _decode_request = messages.RequestDecoder(messages.FanOut)
+
+
+def nothing_to_prepare(recipients: Recipients) -> Steps[None]:
+    """Do nothing with a new list."""
+    yield from ()
 
 
 class _Lane:
@@ -74,6 +79,7 @@ class FanOuts:
     :param max_message_bytes: the largest job that is taken, and the most bytes of
         results that a report gathers.
     :param admit: returns a list without its full queues, given the size of a message.
+    :param prepare: makes a new list ready for that, in steps.
     :param max_timeout: the most seconds that a request may ask for.
     :param bounds: those of the foreground fan-outs that are open.
     :param watch: asks for the publisher of a job from now on.
@@ -90,6 +96,7 @@ class FanOuts:
         generate_unique: bool,
         max_message_bytes: int,
         admit: Callable[[Recipients, int], Recipients] = lambda recipients, size: recipients,
+        prepare: Callable[[Recipients], Steps[None]] = nothing_to_prepare,
         max_timeout: float = messages.MAX_SECONDS,
         bounds: OpenBounds | None = None,
         watch: Watch = lambda job, owner: None,
@@ -97,6 +104,7 @@ class FanOuts:
     ) -> None:
         self._lists = lists
         self._admit = admit
+        self._prepare = prepare
         self._counts = Counts() if counts is None else counts
         self._refusals = refusals
         self._in_turn = order == "topic"
@@ -270,6 +278,7 @@ class FanOuts:
             servers = tuple(self._context.submitter.servers)
             if servers:
                 await in_turns(recipients.place_in_steps(servers))
+            await in_turns(self._prepare(recipients))
         except Exception as error:
             self._turns.fail(lane.topic, error)
             self._turns.fail_all(lane.waiting, error)

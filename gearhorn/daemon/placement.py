@@ -10,12 +10,12 @@ only its own queues move.
 
 from collections.abc import Container, Mapping, Sequence
 from hashlib import blake2b
-from typing import NamedTuple, TypeVar
+from itertools import compress
+from operator import not_
+from typing import NamedTuple
 
 from gearhorn.tasks import Steps, at_once
 from gearhorn.wire.address import Address
-
-T = TypeVar("T")
 
 _PIECE = 1_000
 """The queues that are given out at a time: about two milliseconds of work."""
@@ -31,28 +31,35 @@ class Share(NamedTuple):
 
     def after(self, count: int) -> "Share":
         """Return the share without its first ``count`` queues."""
-        rest = slice(count, None)
+        return self.piece(count, None)
+
+    def piece(self, start: int, stop: int | None) -> "Share":
+        """Return a piece of the share."""
+        rest = slice(start, stop)
         groups = None if self.groups is None else self.groups[rest]
         return Share(self.queues[rest], self.client_ids[rest], groups)
 
-    def places(self, queues: Container[bytes]) -> Sequence[int]:
-        """Return where some queues stand."""
-        return [index for index, queue in enumerate(self.queues) if queue in queues]
 
-    def without(self, places: Sequence[int]) -> "Share":
-        """Return the share without the queues that stand there."""
-        if not places:
-            return self
-        groups = None if self.groups is None else _without(self.groups, places)
-        return Share(_without(self.queues, places), _without(self.client_ids, places), groups)
+_REFUSED_NAMES = 1_000
+"""The client_ids of queues that are left out, of which nobody asks for more."""
 
 
-def _without(items: Sequence[T], places: Sequence[int]) -> Sequence[T]:
-    pieces = zip((0, *(place + 1 for place in places)), (*places, len(items)), strict=True)
-    left: list[T] = []
-    for start, stop in pieces:
-        left += items[start:stop]
-    return left
+def without_in_steps(share: Share, queues: Container[bytes]) -> Steps[tuple[Share, Sequence[str]]]:
+    """Return a share without some queues, and the client_ids of the first of these."""
+    kept, client_ids, names = list[bytes](), list[str](), list[str]()
+    groups: list[int] | None = None if share.groups is None else []
+    for start in range(0, len(share.queues), _PIECE):
+        if start:
+            yield
+        queues_here, client_ids_here, groups_here = share.piece(start, start + _PIECE)
+        keep = [queue not in queues for queue in queues_here]
+        if len(names) < _REFUSED_NAMES:
+            names += compress(client_ids_here, map(not_, keep))
+        kept += compress(queues_here, keep)
+        client_ids += compress(client_ids_here, keep)
+        if groups is not None:
+            groups += compress(groups_here or (), keep)
+    return (Share(kept, client_ids, groups) if names else share), names[:_REFUSED_NAMES]
 
 
 def divide(share: Share, servers: Sequence[Address]) -> Mapping[Address, Share]:

@@ -11,7 +11,7 @@ from msgspec import UNSET
 
 from gearhorn import messages
 from gearhorn.daemon.metrics import COPIES_BOUNDS
-from gearhorn.daemon.placement import Share, divide_in_steps
+from gearhorn.daemon.placement import Share, divide_in_steps, without_in_steps
 from gearhorn.tasks import Steps, at_once
 from gearhorn.wire.address import Address
 
@@ -74,11 +74,7 @@ class Recipients:
         self.size_class = bisect_left(COPIES_BOUNDS, self.count)
         """Its bucket, by the number of copies: once for the list, and not for each fan-out."""
         self.limits = limits
-        self.own_limits = {
-            messages.queue_name(topic, client_id).encode(): its.max_waiting
-            for client_id, its in limits.items()
-            if its.max_waiting is not None
-        }
+        self.own_limits: Mapping[bytes, int] = {}
         """The limits in jobs that subscribers brought, by queue."""
         self.refused: Mapping[str, str] = {}
         """The reasons of the first copies that are not sent, by client_id."""
@@ -118,6 +114,7 @@ class Recipients:
         mask = group_count - 1
         longest = 0
         prefix = messages.queue_name(topic, "").encode()
+        own_limits: dict[bytes, int] = {}
         # Group by group: gearmand walks through the jobs of one unique at each
         # submission, and so they stay in the processor's cache.
         grouped: list[tuple[list[bytes], list[str]]] = [([], []) for _ in range(group_count)]
@@ -131,46 +128,49 @@ class Recipients:
                 its_client_ids.append(client_id)
                 if len(queue) > longest:
                     longest = len(queue)
+                if limits and (its := limits.get(client_id)) and its.max_waiting is not None:
+                    own_limits[queue] = its.max_waiting
         if group_count == 1:
             ((queues, names),) = grouped
-            return cls(topic, Share(queues, names, None), group_count, longest, asked, limits)
+            made = cls(topic, Share(queues, names, None), group_count, longest, asked, limits)
+            made.own_limits = own_limits
+            return made
         yield
         queues = [queue for its_queues, _ in grouped for queue in its_queues]
         yield
         names = [name for _, its_client_ids in grouped for name in its_client_ids]
         yield
         groups = [number for number, (its_queues, _) in enumerate(grouped) for _ in its_queues]
-        return cls(topic, Share(queues, names, groups), group_count, longest, asked, limits)
+        made = cls(topic, Share(queues, names, groups), group_count, longest, asked, limits)
+        made.own_limits = own_limits
+        return made
 
     def without(self, full: Collection[bytes]) -> "Recipients":
         """Return the list whose copies for ``full`` queues are refused and not sent."""
+        return at_once(self.without_in_steps(full))
+
+    def without_in_steps(self, full: Collection[bytes]) -> Steps["Recipients"]:
+        """Do the work of :meth:`without` in steps."""
         # With skip they are refused as well: no topic has a journal to find them in.
         whole = self.whole
-        places = whole.places(full)
+        kept, refused = yield from without_in_steps(whole, full)
         left = Recipients(
-            self.topic,
-            whole.without(places),
-            self.group_count,
-            self.longest_queue,
-            self.asked,
-            self.limits,
+            self.topic, kept, self.group_count, self.longest_queue, self.asked, self.limits
         )
+        left.own_limits = self.own_limits
         left.count, left.size_class = self.count, self.size_class
-        left.refused_count = len(places)
-        left.refused = {
-            whole.client_ids[place]: messages.QUEUE_FULL
-            for place in places[: messages.MAX_LISTED_FAILURES]
-        }
+        left.refused_count = len(whole.queues) - len(kept.queues)
+        left.refused = dict.fromkeys(refused, messages.QUEUE_FULL)
         if self._placed is not None:
             servers, shares = self._placed
-            kept = {
-                server: left.whole if share is whole else share.without(share.places(full))
-                for server, share in shares.items()
-            }
-            left._placed = (
-                servers,
-                {server: share for server, share in kept.items() if share.queues},
-            )
+            left_shares: dict[Address, Share] = {}
+            for server, share in shares.items():
+                part = kept
+                if share is not whole:
+                    part, _ = yield from without_in_steps(share, full)
+                if part.queues:
+                    left_shares[server] = part
+            left._placed = (servers, left_shares)
         return left
 
     def shares(self, servers: Sequence[Address]) -> Mapping[Address, Share]:
@@ -183,6 +183,8 @@ class Recipients:
 
     def place_in_steps(self, servers: Sequence[Address]) -> Steps[None]:
         """Do the work of :meth:`shares` beforehand, in steps."""
+        if self._placed is not None and self._placed[0] == tuple(servers):
+            return
         shares = yield from divide_in_steps(self.whole, sorted(servers, key=str))
         self._placed = (tuple(servers), shares)
 

@@ -5,7 +5,8 @@
 ``guard`` is asked for each fan-out: it counts the message and leaves full queues out.
 ``depth`` has the credit of a topic, which is how many messages may go before somebody
 has to look again; ``totals`` has that of a job server; ``limits`` says how deep is too
-deep. ``looks`` reads the ``status`` of the job servers, as often as ``pace`` allows, and
+deep. ``assessing`` works out a topic's credit and its full queues, a piece of a long list
+at a time. ``looks`` reads the ``status`` of the job servers, as often as ``pace`` allows, and
 ``seen`` keeps what came of it. ``deep_log`` tells the operator of deep queues.
 
 ``unserved`` tells by the same looks which queues nobody serves. ``endings`` ends those

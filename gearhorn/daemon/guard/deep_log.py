@@ -12,6 +12,7 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from gearhorn.tasks import Steps
 from gearhorn.wire.address import Address
 
 LOG = logging.getLogger(__name__)
@@ -21,6 +22,8 @@ LINES = 3
 
 PERIOD_S = 60.0
 """The length of a period, in seconds. It begins with its first line."""
+
+_PIECE = 1_000
 
 
 class _Found(NamedTuple):
@@ -90,14 +93,16 @@ class DeepLog:
         elif kind.deepest is None or found > kind.deepest:
             kind.deepest = found
 
-    def looked(self, server: Address, jobs: Mapping[bytes, int], now: float) -> None:
+    def looked(self, server: Address, jobs: Mapping[bytes, int], now: float) -> Steps[None]:
         """Take the depths of a look: a queue that is well below may be named again."""
         for kind in self._kinds.values():
             if now >= kind.began + PERIOD_S:
                 self._end_period(kind)
         named = self._named.get(server, {})
-        for queue, (below, _) in tuple(named.items()):
-            if jobs.get(queue, 0) < below:
+        for done, queue in enumerate(list(named), 1):
+            if not done % _PIECE:
+                yield
+            if queue in named and jobs.get(queue, 0) < named[queue][0]:
                 del named[queue]
 
     def _end_period(self, kind: _Kind) -> None:

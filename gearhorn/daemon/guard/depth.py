@@ -145,15 +145,15 @@ class Part:
     :param base: the credits used before those that the last look may not have seen.
     """
 
-    __slots__ = ("absent", "base", "credit", "deepest", "full", "half_full", "news")
+    __slots__ = ("absent", "base", "credit", "deepest", "half_full", "news", "seen")
 
     def __init__(self, base: float) -> None:
         self.base = base
+        self.seen = base
+        """The same of a look that is still being taken."""
         self.credit = math.inf
         self.absent = math.inf
         """The credits with which this daemon alone fills a queue that nobody serves."""
-        self.full: dict[bytes, float] = {}
-        """The full queues, and the jobs below which each is open again."""
         self.deepest = 0
         """The jobs in the deepest queue."""
         self.half_full = False
@@ -162,32 +162,36 @@ class Part:
         """The queues that are deep enough for the log: name, jobs, and whether it is full."""
 
 
-def assess(
-    part: Part,
-    queues: Sequence[bytes],
-    look: Look,
-    rule: Rule,
-    *,
-    used: float,
-    was_full: Collection[bytes],
-    own: Mapping[bytes, int],
-    warn: float,
-) -> None:
-    """Work out the credit at a server anew.
+class View(NamedTuple):
+    """What the queues of a topic at one server are judged by.
 
-    :param queues: the topic's queues there.
     :param used: the credits that this daemon has used since the base.
     :param was_full: the queues that were full before.
     :param own: the limits in jobs that subscribers brought, by queue.
     :param warn: the jobs from which on the log names a queue.
     """
+
+    look: Look
+    rule: Rule
+    used: float
+    was_full: Collection[bytes]
+    own: Mapping[bytes, int]
+    warn: float
+
+
+def assess(part: Part, queues: Sequence[bytes], view: View) -> dict[bytes, float]:
+    """Count some of a topic's queues at a server into its credit there.
+
+    :returns: those that are full, and the jobs below which each is open again.
+    """
+    look, (most, weight), used, was_full, own, warn = view
     jobs, workers = look.jobs, look.workers
-    most, weight = rule
     # Most queues of most topics are like the deepest of them, or better. Looking at each by
     # itself takes several times as long.
     deep = min(warn, STAYS_FULL * most)
     depths = [] if jobs.keys().isdisjoint(queues) else [jobs.get(queue, 0) for queue in queues]
-    deepest = part.deepest = max(depths, default=0)
+    deepest = max(depths, default=0)
+    part.deepest = max(part.deepest, deepest)
     each: Sequence[bytes] = ()
     if deepest >= deep or was_full or own:
         deepest = max((depth for depth in depths if depth < deep), default=0)
@@ -199,43 +203,35 @@ def assess(
     room = (most - deepest) * weight
     if used >= room:
         each = queues
-    part.credit = part.absent = math.inf
-    part.half_full = False
     if len(each) < len(queues):
-        part.credit = room
-        part.half_full = 2 * deepest > most
-        if not all(map(workers.__contains__, queues)):
+        part.credit = min(part.credit, room)
+        part.half_full = part.half_full or 2 * deepest > most
+        if room < part.absent and not all(map(workers.__contains__, queues)):
             part.absent = room
-    part.full = {}
-    part.news = []
-    for queue in each:
-        _assess_one(part, queue, look, rule, used, was_full, min(most, own.get(queue, most)), warn)
-
-
-def _assess_one(
-    part: Part,
-    queue: bytes,
-    look: Look,
-    rule: Rule,
-    used: float,
-    was_full: Collection[bytes],
-    most: float,
-    warn: float,
-) -> None:
-    depth = look.jobs.get(queue, 0)
-    room = (most - depth) * rule.weight
+    full: dict[bytes, float] = {}
     open_below = STAYS_FULL * most
-    is_full = depth >= most or (depth >= open_below and queue in was_full)
-    if is_full or depth >= warn:
+    for queue in each:
+        limit_of_queue = min(most, own.get(queue, most))
+        if _is_full(part, queue, view, limit_of_queue):
+            full[queue] = open_below if limit_of_queue == most else STAYS_FULL * limit_of_queue
+    return full
+
+
+def _is_full(part: Part, queue: bytes, view: View, most: float) -> bool:
+    """Return true if a queue is full, or else count it into the credit."""
+    depth = view.look.jobs.get(queue, 0)
+    weight = view.rule.weight
+    room = (most - depth) * weight
+    is_full = depth >= most or (depth >= STAYS_FULL * most and queue in view.was_full)
+    if is_full or depth >= view.warn:
         part.news.append((queue, depth, is_full))
     if is_full:
-        part.full[queue] = open_below
         part.half_full = True
-        return
-    if queue not in look.workers:
-        if used >= room:
-            part.full[queue] = open_below
-            return
+        return True
+    if queue not in view.look.workers:
+        if view.used >= room:
+            return True
         part.absent = min(part.absent, room)
     part.half_full = part.half_full or 2 * depth > most
-    part.credit = min(part.credit, max(room, EIGHTH * most * rule.weight))
+    part.credit = min(part.credit, max(room, EIGHTH * most * weight))
+    return False

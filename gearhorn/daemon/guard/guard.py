@@ -15,28 +15,26 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
+from gearhorn.daemon.guard.assessing import PIECE, Assessor, Topic
 from gearhorn.daemon.guard.deep_log import DeepLog
-from gearhorn.daemon.guard.depth import Part, Rules, Traffic, assess, limit, whole
+from gearhorn.daemon.guard.depth import Rules, limit, whole
 from gearhorn.daemon.guard.limits import LimitSettings
 from gearhorn.daemon.guard.seen import Seen, ServerSeen
 from gearhorn.daemon.guard.totals import Sent, Totals
 from gearhorn.daemon.recipients import Recipients
-from gearhorn.tasks import Steps
+from gearhorn.tasks import Steps, at_once
 from gearhorn.wire.address import Address
 from gearhorn.wire.batch import Batch
 from gearhorn.wire.look import Look
 
 LOG = logging.getLogger(__name__)
 
-_PIECE = 1_000
-"""The queues that are gone through at a time: a millisecond of work at the most."""
-
 
 class Asked(NamedTuple):
     """What had been sent to a server when a look was asked for, less what was under way."""
 
     when: float
-    topics: Mapping["_Topic", float]
+    topics: Mapping[Topic, float]
     total: Sent
 
 
@@ -49,23 +47,6 @@ class Outcome(NamedTuple):
 
     fell: bool
     half_full: bool
-
-
-class _Topic(Traffic):
-    """A topic that messages are sent to."""
-
-    __slots__ = ("full", "mark", "open", "parts", "recipients")
-
-    def __init__(self, recipients: Recipients) -> None:
-        super().__init__()
-        self.recipients: Recipients | None = recipients
-        """The last list; ``None`` where nothing was sent since the last look."""
-        self.open: Recipients | None = recipients
-        """The list without its full queues."""
-        self.parts: dict[Address, Part] = {}
-        self.full: dict[bytes, Address] = {}
-        self.mark = 0
-        """The credits at which something has to be done."""
 
 
 class Guard:
@@ -88,27 +69,28 @@ class Guard:
     ) -> None:
         self._log = DeepLog()
         self._uncounted_topic = uncounted_topic
-        self._servers_now = servers
         self.daemons = daemons
         self._max_topics = max_topics
-        self._go_by(settings)
-        self._topics: OrderedDict[str, _Topic] = OrderedDict()
+        self._rules = Rules(settings)
+        self._light_bytes = self._rules.light_bytes
+        self._topics: OrderedDict[str, Topic] = OrderedDict()
         self.seen = Seen(settings)
+        warn = limit(settings.warn_waiting)
+        self._assessor = Assessor(self._rules, self.seen, servers, warn, self._assessed)
         self._totals: dict[Address, Totals] = {}
         self.on_due: Callable[[Address, bool], None] = lambda server, urgent: None
         """Called when a look at a server is due; with true when a credit is used up."""
-
-    def _go_by(self, settings: LimitSettings) -> None:
-        self._rules = Rules(settings)
-        self._light_bytes = self._rules.light_bytes
-        self._warn = limit(settings.warn_waiting)
+        self.on_work: Callable[[Steps[None]], object] = at_once
+        """Called with long work, to be done in steps."""
 
     def apply(self, settings: LimitSettings, max_topics: int) -> None:
         """Go by these limits: each topic is assessed anew with its next message.
 
         What the limits of a whole server mean the next look at it shows.
         """
-        self._go_by(settings)
+        self._rules = Rules(settings)
+        self._light_bytes = self._rules.light_bytes
+        self._assessor.apply(self._rules, limit(settings.warn_waiting))
         self._max_topics = max_topics
         self.seen.apply(settings)
         self.servers_changed()
@@ -142,25 +124,57 @@ class Guard:
         if totals.count(copies, size):
             self.on_due(server, totals.is_used_up)
 
-    def _enter(self, recipients: Recipients) -> _Topic:
-        """Take another list for a topic, or its first."""
+    def prepare(self, recipients: Recipients) -> Steps[None]:
+        """Take another list, in steps, before messages are sent by it."""
+        if len(recipients) > PIECE and recipients.topic != self._uncounted_topic:
+            yield from self._assessor.assess(self._known(recipients))
+
+    def _known(self, recipients: Recipients) -> Topic:
+        """Return the topic of a list, which is the one to go by from now on."""
         name = recipients.topic
-        if not recipients.whole.queues or name == self._uncounted_topic:
-            # Not remembered: there is no end of topics without subscribers.
-            topic = _Topic(recipients)
-            topic.mark = sys.maxsize
-            return topic
-        topic = self._topics.get(name) or _Topic(recipients)
+        topic = self._topics.get(name) or Topic(recipients)
         self._topics[name] = topic
         self._topics.move_to_end(name)
         while len(self._topics) > self._max_topics:
             self._topics.popitem(last=False)
         topic.recipients = recipients
         topic.open = None
-        self._assess(topic)
+        topic.began = topic.sent
         return topic
 
-    def _mark_reached(self, topic: _Topic) -> None:
+    def _enter(self, recipients: Recipients) -> Topic:
+        """Take another list for a topic, or its first."""
+        if not recipients.whole.queues or recipients.topic == self._uncounted_topic:
+            # Not remembered: there is no end of topics without subscribers.
+            topic = Topic(recipients)
+            topic.mark = sys.maxsize
+            return topic
+        topic = self._known(recipients)
+        if topic.full_count:
+            # None of them gets a message meanwhile. Long lists are mostly prepared.
+            at_once(self._assessor.assess(topic))
+        else:
+            self._set_mark(topic)
+            self._assess(topic)
+        return topic
+
+    def _assess(self, topic: Topic) -> None:
+        """Work out a topic's credits; at once if that takes no longer than a step."""
+        steps = self._assessor.assess(topic)
+        if topic.is_long:
+            topic.mark = sys.maxsize
+            self.on_work(steps)
+        else:
+            at_once(steps)
+
+    def _assessed(self, topic: Topic) -> None:
+        self._set_mark(topic)
+        sent = topic.sent
+        # What was sent meanwhile may fill queues that nobody serves.
+        if any(sent >= part.base + part.absent for part in topic.parts.values()):
+            topic.outdated = True
+
+    def _mark_reached(self, topic: Topic) -> None:
         sent = topic.sent
         filled = [server for server, part in topic.parts.items() if sent >= part.base + part.absent]
         if not filled:
@@ -170,43 +184,7 @@ class Guard:
         for server in filled:
             self.on_due(server, False)
 
-    def _assess(self, topic: _Topic) -> None:
-        """Work out a topic's credit at each server, and which queues are full."""
-        recipients = topic.recipients
-        assert recipients is not None
-        now = tuple(self._servers_now())
-        shares = recipients.shares(now) if now else {}
-        deepest = max((part.deepest for part in topic.parts.values()), default=0)
-        mean = topic.mean_bytes(deepest)
-        parts: dict[Address, Part] = {}
-        full: dict[bytes, Address] = {}
-        for server in shares:
-            known = self.seen.server(server)
-            part = topic.parts.get(server) or Part(topic.sent)
-            parts[server] = part
-            assess(
-                part,
-                shares[server].queues,
-                known.look,
-                self._rules.rule(mean, known.totals.most_of_queue(mean)),
-                used=topic.sent - part.base,
-                was_full=known.full,
-                own=recipients.own_limits,
-                warn=self._warn,
-            )
-            full.update(dict.fromkeys(part.full, server))
-        for queue, server in topic.full.items():
-            if full.get(queue) != server:
-                self.seen.server(server).full.pop(queue, None)
-        for server, part in parts.items():
-            self.seen.server(server).full.update(part.full)
-        if topic.open is None or full.keys() != topic.full.keys():
-            topic.open = recipients.without(full) if full else recipients
-        topic.parts = parts
-        topic.full = full
-        self._set_mark(topic)
-
-    def _set_mark(self, topic: _Topic) -> None:
+    def _set_mark(self, topic: Topic) -> None:
         """Say which looks are due, and find what the topic reaches next."""
         sent = topic.sent
         daemons = self.daemons()
@@ -254,26 +232,29 @@ class Guard:
         before, known.look, known.asked = known.look, look, asked.when
         self._take_totals(server, known, asked)
         yield
-        fell = self._open_again(known, before)
-        yield
+        fell = yield from self._open_again(known, before)
         half_full = known.totals.is_half_full
         done = 0
         for topic in tuple(self._topics.values()):
             part = topic.parts.get(server)
+            topic.outdated = topic.assessing
             if part is not None:
-                part.base = max(part.base, asked.topics.get(topic, part.base))
-                if topic.recipients is not None:
-                    was_full = len(topic.full)
-                    self._assess(topic)
-                    fell = fell or len(topic.full) > was_full
-                    half_full = half_full or part.half_full
-                    self._name_deep(server, part, look, asked.when)
+                part.seen = max(part.seen, asked.topics.get(topic, part.seen))
+                if topic.recipients is None:
+                    part.base = part.seen
+                else:
                     done += len(topic.recipients)
+                    was_full = topic.full_count
+                    yield from self._assessor.assess(topic)
+                    part = topic.parts.get(server, part)
+                    fell = fell or topic.full_count > was_full
+                    half_full = half_full or part.half_full
+                    yield from self._name_deep(server, part.news, look, asked.when)
             self._forget_if_idle(topic)
-            if done >= _PIECE:
+            if done >= PIECE:
                 done = 0
                 yield
-        self._log.looked(server, look.jobs, asked.when)
+        yield from self._log.looked(server, look.jobs, asked.when)
         return Outcome(fell, half_full)
 
     def _take_totals(self, server: Address, known: ServerSeen, asked: Asked) -> None:
@@ -290,11 +271,14 @@ class Guard:
                 len(jobs),
             )
 
-    def _open_again(self, known: ServerSeen, before: Look) -> bool:
+    def _open_again(self, known: ServerSeen, before: Look) -> Steps[bool]:
         """Open the queues that are full no more; return true if one is less deep."""
         fell = False
         jobs = known.look.jobs
-        for queue, open_below in tuple(known.full.items()):
+        for done, queue in enumerate(list(known.full), 1):
+            if not done % PIECE:
+                yield
+            open_below = known.full.get(queue, 0)
             depth = jobs.get(queue, 0)
             fell = fell or depth < before.jobs.get(queue, 0)
             if depth < open_below:
@@ -302,13 +286,22 @@ class Guard:
                 fell = True
         return fell
 
-    def _name_deep(self, server: Address, part: Part, look: Look, now: float) -> None:
-        for queue, depth, is_full in part.news:
+    def _name_deep(
+        self, server: Address, news: list[tuple[bytes, int, bool]], look: Look, now: float
+    ) -> Steps[None]:
+        news.reverse()
+        while news:
+            if not len(news) % PIECE:
+                yield
+            queue, depth, is_full = news.pop()
             workers = look.workers.get(queue, 0)
             self._log.found(server, queue, depth, workers, now, is_full=is_full)
 
-    def _forget_if_idle(self, topic: _Topic) -> None:
+    def _forget_if_idle(self, topic: Topic) -> None:
         """Give up the list of a topic of which the last looks have seen every message."""
+        if topic.assessing or (topic.is_long and topic.full_count):
+            # It would have to be worked out again, before the next message is sent.
+            return
         if all(part.base >= topic.sent for part in topic.parts.values()):
             topic.recipients = topic.open = None
             topic.parts = {}

@@ -19,7 +19,7 @@ from gearhorn.daemon.guard.guard import Guard, Outcome
 from gearhorn.daemon.guard.pace import Pace
 from gearhorn.daemon.settings import DaemonSettings
 from gearhorn.daemon.trust.agreement import Agreement
-from gearhorn.tasks import OnFailed, Steps, Tasks
+from gearhorn.tasks import OnFailed, Steps, Tasks, in_turns
 from gearhorn.wire import admin
 from gearhorn.wire.address import Address
 from gearhorn.wire.connection import ConnectionSettings
@@ -95,6 +95,10 @@ class Looks:
     async def close(self) -> None:
         """Look no more."""
         await self._tasks.cancel()
+
+    def work(self, steps: Steps[None]) -> None:
+        """Do long work of the guard, with other work in between."""
+        self._tasks.start(in_turns(steps))
 
     def due(self, server: Address, urgent: bool) -> None:
         """Look as soon as the pace allows; more often if ``urgent``."""

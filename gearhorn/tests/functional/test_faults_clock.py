@@ -13,45 +13,10 @@ import pytest
 
 import gearhorn
 from gearhorn import clock
+from gearhorn.tests.functional.clocks import DAY_S, Step
 from gearhorn.tests.functional.fleet import NOBODY_GOES_BY_TIME, SHORT, Fleet
 from gearhorn.tests.processes import eventually
 from gearhorn.tests.servers import Redis
-
-_DAY = 86_400.0
-
-# Python runs it at the start of a process.
-_STEPPED = """
-import os, time
-
-def stepped(read, per_second=1):
-    def now(*args):
-        with open(os.environ["CLOCK_STEP"]) as file:
-            return read(*args) + int(file.read()) * per_second
-    return now
-
-time.time = stepped(time.time)
-time.time_ns = stepped(time.time_ns, 10**9)
-_clock_gettime = time.clock_gettime
-_stepped_gettime = stepped(_clock_gettime)
-time.clock_gettime = lambda which: (
-    _stepped_gettime(which) if which == time.CLOCK_REALTIME else _clock_gettime(which)
-)
-"""
-
-
-class Step:
-    """A step of a daemon's wall clock away from the machine's."""
-
-    def __init__(self, directory: Path) -> None:
-        self._file = directory / "step"
-        (directory / "sitecustomize.py").write_text(_STEPPED)
-        self.environment = {"PYTHONPATH": str(directory), "CLOCK_STEP": str(self._file)}
-        self.to(0)
-
-    def to(self, seconds: float) -> None:
-        fresh = self._file.with_suffix(".new")
-        fresh.write_text(str(int(seconds)))
-        fresh.replace(self._file)
 
 
 @pytest.fixture
@@ -65,7 +30,7 @@ def test_the_wall_clock_of_a_daemon_is_set(fleet: Fleet, step: Step) -> None:
     redis: Redis = fleet.fixture("redis_server")
     one.register(fleet.topic, "bob", ttl=3600)
     count = 1
-    for seconds in (_DAY, -_DAY):
+    for seconds in (DAY_S, -DAY_S):
         assert other.reached(fleet.topic) == count
         step.to(seconds)
         other.register(fleet.topic, f"alice{seconds}", ttl=3600)
@@ -87,7 +52,7 @@ def test_the_wall_clock_of_a_daemon_is_set(fleet: Fleet, step: Step) -> None:
     # Its own log shows that the clock was set.
     assert other.daemon.stop() == 0
     (line,) = (line for line in other.daemon.log.splitlines() if "SIGTERM: draining" in line)
-    assert line.split()[0] == time.strftime("%Y-%m-%d", time.localtime(time.time() - _DAY))
+    assert line.split()[0] == time.strftime("%Y-%m-%d", time.localtime(time.time() - DAY_S))
 
 
 def test_a_list_is_used_for_as_long_as_ever_when_the_wall_clock_is_set(
@@ -97,7 +62,7 @@ def test_a_list_is_used_for_as_long_as_ever_when_the_wall_clock_is_set(
     redis: Redis = fleet.fixture("redis_server")
     assert one.reached(fleet.topic) == 0
     redis.ask("SADD", f"{fleet.key_prefix}topic:{fleet.topic}", "bob")
-    for seconds in (_DAY, -_DAY, 0):
+    for seconds in (DAY_S, -DAY_S, 0):
         step.to(seconds)
         assert one.reached(fleet.topic) == 0
 

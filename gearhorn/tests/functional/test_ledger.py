@@ -18,6 +18,8 @@ from gearhorn.tests.ledger import record as r
 from gearhorn.tests.ledger.checker import check
 from gearhorn.tests.ledger.clustered import ClusterScene
 from gearhorn.tests.ledger.durability import measure
+from gearhorn.tests.ledger.filling import KINDS as WAYS_TO_FILL
+from gearhorn.tests.ledger.filling import FillableScene, Filling
 from gearhorn.tests.ledger.forgetting import KINDS, ForgetfulScene, Forgetting
 from gearhorn.tests.ledger.runner import Runner
 from gearhorn.tests.ledger.scene import DAEMON_OPTIONS, Scene
@@ -106,6 +108,21 @@ def test_no_message_is_lost_in_silence_where_the_store_forgets(new_scene: NewSce
     assert not verdict.violations, verdict
     assert all(verdict.faults[kind] == 1 for kind in KINDS)
     assert verdict.required > 0
+
+
+@pytest.mark.timeout(240)
+def test_what_is_called_queued_arrives_and_what_is_called_full_does_not(
+    new_scene: NewScene,
+) -> None:
+    scene = new_scene(FillableScene, topics=1, daemons=2, subscribers=2)
+    filling = Filling(scene, say, seed=SEED, recovery_limit_s=RECOVERY_LIMIT_S, calm_s=0.2)
+
+    verdict = filling.run(len(WAYS_TO_FILL))
+
+    say(str(verdict))
+    assert not verdict.violations, verdict
+    assert verdict.faults.total() == len(WAYS_TO_FILL) + 2
+    assert verdict.required > verdict.full > 0
 
 
 @pytest.mark.timeout(240)
@@ -211,6 +228,30 @@ def test_the_checker_finds(finding: str, entries: list[r.AnyEntry]) -> None:
     assert finding in findings(*alice, *REGISTRATION, *entries)
     # And only that, whatever else is missing from so short a record.
     assert set(findings(*alice, *REGISTRATION, *entries)) <= {finding, "lost", "not subscribed"}
+
+
+def reported(**counts: Any) -> r.Acknowledged:
+    """An answer that says that bob's queue is full, or something else."""
+    said = {"failed": ["bob"], "full": ["bob"], "subscribers": 1, **counts}
+    return r.Acknowledged(at=4, by="p", message="m", **said)
+
+
+@pytest.mark.parametrize(
+    ("found", "entries"),
+    [
+        ([], [reported()]),
+        (["sent to a full queue"], [reported(), RECEIPT]),
+        (["sent to a full queue"], [reported(failed=[], full=[], skipped=1), RECEIPT]),
+        (["lost", "sum"], [reported(failed=[], full=[], unsaid=1)]),
+        # A daemon that died may have sent it, and another have found the queue full.
+        ([], [reported(), RECEIPT, *fault(3.5, 4.5)]),
+        (["sent to a full queue"], [reported(), RECEIPT, *fault(4.5, 5.5)]),
+    ],
+)
+def test_the_checker_compares_what_was_called_full_with_what_arrived(
+    found: list[str], entries: list[r.AnyEntry]
+) -> None:
+    assert findings(*REGISTRATION, ATTEMPT, *entries) == found
 
 
 @pytest.mark.parametrize(

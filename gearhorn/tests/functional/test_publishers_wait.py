@@ -15,6 +15,7 @@ import pytest
 from gearhorn.tests.conftest import NewDaemon, NewPeer, Start
 from gearhorn.tests.daemons import Daemon
 from gearhorn.tests.functional.conftest import NewTopic, Topic
+from gearhorn.tests.functional.filling import FEW, fill_up, sent
 from gearhorn.tests.peer import Peer
 from gearhorn.tests.processes import eventually
 from gearhorn.tests.servers import Gearmand, GearServer
@@ -213,6 +214,43 @@ def test_copies_that_nobody_answers_have_a_bound_and_whoever_is_alone_is_within(
     assert topic.client.finish(handle).completed
     topic.start("four")
     wait_for_open(shop.client, 1)
+
+
+@pytest.mark.once
+def test_copies_of_publishers_that_left_fill_a_queue_like_any(new_shop: NewShop) -> None:
+    shop = new_shop(**FEW)
+    topic = shop.topic("dead")
+    publishers = shop.publishers(60, topic)
+    shop.wait_until_asked(60)
+    publishers.close()
+    wait_for_open(shop.client, 0)
+    assert topic.waiting("dead") == 60
+
+    outcomes = fill_up(topic, "dead")
+    assert topic.waiting("dead") == 60 + sent(outcomes, "dead") <= 100
+    # In the foreground, too.
+    assert topic.publish().report["failed"] == {"dead": "queue_full"}
+
+
+@pytest.mark.once
+def test_a_publisher_that_leaves_a_tenth_of_a_second_after_is_found(new_shop: NewShop) -> None:
+    shop = new_shop()
+    topic = shop.topic("nobody")
+
+    def leaves_and_is_found() -> bool:
+        copies = topic.waiting("nobody") + 1
+        publisher = shop.publishers(1, topic)
+        eventually(lambda: topic.waiting("nobody") == copies)
+        time.sleep(0.1)
+        publisher.close()
+        try:
+            eventually(lambda: status(shop.client)["fanouts"] == 0, 4)
+        except AssertionError:
+            return False
+        return True
+
+    # A daemon that does not get the processor for so long may not have asked in time.
+    assert any(leaves_and_is_found() for _ in range(5))
 
 
 def test_a_timeout_beyond_what_the_configuration_allows_is_refused(new_shop: NewShop) -> None:

@@ -13,6 +13,7 @@
 ``scene``       these programs, daemons and servers, and the network between them
 ``schedule``    which fault comes when, from a seed
 ``forgetting``  rounds in which the store forgets, or is another one
+``filling``     rounds in which queues are filled to their limits
 ``recovery``    how long it takes until everything works again
 ``runner``      a run from start to end
 ``membership``  who was certainly subscribed when, and who certainly not

@@ -14,6 +14,7 @@ from pathlib import Path
 from gearhorn.tests.ledger.checker import Verdict, check
 from gearhorn.tests.ledger.clustered import ClusterScene
 from gearhorn.tests.ledger.durability import measure
+from gearhorn.tests.ledger.filling import FillableScene, Filling
 from gearhorn.tests.ledger.forgetting import KINDS, ForgetfulScene, Forgetting
 from gearhorn.tests.ledger.record import read
 from gearhorn.tests.ledger.runner import Runner, say
@@ -67,6 +68,12 @@ def parse() -> argparse.Namespace:
         default="redis",
         help="cluster: three nodes and a replica, whose slot is moved and changes its master",
     )
+    parser.add_argument(
+        "--fill",
+        type=int,
+        metavar="ROUNDS",
+        help="instead, have subscribers stay away so often until their queues are full",
+    )
     parser.add_argument("--record", type=Path, help="the directory of the record; it is kept")
     parser.add_argument("--check", type=Path, help="only judge the record in that directory")
     parser.add_argument(
@@ -118,6 +125,21 @@ def forget(options: argparse.Namespace, seed: int, record: Path) -> Verdict:
         scene.close()
 
 
+def fill(options: argparse.Namespace, seed: int, record: Path) -> Verdict:
+    """Have queues filled to their limits."""
+    scene = FillableScene(
+        record,
+        daemons=options.daemons,
+        publishers=options.publishers,
+        subscribers=options.subscribers,
+    )
+    try:
+        filling = Filling(scene, say, seed=seed, recovery_limit_s=options.recovery, calm_s=1.0)
+        return filling.run(options.fill)
+    finally:
+        scene.close()
+
+
 def main() -> int:
     options = parse()
     if options.durability:
@@ -131,7 +153,8 @@ def main() -> int:
         record.mkdir(parents=True, exist_ok=True)
         say(f"seed {seed}; the record is in {record}")
         started = time.monotonic()
-        verdict = forget(options, seed, record) if options.forget else run(options, seed, record)
+        mode = forget if options.forget else fill if options.fill else run
+        verdict = mode(options, seed, record)
         say(f"seed {seed}, {time.monotonic() - started:.0f} s")
     say(str(verdict))
     return 1 if verdict.violations else 0

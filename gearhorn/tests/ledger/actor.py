@@ -34,6 +34,8 @@ class PublisherPart(Part, frozen=True, kw_only=True):
     """The share of its messages that wait for their receivers."""
     patience: float
     """The time that a report may take."""
+    timeout: float | None = None
+    """The time that receivers have to answer, if it is another."""
 
 
 class SubscriberPart(Part, frozen=True, kw_only=True):

@@ -42,6 +42,8 @@ class Verdict:
     unanswered_but_received: int = 0
     required: int = 0
     """Copies that an answered message had to bring, to those who were certainly subscribed."""
+    full: int = 0
+    """Copies that were not sent, says a report, because queues are full."""
     named: int = 0
     """Copies that are lost with a registration that the store forgot, and a line says so."""
     receipts: int = 0
@@ -62,6 +64,8 @@ class Verdict:
             f"{self.duplicates} duplicates under a fault",
             f"registrations and removals answered: {self.registrations}",
         ]
+        if self.full:
+            lines.append(f"left out, as queues are full: {self.full}")
         if self.named:
             lines.append(f"lost with what the store forgot, and named: {self.named}")
         if recoveries:
@@ -94,11 +98,14 @@ class _Check:
                 key = (entry.message, (entry.topic, entry.client_id))
                 self._receipts.setdefault(key, []).append(entry)
         self._troubled = list(_troubled(entries))
+        self._repeating = list(_troubled(e for e in entries if not _is_of_subscriber(e)))
+        """The times in which a fan-out may be run a second time, with another report."""
         self._verdict = Verdict()
 
     def verdict(self) -> Verdict:
         self._count()
         self._find_lost()
+        self._find_sent_to_full()
         if self._lines:
             self._find_lost_in_silence()
         for (message, key), receipts in self._receipts.items():
@@ -151,6 +158,24 @@ class _Check:
                         f"lost: {kind} {message}, acknowledged at {answer.at:.3f}, "
                         f"to {client_id} of {attempt.topic}"
                     )
+
+    def _find_sent_to_full(self) -> None:
+        """Find copies that have arrived although a report says that they were not sent."""
+        received: dict[str, set[str]] = {}
+        for message, (_, client_id) in self._receipts:
+            received.setdefault(message, set()).add(client_id)
+        for message, answer in self._acknowledged.items():
+            self._verdict.full += len(answer.full) + answer.skipped
+            if answer.unsaid:
+                self._violation(f"sum: {message} has {answer.unsaid} copies in no count")
+            attempt = self._attempts[message]
+            if any(attempt.at <= end and start <= answer.at for start, end in self._repeating):
+                continue
+            got = received.get(message, set())
+            for client_id in got & {*answer.full}:
+                self._violation(f"sent to a full queue: {message} to {client_id}")
+            if answer.skipped and len(got) > answer.subscribers - answer.skipped:
+                self._violation(f"sent to a full queue: {message}, to one of those skipped")
 
     def _find_lost_in_silence(self) -> None:
         """Find those that had to arrive if the store had not forgotten, and that no line names."""
@@ -246,6 +271,11 @@ class _Check:
 
     def _is_troubled(self, start: float, end: float) -> bool:
         return any(start <= span.end and span.start <= end for span in self._troubled)
+
+
+def _is_of_subscriber(entry: AnyEntry) -> bool:
+    """Return true for a fault by which no fan-out is run again."""
+    return isinstance(entry, FaultBegan) and entry.target.startswith("subscriber")
 
 
 def missing_copies(entries: Sequence[AnyEntry]) -> list[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from gearhorn import errors
 from gearhorn.client.async_publisher import AsyncPublisher
+from gearhorn.messages import QUEUE_FULL
 from gearhorn.tests.ledger.actor import PublisherPart, part
 from gearhorn.tests.ledger.record import Acknowledged, Attempt, Unanswered, Writer, now
 
@@ -63,11 +64,11 @@ class Publisher:
                 background=background,
             )
         )
-        failed: list[str] = []
         try:
-            await publisher.publish(topic, payload, background=background)
+            timeout = None if background else self._part.timeout
+            report = await publisher.publish(topic, payload, background=background, timeout=timeout)
         except errors.PartialFailure as error:
-            failed = sorted(error.report.failed)
+            report = error.report
         except errors.GearhornError as error:
             reason = f"{type(error).__name__}: {error}"
             refused = isinstance(error, errors.RequestError)
@@ -75,7 +76,20 @@ class Publisher:
                 Unanswered(at=now(), by=name, message=message, reason=reason, refused=refused)
             )
             return
-        self._writer.write(Acknowledged(at=now(), by=name, message=message, failed=failed))
+        skipped = report.skipped or 0
+        said = (report.delivered or 0) + (report.queued or 0) + (report.failed_count or 0) + skipped
+        self._writer.write(
+            Acknowledged(
+                at=now(),
+                by=name,
+                message=message,
+                failed=sorted(report.failed),
+                full=sorted(who for who, why in report.failed.items() if why == QUEUE_FULL),
+                skipped=skipped,
+                subscribers=report.subscribers,
+                unsaid=report.subscribers - said,
+            )
+        )
 
 
 if __name__ == "__main__":

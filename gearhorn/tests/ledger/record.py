@@ -38,6 +38,13 @@ class Acknowledged(Entry, frozen=True, kw_only=True):
     message: str
     failed: list[str]
     """The client_ids that the report names as failed."""
+    full: list[str] = []
+    """Those of them whose queues are full: they were sent no copy."""
+    skipped: int = 0
+    """Further copies that were not sent because queues are full."""
+    subscribers: int = 0
+    unsaid: int = 0
+    """The copies that are in none of the report's counts."""
     queued: bool = False
     """The job of ``fanout`` is queued, says the job server; no daemon has reported."""
 

@@ -99,6 +99,8 @@ class Scene:
     :param posters: how many publish with background jobs of ``fanout``.
     :param ttl: of every other subscriber that comes and goes, in seconds.
     :param renew: after so many seconds the others are registered again.
+    :param foreground: the share of messages whose publishers wait for the receivers.
+    :param timeout: the time that those have, in seconds, if it is another than by default.
     """
 
     def __init__(
@@ -117,6 +119,8 @@ class Scene:
         posters: int = 0,
         ttl: float | None = 6.0,
         renew: float | None = None,
+        foreground: float = 0.2,
+        timeout: float | None = None,
     ) -> None:
         self.record = record
         self.topics = [f"topic{number}" for number in range(topics)]
@@ -129,6 +133,8 @@ class Scene:
         self._scratch = scratch()
         self._stack.callback(shutil.rmtree, self._scratch, ignore_errors=True)
         self._daemon_options = daemon_options
+        self._foreground = foreground
+        self._timeout = timeout
         try:
             self._add_servers(queue)
             for number in range(daemons):
@@ -272,7 +278,13 @@ class Scene:
         }
 
     def _add_publisher(self, name: str, pause: float) -> None:
-        part = PublisherPart(**self._part(name), pause=pause, foreground=0.2, patience=10.0)
+        part = PublisherPart(
+            **self._part(name),
+            pause=pause,
+            foreground=self._foreground,
+            patience=10.0,
+            timeout=self._timeout,
+        )
         self._add(name, Actor(name.partition("-")[0], part))
 
     def _add_subscriber(self, number: int, passing: int) -> None:

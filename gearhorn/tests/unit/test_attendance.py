@@ -89,7 +89,7 @@ class Shop:
         return publisher.told
 
 
-def test_a_publisher_is_asked_for_a_tenth_of_a_second_after_its_job_was_taken() -> None:
+def test_a_publisher_is_asked_for_a_twentieth_of_a_second_after_its_job_was_taken() -> None:
     shop = Shop()
     assert shop.attendance.next_at() == FIRST_S
     assert shop.attendance.take(FIRST_S / 2) == []

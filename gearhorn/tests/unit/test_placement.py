@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import itertools
 
-from gearhorn.daemon.placement import Share, divide
+from gearhorn.daemon.placement import Share, divide, without_in_steps
+from gearhorn.tasks import at_once
 from gearhorn.wire.address import Address
 
 SERVERS = [Address("one.example", 4730), Address("two.example", 4730), Address("2001:db8::3", 4731)]
@@ -79,8 +80,15 @@ def test_what_is_left_of_a_share() -> None:
 
 def test_a_share_without_some_of_its_queues() -> None:
     share = Share([b"t_a", b"t_b", b"t_c", b"t_d"], ["a", "b", "c", "d"], [0, 0, 1, 1])
-    places = share.places({b"t_a", b"t_c", b"t_other"})
-    assert share.without(places) == Share([b"t_b", b"t_d"], ["b", "d"], [0, 1])
-    assert share.without([]) is share
-    assert share.without([0, 1, 2, 3]) == Share([], [], [])
-    assert share._replace(groups=None).without([3]).client_ids == ["a", "b", "c"]
+
+    def left(share: Share, *queues: bytes) -> tuple[Share, list[str]]:
+        kept, names = at_once(without_in_steps(share, queues))
+        return kept, list(names)
+
+    assert left(share, b"t_a", b"t_c", b"t_other") == (
+        Share([b"t_b", b"t_d"], ["b", "d"], [0, 1]),
+        ["a", "c"],
+    )
+    assert left(share)[0] is share
+    assert left(share, *share.queues) == (Share([], [], []), ["a", "b", "c", "d"])
+    assert left(share._replace(groups=None), b"t_d")[0].client_ids == ["a", "b", "c"]
