@@ -338,6 +338,18 @@ class WrongLoop(ClientError):
     code = "wrong_loop"
 
 
+class PositionInUse(ClientError):
+    """Another subscriber has the position: a client_id that has one is served by one process."""
+
+    code = "position_in_use"
+
+
+class PositionUnreadable(ClientError):
+    """A position that was written cannot be read. Restore it, or remove it to begin anew."""
+
+    code = "position_unreadable"
+
+
 class InvalidResult(ClientError):
     """A handler returned a value that cannot be sent as a result."""
 

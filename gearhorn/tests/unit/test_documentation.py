@@ -327,6 +327,7 @@ def test_every_fault_of_the_store_is_shown_with_the_line_that_is_logged() -> Non
 
 ROOMS = ["messages", "wire", "store", "net", "client", "service", "daemon"]
 ROOMS += [f"daemon/{init.parent.name}" for init in PACKAGE.glob("daemon/*/__init__.py")]
+ROOMS += [f"client/{init.parent.name}" for init in PACKAGE.glob("client/*/__init__.py")]
 
 
 def test_every_module_stands_on_the_architecture_page_and_is_there() -> None:
