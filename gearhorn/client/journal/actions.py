@@ -2,14 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an :class:`~gearhorn.client.journal.order.Order` has done for it."""
 
-from collections.abc import Hashable
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from gearhorn.client.numbers import Number
 from gearhorn.messages import JournalMessage
 
-Token: TypeAlias = Hashable
-"""A copy, which the order only hands back."""
+Token: TypeAlias = Any
+"""A copy, which the order only hands back. It can be compared and hashed."""
 
 TRIMMED = "trimmed"
 GAP = "gap"

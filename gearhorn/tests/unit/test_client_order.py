@@ -178,7 +178,7 @@ class World:
         self.writing = False
         if self.showing is not None:
             if self.showing.copy is not None:
-                del self.hand[self.showing.copy]  # type: ignore[arg-type]
+                del self.hand[self.showing.copy]
             self.showing = None
         self.order.passed()
 
@@ -223,7 +223,7 @@ class World:
                     self.showing = action
                     self._see(action)
                 case Answer():
-                    number, is_real = self.hand.pop(action.copy)  # type: ignore[arg-type]
+                    number, is_real = self.hand.pop(action.copy)
                     if is_real and number not in self.shown and number not in self.told:
                         self.fault = f"{number} was in the queue and is dropped unseen"
                 case Read():
@@ -239,14 +239,13 @@ class World:
             assert show.number is not None
             number, is_real = show.number.sequence, True
         else:
-            number, is_real = self.hand[show.copy]  # type: ignore[index]
+            number, is_real = self.hand[show.copy]
         if not is_real:
             return
         if number in self.shown and number not in self.again:
             self.fault = f"{number} is shown twice"
-        elif number > self.floor and self.shown and number not in self.again:
-            if number < max((n for n in self.shown if n > self.floor), default=0):
-                self.fault = f"{number} is shown after {self.shown[-1]}"
+        elif self.floor < number < max(self.shown, default=0) and number not in self.again:
+            self.fault = f"{number} is shown after {self.shown[-1]}"
         if number in self.told:
             self.fault = f"{number} is shown, and was told to be gone"
         self.shown.append(number)

@@ -53,7 +53,7 @@ DRAWING = ROOT.parent / "doc" / "source" / "drawings" / "packages.svg"
 # What has no I/O, no clock and no threads, and all that it may import.
 PURE = {
     "errors.py": {"typing"},
-    "client/journal/actions.py": {"collections", "typing"},
+    "client/journal/actions.py": {"typing"},
     "client/journal/order.py": {"collections", "typing"},
     "client/journal/places.py": {"collections", "msgspec"},
     "client/numbers.py": {"re", "typing"},
