@@ -128,7 +128,7 @@ def test_what_cannot_be_synced_is_an_error_of_the_next_write(
 
     with FilePosition(tmp_path) as position:
         position.write("t", "bob", b"one")
-        monkeypatch.setattr(file_position.os, "fsync", full)
+        monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
         position.write("t", "bob", b"two")
     assert "cannot be synced" in caplog.text
