@@ -27,20 +27,10 @@ from typing import NamedTuple
 
 from gearhorn import clock, errors
 from gearhorn.messages import NO_LIMITS, Limits
+from gearhorn.store.changes import Change as Change
 from gearhorn.store.endings import Endings
 from gearhorn.store.identity import Opened, Terms
 from gearhorn.store.numbers import Numbers, Told, log_went_back
-
-
-class Change(NamedTuple):
-    """A change of a topic's subscribers that nobody has confirmed yet.
-
-    A version is a number from the counter for all topics, which only rises, and a
-    nonce of the call that made the change.
-    """
-
-    topic: str
-    version: int
 
 
 class Members(NamedTuple):
@@ -48,12 +38,14 @@ class Members(NamedTuple):
 
     ``reader_known`` is true if that daemon's entry stood in the store at the same
     moment, and was not barred. Only then is the daemon told of later changes.
-    ``limits`` has, by client_id, those of the subscribers that brought any.
+    ``limits`` has, by client_id, those of the subscribers that brought any. ``patterns`` is
+    the version of the patterns of topics with journals, 0 if there are none.
     """
 
     client_ids: Sequence[str]
     reader_known: bool
     limits: Mapping[str, Limits] = MappingProxyType({})
+    patterns: int = 0
 
 
 class DaemonEntry(NamedTuple):
