@@ -8,7 +8,8 @@ A store keeps, for all daemons that share it:
 * the limits that subscribers brought for their queues;
 * the holder of each queue name, since two subscriptions can make the same one;
 * the version of each topic whose latest change nobody has confirmed yet;
-* an entry for each live daemon.
+* an entry for each live daemon;
+* the patterns of the topics that have journals.
 
 Each method that changes something does so in one atomic step. After a
 :class:`~gearhorn.errors.StoreError` it may be called again without harm: it
@@ -31,6 +32,7 @@ from gearhorn.store.changes import Change as Change
 from gearhorn.store.endings import Endings
 from gearhorn.store.identity import Opened, Terms
 from gearhorn.store.numbers import Numbers, Told, log_went_back
+from gearhorn.store.patterns import SharedPatterns
 
 
 class Members(NamedTuple):
@@ -84,7 +86,7 @@ class SubscriberExpiry(NamedTuple):
     limits: Limits = NO_LIMITS
 
 
-class Store(Endings):
+class Store(Endings, SharedPatterns):
     """The interface that every store implements."""
 
     run_changed_at: float = -math.inf

@@ -41,13 +41,14 @@ _PAGE = 100
 
 
 class JournalLimits(NamedTuple):
-    """What ends the messages of a topic, whichever comes first. The newest one stays."""
+    """What ends the messages of a topic, whichever comes first."""
 
     max_messages: int
+    """At least 1. Appending ends the oldest beyond it."""
     max_bytes: int
-    """Of payloads as they are stored."""
+    """Of payloads as they are stored. Appending ends the oldest beyond it; the newest stays."""
     max_age: float
-    """Seconds; 0 for no end."""
+    """Seconds; 0 for no end. Upkeep ends what is older."""
 
 
 class Entry(NamedTuple):
