@@ -12,6 +12,7 @@ from gearhorn.daemon.crowding import Crowding
 from gearhorn.daemon.fanout import FanOuts
 from gearhorn.daemon.guard.endings import Endings
 from gearhorn.daemon.guard.looks import guard_of
+from gearhorn.daemon.journal.parts import journals_of
 from gearhorn.daemon.list_cache import ListCache
 from gearhorn.daemon.matchmaking import Matchmaking
 from gearhorn.daemon.metrics import Counts
@@ -129,6 +130,15 @@ class Daemon:
             max_topics=settings.max_cached_topics,
             counts=self._counts,
         )
+        self._journals = journals_of(
+            settings,
+            self.worker_id,
+            self._patience,
+            self._lists,
+            self._submitter,
+            self._refusals,
+            self._counts,
+        )
         self._matchmaking = Matchmaking(
             self._store,
             self._patience,
@@ -172,6 +182,7 @@ class Daemon:
             ),
             watch=self._publishers.watch,
             counts=self._counts,
+            numbering=self._journals.numbering,
         )
         self._registry = Registry(
             self._store,
@@ -181,6 +192,7 @@ class Daemon:
             matchmaking_topic=settings.matchmaking_topic,
             own_functions=vars(settings.functions).values(),
             counts=self._counts,
+            journals=self._journals,
         )
         self._queries = Queries(
             self._store,
@@ -189,6 +201,7 @@ class Daemon:
             timeout=QUERY_STORE_TIMEOUTS * settings.store_timeout,
             status=self._status,
             depth=self._guard.seen.depth,
+            journals=self._journals,
         )
 
     def _connect_parts(self) -> None:
@@ -196,6 +209,7 @@ class Daemon:
         self._workers.serve(
             fanout=self._fanouts.take,
             query=self._queries.take,
+            read=self._journals.take_read,
             register=self._registry.register,
             unregister=self._registry.unregister,
             notice=self._queries.beside(self._matchmaking.take),
@@ -224,6 +238,7 @@ class Daemon:
             self._opening,
             self._matchmaking,
             self._upkeep,
+            self._journals,
         ):
             part.on_failed = self._failed
 
@@ -243,6 +258,7 @@ class Daemon:
             self._matchmaking,
             self._guard.seen,
             self._endings,
+            self._journals,
         )
 
     @property
@@ -299,6 +315,7 @@ class Daemon:
         # can be taken, then the entry is made, and only then lists are kept and jobs taken.
         self._marker.connect(self.settings.servers)
         await self._opening.open()
+        await self._journals.open(self._opening.opened)
         # At once: a store that is lost before the entry is made is waited for likewise.
         self._opening.start()
         self._submitter.connect(self.settings.servers)
@@ -310,6 +327,7 @@ class Daemon:
         self._matchmaking.start()
         self._upkeep.start()
         self._endings.start()
+        self._journals.start()
         await self._looks.start()
         await self._workers.take_all()
 
@@ -330,6 +348,7 @@ class Daemon:
         self._workers.stop_grabbing()
         self._on_stopping()
         self._warn_if_store_is_replaced()
+        self._journals.drain()
         await self._workers.drain()
         await self._workers.fanouts.close()
         await self._fanouts.close()
@@ -338,6 +357,8 @@ class Daemon:
         await self._client_counter.close()
         await self._registry.close()
         await self._queries.close()
+        await self._journals.close()
+        await self._workers.reads.close()
         await self._workers.requests.close()
         await self._workers.queries.close()
         await self._looks.close()
@@ -396,5 +417,6 @@ class Daemon:
             store_evicts=self._store.evicts,
             limits=vars(settings.limits),
             deepest=self._guard.seen.deepest(),
+            **self._journals.status(),
             counters=numbers(self.survey),
         )

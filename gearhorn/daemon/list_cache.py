@@ -71,6 +71,8 @@ class ListCache:
         self._keep_until = -math.inf
         self.on_unknown: Callable[[], None] = lambda: None
         """Called when the store does not know this daemon's entry."""
+        self.on_read: Callable[[Recipients], None] = lambda recipients: None
+        """Called with each list that was read, before it is used."""
 
     @property
     def kept(self) -> int:
@@ -86,6 +88,11 @@ class ListCache:
     def kept_until(self) -> float:
         """The time, on :func:`gearhorn.clock.now`, by which the lease of a kept list ends."""
         return self._keep_until
+
+    def groups(self, topic: str) -> int:
+        """Return the number of groups of a topic's list, 1 where none is at hand."""
+        recipients = self._lists.get(topic)
+        return 1 if recipients is None else recipients.group_count
 
     def cached(self, topic: str) -> Recipients | None:
         """Return the list of ``topic``, if there is one that may be used now."""
@@ -123,6 +130,7 @@ class ListCache:
                 del self._reads[topic]
         if not known:
             self.on_unknown()
+        self.on_read(recipients)
         kept = (
             known
             and not read.disturbed

@@ -4,7 +4,7 @@
 
 import zlib
 from bisect import bisect_left
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 
 from msgspec import UNSET
@@ -24,6 +24,11 @@ copies takes quadratic time; one for each copy is slow on deep queues.
 
 _PIECE = 1_000
 """The subscribers that are taken into a list at a time: half a millisecond of work."""
+
+
+def _never(client_id: str) -> bool:
+    return False
+
 
 _NO_LIMITS: Mapping[str, messages.Limits] = MappingProxyType({})
 
@@ -51,6 +56,8 @@ class Recipients:
         "refused",
         "refused_count",
         "size_class",
+        "skipped_count",
+        "skipping",
         "topic",
         "whole",
     )
@@ -83,7 +90,11 @@ class Recipients:
         self.refused: Mapping[str, str] = {}
         """The reasons of the first copies that are not sent, by client_id."""
         self.refused_count = 0
-        """The number of copies that are not sent."""
+        """The number of copies that fail, and are not sent."""
+        self.skipped_count = 0
+        """The number of copies that are no failures, and are not sent."""
+        self.skipping: Callable[[str], bool] = _never
+        """Returns true of a subscriber that finds in a journal what it is not sent."""
         self._placed: tuple[tuple[Address, ...], Mapping[Address, Share]] | None = None
         self._queued_report = b""
 
@@ -143,10 +154,10 @@ class Recipients:
         return cls(topic, Share(queues, names, groups), group_count, longest, asked, limits)
 
     def without(self, full: Collection[bytes]) -> "Recipients":
-        """Return the list whose copies for ``full`` queues are refused and not sent."""
-        # With skip they are refused as well: no topic has a journal to find them in.
+        """Return the list whose copies for ``full`` queues fail, or are skipped, and not sent."""
         whole = self.whole
         places = whole.places(full)
+        failing = [place for place in places if not self.skipping(whole.client_ids[place])]
         left = Recipients(
             self.topic,
             whole.without(places),
@@ -156,10 +167,12 @@ class Recipients:
             self.limits,
         )
         left.count, left.size_class = self.count, self.size_class
-        left.refused_count = len(places)
+        left.skipping = self.skipping
+        left.refused_count = len(failing)
+        left.skipped_count = len(places) - len(failing)
         left.refused = {
             whole.client_ids[place]: messages.QUEUE_FULL
-            for place in places[: messages.MAX_LISTED_FAILURES]
+            for place in failing[: messages.MAX_LISTED_FAILURES]
         }
         if self._placed is not None:
             servers, shares = self._placed
@@ -195,5 +208,6 @@ class Recipients:
                 queued=len(self.whole.queues),
                 failed=dict(self.refused),
                 failed_count=self.refused_count or UNSET,
+                skipped=self.skipped_count or UNSET,
             ).encode()
         return self._queued_report

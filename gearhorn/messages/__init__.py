@@ -29,26 +29,19 @@ from gearhorn.messages.defaults import (
     FunctionNames,
 )
 from gearhorn.messages.journals import (
-    FIRST,
-    LAST,
     MAX_READ_BYTES,
     MAX_READ_LIMIT,
-    MAX_SEQUENCE,
     MAX_WAIT_S,
-    NEW,
     QUEUE_STOPPED,
     READ_BYTES,
     READ_LIMIT,
     REPLACED,
-    STARTS,
     STOPS,
     UNSUBSCRIBED,
     Backlog,
     JournalMessage,
     JournalRow,
     Read,
-    Start,
-    start_of,
 )
 from gearhorn.messages.limits import (
     LEAST_IDLE_S,
@@ -66,6 +59,7 @@ from gearhorn.messages.names import (
     MAX_ID_BYTES,
     MAX_QUEUE_BYTES,
     MAX_SECONDS,
+    MAX_SEQUENCE,
     MAX_UNIQUE_BYTES,
     PRIORITIES,
     Priority,
@@ -119,6 +113,7 @@ from gearhorn.messages.reports import (
     written_result,
 )
 from gearhorn.messages.requests import FanOut, Notice, Register, Request, Unregister
+from gearhorn.messages.starts import FIRST, LAST, NEW, STARTS, Start, start_of
 from gearhorn.messages.values import encode_value, truth
 
 __all__ = [

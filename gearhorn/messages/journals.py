@@ -1,21 +1,16 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""Journals: the requests that read one, what a registration says of it, and the answers."""
+"""Journals: the requests that read one, and the answers."""
 
 import base64
 from collections.abc import Sequence
 
-import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import UNSET, Struct, UnsetType
 
 from gearhorn import errors
-from gearhorn.messages.names import check_topic
+from gearhorn.messages.names import MAX_SEQUENCE, check_topic
 from gearhorn.messages.reports import Report
 from gearhorn.messages.requests import Request
-from gearhorn.messages.values import NOT_GIVEN
-
-MAX_SEQUENCE = 2**53 - 1
-"""Sequences stay within it, so that every reader of JSON takes them as they are."""
 
 READ_LIMIT = 100
 """The messages of one answer, unless a request says otherwise."""
@@ -29,12 +24,6 @@ MAX_READ_BYTES = 16 << 20
 
 MAX_WAIT_S = 300
 """The longest that a reader may wait for a message, in seconds."""
-
-NEW = "new"
-FIRST = "first"
-LAST = "last"
-STARTS = (NEW, FIRST, LAST)
-"""Where a registration can begin, but for a position."""
 
 QUEUE_STOPPED = "queue_full"
 UNSUBSCRIBED = "unsubscribed"
@@ -124,41 +113,3 @@ class JournalRow(Struct, frozen=True):
     messages: int
     bytes: int
     age: float | None
-
-
-class Start(Struct, frozen=True):
-    """Where a registration begins: one of :data:`STARTS`, or a position in a journal."""
-
-    word: str
-    after: int = 0
-    journal: str | None = None
-
-
-class _Position(Struct, frozen=True, forbid_unknown_fields=True):
-    after: int
-    journal: str
-
-
-_decode_start = msgspec.json.Decoder(str | _Position).decode
-
-
-def start_of(raw: Raw) -> Start:
-    """Return the ``start`` of a registration.
-
-    :raises InvalidStart: it is nonsense.
-    """
-    data = bytes(raw)
-    if raw is NOT_GIVEN or data == b"null":
-        return Start(NEW)
-    try:
-        found = _decode_start(data)
-    except msgspec.ValidationError:
-        found = ""
-    if isinstance(found, _Position):
-        if 0 <= found.after <= MAX_SEQUENCE:
-            return Start("", found.after, found.journal)
-    elif found in STARTS:
-        return Start(found)
-    raise errors.InvalidStart(
-        f"start must be one of {', '.join(STARTS)}, or an object with after and journal"
-    )

@@ -20,6 +20,9 @@ MAX_UNIQUE_BYTES = 48
 MAX_ID_BYTES = 128
 """The longest id of a message."""
 
+MAX_SEQUENCE = 2**53 - 1
+"""Sequences stay within it, so that every reader of JSON takes them as they are."""
+
 MAX_SECONDS = 10 * 365 * 86400
 """The longest ttl and timeout, in seconds."""
 

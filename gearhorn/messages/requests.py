@@ -20,6 +20,7 @@ from gearhorn.messages.names import (
     check_type,
     check_unique,
 )
+from gearhorn.messages.starts import start_of
 from gearhorn.messages.values import NOT_GIVEN, RAW_FALSE, RAW_TRUE, encode_payload, truth
 
 
@@ -56,8 +57,9 @@ class Register(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
         check_subscription(self.topic, self.client_id)
         if self.ttl is not None:
             check_seconds(self.ttl, "ttl")
-        # Refuses what is wrong.
+        # They refuse what is wrong.
         self.limits()
+        start_of(self.start)
 
     @classmethod
     def of(cls, topic: str, client_id: str, ttl: float | None, limits: Limits) -> "Register":

@@ -16,6 +16,8 @@ from oslo_log import log
 
 from gearhorn import errors, messages
 from gearhorn.daemon.guard.limits import LimitSettings
+from gearhorn.daemon.journal.patterns import Patterns
+from gearhorn.daemon.journal.settings import JournalSettings
 from gearhorn.daemon.leases import Leases
 from gearhorn.daemon.settings import DaemonSettings
 from gearhorn.messages import FunctionNames
@@ -252,6 +254,7 @@ def settings_of(conf: cfg.ConfigOpts) -> DaemonSettings:
         leases=_leases(conf),
         max_cached_topics=conf.matchmaking.max_cached_topics,
         limits=_limits(conf),
+        journal=_journal(conf),
         drain_timeout=conf.service.drain_timeout,
     )
 
@@ -275,6 +278,19 @@ def _limits(conf: cfg.ConfigOpts) -> LimitSettings:
             f"cache_ttl, {conf.matchmaking.cache_ttl:g}: lists may still have the subscription"
         )
     return limits
+
+
+def _journal(conf: cfg.ConfigOpts) -> JournalSettings:
+    settings = JournalSettings(
+        **{**dict(conf.journal.items()), "topics": tuple(conf.journal.topics)}
+    )
+    try:
+        Patterns(settings)
+    except errors.ConfigurationError as error:
+        raise errors.ConfigurationError(f"[journal] topics: {error}") from None
+    if settings.url is not None:
+        _check_url("[journal] url", settings.url, conf)
+    return settings
 
 
 def _fanout_timeout(conf: cfg.ConfigOpts) -> float:
@@ -302,6 +318,11 @@ def _servers(conf: cfg.ConfigOpts) -> Sequence[Address]:
 
 def _store_url(conf: cfg.ConfigOpts) -> str:
     url: str = conf.store.url
+    _check_url("[store] url", url, conf)
+    return url
+
+
+def _check_url(option: str, url: str, conf: cfg.ConfigOpts) -> None:
     try:
         # This does not connect. It shows errors in the URL before detaching.
         open_store(
@@ -311,8 +332,7 @@ def _store_url(conf: cfg.ConfigOpts) -> str:
             timeout=conf.store.timeout,
         )
     except errors.StoreMisconfigured as error:
-        raise errors.ConfigurationError(f"[store] url: {error}") from None
-    return url
+        raise errors.ConfigurationError(f"{option}: {error}") from None
 
 
 def _state_dir(conf: cfg.ConfigOpts) -> Path | None:

@@ -15,6 +15,7 @@ from gearhorn.daemon.guard.limits import LimitSettings
 from gearhorn.daemon.leases import Leases
 from gearhorn.daemon.settings import DaemonSettings
 from gearhorn.messages import FunctionNames
+from gearhorn.service.journal_options import JOURNAL
 from gearhorn.wire.address import DEFAULT_PORT
 from gearhorn.wire.connection import ConnectionSettings
 
@@ -105,6 +106,11 @@ FUNCTIONS = (
         "query",
         default=FunctionNames.query,
         help="The function that tells operators of topics, subscribers and daemons.",
+    ),
+    cfg.StrOpt(
+        "read",
+        default=FunctionNames.read,
+        help="The function that reads the journal of a topic.",
     ),
 )
 
@@ -370,6 +376,7 @@ GROUPS: dict[cfg.OptGroup, Sequence[cfg.Opt]] = {
     cfg.OptGroup("fanout", help="The sending of messages."): FANOUT,
     cfg.OptGroup("matchmaking", help="The matchmaking among daemons."): MATCHMAKING,
     cfg.OptGroup("limits", help="What may wait on the job servers."): LIMITS,
+    cfg.OptGroup("journal", help="Journals: messages kept for those who come late."): JOURNAL,
     cfg.OptGroup("service", help="The daemon as a service."): SERVICE,
     cfg.OptGroup("http", help="Probes, metrics and a page over HTTP."): HTTP,
     cfg.OptGroup("standalone", help="The job server and the store of --standalone."): STANDALONE,

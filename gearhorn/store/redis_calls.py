@@ -6,19 +6,16 @@ What a call finds wrong is mended here, or translated: a store that went back, o
 has lost a key, one that is away.
 """
 
-import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 
 from gearhorn import clock, errors
-from gearhorn.store import redis_replies, redis_scripts, redis_url, redis_warnings
+from gearhorn.store import redis_replies, redis_scripts, redis_warnings
 from gearhorn.store.base import Store
 from gearhorn.store.numbers import NONCES, Told, WentBack, new_nonce
-from gearhorn.store.redis_errors import TRANSLATED, translate
+from gearhorn.store.redis_client import RedisClient
 
 _PAGE = 2_000
 """The members of a set that are asked for at once.
@@ -27,19 +24,18 @@ A page stops the event loop for about 1 ms, with redis-py's own parser for
 20 ms, and Redis for 1 ms. Each costs the way to Redis and back.
 """
 
-_CONNECTIONS = 16
-"""The most calls that talk to Redis at a time; the others wait their turn."""
-
 
 class Page(NamedTuple):
-    """A page of a topic's set, the reader's renewal number, and limits by client_id.
+    """A page of a topic's set, the reader's renewal number, limits by client_id, and the version
+    of the patterns.
 
-    Or of the unconfirmed changes, which have neither.
+    Or of the unconfirmed changes, which have none of these.
     """
 
     rows: list[str]
     renewal: str | None
     limits: Mapping[str, str]
+    patterns: int
 
 
 class RedisCalls(Store):
@@ -70,10 +66,8 @@ class RedisCalls(Store):
         self._identity = ""
         self._run: str | None = None
         self._mended = 0
-        self._slots = asyncio.Semaphore(_CONNECTIONS)
-        self._connections = redis_url.Connections(url, timeout=timeout, on_connect=self._on_connect)
-        self._redis = Redis(connection_pool=self._connections.pool)
-        self._scripts: dict[str, Any] = {}
+        self._client = RedisClient(url, timeout=timeout, on_connect=self._on_connect)
+        self._connections = self._client.connections
         self._all_keys = self._keys(redis_scripts.KEYS)
 
     def _keys(self, names: Iterable[str]) -> list[str]:
@@ -164,36 +158,18 @@ class RedisCalls(Store):
         return rebuilt
 
     async def _script(self, name: str, keys: list[str], *arguments: str | int) -> Any:
-        """Run a script, by its hash if the server has it already."""
-        run = self._scripts.get(name)
-        if run is None:
-            run = self._redis.register_script(redis_scripts.SCRIPTS[name])
-            self._scripts[name] = run
-        async with self._talking():
-            return await run(keys=keys, args=arguments)
+        return await self._client.run(name, keys, *arguments)
 
     async def _scan(self, reader: str, *topic: str) -> AsyncIterator[Page]:
         """Yield the pages of a topic's set, or, without a topic, of the unconfirmed changes."""
         cursor = "0"
         while True:
-            cursor, rows, renewal, limits = await self._checked(
+            cursor, rows, renewal, limits, patterns = await self._checked(
                 "page", cursor, _PAGE, reader, *topic
             )
-            yield Page(rows, renewal, redis_replies.strings(limits))
+            yield Page(rows, renewal, redis_replies.strings(limits), int(patterns or 0))
             if cursor == "0":
                 return
-
-    @contextlib.asynccontextmanager
-    async def _talking(self) -> AsyncIterator[None]:
-        """Wait for a turn, and translate errors."""
-        async with self._slots:
-            try:
-                yield
-            except TRANSLATED as error:
-                fault = translate(error)
-                if isinstance(fault, errors.StoreAway):
-                    await self._connections.drop_idle()
-                raise fault from error
 
     async def _on_connect(self, connection: AbstractConnection) -> None:
         """Greet the server, and note how it runs."""

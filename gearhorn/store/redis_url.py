@@ -59,11 +59,14 @@ class Connections:
 
     :param timeout: seconds that connecting, and each answer, may take.
     :param on_connect: awaited with each new connection.
+    :param decodes: whether answers are text, or else bytes.
     :raises StoreMisconfigured: the URL is wrong. The message says how, and does
         not show the URL, which may hold a password.
     """
 
-    def __init__(self, url: str, *, timeout: float, on_connect: OnConnect) -> None:
+    def __init__(
+        self, url: str, *, timeout: float, on_connect: OnConnect, decodes: bool = True
+    ) -> None:
         parts = _split(url)
         options = _options(parts)
         # With protocol 2 all releases of redis-py from 5 on return the same.
@@ -75,7 +78,7 @@ class Connections:
         # One retry, for a pooled connection that the server has closed meanwhile.
         # Not for timeouts: a reply that was lost is reported.
         own: dict[str, Any] = {
-            "decode_responses": True,
+            "decode_responses": decodes,
             "redis_connect_func": on_connect,
             "retry": Retry(NoBackoff(), 1, (RedisConnectionError,)),
             # redis-py 5 needs this as well.
@@ -96,6 +99,12 @@ class Connections:
             self.pool = connections.ConnectionPool(
                 connection_class=kind, **common, **own, **options
             )
+
+    def make(self) -> connections.AbstractConnection:
+        """Return a connection that is not the pool's, still to be connected."""
+        connection: connections.AbstractConnection
+        connection = self.pool.make_connection()  # type: ignore[no-untyped-call]
+        return connection
 
     async def drop_idle(self) -> None:
         """Drop idle connections, all of which the server may have forgotten.

@@ -47,3 +47,11 @@ def rebuilt(sets: Mapping[str, int]) -> None:
             "The sets of %d more topics were gone from Redis: rebuilt them too",
             len(sets) - MOST_NAMED,
         )
+
+
+def untold() -> None:
+    LOG.warning(
+        "The rights of gearhorn's user forbid it PUBLISH or SUBSCRIBE in Redis; readers who wait "
+        "for a journal hear of messages up to a second late: allow +publish +subscribe "
+        "+unsubscribe and the channels &KEY_PREFIX*"
+    )

@@ -105,6 +105,12 @@ class Opening:
         """True while the store is not the one that it was, or that is known."""
         return self._replaced.is_set()
 
+    @property
+    def opened(self) -> Opened:
+        """The store that is open."""
+        assert self._opened is not None, "it is open"
+        return self._opened
+
     def store_replaced(self) -> None:
         """Record that a call has found another store, or an empty one."""
         self._replaced.set()
