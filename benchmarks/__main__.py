@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """python -m benchmarks: each figure beside its references, measured in the same run.
 
-The exit status is 0 if every target was met, 1 if one was missed, 2 if a case could not run.
+The exit status is 0 if every target was met and nothing became slower than --compare allows,
+1 if not, and 2 if a case could not run.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from benchmarks import contenders, plots, report, stored
+from benchmarks import comparison, contenders, plots, report, stored
 from benchmarks.cases import CASES
 from benchmarks.figures import Case, Plan, Row
 from benchmarks.packets import GearmanError
@@ -34,7 +35,7 @@ def main() -> int:
             _show(case.name, case.what, rows)
         if arguments.plots:
             plots.draw(results, arguments.plots)
-        return 0
+        return _compare(results, arguments.compare)
     # Blocks end the servers that they started, and a signal alone would not leave them.
     signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(128 + signum))
     skipped = contenders.missing(arguments.contenders)
@@ -70,7 +71,16 @@ def main() -> int:
             arguments.json.write_text(report.as_json(results, arguments.quick, skipped))
     if arguments.plots:
         plots.draw(results, arguments.plots)
-    return status
+    return status or _compare(results, arguments.compare)
+
+
+def _compare(results: Mapping[Case, Sequence[Row]], path: pathlib.Path | None) -> int:
+    """Return 1 if something became slower than in the results stored there."""
+    if path is None:
+        return 0
+    lines = comparison.slower(results, stored.read(path))
+    print("\n" + "\n".join(lines or ["nothing became slower"]))
+    return 1 if lines else 0
 
 
 def _show(name: str, what: str, rows: Sequence[Row]) -> None:
@@ -115,11 +125,20 @@ def _parse_arguments() -> argparse.Namespace:
         help="measure nothing: show, and draw, what --json wrote",
     )
     parser.add_argument(
+        "--compare",
+        type=pathlib.Path,
+        metavar="FILE",
+        help="name what became slower than "
+        f"{comparison.SLOWER} of the results that --json wrote there",
+    )
+    parser.add_argument(
         "--install-help", action="store_true", help="how to get the contenders on Debian"
     )
     arguments = parser.parse_args()
     if unknown := set(arguments.cases) - {case.name for case in CASES}:
         parser.error(f"no such case: {', '.join(sorted(unknown))}")
+    if arguments.compare and arguments.quick:
+        parser.error("the small loads of --quick compare with nothing")
     return arguments
 
 

@@ -25,6 +25,7 @@ from gearhorn.daemon.open_fanouts import OpenBounds, Place
 from gearhorn.daemon.progress import Progress
 from gearhorn.daemon.recipients import Recipients
 from gearhorn.daemon.refusals import Refusals
+from gearhorn.daemon.series import SeriesDelivery
 from gearhorn.daemon.tokens import Tokens
 from gearhorn.daemon.turns import Turns, Waiting, Watch
 from gearhorn.tasks import Tasks, in_turns
@@ -123,15 +124,15 @@ class FanOuts:
         """The number of their copies that are not answered."""
         return self._turns.open.copies
 
-    def _decode(self, data: bytes) -> tuple[messages.FanOut, bytes]:
-        """Return a request and its payload."""
+    def _decode(self, data: bytes) -> tuple[messages.FanOut, messages.Content]:
+        """Return a request and its payload, or payloads."""
         request = _decode_request(data)
         if request.timeout is not None and request.timeout > self._max_timeout:
             raise errors.InvalidSeconds(
                 f"timeout may be {self._max_timeout:g} seconds here; that is the "
                 "configuration's [fanout] max_timeout"
             )
-        return request, request.payload_bytes()
+        return request, request.content()
 
     def take(self, job: Job) -> None:
         """Do the fan-out that ``job`` asks for, or refuse it."""
@@ -165,7 +166,7 @@ class FanOuts:
     # Topics with a journal.
 
     def _take_numbered(
-        self, numbering: Numbering, job: Job, request: messages.FanOut, payload: bytes
+        self, numbering: Numbering, job: Job, request: messages.FanOut, payload: messages.Content
     ) -> None:
         if not numbering.takes(job, payload):
             return
@@ -217,9 +218,11 @@ class FanOuts:
         self._numbering.number(waiting, request, payload, numbered)
         return True
 
-    def _all_queued(self, topic: str, number: Numbered, subscribers: int, skipped: int) -> None:
+    def _all_queued(
+        self, topic: str, number: Numbered, subscribers: int, copies: int, skipped: int
+    ) -> None:
         if self._numbering is not None:
-            self._numbering.all_queued(topic, number, subscribers, skipped)
+            self._numbering.all_queued(topic, number, subscribers, copies, skipped)
 
     def whose(self, job: Job) -> tuple[str, str]:
         """Return the topic of a job in the window, and what that waits for."""
@@ -335,7 +338,7 @@ class FanOuts:
         self,
         job: Job,
         request: messages.FanOut,
-        payload: bytes,
+        payload: messages.Content,
         recipients: Recipients,
         waiting: Waiting | None = None,
     ) -> bool:
@@ -344,6 +347,9 @@ class FanOuts:
         :param waiting: the same, if it has waited for its list.
         :returns: true if it was started.
         """
+        if isinstance(payload, tuple):
+            self._start_series(job, request, payload, recipients, waiting)
+            return True
         if not messages.truth(request.background):
             # Without a job server it waits, and is not refused.
             bound = bool(self._context.submitter.servers)
@@ -356,6 +362,24 @@ class FanOuts:
         )
         delivery.start()
         return True
+
+    def _start_series(
+        self,
+        job: Job,
+        request: messages.FanOut,
+        payloads: tuple[bytes, ...],
+        recipients: Recipients,
+        waiting: Waiting | None,
+    ) -> None:
+        number = None if waiting is None else waiting.number
+        token = b"" if number is not None else self._tokens.token(job, request.id, True)
+
+        def admit(size: int) -> Recipients:
+            return self._admitted(recipients, size)
+
+        SeriesDelivery(
+            self._context, job, request, payloads, recipients, token, number, admit
+        ).start()
 
     def _admitted(self, recipients: Recipients, size: int) -> Recipients:
         """Return the list for a message of ``size`` bytes, without full queues, and count it."""

@@ -62,7 +62,7 @@ class Waiting(Owner):
         self,
         job: Job,
         request: messages.FanOut,
-        payload: bytes,
+        payload: messages.Content,
         on_left: Callable[["Waiting"], None],
         counts: Counts,
     ) -> None:
@@ -165,7 +165,7 @@ class Turns:
         refusals: Refusals,
         counts: Counts,
         *,
-        decode: Callable[[bytes], tuple[messages.FanOut, bytes]],
+        decode: Callable[[bytes], tuple[messages.FanOut, messages.Content]],
         watch: Watch,
         send: Send,
         read: Callable[[str], None],
@@ -180,7 +180,7 @@ class Turns:
         self._send = send
         self._read = read
 
-    def waiting(self, job: Job, request: messages.FanOut, payload: bytes) -> Waiting:
+    def waiting(self, job: Job, request: messages.FanOut, payload: messages.Content) -> Waiting:
         """Return a fan-out, of either kind, that cannot start yet."""
         waiting = Waiting(job, request, payload, self._publisher_left, self._counts)
         if waiting.foreground:
@@ -248,6 +248,7 @@ class Turns:
         number = waiting.number
         if number is not None and number.payload is not None:
             payload = number.payload
+        assert isinstance(payload, bytes), "as payloads goes with background alone"
         self._send(job, request, payload, recipients, place, waiting.watched, number)
 
     def _refuse(self, job: Job, waiting: Waiting | None, error: errors.TooManyOpen) -> None:

@@ -112,7 +112,15 @@ from gearhorn.messages.reports import (
     result_of,
     written_result,
 )
-from gearhorn.messages.requests import FanOut, Notice, Register, Request, Unregister
+from gearhorn.messages.requests import (
+    MAX_PAYLOADS,
+    Content,
+    FanOut,
+    Notice,
+    Register,
+    Request,
+    Unregister,
+)
 from gearhorn.messages.starts import FIRST, LAST, NEW, STARTS, Start, start_of
 from gearhorn.messages.values import encode_value, truth
 
@@ -131,6 +139,7 @@ __all__ = [
     "MAX_LISTED_FAILURES",
     "MAX_MESSAGE_BYTES",
     "MAX_PAGE",
+    "MAX_PAYLOADS",
     "MAX_QUEUE_BYTES",
     "MAX_READ_BYTES",
     "MAX_READ_LIMIT",
@@ -167,6 +176,7 @@ __all__ = [
     "UNSUBSCRIBED",
     "Backlog",
     "Bytes",
+    "Content",
     "DaemonRow",
     "EndedRow",
     "FanOut",

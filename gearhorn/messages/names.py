@@ -35,6 +35,7 @@ TYPE_NAMES = {
     float: "a number",
     int: "an integer",
     list[str]: "an array of strings",
+    list: "an array",
 }
 
 # Tab and newline in a name forge lines of gearmand's "status", NUL shifts the payload.

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from gearhorn import messages
 from gearhorn.daemon.placement import Share
 
 
@@ -24,7 +25,7 @@ class Numbered(msgspec.Struct, frozen=True, kw_only=True):
     journal: str
     sequence: int
     groups: int
-    payload: bytes | None = None
+    payload: messages.Content | None = None
     id: str = ""
 
     def uniques(self, tail: bytes = b"") -> list[bytes]:
@@ -32,8 +33,11 @@ class Numbered(msgspec.Struct, frozen=True, kw_only=True):
 
         :param tail: what they end in: for foreground copies the token of the connection.
         """
-        begin = f"j.{self.journal}.{self.sequence}.".encode()
-        return [b"%s%d%s" % (begin, group, tail) for group in range(self.groups)]
+        return [self.unique(0, group) + tail for group in range(self.groups)]
+
+    def unique(self, message: int, group: int) -> bytes:
+        """Return the unique of the copies of a message, counted from the first, in a group."""
+        return b"j.%s.%d.%d" % (self.journal.encode(), self.sequence + message, group)
 
     def groups_of(self, share: Share, group_count: int) -> Sequence[int] | None:
         """Return the group of each queue, ``None`` if there is only one.

@@ -10,7 +10,7 @@ A fan-out whose append fails waits outside the window, within bounds, so that th
 without a journal go on.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -81,12 +81,13 @@ class Numbering:
         """Return true if a fan-out waits for its number."""
         return waiting in self._asked
 
-    def takes(self, job: Job, payload: bytes) -> bool:
+    def takes(self, job: Job, content: messages.Content) -> bool:
         """Refuse a fan-out whose payload is too large for a journal; return true otherwise."""
-        if len(payload) <= self._max_message_bytes:
+        largest = max(map(len, _payloads(content)))
+        if largest <= self._max_message_bytes:
             return True
         error = errors.MessageTooLarge(
-            f"the payload has {len(payload)} bytes; a topic with a journal takes "
+            f"the payload has {largest} bytes; a topic with a journal takes "
             f"{self._max_message_bytes}, by the configuration's [journal] max_message_bytes"
         )
         self._refusals.refuse(job, error)
@@ -96,7 +97,7 @@ class Numbering:
         self,
         waiting: Waiting,
         request: messages.FanOut,
-        payload: bytes,
+        content: messages.Content,
         on_numbered: OnNumbered,
     ) -> None:
         """Ask for the number of a fan-out.
@@ -108,7 +109,8 @@ class Numbering:
         assert limits is not None, "the topic has a journal"
         self._asked[waiting] = False
         waiting.on_end = self._forget
-        entry = Entry([payload], self._groups(topic), request.id or "", not waiting.foreground)
+        groups = self._groups(topic)
+        entry = Entry(_payloads(content), groups, request.id or "", not waiting.foreground)
 
         def done(journal: str, placed: Placed) -> None:
             self._answered(waiting, entry, journal, placed)
@@ -134,13 +136,12 @@ class Numbering:
             waiting.end()
             self._answer_duplicate(waiting, journal, placed.sequence, first)
             return
-        payload: bytes | None = None
+        payload: messages.Content | None = None
         groups = entry.groups
         if first is not None:
             groups = first.groups
-            # What was trimmed meanwhile is sent with the repeat's own payload.
-            kept = first.payloads[0] if first.payloads else None
-            payload = None if kept == entry.payloads[0] else kept
+            whole = _first_payloads(first.payloads, entry.payloads)
+            payload = whole if isinstance(waiting.payload, tuple) else whole[0]
         waiting.number = Numbered(
             journal=journal,
             sequence=placed.sequence,
@@ -156,8 +157,10 @@ class Numbering:
         self, waiting: Waiting, journal: str, sequence: int, first: First
     ) -> None:
         counts = msgspec.json.decode(first.counts, type=_Counts)
+        series = isinstance(waiting.payload, tuple)
         report = messages.FanOutReport(
             topic=waiting.topic,
+            messages=first.messages if series else msgspec.UNSET,
             subscribers=counts.subscribers,
             queued=counts.queued,
             skipped=counts.skipped or msgspec.UNSET,
@@ -167,11 +170,13 @@ class Numbering:
         )
         waiting.job.complete(report.encode())
 
-    def all_queued(self, topic: str, number: Numbered, subscribers: int, skipped: int) -> None:
+    def all_queued(
+        self, topic: str, number: Numbered, subscribers: int, copies: int, skipped: int
+    ) -> None:
         """Write down that each copy of a message with an id was queued or skipped."""
         limits = self.patterns.limits(topic)
         if limits is not None:
-            counts = msgspec.json.encode(_Counts(subscribers, subscribers - skipped, skipped))
+            counts = msgspec.json.encode(_Counts(subscribers, copies - skipped, skipped))
             mark = Mark(number.id, number.journal, number.sequence, counts.decode())
             self._appends.mark(topic, limits, mark)
 
@@ -205,6 +210,25 @@ class Numbering:
     def _count_aside(self, waiting: Waiting, change: int) -> None:
         self.aside += change
         self._aside_bytes += change * len(waiting.job.data)
+
+
+def _payloads(content: messages.Content) -> Sequence[bytes]:
+    return content if isinstance(content, tuple) else (content,)
+
+
+def _first_payloads(first: Sequence[bytes | None], own: Sequence[bytes]) -> tuple[bytes, ...]:
+    """Return the payloads of a first run, those that were trimmed meanwhile as a repeat has them.
+
+    They end where neither has one, since a repeat may bring fewer.
+    """
+    found = []
+    for index, kept in enumerate(first or own):
+        if kept is None:
+            if index == len(own):
+                break
+            kept = own[index]
+        found.append(kept)
+    return tuple(found)
 
 
 class _Counts(msgspec.Struct, frozen=True):

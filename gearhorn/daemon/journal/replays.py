@@ -138,11 +138,11 @@ class _Page(Listener):
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def batch_created(self, batch: Batch) -> None:
-        batch.count()
+        batch.count_queued()
         self._one_less()
 
     def batch_lost(self, batch: Batch) -> None:
-        batch.count()
+        batch.count_queued()
         self.lost = True
         self._one_less()
 

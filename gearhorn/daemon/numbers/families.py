@@ -40,6 +40,7 @@ CODES: Mapping[str, Sequence[str]] = {
         errors.InvalidEncoding.code,
         errors.InvalidPayload.code,
         errors.BackgroundConflict.code,
+        errors.BatchConflict.code,
         errors.TooManyOpen.code,
         errors.InvalidId.code,
         errors.TooManyJournals.code,

@@ -106,6 +106,31 @@ def test_stored_results_are_shown_and_drawn_as_they_are_kept(results: Path, tmp_
         assert drawing.read_text("utf-8") == (tmp_path / drawing.name).read_text("utf-8")
 
 
+def test_a_run_names_what_became_slower(tmp_path: Path) -> None:
+    path = ROOT / "benchmarks/results/2026-11.json"
+    assert run("--from", str(path), "--compare", str(path)).stdout.endswith(
+        "nothing became slower\n"
+    )
+
+    stored = json.loads(path.read_text("utf-8"))
+    faster = stored["cases"]["fanout-rate"]["rows"][0]
+    faster["ratios"] = [ratio / 0.89 for ratio in faster["ratios"]]
+    sooner = stored["cases"]["latency"]["rows"][0]
+    sooner["ratios"] = [ratio * 0.88 for ratio in sooner["ratios"]]
+    hardly = stored["cases"]["small-topics"]["rows"][0]
+    hardly["ratios"] = [ratio / 0.92 for ratio in hardly["ratios"]]
+    before = tmp_path / "before.json"
+    before.write_text(json.dumps(stored), "utf-8")
+    done = run("--from", str(path), "--compare", str(before))
+
+    assert done.returncode == 1
+    told = done.stdout.rpartition("\n\n")[2].splitlines()
+    assert told == [
+        "fanout-rate: background, 1,000 subscribers beside bare sockets: 0.89 of the stored speed",
+        "latency: to the last of 1, median beside two bare hops: 0.88 of the stored speed",
+    ]
+
+
 def test_drawings_can_be_compared_by_eye() -> None:
     plots, stored = (importlib.import_module(f"benchmarks.{name}") for name in ("plots", "stored"))
     drawing = importlib.import_module("gearhorn.tests.drawing")
@@ -136,6 +161,7 @@ def test_it_says_how_to_get_what_it_compares_with() -> None:
         (("no-case",), "no such case: no-case"),
         (("--contenders", "Nobody"), "no such contender: Nobody"),
         (("--repetitions", "0"), "argument --repetitions"),
+        (("--quick", "--compare", "results.json"), "compare with nothing"),
     ],
 )
 def test_the_benchmarks_refuse_arguments_that_they_do_not_know(

@@ -63,7 +63,7 @@ def test_frames_where_standard_input_was_closed(topic: Topic) -> None:
     with subprocess.Popen(call, stdout=subprocess.PIPE, text=True) as showing:
         try:
             assert showing.stdout is not None
-            assert "fan-outs" in showing.stdout.readline()
+            assert "copies queued" in showing.stdout.readline()
         finally:
             showing.kill()
 
