@@ -8,11 +8,12 @@ import ssl
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from gearhorn import errors, messages
 from gearhorn.client import forks
 from gearhorn.client.answers import fan_out_report
+from gearhorn.client.bundles import Bundles, Item, Outcome
 from gearhorn.client.caller import Caller, OnProgress
 from gearhorn.client.parameters import (
     PublishOptions,
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
 
 _ESCAPED = 6
 """The factor by which a result can grow in the JSON of a report that gathers it."""
-
-Outcome: TypeAlias = messages.FanOutReport | errors.GearhornError
 
 
 class AsyncPublisher:
@@ -82,7 +81,10 @@ class AsyncPublisher:
         self._settings = ConnectionSettings(tls=tls, connect_timeout=connect_timeout)
         self._function = function
         self._max_report_bytes = _ESCAPED * max_message_bytes
+        self._max_message_bytes = max_message_bytes
         self._caller: Caller | None = None
+        self._bundles: Bundles
+        """Those of the caller."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
         forks.tell(self)
@@ -159,22 +161,14 @@ class AsyncPublisher:
         """
         options = PublishOptions(background, timeout, priority, gather, progress)
         publication = self.prepare(topic, payload, unique, id, options)
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        item = self.start(publication, _setter(future), on_progress)
         try:
-            return await self._send(publication, on_progress)
-        except errors.UnknownKey:
-            return await self._send(publication.for_old_daemon(), on_progress)
-
-    async def _send(
-        self, publication: Publication, on_progress: OnProgress | None
-    ) -> messages.FanOutReport:
-        answer = await self._open().call(
-            self._function,
-            publication.data,
-            publication.topic,
-            publication.patience,
-            on_progress,
-        )
-        return fan_out_report(answer)
+            report = value_of(await future, False)
+        finally:
+            item.cancel()
+        assert isinstance(report, messages.FanOutReport)
+        return report
 
     @overload
     def publish_many(
@@ -236,22 +230,44 @@ class AsyncPublisher:
         while pending:
             yield value_of(await pending.popleft(), return_exceptions)
 
-    def start(self, publication: Publication, on_done: Callable[[Outcome], object]) -> None:
-        """Send a fan-out.
+    def start(
+        self,
+        publication: Publication,
+        on_done: Callable[[Outcome], object],
+        on_progress: OnProgress | None = None,
+    ) -> Item:
+        """Send a fan-out, perhaps together with others, or when another is answered.
 
-        :param on_done: called with the report or the error.
+        :param on_done: called with the report or the error, unless it is cancelled.
         """
+        self._open()
+        return self._bundles.start(Item(publication, on_done, on_progress))
+
+    def _send(self, item: Item) -> None:
+        publication = item.publication
+
+        def start(data: bytes, answered: Callable[[Answer | errors.GearhornError], object]) -> None:
+            item.call = self._open().start(
+                self._function,
+                data,
+                publication.topic,
+                publication.patience,
+                answered,
+                item.on_progress,
+            )
 
         def answered(outcome: Answer | errors.GearhornError) -> None:
-            report = outcome if isinstance(outcome, errors.GearhornError) else _outcome(outcome)
-            if isinstance(report, errors.UnknownKey) and publication.request.id is not None:
-                self.start(publication.for_old_daemon(), on_done)
+            report = _outcome(outcome)
+            if isinstance(report, errors.UnknownKey) and publication.request.payloads is None:
+                # One of the release before, which knows no id.
+                start(publication.data_for_old_daemon(), answered_again)
             else:
-                on_done(report)
+                item.on_done(report)
 
-        self._open().start(
-            self._function, publication.data, publication.topic, publication.patience, answered
-        )
+        def answered_again(outcome: Answer | errors.GearhornError) -> None:
+            item.on_done(_outcome(outcome))
+
+        start(publication.data(), answered)
 
     def _open(self) -> Caller:
         if self._closed:
@@ -271,6 +287,7 @@ class AsyncPublisher:
                 name, self._settings, self._max_report_bytes, Watch(), self._connect_timeout
             )
             self._caller.connect(self._servers)
+            self._bundles = Bundles(self._send, self._max_message_bytes)
         return self._caller
 
 
@@ -281,7 +298,9 @@ def value_of(outcome: Outcome, return_exceptions: bool) -> Outcome:
     return outcome
 
 
-def _outcome(answer: Answer) -> Outcome:
+def _outcome(answer: Answer | errors.GearhornError) -> Outcome:
+    if isinstance(answer, errors.GearhornError):
+        return answer
     try:
         return fan_out_report(answer)
     except errors.GearhornError as error:

@@ -3,6 +3,7 @@
 """Messages to publish, checked and made into requests. Nothing is sent here."""
 
 import secrets
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple, TypeAlias
 
@@ -10,10 +11,14 @@ import msgspec
 
 from gearhorn import errors, messages
 from gearhorn.client.parameters import PublishOptions, check_count, check_seconds
+from gearhorn.messages.values import RAW_TRUE
 
 REPORT_GRACE_S = 5.0
 """Seconds that the report of a fan-out may take after the receivers' time is up."""
 _UNIQUE_BYTES = 18
+_ID_BYTES = 15
+MOST_OTHER_BYTES = 8192
+"""More than the bytes of a request beside its payload."""
 
 Outgoing: TypeAlias = (
     tuple[str, Any] | tuple[str, Any, str | None] | tuple[str, Any, str | None, str | None]
@@ -26,14 +31,47 @@ class Publication(NamedTuple):
 
     topic: str
     request: messages.FanOut
-    data: bytes
     patience: float
     """The longest wait for its report, in seconds."""
+    bundles: bool = False
+    """True if it may be sent in one request with others."""
 
-    def for_old_daemon(self) -> "Publication":
-        """Return the fan-out as a daemon takes it that knows no ``id``."""
-        request = without_id(self.request)
-        return self._replace(request=request, data=request.encode())
+    @property
+    def size(self) -> int:
+        """The bytes of its payload, as it stands in the request."""
+        return len(memoryview(self.request.payload))
+
+    def data(self) -> bytes:
+        """Return the request as it is sent, with an id.
+
+        By that a second attempt is known: in a journal, and by its copies in queues.
+        """
+        request = self.request
+        if request.id is None:
+            request = msgspec.structs.replace(request, id=secrets.token_urlsafe(_ID_BYTES))
+        return request.encode()
+
+    def data_for_old_daemon(self) -> bytes:
+        """Return the request as a daemon takes it that knows no ``id``.
+
+        Copies are then recognised by a unique, while they are queued.
+        """
+        unique = self.request.unique
+        if unique is None:
+            named = self.request.id
+            unique = secrets.token_urlsafe(_ID_BYTES) if named is None else _digest(named)
+        return msgspec.structs.replace(self.request, id=None, unique=unique).encode()
+
+    @classmethod
+    def together(cls, publications: "Sequence[Publication]") -> "Publication":
+        """Return one request for messages of one topic that may be sent together."""
+        first = publications[0]
+        request = messages.FanOut(
+            topic=first.topic,
+            payloads=[publication.request.payload for publication in publications],
+            background=RAW_TRUE,
+        )
+        return cls(first.topic, request, min(each.patience for each in publications))
 
 
 class Preparation:
@@ -64,22 +102,31 @@ class Preparation:
             topic,
             payload,
             unique=unique,
-            # By which a second attempt is known: in a journal, and by its copies in queues.
-            id=secrets.token_urlsafe(15) if id_ is None else id_,
+            id=id_,
             background=background,
             timeout=None if background and options.timeout is None else seconds,
             priority=options.priority,
             gather=options.gather,
             progress=options.progress,
         )
-        data = request.encode()
-        if len(data) > self._max_message_bytes:
-            raise errors.MessageTooLarge(
-                f"the request has {len(data)} bytes; it may have {self._max_message_bytes}"
-            )
-        return Publication(
-            topic, request, data, seconds if background else seconds + REPORT_GRACE_S
+        bundles = (
+            background
+            and id_ is None
+            and unique is None
+            and request.encoding is None
+            and options.priority in (None, "normal")
         )
+        patience = seconds if background else seconds + REPORT_GRACE_S
+        publication = Publication(topic, request, patience, bundles)
+        if publication.size > self._max_message_bytes - MOST_OTHER_BYTES:
+            self._check_size(len(publication.data()))
+        return publication
+
+    def _check_size(self, size: int) -> None:
+        if size > self._max_message_bytes:
+            raise errors.MessageTooLarge(
+                f"the request has {size} bytes; it may have {self._max_message_bytes}"
+            )
 
 
 def message_parts(message: Outgoing) -> tuple[str, Any, str | None, str | None]:
@@ -96,6 +143,10 @@ def message_parts(message: Outgoing) -> tuple[str, Any, str | None, str | None]:
     return topic, payload, unique, id_
 
 
+def _digest(message_id: str) -> str:
+    return blake2b(message_id.encode(), digest_size=_UNIQUE_BYTES).hexdigest()
+
+
 def without_id(request: messages.FanOut) -> messages.FanOut:
     """Return the request for a daemon of the release before, which knows no ``id``.
 
@@ -103,5 +154,5 @@ def without_id(request: messages.FanOut) -> messages.FanOut:
     """
     unique = request.unique
     if unique is None and request.id is not None:
-        unique = blake2b(request.id.encode(), digest_size=_UNIQUE_BYTES).hexdigest()
+        unique = _digest(request.id)
     return msgspec.structs.replace(request, id=None, unique=unique)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from gearhorn import errors, messages
 from gearhorn.client import forks
-from gearhorn.client.async_publisher import AsyncPublisher, Outcome, value_of
+from gearhorn.client.async_publisher import AsyncPublisher, value_of
+from gearhorn.client.bundles import Outcome
 from gearhorn.client.caller import OnProgress
 from gearhorn.client.loop_thread import LoopThread
 from gearhorn.client.parameters import PublishOptions, check_count

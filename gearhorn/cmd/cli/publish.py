@@ -13,7 +13,7 @@ from typing import IO, Any, BinaryIO, TextIO, cast
 import click
 
 from gearhorn import errors, messages
-from gearhorn.client.async_publisher import Outcome
+from gearhorn.client.bundles import Outcome
 from gearhorn.client.publisher import Publisher
 from gearhorn.cmd import streams
 from gearhorn.cmd.cli.exits import FAILED, Failure
