@@ -193,7 +193,7 @@ def _journal_service(_shared_redis: Redis) -> Iterator[Service]:
             "gearman.servers": gearmand.address,
             "store.url": _shared_redis.url,
             "store.key_prefix": f"test-{uuid.uuid4().hex[:12]}:",
-            "journal.topics": "few-*?max_messages=10, t*",
+            "journal.topics": "few-*?max_messages=1, t*",
         }
         with Daemon(options) as daemon:
             yield Service(gearmand, daemon)
