@@ -129,6 +129,9 @@ class Follower:
         """Begin where nothing is written, as the registration says. Nothing was fetched yet."""
         if isinstance(answer.sequence, int):
             await self.told(answer.journal or None, answer.sequence)
+        else:
+            # A daemon of a release before, perhaps: what is read says more.
+            self._act()
 
     async def unregistered(self) -> None:
         """The same, where nothing is registered: ask where the journal is."""
@@ -142,6 +145,7 @@ class Follower:
                 await self._pause(error)
                 continue
             await self.told(found.journal, found.last)
+        self._act()
 
     async def told(self, journal: str | None, last: int) -> None:
         """Take what a daemon has told of today's journal."""
