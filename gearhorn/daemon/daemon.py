@@ -138,6 +138,8 @@ class Daemon:
             self._submitter,
             self._refusals,
             self._counts,
+            self._guard.seen,
+            self._looks.due,
         )
         self._matchmaking = Matchmaking(
             self._store,

@@ -10,7 +10,6 @@ from gearhorn.daemon.journal.numbering import Numbering
 from gearhorn.daemon.journal.reads import no_journal
 from gearhorn.daemon.journal.replays import Replayed
 from gearhorn.daemon.refusals import Refusals
-from gearhorn.messages import Start
 from gearhorn.store.identity import Opened
 from gearhorn.store.journal import Head, JournalRow
 from gearhorn.tasks import OnFailed
@@ -60,11 +59,9 @@ class NoJournals:
         """Return a topic's journal and its last sequence; wait while the store is away."""
         raise no_journal(topic)
 
-    async def replay(
-        self, job: Job, topic: str, client_id: str, head: Head, start: Start
-    ) -> Replayed:
-        """Put what comes after a start into a subscriber's queue, up to ``head``."""
-        raise no_journal(topic)
+    async def replay(self, job: Job, request: messages.Register, head: Head) -> Replayed:
+        """Put what comes after a registration's start into its queue, up to ``head``."""
+        raise no_journal(request.topic)
 
     async def rows(
         self, topics: Sequence[str] | None, after: str, limit: int
