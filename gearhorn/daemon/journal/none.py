@@ -7,6 +7,7 @@ from typing import Any
 
 from gearhorn import errors, messages
 from gearhorn.daemon.journal.numbering import Numbering
+from gearhorn.daemon.journal.patterns import Patterns
 from gearhorn.daemon.journal.reads import no_journal
 from gearhorn.daemon.journal.replays import Replayed
 from gearhorn.daemon.refusals import Refusals
@@ -22,6 +23,9 @@ class NoJournals:
     """The part of a daemon whose configuration has no patterns of topics with a journal."""
 
     numbering: Numbering | None = None
+    patterns: Patterns | None = None
+    identity = ""
+    """The identity of the journals' store, ``""`` if it is that of the subscriptions."""
     readers = 0
     """Readers that wait."""
     replays_running = 0
@@ -74,6 +78,12 @@ class NoJournals:
         """The error for which appends wait, if any do."""
         return None
 
-    def status(self) -> dict[str, Any]:
-        """Return what the daemon's status has of journals."""
-        return {}
+    def store_changed(self, subscriptions: Opened) -> None:
+        """Go on with another store of the subscriptions."""
+
+    def status(self, differs: errors.GearhornError | None) -> dict[str, Any]:
+        """Return what the daemon's status has of journals.
+
+        :param differs: why the daemon's patterns are not in force, if they are not.
+        """
+        return {"journal_fault": None if differs is None else differs.code}

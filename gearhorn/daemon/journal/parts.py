@@ -24,7 +24,8 @@ from gearhorn.daemon.refusals import Refusals
 from gearhorn.daemon.settings import DaemonSettings
 from gearhorn.daemon.workers import WINDOW_MESSAGES
 from gearhorn.store import open_journals
-from gearhorn.store.identity import Opened, Terms
+from gearhorn.store.base import Store
+from gearhorn.store.identity import Opened, Terms, tag_of
 from gearhorn.store.journal import Head, JournalRow
 from gearhorn.store.patience import Patience
 from gearhorn.tasks import Tasks
@@ -49,12 +50,13 @@ def journals_of(
     counts: Counts,
     seen: Seen,
     look: Callable[[Address, bool], None],
+    store: Store,
 ) -> NoJournals:
     """Return the part of a daemon that deals with journals."""
     if not settings.journal.topics:
         return NoJournals(refusals)
     return JournalParts(
-        settings, worker_id, patience, lists, submitter, refusals, counts, seen, look
+        settings, worker_id, patience, lists, submitter, refusals, counts, seen, look, store
     )
 
 
@@ -63,9 +65,11 @@ class JournalParts(NoJournals):
 
     :param patience: that of the subscriptions' store.
     :param look: has a job server looked at soon.
+    :param store: that of the subscriptions, in which the patterns stand.
     """
 
     numbering: Numbering
+    patterns: Patterns
 
     def __init__(
         self,
@@ -78,8 +82,10 @@ class JournalParts(NoJournals):
         counts: Counts,
         seen: Seen,
         look: Callable[[Address, bool], None],
+        store: Store,
     ) -> None:
         super().__init__(refusals)
+        self._store = store
         self._submitter = submitter
         self._seen = seen
         self._look = look
@@ -147,10 +153,29 @@ class JournalParts(NoJournals):
         await self.patience.call(self._open, subscriptions)
 
     async def _open(self, subscriptions: Opened) -> None:
-        if self.is_apart:
-            await self.journals.open()
-        else:
+        if not self.is_apart:
             await self.journals.open((subscriptions.tag,), Terms.TAKE)
+            return
+        # Which one it is stands in the subscriptions' store, beside the patterns.
+        shared = await self._store.patterns()
+        try:
+            if shared.journals:
+                opened = await self.journals.open((tag_of(shared.journals),), Terms.TAKE)
+            else:
+                opened = await self.journals.open()
+        except errors.StoreReplaced as error:
+            fault = str(error)
+        else:
+            self.identity = opened.identity
+            return
+        raise errors.StoreReplaced(
+            f"the store of the journals, [journal] url: {fault}; accept it as it is with "
+            "gearhorn-fanout --adopt-journals"
+        )
+
+    def store_changed(self, subscriptions: Opened) -> None:
+        """Go on with another store of the subscriptions."""
+        self._tasks.start(self.open(subscriptions))
 
     def start(self) -> None:
         """Look after the journals from now on."""
@@ -235,11 +260,15 @@ class JournalParts(NoJournals):
             queue, own_most, self._settings.limits, self._seen, server=server, look=self._look
         )
 
-    def status(self) -> dict[str, Any]:
-        """Return what the daemon's status has of journals."""
+    def status(self, differs: errors.GearhornError | None) -> dict[str, Any]:
+        """Return what the daemon's status has of journals.
+
+        :param differs: why the daemon's patterns are not in force, if they are not.
+        """
         used, limit = self.memory or (None, None)
+        fault = differs or self.fault
         return {
-            "journal_fault": None if self.fault is None else self.fault.code,
+            "journal_fault": None if fault is None else fault.code,
             "journal_bytes": self.bytes,
             "store_memory": used,
             "store_max_memory": limit,
