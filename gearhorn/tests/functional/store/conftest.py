@@ -14,6 +14,7 @@ import pytest_asyncio
 from gearhorn.store.base import Store
 from gearhorn.store.journal import Journals
 from gearhorn.tests.functional.store import journals as making
+from gearhorn.tests.functional.store.copies import Copies, RedisCopies, SQLiteCopies
 from gearhorn.tests.functional.store.journals import NewJournals
 from gearhorn.tests.functional.store.stores import NewStore, make
 from gearhorn.tests.servers import Redis
@@ -44,6 +45,14 @@ async def other(store: Store, new_store: NewStore) -> AsyncIterator[Store]:
     await other.open()
     yield other
     await other.close()
+
+
+@pytest.fixture(params=["redis", "sqlite"])
+def copies(request: pytest.FixtureRequest, tmp_path: Path) -> Copies:
+    """Copies of a store of the test's own."""
+    if request.param == "redis":
+        return RedisCopies(request.getfixturevalue("redis"))
+    return SQLiteCopies(tmp_path / "store.db")
 
 
 @pytest.fixture(params=["redis", "sqlite"])
