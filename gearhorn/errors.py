@@ -230,7 +230,7 @@ class StoreIncomplete(StoreError):
     code = "store_incomplete"
 
 
-class JournalsDiffer(StoreError):
+class JournalsDiffer(GearhornError):
     """The daemon's patterns of journals are others than those of the store."""
 
     code = "journals_differ"

@@ -12,6 +12,7 @@ from gearhorn.daemon.crowding import Crowding
 from gearhorn.daemon.fanout import FanOuts
 from gearhorn.daemon.guard.endings import Endings
 from gearhorn.daemon.guard.looks import guard_of
+from gearhorn.daemon.journal.in_force import InForce
 from gearhorn.daemon.journal.parts import journals_of
 from gearhorn.daemon.list_cache import ListCache
 from gearhorn.daemon.matchmaking import Matchmaking
@@ -32,6 +33,7 @@ from gearhorn.daemon.trust.opening import Opening
 from gearhorn.daemon.upkeep import Upkeep
 from gearhorn.daemon.workers import WINDOW_MESSAGES, Workers, roles
 from gearhorn.store import open_store
+from gearhorn.store.identity import Opened
 from gearhorn.store.patience import Patience
 from gearhorn.store.timing import time_calls
 from gearhorn.tasks import end
@@ -138,6 +140,9 @@ class Daemon:
             self._submitter,
             self._refusals,
             self._counts,
+            self._guard.seen,
+            self._looks.due,
+            self._store,
         )
         self._matchmaking = Matchmaking(
             self._store,
@@ -150,6 +155,13 @@ class Daemon:
             topic=settings.matchmaking_topic,
             leases=settings.leases,
             counts=self._counts,
+        )
+        self._in_force = InForce(
+            self._store,
+            self._patience,
+            self._journals.patterns,
+            identity=lambda: self._journals.identity,
+            confirm=self._matchmaking.confirm,
         )
         self._upkeep = Upkeep(
             self._store,
@@ -204,6 +216,15 @@ class Daemon:
             journals=self._journals,
         )
 
+    async def _pause(self) -> None:
+        self._lists.patterns = -1
+        self._lists.drop_all()
+        await self._workers.pause()
+
+    def _resume(self, version: int) -> None:
+        self._lists.patterns = version
+        self._workers.resume()
+
     def _connect_parts(self) -> None:
         """Connect the parts: all callbacks are set here, as no part knows the others."""
         self._workers.serve(
@@ -228,6 +249,10 @@ class Daemon:
         self._lists.on_unknown = self._matchmaking.renew_soon
         self._store.on_went_back = self._matchmaking.store_went_back
         self._matchmaking.on_removed = self._upkeep.daemon_removed
+        self._matchmaking.on_own_topic = self._in_force.look_soon
+        self._lists.until_served = self._in_force.until_served
+        self._in_force.on_paused = self._pause
+        self._in_force.on_resumed = self._resume
         for part in (
             *self._workers.all,
             self._submitter,
@@ -239,6 +264,7 @@ class Daemon:
             self._matchmaking,
             self._upkeep,
             self._journals,
+            self._in_force,
         ):
             part.on_failed = self._failed
 
@@ -325,6 +351,9 @@ class Daemon:
             await self._matchmaking.remove_all()
         await self._matchmaking.join()
         self._matchmaking.start()
+        # Without those of the store it takes no jobs.
+        await self._workers.pause()
+        await self._in_force.start()
         self._upkeep.start()
         self._endings.start()
         self._journals.start()
@@ -337,8 +366,9 @@ class Daemon:
         self._looks.servers_changed()
         self._fanouts.servers_changed()
 
-    def _store_changed(self) -> None:
+    def _store_changed(self, opened: Opened) -> None:
         self._lists.keep_none()
+        self._journals.store_changed(opened)
         # The entry is not in this store, so the daemon joins anew.
         self._matchmaking.renew_soon()
 
@@ -350,6 +380,7 @@ class Daemon:
         self._warn_if_store_is_replaced()
         self._journals.drain()
         await self._workers.drain()
+        await self._in_force.close()
         await self._workers.fanouts.close()
         await self._fanouts.close()
         self._crowding.close()
@@ -417,6 +448,6 @@ class Daemon:
             store_evicts=self._store.evicts,
             limits=vars(settings.limits),
             deepest=self._guard.seen.deepest(),
-            **self._journals.status(),
+            **self._journals.status(self._in_force.fault),
             counters=numbers(self.survey),
         )

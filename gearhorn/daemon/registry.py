@@ -113,7 +113,7 @@ class Registry:
         answer = replace(answer, journal=head.journal, sequence=head.sequence)
         if start.word == messages.NEW:
             return answer
-        done = await self._journals.replay(job, request.topic, request.client_id, head, start)
+        done = await self._journals.replay(job, request, head)
         return replace(
             answer,
             replayed=done.replayed,

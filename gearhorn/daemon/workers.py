@@ -85,6 +85,7 @@ class Workers:
         )
         self.all = (self.fanouts, self.requests, self.queries, self.notices, self.reads)
         self._drained = (self.fanouts, self.requests, self.queries, self.reads)
+        self._served = (self.fanouts, self.requests, self.reads)
         self._worker_id = worker_id
         self._answers_queries = False
 
@@ -136,6 +137,15 @@ class Workers:
             worker.connect(self._settings.servers)
         for worker in (self.requests, self.reads, self.queries, self.fanouts):
             await worker.connected()
+
+    async def pause(self) -> None:
+        """Give back fan-outs, registrations and reads, and take none."""
+        await asyncio.gather(*(worker.pause() for worker in self._served))
+
+    def resume(self) -> None:
+        """Take these again."""
+        for worker in self._served:
+            worker.resume()
 
     def stop_grabbing(self) -> None:
         """Take no more jobs except notices."""

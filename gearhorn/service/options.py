@@ -403,6 +403,12 @@ COMMAND_LINE = (
         help="Accept it although job servers still list a daemon of this store, whose host is "
         "gone. May be given several times.",
     ),
+    cfg.BoolOpt(
+        "adopt-journals",
+        default=False,
+        help="Make [journal] topics of this configuration those of all daemons, say what was "
+        "done, and end.",
+    ),
     cfg.StrOpt(
         "probe",
         choices=["live", "ready"],

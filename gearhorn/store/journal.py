@@ -21,7 +21,7 @@ loop.
 
 import abc
 import enum
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, MutableMapping, Sequence
 from typing import NamedTuple
 
 from gearhorn import errors
@@ -142,6 +142,10 @@ class Refused(enum.Enum):
     """The number is lower than that of an append that the store has done."""
 
 
+Answer = Appended | Refused | errors.StoreError
+"""The answer to an append. An error is that of one topic alone; the append is to be repeated."""
+
+
 class Head(NamedTuple):
     """The journal of a topic and its last sequence; ``None`` and 0 before the first append."""
 
@@ -237,9 +241,7 @@ class Journals(abc.ABC):
     # Appending.
 
     @abc.abstractmethod
-    async def append(
-        self, turn: Sequence[Append]
-    ) -> Sequence[Appended | Refused | errors.StoreError]:
+    async def append(self, turn: Sequence[Append]) -> Sequence[Answer]:
         """Append to the journals of several topics, each at most once in a call.
 
         What the limits end is trimmed in the same step.
@@ -247,8 +249,7 @@ class Journals(abc.ABC):
         If this raises, each append may have been done or not, or may be done later: it is
         to be repeated as it was.
 
-        :returns: one for each append, in their order. An error is that of one topic alone,
-            and its append is to be repeated.
+        :returns: one for each append, in their order.
         :raises StoreFull: the store takes no writes; nothing was appended.
         """
 
@@ -331,3 +332,29 @@ class Journals(abc.ABC):
     @abc.abstractmethod
     def unwatch(self, topic: str) -> None:
         """Undo :meth:`watch`, however often it was called. Never raises."""
+
+
+# For the stores.
+
+
+def note_told(
+    told: MutableMapping[str, Head], turn: Sequence[Append], answers: Sequence[Answer]
+) -> None:
+    """Note the last sequence that was given in each topic.
+
+    A store that has less under the same id went back, and gives none of these again.
+    """
+    for append, answer in zip(turn, answers, strict=True):
+        if not isinstance(answer, Appended) or not answer.placed:
+            continue
+        before = told.get(append.topic)
+        last = before.sequence if before and before.journal == answer.journal else 0
+        for place, entry in zip(answer.placed, append.entries, strict=True):
+            # Those of duplicates are lower.
+            last = max(last, place.sequence + (0 if place.first else len(entry.payloads) - 1))
+        told[append.topic] = Head(answer.journal, last)
+
+
+def crosses(after: int, jump: int, last: int, messages: Sequence[JournalMessage]) -> bool:
+    """Return true if a jump lies between a sequence and the end of the page behind it."""
+    return after < jump <= (messages[-1].sequence if messages else last)

@@ -6,8 +6,8 @@ from typing import Any
 
 from redis import exceptions
 
-from gearhorn import errors
 from gearhorn.store.journal import (
+    Answer,
     Append,
     Appended,
     First,
@@ -16,6 +16,7 @@ from gearhorn.store.journal import (
     Placed,
     Reading,
     Refused,
+    crosses,
 )
 from gearhorn.store.redis_errors import translate
 
@@ -23,7 +24,7 @@ _ERROR = "error "
 _OF_DUPLICATE = 6
 
 
-def appended(append: Append, reply: Any) -> Appended | Refused | errors.StoreError:
+def appended(append: Append, reply: Any) -> Answer:
     """Return the answer to the append of one topic in a reply of ``journal_append.lua``."""
     if isinstance(reply, bytes):
         text = reply.decode(errors="replace")
@@ -60,11 +61,6 @@ def reading(reply: Any, asked: str | None) -> Reading:
         gap=crosses(after, jump, last, messages),
         reset=asked is not None and asked != journal,
     )
-
-
-def crosses(after: int, jump: int, last: int, messages: list[JournalMessage]) -> bool:
-    """Return true if a jump lies between a sequence and the end of the page that follows."""
-    return after < jump <= (messages[-1].sequence if messages else last)
 
 
 def row(topic: str, reply: Any) -> JournalRow | None:

@@ -41,6 +41,7 @@ from gearhorn.store.journal import (
     MOST_IDS,
     MOST_WORKERS,
     UNUSED_AFTER,
+    Answer,
     Append,
     Appended,
     Head,
@@ -49,7 +50,7 @@ from gearhorn.store.journal import (
     Journals,
     Memory,
     Reading,
-    Refused,
+    note_told,
 )
 from gearhorn.store.redis_client import RedisClient
 from gearhorn.store.redis_watch import RedisWatch
@@ -80,6 +81,7 @@ class RedisJournals(Journals):
         self._prefix = key_prefix
         self._identity = ""
         self._is_told = True
+        self._told: dict[str, Head] = {}
         self._client = RedisClient(
             url, timeout=timeout, on_connect=AbstractConnection.on_connect, decodes=False
         )
@@ -104,9 +106,7 @@ class RedisJournals(Journals):
         await self._watch.close()
         await self._client.connections.close()
 
-    async def append(
-        self, turn: Sequence[Append]
-    ) -> Sequence[Appended | Refused | errors.StoreError]:
+    async def append(self, turn: Sequence[Append]) -> Sequence[Answer]:
         arguments: list[str | bytes | int] = [
             self.worker_id,
             _milliseconds(self.id_window),
@@ -116,7 +116,7 @@ class RedisJournals(Journals):
             f"{self._prefix}journal:",
         ]
         for append in turn:
-            arguments += _arguments(append)
+            arguments += _arguments(append, self._told.get(append.topic))
         topics = [append.topic for append in turn]
         replies = await self._checked("journal_append", topics, *arguments)
         answers = [
@@ -126,7 +126,7 @@ class RedisJournals(Journals):
         faults = [answer for answer in answers if isinstance(answer, errors.StoreError)]
         if faults and len(faults) == len(answers):
             raise faults[0]
-        self._note_told(answers)
+        self._note(turn, answers)
         return answers
 
     async def head(self, topic: str) -> Head:
@@ -186,8 +186,9 @@ class RedisJournals(Journals):
         own = [f"{self._prefix}{kind}:{topic}" for topic in topics for kind in kinds]
         return [f"{self._prefix}identity", f"{self._prefix}journals", *own]
 
-    def _note_told(self, answers: Sequence[object]) -> None:
-        """Say once that readers are not told."""
+    def _note(self, turn: Sequence[Append], answers: Sequence[Answer]) -> None:
+        """Note what was given, and say once that readers are not told."""
+        note_told(self._told, turn, answers)
         is_told = all(answer.told for answer in answers if isinstance(answer, Appended))
         if self._is_told and not is_told:
             redis_warnings.untold()
@@ -198,11 +199,12 @@ def _milliseconds(seconds: float) -> int:
     return max(1, round(seconds * 1000)) if seconds > 0 else 0
 
 
-def _arguments(append: Append) -> list[str | bytes | int]:
+def _arguments(append: Append, told: Head | None) -> list[str | bytes | int]:
     """Return what ``journal_append.lua`` takes for a topic."""
     limits = append.limits
     arguments: list[str | bytes | int] = [
         append.topic,
+        *((told.journal or "", told.sequence) if told else ("", 0)),
         append.number,
         limits.max_messages,
         limits.max_bytes,

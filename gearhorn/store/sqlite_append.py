@@ -19,13 +19,14 @@ from gearhorn.store.journal import (
     Appended,
     Entry,
     First,
+    Head,
     JournalLimits,
     Mark,
     Placed,
     Refused,
 )
 
-_FIELDS = "journal, topic, id, last, trimmed, messages, bytes, appended_at, max_age"
+_FIELDS = "journal, topic, id, last, trimmed, jump, messages, bytes, appended_at, max_age"
 
 _PARTS = ("journal_messages", "journal_appends", "journal_ids")
 
@@ -36,17 +37,19 @@ class Journal:
     def __init__(self, db: sqlite3.Connection, row: tuple[Any, ...]) -> None:
         self._db = db
         self.number, self.topic, self.id = row[:3]
-        self.last, self.trimmed, self.messages, self.bytes, self.appended_at, self.max_age = row[3:]
+        self.last, self.trimmed, self.jump, self.messages, self.bytes = row[3:8]
+        self.appended_at, self.max_age = row[8:]
 
     def save(self) -> None:
         self._db.execute(
-            f"INSERT OR REPLACE INTO journals ({_FIELDS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # nosec B608
+            f"INSERT OR REPLACE INTO journals ({_FIELDS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # nosec B608
             (
                 self.number,
                 self.topic,
                 self.id,
                 self.last,
                 self.trimmed,
+                self.jump,
                 self.messages,
                 self.bytes,
                 self.appended_at,
@@ -96,11 +99,17 @@ class Journal:
             )
 
     def forget_ids(self, before: int) -> None:
-        """Forget the ids that were last used before a time, and the oldest beyond a number."""
+        """Forget the ids that were last used before a time."""
         self._db.execute(
-            "DELETE FROM journal_ids WHERE journal = ? AND used_at < max(?, ifnull((SELECT used_at"
-            " FROM journal_ids WHERE journal = ? ORDER BY used_at DESC LIMIT 1 OFFSET ?), 0))",
-            (self.number, before, self.number, MOST_IDS - 1),
+            "DELETE FROM journal_ids WHERE journal = ? AND used_at < ?", (self.number, before)
+        )
+
+    def keep_newest_ids(self) -> None:
+        """Forget the oldest ids beyond a number: it takes a while where there are many."""
+        self._db.execute(
+            "DELETE FROM journal_ids WHERE journal = ? AND used_at < (SELECT used_at"
+            " FROM journal_ids WHERE journal = ? ORDER BY used_at DESC LIMIT 1 OFFSET ?)",
+            (self.number, self.number, MOST_IDS - 1),
         )
 
     def delete(self) -> None:
@@ -136,6 +145,7 @@ def upkeep(
     if max_age:
         journal.trim(float("inf"), float("inf"), now - max_age)
     journal.forget_ids(now - milliseconds(id_window))
+    journal.keep_newest_ids()
     journal.save()
 
 
@@ -148,12 +158,15 @@ class Appending:
         self._db = db
         self._worker_id = worker_id
         self._max_topics = max_topics
-        micros = time.time_ns() // 1000
-        self._new_id = f"{micros:x}"
-        self._now = micros // 1000
+        self._micros = time.time_ns() // 1000
+        self._now = self._micros // 1000
         self._used_since = self._now - milliseconds(id_window)
 
-    def append(self, given: Append) -> Appended | Refused:
+    def append(self, given: Append, told: Head | None) -> Appended | Refused:
+        """Append to one topic.
+
+        :param told: what this daemon was told last of its journal.
+        """
         journal = find(self._db, given.topic)
         if journal is not None:
             for mark in given.marks:
@@ -171,11 +184,26 @@ class Appending:
             if count >= self._max_topics:
                 return Refused.TOO_MANY_JOURNALS
             journal = self._begin(given.topic)
+        told_last = told.sequence if told and told.journal == journal.id else 0
+        if told_last > journal.last:
+            self._jump(journal, told_last)
         return self._write(journal, given)
 
     def _begin(self, topic: str) -> Journal:
         (number,) = self._db.execute("SELECT ifnull(max(journal), 0) + 1 FROM journals").fetchone()
-        return Journal(self._db, (number, topic, self._new_id, 0, 0, 0, 0, 0, 0))
+        journal = Journal(self._db, (number, topic, f"{self._micros:x}", *[0] * 7))
+        # Should somebody have deleted the head by hand.
+        journal.delete()
+        return journal
+
+    def _jump(self, journal: Journal, told_last: int) -> None:
+        """Go on where no sequence can have been given: the file went back."""
+        if self._micros > told_last:
+            journal.last = self._micros - 1
+        else:
+            journal.id = f"{max(self._micros, int(journal.id, 16) + 1):x}"
+            self._db.execute("DELETE FROM journal_ids WHERE journal = ?", (journal.number,))
+        journal.jump = journal.last + 1
 
     def _write(self, journal: Journal, given: Append) -> Appended:
         first = journal.last + 1

@@ -10,12 +10,11 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from gearhorn import errors
 from gearhorn.store import sqlite_append
 from gearhorn.store.identity import Opened, Terms
 from gearhorn.store.journal import (
+    Answer,
     Append,
-    Appended,
     Head,
     JournalLimits,
     JournalMessage,
@@ -23,7 +22,8 @@ from gearhorn.store.journal import (
     Journals,
     Memory,
     Reading,
-    Refused,
+    crosses,
+    note_told,
 )
 from gearhorn.store.sqlite_calls import path_of
 from gearhorn.store.sqlite_file import SQLiteFile
@@ -47,6 +47,7 @@ class SQLiteJournals(Journals):
         self._file = SQLiteFile(path, timeout)
         # SQLite blocks, and its connection may be used in one thread only.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journals")
+        self._told: dict[str, Head] = {}
         self._watch = SQLiteWatch(path, lambda topic: self.on_append(topic))
 
     async def open(self, known: Collection[str] = (), terms: Terms = Terms.MAKE) -> Opened:
@@ -64,16 +65,16 @@ class SQLiteJournals(Journals):
             pass
         self._thread.shutdown(wait=False)
 
-    async def append(
-        self, turn: Sequence[Append]
-    ) -> Sequence[Appended | Refused | errors.StoreError]:
-        def work(db: sqlite3.Connection) -> list[Appended | Refused | errors.StoreError]:
+    async def append(self, turn: Sequence[Append]) -> Sequence[Answer]:
+        def work(db: sqlite3.Connection) -> list[Answer]:
             appending = sqlite_append.Appending(
                 db, self.worker_id, max_topics=self.max_topics, id_window=self.id_window
             )
-            return [appending.append(append) for append in turn]
+            return [appending.append(append, self._told.get(append.topic)) for append in turn]
 
-        return await self._change(work)
+        answers = await self._change(work)
+        note_told(self._told, turn, answers)
+        return answers
 
     async def head(self, topic: str) -> Head:
         def work(db: sqlite3.Connection) -> Head:
@@ -165,8 +166,7 @@ def _read_page(
         journal.last,
         messages,
         trimmed=journal.trimmed > after,
-        # Nothing tells of an older file that was copied back.
-        gap=False,
+        gap=crosses(after, journal.jump, journal.last, messages),
         reset=is_reset,
     )
 

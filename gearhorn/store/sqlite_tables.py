@@ -65,6 +65,7 @@ LATER = (
         id TEXT NOT NULL,
         last INTEGER NOT NULL,
         trimmed INTEGER NOT NULL,
+        jump INTEGER NOT NULL,
         messages INTEGER NOT NULL,
         bytes INTEGER NOT NULL,
         appended_at INTEGER NOT NULL,

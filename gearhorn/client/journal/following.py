@@ -5,7 +5,6 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 from gearhorn import errors, messages
@@ -83,10 +82,15 @@ class Surroundings(Protocol):
         """Do the same, and let the subscriber not end before."""
 
 
-@dataclass(frozen=True)
-class _Shown:
+class Shown(NamedTuple):
+    """A message in the hands of a handler, as a job of its own.
+
+    :param data: what is written once it is handled; ``None`` for nothing.
+    """
+
     show: Show
-    stand_in: Job
+    job: Job
+    data: bytes | None
 
 
 class Follower:
@@ -100,7 +104,7 @@ class Follower:
         self.binding = binding
         self._around = around
         self._order = Order(kept)
-        self._shown: _Shown | None = None
+        self.shown: Shown | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._is_closed = False
         self._has_warned = False
@@ -125,6 +129,9 @@ class Follower:
         """Begin where nothing is written, as the registration says. Nothing was fetched yet."""
         if isinstance(answer.sequence, int):
             await self.told(answer.journal or None, answer.sequence)
+        else:
+            # A daemon of a release before, perhaps: what is read says more.
+            self._act()
 
     async def unregistered(self) -> None:
         """The same, where nothing is registered: ask where the journal is."""
@@ -138,6 +145,7 @@ class Follower:
                 await self._pause(error)
                 continue
             await self.told(found.journal, found.last)
+        self._act()
 
     async def told(self, journal: str | None, last: int) -> None:
         """Take what a daemon has told of today's journal."""
@@ -153,35 +161,26 @@ class Follower:
         self._order.came(job, number_of(job.unique))
         self._act()
 
-    def handled(self, job: Job, data: bytes | None) -> None:
-        """Write and answer a message whose handler has ended.
+    def handled(self, shown: Shown, data: bytes | None) -> None:
+        """Answer a message whose handler has ended, which is written.
 
         :param data: the result, or ``None`` if it failed.
         """
-        shown = self._shown
-        if shown is None or shown.stand_in is not job or self._is_closed:
+        if shown is not self.shown or self._is_closed:
             return
-        self._shown = None
-        if self._order.handled(failed=data is None):
-            self._around.finish(self._settle(shown.show, data))
-        else:
-            self._pass(shown.show, data)
-
-    async def _settle(self, show: Show, data: bytes | None) -> None:
-        await self._write()
-        self._pass(show, data)
-
-    def _pass(self, show: Show, data: bytes | None) -> None:
-        if show.copy is not None:
-            self._around.answer(show.copy, data)
-        self._order.passed()
+        self.shown = None
+        if shown.show.copy is not None:
+            self._around.answer(shown.show.copy, data)
+        self._order.handled(failed=data is None)
         self._act()
 
+    def write(self, data: bytes) -> None:
+        """Write a position, in any thread."""
+        self._around.position.write(self.binding.topic, self.binding.client_id, data)
+
     async def _write(self) -> None:
-        topic, client_id, data = self.binding.topic, self.binding.client_id, self._order.data()
-        await self._around.in_thread(
-            lambda: self._around.position.write(topic, client_id, data),
-        )
+        data = self._order.data()
+        await self._around.in_thread(lambda: self.write(data))
 
     def _act(self) -> None:
         while not self._is_closed and (action := self._order.next()) is not None:
@@ -208,13 +207,14 @@ class Follower:
         elif show.number is None and not copy.connection.connected:
             # It comes again.
             self._order.handled()
-            self._order.passed()
             return
         else:
             unique, handle, data = copy.unique, copy.handle, copy.data
         queue = self.binding.queue.encode()
         job = Job(cast(Keeper, self), _ALWAYS, handle, queue, unique, data, False)
-        self._shown = _Shown(show, job)
+        number = show.number
+        written = self._order.data(number) if self._order.moves(number) else None
+        self.shown = Shown(show, job, written)
         self._around.hand_on(job)
 
     def _waited(self) -> None:

@@ -113,9 +113,19 @@ class Order:
         self._places = {journal: Place(journal, position, position)}
         self._has_journal = True
 
-    def data(self) -> bytes:
-        """Return what is to be written."""
-        return places.encode(self._places.values())
+    def data(self, number: Number | None = None) -> bytes:
+        """Return what is to be written, or is once the message ``number`` is handled."""
+        all_places: list[Place] = [*self._places.values()]
+        if number is not None:
+            all_places = [
+                place.after(number.sequence) if place.journal == number.journal else place
+                for place in all_places
+            ]
+        return places.encode(all_places)
+
+    def moves(self, number: Number | None) -> bool:
+        """Return true if the end of a message is to be written."""
+        return number is not None and number.journal in self._places
 
     def came(self, copy: Token, number: Number | None) -> None:
         """Take a copy that came from the queue."""
@@ -179,18 +189,17 @@ class Order:
             return
         self._is_due = need == _HOLE or (calm and waits[2] == self._came)
 
-    def handled(self, *, failed: bool = False) -> bool:
-        """Take it that the message shown last is handled. Return true if that is to be written."""
+    def handled(self, *, failed: bool = False) -> None:
+        """Take it that the message shown last is handled, and that this is written."""
         assert isinstance(self._in_hand, Show)
         number = self._in_hand.number
         place = None if number is None else self._places.get(number.journal)
-        if number is None or place is None:
-            return False
-        place.handled(number.sequence, failed=failed)
-        return True
+        if number is not None and place is not None:
+            place.handled(number.sequence, failed=failed)
+        self.passed()
 
     def passed(self) -> None:
-        """Take it that what was in hand is written."""
+        """Take it that what was in hand is over, and written."""
         self._in_hand = None
         self._release()
 

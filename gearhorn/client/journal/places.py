@@ -64,6 +64,12 @@ class Place:
             if len(self.ahead) > MOST_AHEAD:
                 self.ahead.remove(min(self.ahead))
 
+    def after(self, sequence: int) -> "Place":
+        """Return the place as it is once a message is handled."""
+        place = Place(self.journal, self.start, self.position, self.ahead)
+        place.handled(sequence, failed=False)
+        return place
+
 
 class _Written(msgspec.Struct, omit_defaults=True):
     journal: str | None

@@ -5,6 +5,7 @@
 import asyncio
 import inspect
 import logging
+import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -14,7 +15,7 @@ from gearhorn.client.binding import Binding
 from gearhorn.client.caller import Caller
 from gearhorn.client.journal import asking
 from gearhorn.client.journal.file_position import Position
-from gearhorn.client.journal.following import Follower, OnMissed
+from gearhorn.client.journal.following import Follower, OnMissed, Shown
 from gearhorn.client.parameters import PositionOptions
 from gearhorn.messages import Subscription
 from gearhorn.wire.job import Job
@@ -70,6 +71,8 @@ class Positions:
         self._used: set[tuple[int, str, str]] = set()
         # One thread, so that what is written later is not overtaken.
         self._executor = ThreadPoolExecutor(1, "gearhorn position")
+        self._writing = threading.Lock()
+        """Held while the position, or the program, is called."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._finishing: set[asyncio.Task[None]] = set()
         self._check = asyncio.get_running_loop().create_task(self._check_often())
@@ -101,12 +104,33 @@ class Positions:
                 making.result().came(job)
 
     def respond(self, job: Job, data: bytes | None) -> None:
-        """Take the end of a handler, in any thread."""
+        """Take the end of a handler, in any thread: write it first, then answer."""
+        making = self._followers[job.function]
+        follower = making.result()
+        shown = follower.shown
+        if shown is None or shown.job is not job:
+            return
+        if shown.data is None:
+            self._soon(follower, shown, data)
+        elif self._threaded:
+            with self._writing:
+                follower.write(shown.data)
+            self._soon(follower, shown, data)
+        else:
+            self.finish(self._settle(follower, shown, shown.data, data))
+
+    def _soon(self, follower: Follower, shown: Shown, data: bytes | None) -> None:
         try:
-            self._call_soon(self._handled, job, data)
+            self._call_soon(follower.handled, shown, data)
         except RuntimeError:
-            # The loop has ended: the message goes to a subscriber again.
+            # The loop has ended: a copy goes to a subscriber again, which has written it.
             LOG.debug("a message was answered after the end")
+
+    async def _settle(
+        self, follower: Follower, shown: Shown, written: bytes, data: bytes | None
+    ) -> None:
+        await self.in_thread(lambda: follower.write(written))
+        follower.handled(shown, data)
 
     @property
     def kept(self) -> int:
@@ -138,7 +162,11 @@ class Positions:
         return not self._held() and all(follower.is_idle for follower in self._made())
 
     async def in_thread(self, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, call)
+        def alone() -> T:
+            with self._writing:
+                return call()
+
+        return await asyncio.get_running_loop().run_in_executor(self._executor, alone)
 
     async def read(self, request: messages.Read) -> messages.Backlog:
         return await asking.read(self._caller, self._options.read_function, request)
@@ -195,11 +223,6 @@ class Positions:
         else:
             await follower.registered(answer)
         self._serve(binding.queue)
-
-    def _handled(self, job: Job, data: bytes | None) -> None:
-        making = self._followers.get(job.function)
-        if making is not None and making.done():
-            making.result().handled(job, data)
 
     async def _check_often(self) -> None:
         """Ask if the last message of a quiet topic was left out."""

@@ -7,10 +7,10 @@ from typing import Any
 
 from gearhorn import errors, messages
 from gearhorn.daemon.journal.numbering import Numbering
+from gearhorn.daemon.journal.patterns import Patterns
 from gearhorn.daemon.journal.reads import no_journal
 from gearhorn.daemon.journal.replays import Replayed
 from gearhorn.daemon.refusals import Refusals
-from gearhorn.messages import Start
 from gearhorn.store.identity import Opened
 from gearhorn.store.journal import Head, JournalRow
 from gearhorn.tasks import OnFailed
@@ -23,6 +23,9 @@ class NoJournals:
     """The part of a daemon whose configuration has no patterns of topics with a journal."""
 
     numbering: Numbering | None = None
+    patterns: Patterns | None = None
+    identity = ""
+    """The identity of the journals' store, ``""`` if it is that of the subscriptions."""
     readers = 0
     """Readers that wait."""
     replays_running = 0
@@ -60,11 +63,9 @@ class NoJournals:
         """Return a topic's journal and its last sequence; wait while the store is away."""
         raise no_journal(topic)
 
-    async def replay(
-        self, job: Job, topic: str, client_id: str, head: Head, start: Start
-    ) -> Replayed:
-        """Put what comes after a start into a subscriber's queue, up to ``head``."""
-        raise no_journal(topic)
+    async def replay(self, job: Job, request: messages.Register, head: Head) -> Replayed:
+        """Put what comes after a registration's start into its queue, up to ``head``."""
+        raise no_journal(request.topic)
 
     async def rows(
         self, topics: Sequence[str] | None, after: str, limit: int
@@ -77,6 +78,12 @@ class NoJournals:
         """The error for which appends wait, if any do."""
         return None
 
-    def status(self) -> dict[str, Any]:
-        """Return what the daemon's status has of journals."""
-        return {}
+    def store_changed(self, subscriptions: Opened) -> None:
+        """Go on with another store of the subscriptions."""
+
+    def status(self, differs: errors.GearhornError | None) -> dict[str, Any]:
+        """Return what the daemon's status has of journals.
+
+        :param differs: why the daemon's patterns are not in force, if they are not.
+        """
+        return {"journal_fault": None if differs is None else differs.code}

@@ -4,28 +4,32 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from gearhorn import errors, messages
+from gearhorn.daemon.guard.seen import Seen
 from gearhorn.daemon.journal.appends import Appends
 from gearhorn.daemon.journal.none import NoJournals
 from gearhorn.daemon.journal.numbering import Numbering
 from gearhorn.daemon.journal.patterns import Patterns
 from gearhorn.daemon.journal.reads import Reads
 from gearhorn.daemon.journal.replays import Replayed, Replays
+from gearhorn.daemon.journal.room import Room
 from gearhorn.daemon.list_cache import ListCache
 from gearhorn.daemon.metrics import Counts
+from gearhorn.daemon.placement import Share, divide
 from gearhorn.daemon.recipients import Recipients
 from gearhorn.daemon.refusals import Refusals
 from gearhorn.daemon.settings import DaemonSettings
 from gearhorn.daemon.workers import WINDOW_MESSAGES
-from gearhorn.messages import Start
 from gearhorn.store import open_journals
-from gearhorn.store.identity import Opened, Terms
+from gearhorn.store.base import Store
+from gearhorn.store.identity import Opened, Terms, tag_of
 from gearhorn.store.journal import Head, JournalRow
 from gearhorn.store.patience import Patience
 from gearhorn.tasks import Tasks
+from gearhorn.wire.address import Address
 from gearhorn.wire.job import Job
 from gearhorn.wire.submitter import Submitter
 
@@ -44,20 +48,28 @@ def journals_of(
     submitter: Submitter,
     refusals: Refusals,
     counts: Counts,
+    seen: Seen,
+    look: Callable[[Address, bool], None],
+    store: Store,
 ) -> NoJournals:
     """Return the part of a daemon that deals with journals."""
     if not settings.journal.topics:
         return NoJournals(refusals)
-    return JournalParts(settings, worker_id, patience, lists, submitter, refusals, counts)
+    return JournalParts(
+        settings, worker_id, patience, lists, submitter, refusals, counts, seen, look, store
+    )
 
 
 class JournalParts(NoJournals):
     """All that a daemon whose configuration has patterns needs.
 
     :param patience: that of the subscriptions' store.
+    :param look: has a job server looked at soon.
+    :param store: that of the subscriptions, in which the patterns stand.
     """
 
     numbering: Numbering
+    patterns: Patterns
 
     def __init__(
         self,
@@ -68,8 +80,15 @@ class JournalParts(NoJournals):
         submitter: Submitter,
         refusals: Refusals,
         counts: Counts,
+        seen: Seen,
+        look: Callable[[Address, bool], None],
+        store: Store,
     ) -> None:
         super().__init__(refusals)
+        self._store = store
+        self._submitter = submitter
+        self._seen = seen
+        self._look = look
         own = settings.journal
         self._lists = lists
         self._settings = settings
@@ -100,7 +119,12 @@ class JournalParts(NoJournals):
             self.journals, self.patience, refusals, counts, covers=self.patterns.covers
         )
         self.replays = Replays(
-            self.journals, self.patience, submitter, counts, is_subscribed=self._is_subscribed
+            self.journals,
+            self.patience,
+            submitter,
+            counts,
+            is_subscribed=self._is_subscribed,
+            room=self._room,
         )
         lists.on_read = self._may_skip
         self.bytes: int | None = None
@@ -129,10 +153,29 @@ class JournalParts(NoJournals):
         await self.patience.call(self._open, subscriptions)
 
     async def _open(self, subscriptions: Opened) -> None:
-        if self.is_apart:
-            await self.journals.open()
-        else:
+        if not self.is_apart:
             await self.journals.open((subscriptions.tag,), Terms.TAKE)
+            return
+        # Which one it is stands in the subscriptions' store, beside the patterns.
+        shared = await self._store.patterns()
+        try:
+            if shared.journals:
+                opened = await self.journals.open((tag_of(shared.journals),), Terms.TAKE)
+            else:
+                opened = await self.journals.open()
+        except errors.StoreReplaced as error:
+            fault = str(error)
+        else:
+            self.identity = opened.identity
+            return
+        raise errors.StoreReplaced(
+            f"the store of the journals, [journal] url: {fault}; accept it as it is with "
+            "gearhorn-fanout --adopt-journals"
+        )
+
+    def store_changed(self, subscriptions: Opened) -> None:
+        """Go on with another store of the subscriptions."""
+        self._tasks.start(self.open(subscriptions))
 
     def start(self) -> None:
         """Look after the journals from now on."""
@@ -203,17 +246,29 @@ class JournalParts(NoJournals):
         recipients = self._lists.cached(topic) or (await self._lists.fetch(topic)).recipients
         return client_id in recipients.whole.client_ids
 
-    async def replay(
-        self, job: Job, topic: str, client_id: str, head: Head, start: Start
-    ) -> Replayed:
-        """Put what comes after a start into a subscriber's queue, up to ``head``."""
-        return await self.replays.run(job, topic, client_id, head, start)
+    async def replay(self, job: Job, request: messages.Register, head: Head) -> Replayed:
+        """Put what comes after a registration's start into its queue, up to ``head``."""
+        return await self.replays.run(job, request, head)
 
-    def status(self) -> dict[str, Any]:
-        """Return what the daemon's status has of journals."""
+    def _room(self, queue: str, own_most: int | None) -> Room:
+        def server() -> Address | None:
+            servers = sorted(self._submitter.servers, key=str)
+            share = Share((queue.encode(),), ("",), None)
+            return next(iter(divide(share, servers)), None) if servers else None
+
+        return Room(
+            queue, own_most, self._settings.limits, self._seen, server=server, look=self._look
+        )
+
+    def status(self, differs: errors.GearhornError | None) -> dict[str, Any]:
+        """Return what the daemon's status has of journals.
+
+        :param differs: why the daemon's patterns are not in force, if they are not.
+        """
         used, limit = self.memory or (None, None)
+        fault = differs or self.fault
         return {
-            "journal_fault": None if self.fault is None else self.fault.code,
+            "journal_fault": None if fault is None else fault.code,
             "journal_bytes": self.bytes,
             "store_memory": used,
             "store_max_memory": limit,

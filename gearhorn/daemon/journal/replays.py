@@ -15,9 +15,19 @@ from typing import NamedTuple
 
 from gearhorn import messages
 from gearhorn.daemon.journal.numbered import Numbered
+from gearhorn.daemon.journal.room import Room
 from gearhorn.daemon.metrics import Counts
 from gearhorn.daemon.placement import Share, divide
-from gearhorn.messages import FIRST, LAST, QUEUE_STOPPED, REPLACED, UNSUBSCRIBED, Start
+from gearhorn.messages import (
+    FIRST,
+    LAST,
+    QUEUE_STOPPED,
+    REPLACED,
+    UNSUBSCRIBED,
+    Register,
+    Start,
+    start_of,
+)
 from gearhorn.store.journal import Head, JournalMessage, Journals
 from gearhorn.store.patience import Patience
 from gearhorn.tasks import end
@@ -35,17 +45,6 @@ PAGE = 100
 PAGE_BYTES = 1 << 20
 
 
-class Room:
-    """The room in the queues of subscribers, by the guard. This one has no end."""
-
-    async def room(self, queue: str, client_id: str, size: int) -> int:
-        """Return how many messages of about ``size`` bytes the queue takes now."""
-        return PAGE
-
-    def sent(self, queue: str, count: int) -> None:
-        """Count messages that were put into a queue."""
-
-
 class Replayed(NamedTuple):
     """What became of a replay: messages, where it came to, and why it stopped early."""
 
@@ -59,6 +58,8 @@ class Replays:
     """The replays of a daemon.
 
     :param is_subscribed: returns whether a subscriber of a topic still is one.
+    :param room: returns the room in a queue, given its name and the jobs that its registration
+        allows.
     """
 
     def __init__(
@@ -69,30 +70,30 @@ class Replays:
         counts: Counts,
         *,
         is_subscribed: Callable[[str, str], Awaitable[bool]],
-        room: Room | None = None,
+        room: Callable[[str, int | None], Room],
     ) -> None:
         self._journals = journals
         self._patience = patience
         self._submitter = submitter
         self._counts = counts
         self._is_subscribed = is_subscribed
-        self._room = room or Room()
+        self._room = room
         self._places = asyncio.Semaphore(MOST_REPLAYS)
         self.running = 0
         """The replays that run, or wait for a place."""
 
-    async def run(self, job: Job, topic: str, client_id: str, head: Head, start: Start) -> Replayed:
-        """Put what comes after a start into the subscriber's queue, up to ``head``.
+    async def run(self, job: Job, request: Register, head: Head) -> Replayed:
+        """Put what comes after a registration's start into its queue, up to ``head``.
 
         :param job: the registration, which is told of progress.
         """
         journal, last = head
-        after, reset = _begin(head, start)
+        after, reset = _begin(head, start_of(request.start))
         if journal is None or after >= last:
             return Replayed(0, last, reset=reset)
         # It may take long, and is to keep no registration waiting.
         job.set_aside()
-        replay = _Replay(self, topic, client_id, journal, after, last)
+        replay = _Replay(self, request, journal, after, last)
         telling = asyncio.ensure_future(_tell(job, replay))
         self.running += 1
         try:
@@ -160,13 +161,14 @@ class _Replay:
     """One replay."""
 
     def __init__(
-        self, every: Replays, topic: str, client_id: str, journal: str, after: int, last: int
+        self, every: Replays, request: Register, journal: str, after: int, last: int
     ) -> None:
         self._all = every
-        self._topic = topic
-        self._client_id = client_id
+        self._topic = request.topic
+        self._client_id = request.client_id
         self._journal = journal
-        self._queue = messages.queue_name(topic, client_id)
+        self._queue = messages.queue_name(request.topic, request.client_id)
+        self._room = every._room(self._queue, request.max_waiting)
         self._begin = after
         self._last = last
         self.after = after
@@ -193,10 +195,8 @@ class _Replay:
                 self.after = self._last
                 break
             size = sum(len(found.payload) for found in page) // len(page)
-            room = await every._room.room(self._queue, self._client_id, size)
-            if room <= 0:
-                return QUEUE_STOPPED
-            if not await self._send(page[:room]):
+            left = await self._room.left(size)
+            if left < 1 or not await self._send(page[: int(min(left, PAGE))]):
                 return QUEUE_STOPPED
         return None
 
@@ -213,7 +213,7 @@ class _Replay:
         self._all._counts.journal_replayed += len(page)
         if page:
             self.after = page[-1].sequence
-            self._all._room.sent(self._queue, len(page))
+            self._room.put(len(page))
         return sending.refused is None
 
     async def _submit(self, page: Sequence[JournalMessage]) -> _Page:

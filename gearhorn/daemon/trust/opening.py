@@ -97,8 +97,8 @@ class Opening:
         """Called with an unexpected error, after which the store is not watched."""
         self.on_waiting: Callable[[], None] = lambda: None
         """Called when the wait for a store begins."""
-        self.on_changed: Callable[[], None] = lambda: None
-        """Called when another store has been accepted in place of this one."""
+        self.on_changed: Callable[[Opened], None] = lambda opened: None
+        """Called with another store that has been accepted in place of this one."""
 
     @property
     def waits(self) -> bool:
@@ -270,7 +270,7 @@ class Opening:
         opened = await self._patience.call(self._store.open, self._known, terms)
         if opened.identity != before.identity:
             # At once: no list from the store before may be used with this one.
-            self.on_changed()
+            self.on_changed(opened)
             self._say_accepted(opened)
             if opened.made:
                 self._say(opened, await self._lookout.look())

@@ -2,8 +2,8 @@
 -- KEYS: those of journal
 -- ARGV: those of journal, the worker id, the milliseconds for which an id is kept, the most ids, the most
 --   worker ids, the most journals, the channel up to the topic; then for each topic: the topic, the
---   number of the append or 0, the most messages, the most bytes, the most milliseconds or 0, the number
---   of marks, id, journal, sequence and counts of each, the number of entries, and id, 1 if in the
+--   journal and the last sequence that the worker was told of or '' and 0, the number of the append or 0,
+--   the most messages, the most bytes, the most milliseconds or 0, the number of marks, id, journal, sequence and counts of each, the number of entries, and id, 1 if in the
 --   background, number of groups, number of payloads and the payloads of each.
 -- Returns for each topic the journal, 1 if waiting readers were told, the first sequence that was given,
 --   and, for each entry that was a duplicate, its index from 0, the sequence, the number of messages and
@@ -16,7 +16,7 @@ local FIXED = 11
 local micros = time[1] * 1000000 + time[2]
 local run
 
--- Another process than before may have lost what was not saved.
+-- The process of Redis, and the history of what it has.
 local function run_now()
   if not run then
     run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') .. ':'
@@ -38,7 +38,7 @@ end
 
 local function read_topic()
   local given = {
-    topic = next_argument(), number = tonumber(next_argument()),
+    topic = next_argument(), told_id = next_argument(), told_last = tonumber(next_argument()), number = tonumber(next_argument()),
     max_messages = tonumber(next_argument()), max_bytes = tonumber(next_argument()),
     max_age = tonumber(next_argument()), marks = {}, entries = {}}
   for nth = 1, tonumber(next_argument()) do
@@ -180,9 +180,15 @@ local function append(nth_topic, given)
     journal = begin(head, stream, ids, ids_at, half)
   end
 
+  -- What another process has not saved is lost; and less than was told is an older state.
   local first, jump = journal.last + 1, nil
-  if journal.run ~= run_now() then
-    if micros > journal.last then first = micros else journal.id = new_id(journal.id) end
+  local told_last = given.told_id == journal.id and given.told_last or 0
+  if journal.run ~= run_now() or told_last > journal.last then
+    if micros > math.max(journal.last, told_last) then
+      first = micros
+    else
+      journal.id = new_id(journal.id)
+    end
     jump = first
   end
   local was_empty, before = journal.first > journal.last, journal.at

@@ -12,6 +12,7 @@ from gearhorn.store.identity import Opened, Terms
 from gearhorn.store.journal import (
     Append,
     Appended,
+    Entry,
     First,
     Head,
     JournalLimits,
@@ -97,8 +98,8 @@ class PlayedJournals(Journals):
                 asyncio.get_running_loop().call_soon(self.on_append, append.topic)
         return answer
 
-    def _place(self, journal: PlayedJournal, entry: object) -> Placed:
-        payloads, groups, name, background = entry  # type: ignore[misc]
+    def _place(self, journal: PlayedJournal, entry: Entry) -> Placed:
+        payloads, groups, name, background = entry
         if name in journal.ids:
             sequence, first = journal.ids[name]
             if background and first.counts:

@@ -168,19 +168,29 @@ class World:
 
     def _handle_(self) -> None:
         assert self.order is not None
-        self.writing = True
-        if not self.order.handled():
-            self._write_()
+        assert self.showing is not None
+        if self.order.moves(self.showing.number):
+            self.writing = True
+        else:
+            self._is_over()
 
     def _write_(self) -> None:
         assert self.order is not None
-        self.kept = self.order.data()
         self.writing = False
         if self.showing is not None:
-            if self.showing.copy is not None:
-                del self.hand[self.showing.copy]
-            self.showing = None
-        self.order.passed()
+            self.kept = self.order.data(self.showing.number)
+            self._is_over()
+        else:
+            self.kept = self.order.data()
+            self.order.passed()
+
+    def _is_over(self) -> None:
+        assert self.order is not None
+        assert self.showing is not None
+        if self.showing.copy is not None:
+            del self.hand[self.showing.copy]
+        self.showing = None
+        self.order.handled()
 
     def _read_(self) -> None:
         assert self.reading is not None

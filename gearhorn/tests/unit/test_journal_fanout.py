@@ -96,8 +96,9 @@ class World:
 
     def take(self, payload: str = "p", **keys: Any) -> NumberedJob:
         """Take a fan-out, in the background unless it says otherwise."""
-        job: Any = NumberedJob(encoded({"background": True, **message("t", payload, **keys)}))
-        self.fanouts.take(job)
+        job = NumberedJob(encoded({"background": True, **message("t", payload, **keys)}))
+        taken: Any = job
+        self.fanouts.take(taken)
         return job
 
     def sent(self) -> list[tuple[str, list[str]]]:
