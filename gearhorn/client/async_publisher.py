@@ -204,6 +204,11 @@ class AsyncPublisher:
     ) -> AsyncIterator[Outcome]:
         """Publish many messages and yield their reports, in order.
 
+        In the background those for one topic that wait while another is on its way are
+        sent in one request, up to 1,000 messages and 1 MiB. Nothing is held back to wait for
+        more, and each message has its own report. Those with an id or a unique, with
+        another priority than normal or in base64 go alone.
+
         The other parameters, and the errors, are those of :meth:`publish`.
 
         :param many: the messages, each ``(topic, payload)``, ``(topic, payload, unique)``
