@@ -129,9 +129,10 @@ _TOLD = {
 @format_option
 @pass_session
 def journals(session: Session) -> None:
-    """Show the journals: how many messages each has, their bytes, the first and the last number.
+    """Show the journals of topics.
 
-    AGE is that of the oldest message. Topics get a journal by the configuration
+    Each row has the number of its messages, their bytes, and the numbers of the first
+    and the last. AGE is that of the oldest message. Topics get a journal by the configuration
     of the daemons, and it is there from their first message on.
 
     \b
