@@ -9,6 +9,7 @@ import asyncio
 import pytest
 
 from gearhorn import errors
+from gearhorn.store import redis_journal
 from gearhorn.store.journal import Appended, Entry, JournalLimits, Mark, Refused
 from gearhorn.tests.conftest import Start
 from gearhorn.tests.functional.store.journals import (
@@ -146,8 +147,9 @@ async def test_without_the_right_to_publish_messages_are_appended_all_the_same(
 
 async def test_without_the_right_to_ask_for_the_process_nothing_is_appended(start: Start) -> None:
     server = start(Redis())
-    server.ask("ACL", "SETUSER", "gear", *(RIGHTS + CHANNELS + " -info").split())
+    server.ask("ACL", "SETUSER", "gear", *(RIGHTS + CHANNELS).split())
     async with opened(f"redis://gear:pw@{server.address}") as journals:
+        server.ask("ACL", "SETUSER", "gear", "-info")
         with pytest.raises(errors.StoreMisconfigured, match=r"info|permission|can't run"):
             await append(journals, "a")
         assert server.ask("KEYS", "*journal*") == "*0\r\n"
@@ -181,6 +183,15 @@ async def test_a_redis_that_throws_keys_away_is_named(start: Start) -> None:
     async with opened(server.url) as journals:
         assert (await journals.memory()).limit == 100 << 20
         assert journals.evicts == "allkeys-lru"
+
+
+async def test_an_old_redis_is_refused(
+    redis_server: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_journal, "_LEAST_VERSION", (99, 2))
+    with pytest.raises(errors.StoreMisconfigured, match=r"journals need 99\.2 or newer"):
+        async with opened(redis_server.url):
+            pass
 
 
 async def test_keys_of_journals_never_expire(start: Start) -> None:
