@@ -4,18 +4,16 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
+from typing import Any, Literal, TypeAlias, TypedDict
 
 import msgspec
 from msgspec import Raw
 
 from gearhorn import errors, messages
+from gearhorn.client.journal.file_position import Position
 from gearhorn.messages.values import NOT_GIVEN
 from gearhorn.wire.address import Address, parse_addresses
 from gearhorn.wire.connection import ConnectionSettings
-
-if TYPE_CHECKING:
-    from gearhorn.client.journal.file_position import Position
 
 StartAt: TypeAlias = Literal["new", "first", "last"] | Mapping[str, Any]
 """Where a subscriber begins in a journal: ``{"after": sequence, "journal": id}`` is a place."""
@@ -30,7 +28,7 @@ class PositionOptions:
     :param check_interval: seconds between two questions if something was left out.
     """
 
-    position: "Position"
+    position: Position
     on_missed: Callable[[Any], Any] | None
     check_interval: float
     read_function: str

@@ -46,6 +46,7 @@ _HELD_MESSAGES = 4
 _SYNCHRONIZE_S = 1.0
 """Seconds that a server may take to read the last answers."""
 _MAX_REPORT_BYTES = 1 << 20
+_ESCAPED = 7
 
 Take = Callable[[list[Job]], None]
 
@@ -88,9 +89,10 @@ class Reception:
             _HELD_MESSAGES * options.max_message_bytes,
             self._received,
         )
-        self._caller = Caller(
-            name, options.wire, _MAX_REPORT_BYTES, watch, options.wire.connect_timeout
-        )
+        # A journal is read by the megabyte, and a byte may take six in JSON.
+        largest = max(messages.READ_BYTES, options.max_message_bytes)
+        most = _MAX_REPORT_BYTES if options.position is None else _ESCAPED * largest + 1024
+        self._caller = Caller(name, options.wire, most, watch, options.wire.connect_timeout)
         self._subscriptions = Subscriptions(
             self._caller,
             ttl=options.ttl,

@@ -5,11 +5,12 @@
 import ssl
 import threading
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from gearhorn import errors, messages
 from gearhorn.client import forks
 from gearhorn.client.binding import Binding, Handler
+from gearhorn.client.journal.file_position import Position
 from gearhorn.client.parameters import (
     CHECK_INTERVAL_S,
     PositionOptions,
@@ -24,9 +25,6 @@ from gearhorn.client.subscriptions import RENEW_S
 from gearhorn.messages import FunctionNames
 from gearhorn.wire.connection import ConnectionSettings
 from gearhorn.wire.grabber import Job
-
-if TYPE_CHECKING:
-    from gearhorn.client.journal.file_position import Position
 
 _DAEMONS = messages.queue_name(messages.MATCHMAKING_TOPIC, "")
 """The beginning of the daemons' own queues, in which they take notices."""
@@ -109,7 +107,7 @@ class SubscriberBase:
         connect_timeout: float = ConnectionSettings.connect_timeout,
         tls: ssl.SSLContext | None = None,
         max_message_bytes: int = messages.MAX_MESSAGE_BYTES,
-        position: "Position | None" = None,
+        position: Position | None = None,
         on_missed: Callable[[Any], object] | None = None,
         check_interval: float = CHECK_INTERVAL_S,
         register_function: str = FunctionNames.register,

@@ -83,8 +83,7 @@ exit codes:
   0      stopped by a signal and drained; --accept-store, --adopt-journals: done
   1      unexpected error; the log has the traceback. --probe: not live or ready
   2      wrong command line
-  69     --standalone: no job server, or a busy port; --accept-store,
-         --adopt-journals: refused
+  69     no job server, or a busy port; --accept-store, --adopt-journals: refused
   73     the pid file cannot be made, or a running process holds it
   74     what --help or --version shows cannot be written
   78     wrong configuration, or the store refuses it

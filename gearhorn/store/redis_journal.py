@@ -55,6 +55,9 @@ from gearhorn.store.journal import (
 from gearhorn.store.redis_client import RedisClient
 from gearhorn.store.redis_watch import RedisWatch
 
+_LEAST_VERSION = (6, 2)
+"""The release that can trim a stream up to a sequence."""
+
 _TRIMMED_AT_ONCE = 1000
 """The messages and ids that one step of upkeep ends: it holds up everybody else."""
 
@@ -90,6 +93,7 @@ class RedisJournals(Journals):
         )
 
     async def open(self, known: Collection[str] = (), terms: Terms = Terms.MAKE) -> Opened:
+        await self._check_version()
         keys = [self._prefix + name for name in ("identity", "counter", "run", "follows")]
         identity, usable, made, _, follows = await self._client.run(
             "open", keys, new_identity(), "", int(terms), *sorted(known)
@@ -179,6 +183,16 @@ class RedisJournals(Journals):
                 "Redis: the identity of the journals' store is gone or is another one"
             )
         return reply
+
+    async def _check_version(self) -> None:
+        async with self._client.talking():
+            info = await self._client.redis.info("server")
+        version = tuple(int(part) for part in str(info["redis_version"]).split(".")[:2])
+        if version < _LEAST_VERSION:
+            raise errors.StoreMisconfigured(
+                f"Redis: it is release {info['redis_version']}, and journals need "
+                f"{'.'.join(map(str, _LEAST_VERSION))} or newer"
+            )
 
     def _keys(self, topics: Sequence[str]) -> list[str]:
         """Return the keys of some topics' journals, after those of all journals."""

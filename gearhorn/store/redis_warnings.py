@@ -51,7 +51,6 @@ def rebuilt(sets: Mapping[str, int]) -> None:
 
 def untold() -> None:
     LOG.warning(
-        "The rights of gearhorn's user forbid it PUBLISH or SUBSCRIBE in Redis; readers who wait "
-        "for a journal hear of messages up to a second late: allow +publish +subscribe "
-        "+unsubscribe and the channels &KEY_PREFIX*"
+        "Redis forbids gearhorn's user to publish or to subscribe, so readers who wait for a "
+        "journal are answered up to a second late: give it the rights of the page on the store"
     )

@@ -3,13 +3,13 @@
 """The journals in an SQLite file. The tables are in :mod:`gearhorn.store.sqlite_tables`."""
 
 import asyncio
-import functools
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from gearhorn import errors
 from gearhorn.store import sqlite_append
 from gearhorn.store.identity import Opened, Terms
 from gearhorn.store.journal import (
@@ -127,10 +127,24 @@ class SQLiteJournals(Journals):
         self._watch.discard(topic)
 
     async def _change(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
-        return await self._in_thread(functools.partial(self._file.change, work))
+        return await self._in_thread(lambda: self._do(self._file.change, work))
 
     async def _read(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
-        return await self._in_thread(functools.partial(self._file.read, work))
+        return await self._in_thread(lambda: self._do(self._file.read, work))
+
+    def _do(
+        self,
+        transaction: Callable[[Callable[[sqlite3.Connection], _T]], _T],
+        work: Callable[[sqlite3.Connection], _T],
+    ) -> _T:
+        try:
+            return transaction(work)
+        except errors.StoreMisconfigured as error:
+            if "no such table" not in str(error):
+                raise
+        # It went back to the file of an older release.
+        self._file.add_tables()
+        return transaction(work)
 
     async def _in_thread(self, function: Callable[[], _T]) -> _T:
         loop = asyncio.get_running_loop()

@@ -127,6 +127,7 @@ class JournalParts(NoJournals):
             room=self._room,
         )
         lists.on_read = self._may_skip
+        self._opening = False
         self.bytes: int | None = None
         """The bytes that the messages of all journals had at the last upkeep."""
         self.memory: tuple[int, int | None] | None = None
@@ -150,7 +151,19 @@ class JournalParts(NoJournals):
 
     async def open(self, subscriptions: Opened) -> None:
         """Open the store of the journals, after that of the subscriptions."""
-        await self.patience.call(self._open, subscriptions)
+        self._opening = True
+        try:
+            await self.patience.call(self._open, subscriptions)
+        finally:
+            self._opening = False
+        if self.is_apart:
+            self.patience.on_replaced = lambda: self._open_again(subscriptions)
+
+    def _open_again(self, subscriptions: Opened) -> None:
+        """Wait until the store of the journals is the one that it was, or another is adopted."""
+        if not self._opening:
+            self._opening = True
+            self._tasks.start(self.open(subscriptions))
 
     async def _open(self, subscriptions: Opened) -> None:
         if not self.is_apart:

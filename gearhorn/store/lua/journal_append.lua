@@ -40,7 +40,7 @@ local function read_topic()
   local given = {
     topic = next_argument(), told_id = next_argument(), told_last = tonumber(next_argument()), number = tonumber(next_argument()),
     max_messages = tonumber(next_argument()), max_bytes = tonumber(next_argument()),
-    max_age = tonumber(next_argument()), marks = {}, entries = {}}
+    max_age = next_argument(), marks = {}, entries = {}, names_ids = false}
   for nth = 1, tonumber(next_argument()) do
     given.marks[nth] = {
       id = next_argument(), journal = next_argument(), sequence = next_argument(),
@@ -51,6 +51,7 @@ local function read_topic()
       id = next_argument(), background = next_argument() == '1', groups = next_argument(),
       messages = tonumber(next_argument())}
     entry.from = position + 1
+    given.names_ids = given.names_ids or entry.id ~= ''
     position = position + entry.messages
     given.entries[nth] = entry
   end
@@ -131,7 +132,7 @@ local function begin(head, stream, ids, ids_at, old)
   redis.call('HSET', head, 'id', id, 'run', run, 'jump', 0)
   return {
     id = id, last = 0, trimmed = 0, first = 1, first_at = 0, bytes = 0, largest = 0, run = run,
-    jump = 0, at = 0}
+    jump = 0, at = 0, messages = 0}
 end
 
 -- Add an entry's messages to the stream from a sequence on. Return false if the stream has that already:
@@ -146,6 +147,7 @@ local function add(journal, stream, entry, sequence)
     end
     sequence = sequence + 1
     journal.bytes = journal.bytes + #ARGV[i]
+    journal.messages = journal.messages + 1
     journal.largest = math.max(journal.largest, #ARGV[i])
   end
   return true
@@ -153,15 +155,17 @@ end
 
 local function append(nth_topic, given)
   local head, stream, ids, ids_at = keys_of(nth_topic)
-  local journal, half = read_head(head, stream)
-  -- A key of another type ends the script here, and not when the half is done.
-  redis.call('HLEN', ids)
-  redis.call('ZCARD', ids_at)
+  local field = 'w:' .. worker
+  local journal, half = read_head(head, stream, field)
+  if given.names_ids or #given.marks > 0 then
+    -- A key of another type ends the script here, and not when the half is done.
+    redis.call('HLEN', ids)
+    redis.call('ZCARD', ids_at)
+  end
   if journal then mark(given, journal, ids, ids_at) end
   if #given.entries == 0 then return {journal and journal.id or '', 1, '0'} end
 
-  local field = 'w:' .. worker
-  local done = journal and redis.call('HGET', head, field)
+  local done = journal and journal.more
   if done then
     local number, _, first, listed = string.match(done, '^(%d+) (%d+) (%d+) (.*)$')
     if given.number < tonumber(number) then return 'late' end
@@ -191,8 +195,8 @@ local function append(nth_topic, given)
     end
     jump = first
   end
-  local was_empty, before = journal.first > journal.last, journal.at
-  journal.at = math.max(before, now)
+  local was_empty = journal.first > journal.last
+  journal.at = math.max(journal.at, now)
   local sequence, repeats, listed = first, {}, {}
   for nth, entry in ipairs(given.entries) do
     local known = entry.id ~= '' and record_of(entry.id, journal.id, ids, ids_at)
@@ -211,25 +215,38 @@ local function append(nth_topic, given)
     if entry.id ~= '' then redis.call('ZADD', ids_at, whole(now), entry.id) end
   end
 
+  local note = {whole(given.number), whole(now), whole(first), table.concat(listed, ',')}
+  local changes = {field, table.concat(note, ' '), 'max_age', given.max_age}
+  local function change(name, value)
+    changes[#changes + 1], changes[#changes + 2] = name, value
+  end
   local appended = sequence > first
   if appended then
     journal.last = sequence - 1
+    change('last', whole(journal.last))
+    change('at', whole(journal.at))
+    change('largest', journal.largest)
+    if jump then
+      change('id', journal.id)
+      change('run', run_now())
+      change('jump', whole(jump))
+    end
     if was_empty then journal.first, journal.first_at = first, journal.at end
-    if redis.call('XLEN', stream) > given.max_messages or journal.bytes > given.max_bytes then
+    local is_trimmed = journal.messages > given.max_messages or journal.bytes > given.max_bytes
+    if is_trimmed then
       trim(journal, stream, given.max_messages, given.max_bytes, 0, math.huge)
     end
-    if jump then
-      redis.call('HSET', head, 'id', journal.id, 'run', run_now(), 'jump', whole(jump))
+    if is_trimmed or was_empty then
+      write_first(head, journal)
+    else
+      change('bytes', whole(journal.bytes))
     end
-  else
-    journal.at = before
   end
-  journal.max_age = given.max_age
-  local note = {whole(given.number), whole(now), whole(first), table.concat(listed, ',')}
-  write_head(head, journal, field, table.concat(note, ' '))
+  redis.call('HSET', head, unpack(changes))
   if not done then forget_worker(head) end
-  redis.call('ZADD', index, 0, given.topic)
-  forget_ids(ids, ids_at, window, most_ids, 2 * #given.entries + 10)
+  -- Now and then anyhow: Redis may have evicted the list.
+  if not done or given.number % 100 == 0 then redis.call('ZADD', index, 0, given.topic) end
+  if given.names_ids then forget_ids(ids, ids_at, window, most_ids, 2 * #given.entries + 10) end
   local told = true
   if appended then
     -- The rights of the user may not allow it.

@@ -15,7 +15,7 @@ if named ~= '' and named ~= journal.id then after = 0 end
 local MOST_BYTES = 16777216
 local size = math.max(1, math.min(
   limit, math.floor(MOST_BYTES / math.max(1, journal.largest)),
-  math.floor(max_bytes * (redis.call('XLEN', stream) / math.max(1, journal.bytes))) + 1))
+  math.floor(max_bytes * (journal.messages / math.max(1, journal.bytes))) + 1))
 local found, bytes, from, is_over = {}, 0, whole(after + 1) .. '-0', false
 while not is_over do
   local page = redis.call('XRANGE', stream, from, '+', 'COUNT', math.min(size, limit - #found))

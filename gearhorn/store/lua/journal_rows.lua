@@ -9,10 +9,9 @@ for nth = 1, (#KEYS - 2) / 4 do
   local head, stream = keys_of(nth)
   local journal = read_head(head, stream)
   if journal then
-    local messages = redis.call('XLEN', stream)
     rows[nth] = {
-      journal.id, whole(journal.first), whole(journal.last), messages, whole(journal.bytes),
-      messages > 0 and whole(math.max(0, now - journal.first_at)) or ''}
+      journal.id, whole(journal.first), whole(journal.last), journal.messages, whole(journal.bytes),
+      journal.messages > 0 and whole(math.max(0, now - journal.first_at)) or ''}
   else
     rows[nth] = {'', '1', '0', 0, '0', ''}
   end

@@ -21,7 +21,7 @@ local more = false
 if max_age > 0 and journal.first <= journal.last and journal.first_at < now - max_age then
   local changed
   more, changed = trim(journal, stream, math.huge, math.huge, now - max_age, most)
-  if changed then write_head(head, journal) end
+  if changed then write_first(head, journal) end
 end
 -- Redis may have evicted one of the two.
 if redis.call('HLEN', ids) ~= redis.call('ZCARD', ids_at) then

@@ -375,6 +375,19 @@ def test_a_topic_without_a_journal_is_received_as_it_comes(
     assert position.read(topic.name, "bob") is None
 
 
+def test_large_messages_are_read_from_the_journal(journaled: Topic, position: FilePosition) -> None:
+    """In JSON each of these bytes takes six."""
+    large = "\x01" * 900_000
+    for number in range(3):
+        assert journaled.publish(f"{number}{large}", background=True).completed
+    seen: list[tuple[int | None, int]] = []
+    subscriber = Subscriber(journaled.server.address, "bob", position=position, register=False)
+    subscriber.on(journaled.name, start="first")(lambda m: seen.append((m.sequence, len(m.text))))
+    with running(subscriber):
+        eventually(lambda: len(seen) == 3)
+    assert seen == [(number, 900_001) for number in (1, 2, 3)]
+
+
 def test_one_topic_that_waits_for_a_missing_copy_holds_up_no_other(
     journaled: Topic, position: FilePosition
 ) -> None:

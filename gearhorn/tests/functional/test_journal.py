@@ -277,3 +277,33 @@ def test_a_topic_that_fits_no_pattern_has_no_numbers(topic: Topic) -> None:
     report = topic.client.submit("fanout", request).report
 
     assert report == {"topic": "other", "subscribers": 0, "queued": 0, "failed": {}}
+
+
+def fill(topic: Topic) -> Outcome:
+    """Publish until a copy is not sent, as the queue of 100 is full, and return that outcome."""
+    for number in range(300):
+        outcome = topic.publish(f"m{number}", background=True)
+        if outcome.report["queued"] == 0:
+            return outcome
+    raise AssertionError("the queue never was full")
+
+
+def test_what_is_skipped_is_found_in_the_journal(topic: Topic) -> None:
+    assert register(topic, "bob", max_waiting=100).completed
+    outcome = fill(topic)
+
+    assert outcome.completed
+    assert (outcome.report["skipped"], outcome.report["failed"]) == (1, {})
+    assert "failed_count" not in outcome.report
+    assert read(topic)["last"] == outcome.report["sequence"]
+    assert payloads(read(topic, after=outcome.report["sequence"] - 1)) == [
+        f"m{outcome.report['sequence'] - 1}"
+    ]
+
+
+def test_a_subscriber_may_want_the_publisher_told(topic: Topic) -> None:
+    assert register(topic, "bob", max_waiting=100, overflow="refuse").completed
+    outcome = fill(topic)
+
+    assert outcome.failed
+    assert outcome.report["failed"] == {"bob": "queue_full"}

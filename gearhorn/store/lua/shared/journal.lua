@@ -16,28 +16,26 @@ local function keys_of(nth)
 end
 
 -- Return the head, or nil if there is no journal; and the id in the head alone, or true if the stream
--- is alone: Redis has evicted one of the two, or somebody has deleted it.
-local function read_head(head, stream)
-  local id, last, trimmed, first, first_at, bytes, largest, run, jump, at, max_age = unpack(redis.call(
+-- is alone: Redis has evicted one of the two, or somebody has deleted it. In the head is also one field
+-- more, if it is named.
+local function read_head(head, stream, field)
+  local id, last, trimmed, first, first_at, bytes, largest, run, jump, at, max_age, more = unpack(redis.call(
     'HMGET', head, 'id', 'last', 'trimmed', 'first', 'first_at', 'bytes', 'largest', 'run', 'jump',
-    'at', 'max_age'))
-  local kind = redis.call('TYPE', stream).ok
-  if kind ~= 'stream' and kind ~= 'none' then
-    error('WRONGTYPE the key of a journal holds the wrong kind of value')
-  end
-  if not id or kind == 'none' then return nil, id or kind == 'stream' end
+    'at', 'max_age', field or 'id'))
+  local messages = redis.call('XLEN', stream)
+  local there = messages > 0 or redis.call('EXISTS', stream) == 1
+  if not id or not there then return nil, id or there end
   return {
-    id = id, last = tonumber(last), trimmed = tonumber(trimmed), first = tonumber(first),
+    id = id, messages = messages, more = more, last = tonumber(last), trimmed = tonumber(trimmed), first = tonumber(first),
     first_at = tonumber(first_at), bytes = tonumber(bytes), largest = tonumber(largest), run = run,
     jump = tonumber(jump), at = tonumber(at), max_age = tonumber(max_age)}
 end
 
--- Write what changes with each append and each trimming.
-local function write_head(head, journal, ...)
+-- Write what changes when the oldest message is another.
+local function write_first(head, journal)
   redis.call(
-    'HSET', head, 'last', whole(journal.last), 'trimmed', whole(journal.trimmed), 'first',
-    whole(journal.first), 'first_at', whole(journal.first_at), 'bytes', whole(journal.bytes),
-    'largest', journal.largest, 'at', whole(journal.at), 'max_age', whole(journal.max_age), ...)
+    'HSET', head, 'trimmed', whole(journal.trimmed), 'first', whole(journal.first), 'first_at',
+    whole(journal.first_at), 'bytes', whole(journal.bytes))
 end
 
 -- The sequence, the time, the number of groups and the payload of an entry of a stream.
@@ -49,7 +47,7 @@ end
 -- End the oldest messages: those beyond a number, beyond a sum of bytes, and older than a time; about
 -- so many of them at the most. Return whether there is more to do.
 local function trim(journal, stream, max_messages, max_bytes, oldest, most)
-  local left, ended, from, is_over = redis.call('XLEN', stream), 0, '-', false
+  local left, ended, from, is_over = journal.messages, 0, '-', false
   local size = math.min(PAGE, math.max(2, left - max_messages + 1))
   if journal.bytes > max_bytes or oldest > 0 then size = PAGE end
   while not is_over do
