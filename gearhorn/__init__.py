@@ -26,6 +26,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gearhorn.client.async_publisher import AsyncPublisher
     from gearhorn.client.async_subscriber import AsyncSubscriber
+    from gearhorn.client.journal.async_reader import AsyncReader
+    from gearhorn.client.journal.file_position import FilePosition
+    from gearhorn.client.journal.reader import Reader
     from gearhorn.client.message import Message
     from gearhorn.client.publisher import Publisher
     from gearhorn.client.subscriber import Subscriber
@@ -37,22 +40,28 @@ if TYPE_CHECKING:
 # error class needs no sockets.
 _PLACES = {
     "AsyncPublisher": "gearhorn.client.async_publisher",
+    "AsyncReader": "gearhorn.client.journal.async_reader",
     "AsyncSubscriber": "gearhorn.client.async_subscriber",
     "FanOutReport": "gearhorn.messages",
+    "FilePosition": "gearhorn.client.journal.file_position",
     "GearhornError": "gearhorn.errors",
     "Message": "gearhorn.client.message",
     "Publisher": "gearhorn.client.publisher",
+    "Reader": "gearhorn.client.journal.reader",
     "Subscriber": "gearhorn.client.subscriber",
     "tls_context": "gearhorn.net.tls",
 }
 
 __all__ = [
     "AsyncPublisher",
+    "AsyncReader",
     "AsyncSubscriber",
     "FanOutReport",
+    "FilePosition",
     "GearhornError",
     "Message",
     "Publisher",
+    "Reader",
     "Subscriber",
     "tls_context",
 ]

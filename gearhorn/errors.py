@@ -155,6 +155,36 @@ class TooManyOpen(RequestError):
     code = "too_many_open"
 
 
+class InvalidId(RequestError):
+    """The id of a message is empty, has over 128 bytes, or is not Unicode text."""
+
+    code = "invalid_id"
+
+
+class TooManyJournals(RequestError):
+    """The message would make one more journal than the daemon makes."""
+
+    code = "too_many_journals"
+
+
+class NoJournal(RequestError):
+    """The topic has no journal, by the configuration."""
+
+    code = "no_journal"
+
+
+class InvalidPosition(RequestError):
+    """A number of a request that reads a journal is out of its range."""
+
+    code = "invalid_position"
+
+
+class InvalidStart(RequestError):
+    """A registration begins nowhere that a journal has."""
+
+    code = "invalid_start"
+
+
 class InvalidQuery(RequestError):
     """The query is unknown, or its keys do not fit it."""
 
@@ -198,6 +228,12 @@ class StoreIncomplete(StoreError):
     """A part of the store is gone, as where Redis evicts keys, and cannot be rebuilt."""
 
     code = "store_incomplete"
+
+
+class JournalsDiffer(GearhornError):
+    """The daemon's patterns of journals are others than those of the store."""
+
+    code = "journals_differ"
 
 
 # Gearman.
@@ -306,6 +342,18 @@ class WrongLoop(ClientError):
     """
 
     code = "wrong_loop"
+
+
+class PositionInUse(ClientError):
+    """Another subscriber has the position: a client_id that has one is served by one process."""
+
+    code = "position_in_use"
+
+
+class PositionUnreadable(ClientError):
+    """A position that was written cannot be read. Restore it, or remove it to begin anew."""
+
+    code = "position_unreadable"
 
 
 class InvalidResult(ClientError):

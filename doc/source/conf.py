@@ -59,8 +59,14 @@ python_use_unqualified_type_names = True
 nitpicky = True
 # Of other packages, whose inventories would have to be fetched.
 nitpick_ignore_regex = [
-    ("py:.*", r"(asyncio|collections|contextlib|ssl|types|typing|typing_extensions|msgspec)\..*"),
-    ("py:.*", r"(Exception|TypeError|ValueError|UnicodeDecodeError|bool|bytes|dict|float|int|str)"),
+    (
+        "py:.*",
+        r"(asyncio|collections|contextlib|ssl|types|typing|typing_extensions|msgspec|os)\..*",
+    ),
+    (
+        "py:.*",
+        r"(Exception|TypeError|ValueError|UnicodeDecodeError|bool|bytes|dict|float|int|object|str|OSError)",
+    ),
     # Inner names that annotations and docstrings mention.
     ("py:.*", r"gearhorn\.(client|messages|wire)\..*|Bytes"),
 ]

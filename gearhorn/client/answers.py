@@ -30,7 +30,7 @@ def fan_out_report(answer: Answer) -> messages.FanOutReport:
         raise refusal(answer.data) from None
     if answer.completed:
         return report
-    raise _partial_failure(report)
+    raise partial_failure(report)
 
 
 def subscription(answer: Answer) -> messages.Subscription:
@@ -47,7 +47,8 @@ def subscription(answer: Answer) -> messages.Subscription:
     raise refusal(answer.data)
 
 
-def _partial_failure(report: messages.FanOutReport) -> errors.PartialFailure:
+def partial_failure(report: messages.FanOutReport) -> errors.PartialFailure:
+    """Return the error for a report of which some copies failed."""
     count = report.failed_count or len(report.failed)
     named = [f"{client_id} ({reason})" for client_id, reason in report.failed.items()]
     text = ", ".join(named[:_NAMED]) + (", ..." if count > _NAMED else "")

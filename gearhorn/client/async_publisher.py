@@ -4,17 +4,17 @@
 
 import asyncio
 import os
-import secrets
 import ssl
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from gearhorn import errors, messages
 from gearhorn.client import forks
 from gearhorn.client.answers import fan_out_report
-from gearhorn.client.caller import Call, Caller, OnProgress
+from gearhorn.client.bundles import Bundles, Item, Outcome
+from gearhorn.client.caller import Caller, OnProgress
 from gearhorn.client.parameters import (
     PublishOptions,
     check_count,
@@ -22,6 +22,7 @@ from gearhorn.client.parameters import (
     check_seconds,
     servers_of,
 )
+from gearhorn.client.publications import Outgoing, Preparation, Publication, message_parts
 from gearhorn.messages import FunctionNames
 from gearhorn.wire.answer import Answer
 from gearhorn.wire.connection import ConnectionSettings
@@ -32,65 +33,8 @@ if TYPE_CHECKING:
 
     from gearhorn.client.parameters import PublishKeywords
 
-REPORT_GRACE_S = 5.0
-"""Seconds that the report of a fan-out may take after the receivers' time is up."""
 _ESCAPED = 6
 """The factor by which a result can grow in the JSON of a report that gathers it."""
-
-Outgoing: TypeAlias = tuple[str, Any] | tuple[str, Any, str | None]
-"""A message to publish: a topic, a payload and, if wanted, a unique."""
-Outcome: TypeAlias = messages.FanOutReport | errors.GearhornError
-
-
-class Publication(NamedTuple):
-    """A fan-out that is checked and ready to be sent."""
-
-    topic: str
-    data: bytes
-    patience: float
-    """The longest wait for its report, in seconds."""
-
-
-class Preparation:
-    """A maker of checked requests, which sends nothing.
-
-    :param timeout: seconds that receivers have to answer a message without a timeout
-        of its own.
-    :param max_message_bytes: the largest request that the daemons take.
-    """
-
-    def __init__(self, timeout: float, max_message_bytes: int) -> None:
-        check_seconds(timeout, "timeout")
-        check_count(max_message_bytes, "max_message_bytes")
-        self._timeout = timeout
-        self._max_message_bytes = max_message_bytes
-
-    def __call__(
-        self,
-        topic: str,
-        payload: Any,
-        unique: str | None,
-        options: PublishOptions,
-    ) -> Publication:
-        background = options.background
-        seconds = self._timeout if options.timeout is None else options.timeout
-        request = messages.FanOut.of(
-            topic,
-            payload,
-            # With a unique a second attempt coalesces with copies that the first queued.
-            unique=secrets.token_urlsafe(15) if unique is None else unique,
-            background=background,
-            timeout=None if background and options.timeout is None else seconds,
-            priority=options.priority,
-            gather=options.gather,
-            progress=options.progress,
-        )
-        data = request.encode()
-        if len(data) > self._max_message_bytes:
-            raise errors.MessageTooLarge(
-                f"the request has {len(data)} bytes; it may have {self._max_message_bytes}"
-            )
-        return Publication(topic, data, seconds if background else seconds + REPORT_GRACE_S)
 
 
 class AsyncPublisher:
@@ -137,7 +81,10 @@ class AsyncPublisher:
         self._settings = ConnectionSettings(tls=tls, connect_timeout=connect_timeout)
         self._function = function
         self._max_report_bytes = _ESCAPED * max_message_bytes
+        self._max_message_bytes = max_message_bytes
         self._caller: Caller | None = None
+        self._bundles: Bundles
+        """Those of the caller."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
         forks.tell(self)
@@ -176,6 +123,7 @@ class AsyncPublisher:
         *,
         background: bool = False,
         unique: str | None = None,
+        id: str | None = None,  # noqa: A002 - the name of the key
         timeout: float | None = None,
         priority: messages.Priority | None = None,
         gather: bool = False,
@@ -188,7 +136,10 @@ class AsyncPublisher:
         :param background: return when every copy is queued, and do not wait for
             receivers.
         :param unique: copies in one queue with the same unique are one while the first
-            is queued or running. Each message has a unique of its own unless given.
+            is queued or running.
+        :param id: the publisher's name for the message. A message that is published again
+            with the same one is the same message: where the topic has a journal it is not
+            added a second time. Each message has an id of its own unless given.
         :param timeout: the time that receivers have to answer, in seconds; the
             publisher's unless given. It goes with a foreground message only.
         :param priority: the priority of the copies; normal unless given.
@@ -209,15 +160,15 @@ class AsyncPublisher:
         :raises GearhornError: the daemon failed unexpectedly; its log says why.
         """
         options = PublishOptions(background, timeout, priority, gather, progress)
-        publication = self.prepare(topic, payload, unique, options)
-        answer = await self._open().call(
-            self._function,
-            publication.data,
-            publication.topic,
-            publication.patience,
-            on_progress,
-        )
-        return fan_out_report(answer)
+        publication = self.prepare(topic, payload, unique, id, options)
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        item = self.start(publication, _setter(future), on_progress)
+        try:
+            report = value_of(await future, False)
+        finally:
+            item.cancel()
+        assert isinstance(report, messages.FanOutReport)
+        return report
 
     @overload
     def publish_many(
@@ -253,10 +204,15 @@ class AsyncPublisher:
     ) -> AsyncIterator[Outcome]:
         """Publish many messages and yield their reports, in order.
 
+        In the background those for one topic that wait while another is on its way are
+        sent in one request, up to 1,000 messages and 1 MiB. Nothing is held back to wait for
+        more, and each message has its own report. Those with an id or a unique, with
+        another priority than normal or in base64 go alone.
+
         The other parameters, and the errors, are those of :meth:`publish`.
 
-        :param many: the messages, each ``(topic, payload)`` or
-            ``(topic, payload, unique)``.
+        :param many: the messages, each ``(topic, payload)``, ``(topic, payload, unique)``
+            or ``(topic, payload, unique, id)``.
         :param window: the most messages that are on their way at a time.
         :param return_exceptions: yield the errors that :meth:`publish` would raise, in
             place of reports. Otherwise the first error is raised, and ends the
@@ -266,11 +222,11 @@ class AsyncPublisher:
         options = PublishOptions(background, timeout, priority, gather, progress)
         loop = asyncio.get_running_loop()
         pending: deque[asyncio.Future[Outcome]] = deque()
-        async for topic, payload, unique in _each(many):
+        async for topic, payload, unique, id_ in _each(many):
             future: asyncio.Future[Outcome] = loop.create_future()
             pending.append(future)
             try:
-                publication = self.prepare(topic, payload, unique, options)
+                publication = self.prepare(topic, payload, unique, id_, options)
                 self.start(publication, _setter(future))
             except errors.RequestError as error:
                 future.set_result(error)
@@ -279,18 +235,44 @@ class AsyncPublisher:
         while pending:
             yield value_of(await pending.popleft(), return_exceptions)
 
-    def start(self, publication: Publication, on_done: Callable[[Outcome], object]) -> Call:
-        """Send a fan-out.
+    def start(
+        self,
+        publication: Publication,
+        on_done: Callable[[Outcome], object],
+        on_progress: OnProgress | None = None,
+    ) -> Item:
+        """Send a fan-out, perhaps together with others, or when another is answered.
 
-        :param on_done: called with the report or the error.
+        :param on_done: called with the report or the error, unless it is cancelled.
         """
+        self._open()
+        return self._bundles.start(Item(publication, on_done, on_progress))
+
+    def _send(self, item: Item) -> None:
+        publication = item.publication
+
+        def start(data: bytes, answered: Callable[[Answer | errors.GearhornError], object]) -> None:
+            item.call = self._open().start(
+                self._function,
+                data,
+                publication.topic,
+                publication.patience,
+                answered,
+                item.on_progress,
+            )
 
         def answered(outcome: Answer | errors.GearhornError) -> None:
-            on_done(outcome if isinstance(outcome, errors.GearhornError) else _outcome(outcome))
+            report = _outcome(outcome)
+            if isinstance(report, errors.UnknownKey) and publication.request.payloads is None:
+                # One of the release before, which knows no id.
+                start(publication.data_for_old_daemon(), answered_again)
+            else:
+                item.on_done(report)
 
-        return self._open().start(
-            self._function, publication.data, publication.topic, publication.patience, answered
-        )
+        def answered_again(outcome: Answer | errors.GearhornError) -> None:
+            item.on_done(_outcome(outcome))
+
+        start(publication.data(), answered)
 
     def _open(self) -> Caller:
         if self._closed:
@@ -310,20 +292,8 @@ class AsyncPublisher:
                 name, self._settings, self._max_report_bytes, Watch(), self._connect_timeout
             )
             self._caller.connect(self._servers)
+            self._bundles = Bundles(self._send, self._max_message_bytes)
         return self._caller
-
-
-def message_parts(message: Outgoing) -> tuple[str, Any, str | None]:
-    """Return the topic, the payload and the unique of a message.
-
-    :raises WrongType: the message does not have two or three parts.
-    """
-    if len(message) == 2:
-        topic, payload = message
-        return topic, payload, None
-    if len(message) == 3:
-        return message
-    raise errors.WrongType("a message must be (topic, payload) or (topic, payload, unique)")
 
 
 def value_of(outcome: Outcome, return_exceptions: bool) -> Outcome:
@@ -333,7 +303,9 @@ def value_of(outcome: Outcome, return_exceptions: bool) -> Outcome:
     return outcome
 
 
-def _outcome(answer: Answer) -> Outcome:
+def _outcome(answer: Answer | errors.GearhornError) -> Outcome:
+    if isinstance(answer, errors.GearhornError):
+        return answer
     try:
         return fan_out_report(answer)
     except errors.GearhornError as error:
@@ -350,7 +322,7 @@ def _setter(future: "asyncio.Future[Outcome]") -> Callable[[Outcome], object]:
 
 async def _each(
     many: Iterable[Outgoing] | AsyncIterable[Outgoing],
-) -> AsyncIterator[tuple[str, Any, str | None]]:
+) -> AsyncIterator[tuple[str, Any, str | None, str | None]]:
     if isinstance(many, AsyncIterable):
         async for message in many:
             yield message_parts(message)

@@ -43,6 +43,7 @@ class Call(Listener):
         "_on_done",
         "_on_progress",
         "_parts",
+        "_patience",
         "_refused",
         "_server",
         "_timer",
@@ -57,6 +58,7 @@ class Call(Listener):
         timeout: float,
         on_done: Callable[["Answer | errors.GearhornError"], object],
         on_progress: OnProgress | None,
+        patient: bool,
     ) -> None:
         self._caller = caller
         self._function = function
@@ -69,6 +71,7 @@ class Call(Listener):
         self._server: Address | None = None
         self._refused: set[Address] = set()
         self._parts = AnswerParts()
+        self._patience = timeout if patient else None
         self._timer = asyncio.get_running_loop().call_later(timeout, self._time_is_up)
 
     def submit(self) -> None:
@@ -142,7 +145,12 @@ class Call(Listener):
     def copy_told(self, copy: Copy, packet_type: int, data: bytes) -> None:
         if packet_type == framing.WORK_WARNING:
             self._parts.add(packet_type, data)
-        elif self._on_progress is not None:
+            return
+        if self._patience is not None:
+            self._timer.cancel()
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(self._patience, self._time_is_up)
+        if self._on_progress is not None:
             try:
                 done, _, total = data.partition(b"\0")
                 self._on_progress(int(done), int(total))
@@ -197,6 +205,8 @@ class Caller(Submitter):
         timeout: float,
         on_done: Callable[[Answer | errors.GearhornError], object],
         on_progress: OnProgress | None = None,
+        *,
+        patient: bool = False,
     ) -> Call:
         """Send a request.
 
@@ -204,8 +214,9 @@ class Caller(Submitter):
         :param timeout: the longest time for the answer, in seconds.
         :param on_done: called once, unless the call is cancelled, with the answer, or
             with NoServer, NoAnswer, NotQueued, BadAnswer or Closed.
+        :param patient: begin that time anew at each report of progress.
         """
-        call = Call(self, function.encode(), data, lane, timeout, on_done, on_progress)
+        call = Call(self, function.encode(), data, lane, timeout, on_done, on_progress, patient)
         self._open.add(call)
         if self._failure is None:
             call.submit()
@@ -220,6 +231,8 @@ class Caller(Submitter):
         lane: str,
         timeout: float,
         on_progress: OnProgress | None = None,
+        *,
+        patient: bool = False,
     ) -> Answer:
         """Send a request and wait for its answer.
 
@@ -235,7 +248,7 @@ class Caller(Submitter):
             else:
                 future.set_exception(outcome)
 
-        call = self.start(function, data, lane, timeout, on_done, on_progress)
+        call = self.start(function, data, lane, timeout, on_done, on_progress, patient=patient)
         try:
             return await future
         finally:

@@ -21,6 +21,7 @@ from gearhorn.client.answers import fan_out_report
 from gearhorn.client.caller import Caller
 from gearhorn.client.holding import Holding, end
 from gearhorn.client.message import Message, job_of
+from gearhorn.client.publications import without_id
 from gearhorn.wire.answer import Answer
 from gearhorn.wire.grabber import Job
 
@@ -54,23 +55,24 @@ class DeadLetter:
     def __init__(self, message: Message, to: str, tries: int, error: BaseException) -> None:
         self.message = message
         self.to = to
-        self._head = {
+        self._head: dict[str, Any] = {
             "topic": message.topic,
             "client_id": message.client_id,
             "attempts": tries,
             "error": described(error),
             "time": round(time.time(), 3),
         }
+        if message.journal is not None:
+            self._head |= {"journal": message.journal, "sequence": message.sequence}
         self.request = self._request(_payload_keys(message.payload))
 
-    def short_request(self) -> bytes:
+    def short_request(self) -> messages.FanOut:
         """Return the request that publishes the letter without the payload."""
         return self._request({"payload_omitted": len(self.message.payload)})
 
-    def _request(self, payload: dict[str, Any]) -> bytes:
-        value = {**self._head, **payload}
-        unique = _unique(job_of(self.message))
-        return messages.FanOut.of(self.to, value, unique=unique, background=True).encode()
+    def _request(self, payload: dict[str, Any]) -> messages.FanOut:
+        name = _name(job_of(self.message))
+        return messages.FanOut.of(self.to, {**self._head, **payload}, id=name, background=True)
 
 
 def described(error: BaseException) -> str:
@@ -91,8 +93,8 @@ def _payload_keys(payload: bytes) -> dict[str, str]:
         return {"payload": base64.b64encode(payload).decode(), "encoding": "base64"}
 
 
-def _unique(job: Job) -> str:
-    """Return the unique of a letter: the same when the job is given up a second time.
+def _name(job: Job) -> str:
+    """Return the id of a letter: the same when the job is given up a second time.
 
     The payload counts too, since publishers may give one unique to many messages, and
     a letter that is coalesced with another one is lost. A job without a unique, which
@@ -149,8 +151,14 @@ class DeadLetters:
             )
         return True
 
-    async def _send(self, letter: DeadLetter, request: bytes) -> str | None:
+    async def _send(self, letter: DeadLetter, request: messages.FanOut) -> str | None:
         """Send a request until it is answered, and return why it was refused, if it was."""
+        outcome = await self._send_until_answered(letter, request.encode())
+        if isinstance(outcome, errors.UnknownKey):
+            outcome = await self._send_until_answered(letter, without_id(request).encode())
+        return _refusal(outcome)
+
+    async def _send_until_answered(self, letter: DeadLetter, request: bytes) -> Outcome:
         pause = RETRY_S
         waits = False
         while isinstance(outcome := await self._outcome(letter, request), _MAY_PASS):
@@ -165,7 +173,7 @@ class DeadLetters:
             if not await self._holding.pause(job_of(letter.message), seconds):
                 raise _GivenUp
             pause = min(pause * 2, MAX_RETRY_S)
-        return _refusal(outcome)
+        return outcome
 
     async def _outcome(self, letter: DeadLetter, request: bytes) -> Outcome:
         """Send a request once."""
@@ -201,6 +209,6 @@ def _refusal(outcome: Outcome) -> str | None:
     if not isinstance(report, messages.FanOutReport):
         assert isinstance(outcome, errors.GearhornError)
         return f"{outcome.code}: {outcome}"
-    if report.queued:
+    if report.queued or isinstance(report.sequence, int):
         return None
     return "nobody subscribes to it" if report is outcome else str(outcome)

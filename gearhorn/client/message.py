@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from gearhorn import errors, messages
+from gearhorn.client.numbers import number_of
 from gearhorn.wire.grabber import Job
 
 LOG = logging.getLogger(__name__)
@@ -66,8 +67,23 @@ class Message(msgspec.Struct, eq=False):
         return self._job.unique.decode("utf-8", "replace")
 
     @property
+    def journal(self) -> str | None:
+        """The id of the journal that has the message, ``None`` if none has."""
+        number = number_of(self._job.unique)
+        return None if number is None else number.journal
+
+    @property
+    def sequence(self) -> int | None:
+        """The number of the message in its journal, ``None`` if it has none."""
+        number = number_of(self._job.unique)
+        return None if number is None else number.sequence
+
+    @property
     def handle(self) -> str:
-        """The job server's name for the copy. Other servers may use the same name."""
+        """The job server's name for the copy. Other servers may use the same name.
+
+        What was read from a journal, for a subscriber with a position, has none: ``""``.
+        """
         return self._job.handle.decode("utf-8", "replace")
 
     def ack(self, result: Any = None) -> None:
@@ -101,8 +117,9 @@ class Message(msgspec.Struct, eq=False):
             self._respond(self._job, data)
 
     def __repr__(self) -> str:
+        name = self.handle or self.sequence
         return (
-            f"<Message {self.handle} of topic {self.topic!r} for {self.client_id!r}, "
+            f"<Message {name} of topic {self.topic!r} for {self.client_id!r}, "
             f"{len(self.payload)} bytes>"
         )
 

@@ -2,13 +2,47 @@
 # SPDX-License-Identifier: Apache-2.0
 """The options of publishers and subscribers, checked once and frozen."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Any, Literal, TypeAlias, TypedDict
+
+import msgspec
+from msgspec import Raw
 
 from gearhorn import errors, messages
+from gearhorn.client.journal.file_position import Position
+from gearhorn.messages.values import NOT_GIVEN
 from gearhorn.wire.address import Address, parse_addresses
 from gearhorn.wire.connection import ConnectionSettings
+
+StartAt: TypeAlias = Literal["new", "first", "last"] | Mapping[str, Any]
+"""Where a subscriber begins in a journal: ``{"after": sequence, "journal": id}`` is a place."""
+
+CHECK_INTERVAL_S = 30.0
+
+
+@dataclass(frozen=True)
+class PositionOptions:
+    """The options of a subscriber with a position.
+
+    :param check_interval: seconds between two questions if something was left out.
+    """
+
+    position: Position
+    on_missed: Callable[[Any], Any] | None
+    check_interval: float
+    read_function: str
+    query_function: str
+
+    def __post_init__(self) -> None:
+        for method in ("read", "write"):
+            if not callable(getattr(self.position, method, None)):
+                raise errors.ConfigurationError(
+                    "position must have the methods read and write: see FilePosition"
+                )
+        check_seconds(self.check_interval, "check_interval")
+        check_function(self.read_function, "read_function")
+        check_function(self.query_function, "query_function")
 
 
 @dataclass(frozen=True)
@@ -56,12 +90,17 @@ class SubscribeOptions:
     register_function: str
     unregister_function: str
     fanout_function: str
+    position: PositionOptions | None = None
 
     def __post_init__(self) -> None:
         if self.ttl is not None:
             check_seconds(self.ttl, "ttl")
         check_seconds(self.renew, "renew")
         check_count(self.concurrency, "concurrency")
+        if self.position is not None and self.concurrency != 1:
+            raise errors.ConfigurationError(
+                "a position goes with a concurrency of 1: it is of the last message in order"
+            )
         if self.drain_timeout != 0:
             check_seconds(self.drain_timeout, "drain_timeout")
         check_seconds(self.wire.connect_timeout, "connect_timeout")
@@ -135,3 +174,20 @@ def check_function(name: str, what: str) -> None:
             f"{what} must be the name of a function: not empty, not too long, Unicode text "
             "and without control characters"
         ) from None
+
+
+def start_of(start: StartAt | None) -> tuple[messages.Start, Raw]:
+    """Return where a subscriber begins, and that as its registration says it.
+
+    :raises InvalidStart: nothing begins there.
+    :raises WrongType: it is not a string or a mapping.
+    """
+    if start is None or start == messages.NEW:
+        return messages.Start(messages.NEW), NOT_GIVEN
+    if not isinstance(start, (str, Mapping)):
+        raise errors.WrongType("start must be a string or a mapping")
+    try:
+        raw = Raw(msgspec.json.encode(start if isinstance(start, str) else dict(start)))
+    except (TypeError, ValueError) as error:
+        raise errors.InvalidStart(f"start cannot be sent: {error}") from None
+    return messages.start_of(raw), raw

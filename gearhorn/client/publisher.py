@@ -13,17 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from gearhorn import errors, messages
 from gearhorn.client import forks
-from gearhorn.client.async_publisher import (
-    AsyncPublisher,
-    Outcome,
-    Outgoing,
-    Publication,
-    message_parts,
-    value_of,
-)
+from gearhorn.client.async_publisher import AsyncPublisher, value_of
+from gearhorn.client.bundles import Outcome
 from gearhorn.client.caller import OnProgress
 from gearhorn.client.loop_thread import LoopThread
 from gearhorn.client.parameters import PublishOptions, check_count
+from gearhorn.client.publications import Outgoing, Publication, message_parts
 from gearhorn.messages import FunctionNames
 from gearhorn.wire.connection import ConnectionSettings
 
@@ -105,6 +100,7 @@ class Publisher:
         *,
         background: bool = False,
         unique: str | None = None,
+        id: str | None = None,  # noqa: A002 - the name of the key
         timeout: float | None = None,
         priority: messages.Priority | None = None,
         gather: bool = False,
@@ -127,6 +123,7 @@ class Publisher:
                 payload,
                 background=background,
                 unique=unique,
+                id=id,
                 timeout=timeout,
                 priority=priority,
                 gather=gather,
@@ -194,8 +191,8 @@ class Publisher:
             awaited = _Awaited(arrivals)
             pending.append(awaited)
             try:
-                topic, payload, unique = message_parts(message)
-                publication = self._publisher.prepare(topic, payload, unique, options)
+                topic, payload, unique, id_ = message_parts(message)
+                publication = self._publisher.prepare(topic, payload, unique, id_, options)
             except errors.RequestError as error:
                 awaited.outcome = error
             else:

@@ -24,10 +24,14 @@ from gearhorn.client.binding import Binding, Handler
 from gearhorn.client.caller import Caller
 from gearhorn.client.dead_letters import DeadLetters
 from gearhorn.client.holding import Holding
+from gearhorn.client.journal.positions import Positions
 from gearhorn.client.message import Message
+from gearhorn.client.pace import Pace
 from gearhorn.client.parameters import SubscribeOptions
 from gearhorn.client.retries import Retries, RetryPolicy
 from gearhorn.client.subscriptions import Subscriptions
+from gearhorn.messages import Subscription
+from gearhorn.messages.values import NOT_GIVEN
 from gearhorn.wire.fair_grabber import FairGrabber
 from gearhorn.wire.grabber import Job
 from gearhorn.wire.watch import Watch
@@ -36,37 +40,15 @@ LOG = logging.getLogger(__name__)
 
 NAME = "gearhorn-subscriber-"
 """What the name of a subscriber's connections begins with, as job servers show it."""
-AHEAD_S = 0.05
-"""Seconds of work, about, for which messages are fetched ahead: more would keep a quiet
-topic, and other subscribers of the same queue, waiting."""
-AHEAD_MAX = 1000
 _GATHER_S = 0.001
-_PACE_WEIGHT = 0.05
 _HELD_MESSAGES = 4
 """The messages of the largest size that may be held."""
 _SYNCHRONIZE_S = 1.0
 """Seconds that a server may take to read the last answers."""
 _MAX_REPORT_BYTES = 1 << 20
+_ESCAPED = 7
 
 Take = Callable[[list[Job]], None]
-
-
-class Pace:
-    """The seconds that a message takes, as an average that favours recent ones."""
-
-    __slots__ = ("seconds",)
-
-    def __init__(self) -> None:
-        # One message for each handler is fetched ahead until more is known.
-        self.seconds = AHEAD_S
-
-    def note(self, seconds: float) -> None:
-        """Record that a message took ``seconds``. An update lost between threads is harmless."""
-        self.seconds += (seconds - self.seconds) * _PACE_WEIGHT
-
-    def ahead(self, concurrency: int) -> int:
-        """Return the number of messages to fetch ahead."""
-        return max(1, min(AHEAD_MAX, int(concurrency * AHEAD_S / max(self.seconds, 1e-9))))
 
 
 class Reception:
@@ -107,9 +89,10 @@ class Reception:
             _HELD_MESSAGES * options.max_message_bytes,
             self._received,
         )
-        self._caller = Caller(
-            name, options.wire, _MAX_REPORT_BYTES, watch, options.wire.connect_timeout
-        )
+        # A journal is read by the megabyte, and a byte may take six in JSON.
+        largest = max(messages.READ_BYTES, options.max_message_bytes)
+        most = _MAX_REPORT_BYTES if options.position is None else _ESCAPED * largest + 1024
+        self._caller = Caller(name, options.wire, most, watch, options.wire.connect_timeout)
         self._subscriptions = Subscriptions(
             self._caller,
             ttl=options.ttl,
@@ -118,6 +101,7 @@ class Reception:
             register_function=options.register_function,
             unregister_function=options.unregister_function,
             on_registered=self._registered,
+            on_renewed=self._renewed,
         )
         self._is_calling = False
         """True once the caller connects, which not every subscriber needs."""
@@ -140,6 +124,20 @@ class Reception:
         self.pace = Pace()
         self.count_kept: Callable[[], int] = lambda: 0
         """Returns the number of messages that the user keeps besides those being handled."""
+        self._positions: Positions | None = None
+        if options.position is not None:
+            self._positions = positions = Positions(
+                options.position,
+                self._caller,
+                threaded=threaded,
+                call_soon=self._call_soon,
+                hand_on=self._hand_on,
+                answer=self.answer,
+                held=lambda: self._grabber.held,
+                serve=self._grabber.serve,
+                on_failed=self._position_failed,
+            )
+            self.count_kept = lambda: positions.kept
 
     def _forked(self) -> None:
         """Leave the connections, and the messages that came on them, to the parent."""
@@ -159,8 +157,9 @@ class Reception:
 
     def start(self, bindings: Iterable[Binding]) -> None:
         """Connect, and register and serve ``bindings``."""
-        if self._options.register or self._options.unregister:
+        if self._options.register or self._options.unregister or self._positions is not None:
             self._connect_caller()
+        if self._options.register or self._options.unregister:
             self._subscriptions.start()
         for binding in bindings:
             self.add(binding)
@@ -185,8 +184,15 @@ class Reception:
         self._bindings[queue] = binding
         if binding.policy.dead_letter is not None:
             self._connect_caller()
+        positions = self._positions
+        if positions is not None:
+            positions.add(binding)
         if self._options.register:
-            self._subscriptions.add(binding.topic, binding.client_id)
+            # With a position nothing is put into the queue: it begins there itself.
+            start = binding.start if positions is None else NOT_GIVEN
+            self._subscriptions.add(binding.topic, binding.client_id, start)
+        elif positions is not None:
+            positions.unregistered(binding)
         else:
             self._grabber.serve(binding.queue)
 
@@ -225,6 +231,8 @@ class Reception:
     async def close(self) -> None:
         """Unregister if that is wanted, and close the connections."""
         self._grabber.stop_grabbing()
+        if self._positions is not None:
+            await self._positions.close()
         self._flush()
         await self._grabber.synchronize(_SYNCHRONIZE_S)
         await self._grabber.close()
@@ -250,7 +258,8 @@ class Reception:
         binding = self._bindings.get(job.function)
         if binding is None or not job.connection.connected:
             return None
-        message = Message(job, binding.topic, binding.client_id, self.answer)
+        respond = self.answer if self._positions is None else self._positions.respond
+        message = Message(job, binding.topic, binding.client_id, respond)
         return message, binding.handler or _unhandled, binding.policy
 
     def answer(self, job: Job, data: bytes | None) -> None:
@@ -287,8 +296,24 @@ class Reception:
         self.pace.note(seconds)
         self.wake()
 
-    def _registered(self, topic: str, client_id: str) -> None:
-        self._grabber.serve(messages.queue_name(topic, client_id))
+    def _registered(self, topic: str, client_id: str, answer: Subscription) -> None:
+        queue = messages.queue_name(topic, client_id)
+        if self._positions is None:
+            self._grabber.serve(queue)
+        elif (binding := self._bindings.get(queue.encode())) is not None:
+            self._positions.registered(binding, answer)
+
+    def _renewed(self, topic: str, client_id: str, answer: Subscription) -> None:
+        if self._positions is not None:
+            self._registered(topic, client_id, answer)
+
+    def _position_failed(self, error: BaseException) -> None:
+        """End reception by what a position raised, which says itself what to do."""
+        if isinstance(error, errors.GearhornError):
+            LOG.error("the position fails, which ends the subscriber: %s", error)
+            self._fail(error)
+        else:
+            self.failed(error)
 
     def _received(self, jobs: list[Job]) -> None:
         # First, so the answers go out in one write with the next grabs.
@@ -301,6 +326,14 @@ class Reception:
                     LOG.error("a message in %s is too large: failing it", job.function)
                     job.fail()
             jobs = [job for job in jobs if not job.oversize]
+        if self._positions is not None:
+            self._positions.take(jobs)
+            # Copies that are kept behind a missing one leave room for others.
+            self.wake()
+        else:
+            self._hand_on(jobs)
+
+    def _hand_on(self, jobs: list[Job]) -> None:
         self._take(jobs)
         if self._threaded and not self._looks:
             self._looks = True

@@ -5,12 +5,20 @@
 import ssl
 import threading
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from gearhorn import errors, messages
 from gearhorn.client import forks
 from gearhorn.client.binding import Binding, Handler
-from gearhorn.client.parameters import SubscribeOptions, limits_of, servers_of
+from gearhorn.client.journal.file_position import Position
+from gearhorn.client.parameters import (
+    CHECK_INTERVAL_S,
+    PositionOptions,
+    StartAt,
+    SubscribeOptions,
+    limits_of,
+    servers_of,
+)
 from gearhorn.client.reception import Reception
 from gearhorn.client.retries import NO_RETRIES, RetryPolicy
 from gearhorn.client.subscriptions import RENEW_S
@@ -55,10 +63,24 @@ class SubscriberBase:
     :param connect_timeout: the longest time for one attempt to connect, in seconds.
     :param tls: the TLS settings for all servers; see :func:`gearhorn.tls_context`.
     :param max_message_bytes: the largest message that is taken; a larger one fails.
+    :param position: where it keeps how far it has come in the journals of its topics: a
+        :class:`gearhorn.FilePosition`, or an object of one's own with its methods ``read``
+        and ``write``. Handlers then see each message in order and once, and none is missing
+        that the journal still has. It needs handlers and a ``concurrency`` of 1.
+    :param on_missed: called with a ``Missed`` when messages are gone before they could be
+        seen, which is a WARNING in the log unless this is given. Its fields are ``topic``,
+        ``client_id``, ``journal``, ``first``, ``last`` and ``why``: ``"trimmed"``, by the
+        limits of the journal, or ``"gap"``, as the store may have lost them.
+    :param check_interval: the time, in seconds, after which it asks whether the last
+        message of a quiet topic was left out, with a position.
     :param register_function: the name of the daemons' function that registers.
     :param unregister_function: the name of the daemons' function that unregisters.
     :param fanout_function: the name of the daemons' function that fans out, which
         publishes dead letters.
+    :param read_function: the name of the daemons' function that reads a journal, for a
+        position.
+    :param query_function: the name of the daemons' function that answers questions, for a
+        position.
     :raises InvalidServer: an address is not valid, or there is none.
     :raises InvalidClientId: the client_id is not valid.
     :raises NameTooLong: the client_id is too long.
@@ -85,9 +107,14 @@ class SubscriberBase:
         connect_timeout: float = ConnectionSettings.connect_timeout,
         tls: ssl.SSLContext | None = None,
         max_message_bytes: int = messages.MAX_MESSAGE_BYTES,
+        position: Position | None = None,
+        on_missed: Callable[[Any], object] | None = None,
+        check_interval: float = CHECK_INTERVAL_S,
         register_function: str = FunctionNames.register,
         unregister_function: str = FunctionNames.unregister,
         fanout_function: str = FunctionNames.fanout,
+        read_function: str = FunctionNames.read,
+        query_function: str = FunctionNames.query,
     ) -> None:
         if client_id is not None:
             Binding("t", client_id)
@@ -106,6 +133,11 @@ class SubscriberBase:
             register_function=register_function,
             unregister_function=unregister_function,
             fanout_function=fanout_function,
+            position=None
+            if position is None
+            else PositionOptions(
+                position, on_missed, check_interval, read_function, query_function
+            ),
         )
         self._bindings: dict[bytes, Binding] = {}
         self._reception: Reception | None = None
@@ -147,6 +179,7 @@ class SubscriberBase:
         retries: int = 0,
         backoff: float = 1.0,
         dead_letter: str | None = None,
+        start: StartAt | None = None,
     ) -> Callable[[H], H]:
         """Receive a topic from now on, and return a decorator for its handler.
 
@@ -167,6 +200,11 @@ class SubscriberBase:
             it off.
         :param dead_letter: the topic to which a message that has failed is published,
             as a JSON object with the error.
+        :param start: where in the topic's journal to begin: ``"new"``, as without it,
+            ``"first"``, ``"last"`` (with the newest message) or
+            ``{"after": sequence, "journal": id}``. Messages from before are put into the
+            queue, once for each subscriber object. With a position it says where to begin
+            if nothing is written.
         :raises ConfigurationError: ``retries`` is below 0, the topic is its own
             dead-letter topic, or the subscriber is iterated over.
         :raises RequestError: topic or client_id is not valid, or the queue belongs to
@@ -174,7 +212,8 @@ class SubscriberBase:
         :raises Closed: it serves in the process that this one was forked from.
         """
         self._check_process()
-        binding = self._binding(topic, client_id, RetryPolicy(retries, backoff, dead_letter))
+        policy = RetryPolicy(retries, backoff, dead_letter)
+        binding = self._binding(topic, client_id, policy, start)
         if not self._options.register and binding.queue.startswith(_DAEMONS):
             # When asked to register this queue, a daemon would refuse it.
             raise errors.ReservedQueue(f"the queue {binding.queue} is one of the daemons' own")
@@ -195,6 +234,7 @@ class SubscriberBase:
             with self._changing:
                 known.handler = handler
                 known.policy = binding.policy
+                known.begins, known.start = binding.begins, binding.start
                 reception = self._reception
             # Not before, as a message could come.
             if reception is not None and self._has_handlers:
@@ -231,12 +271,16 @@ class SubscriberBase:
             )
 
     def _binding(
-        self, topic: str, client_id: str | None, policy: RetryPolicy = NO_RETRIES
+        self,
+        topic: str,
+        client_id: str | None,
+        policy: RetryPolicy = NO_RETRIES,
+        start: StartAt | None = None,
     ) -> Binding:
         chosen = self._client_id if client_id is None else client_id
         if chosen is None:
             raise errors.InvalidClientId("there is no client_id: give one to on() or to the class")
-        return Binding(topic, chosen, policy)
+        return Binding(topic, chosen, policy, start)
 
     def _check_handler(self, handler: Handler) -> None:
         """Raise TypeError if ``handler`` cannot be a handler."""
@@ -245,6 +289,10 @@ class SubscriberBase:
 
     def _check_handlers(self, *, expected: bool) -> None:
         self._has_handlers = expected
+        if not expected and self._options.position is not None:
+            raise errors.ConfigurationError(
+                "a position needs handlers: a message is done when its handler has ended"
+            )
         for binding in self._bindings.values():
             if (binding.handler is not None) != expected:
                 raise errors.ConfigurationError(

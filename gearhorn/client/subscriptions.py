@@ -8,10 +8,14 @@ import random
 from collections.abc import Callable, Collection
 
 import async_timeout
+import msgspec
+from msgspec import Raw
 
 from gearhorn import errors, messages
 from gearhorn.client.answers import subscription
 from gearhorn.client.caller import Caller
+from gearhorn.messages import Subscription
+from gearhorn.messages.values import NOT_GIVEN
 from gearhorn.tasks import OnFailed, Tasks, end
 from gearhorn.wire.address import Address
 from gearhorn.wire.answer import Answer
@@ -46,8 +50,9 @@ class Subscriptions:
     :param ttl: the time for which each lasts unless renewed, in seconds.
     :param limits: what each says of its queue.
     :param renew: the longest time until each is registered again, in seconds.
-    :param on_registered: called with the topic and the client_id of each that was
-        added, once it is registered for the first time.
+    :param on_registered: called with the topic, the client_id and the answer of each that
+        was added, once it is registered for the first time.
+    :param on_renewed: called with the same, each time after that.
     """
 
     def __init__(
@@ -59,7 +64,8 @@ class Subscriptions:
         renew: float,
         register_function: str,
         unregister_function: str,
-        on_registered: Callable[[str, str], object],
+        on_registered: Callable[[str, str, Subscription], object],
+        on_renewed: Callable[[str, str, Subscription], object],
     ) -> None:
         self._caller = caller
         self._ttl = ttl
@@ -70,9 +76,14 @@ class Subscriptions:
         self._register_function = register_function
         self._unregister_function = unregister_function
         self._on_registered = on_registered
+        self._on_renewed = on_renewed
         self._wanted: dict[_Key, None] = {}
         self._registered: set[_Key] = set()
         """The wanted subscriptions that have been registered once."""
+        self._starts: dict[_Key, Raw] = {}
+        """Where in a journal those begin that are to get messages from before."""
+        self._progress_at: dict[_Key, float] = {}
+        """When a daemon last told that it puts messages from before into the queue."""
         self._due: dict[_Key, None] = {}
         """The subscriptions to register now."""
         self._is_due = asyncio.Event()
@@ -94,9 +105,14 @@ class Subscriptions:
         """Register and renew from now on."""
         self._tasks.keep(self._keep(), "the registration")
 
-    def add(self, topic: str, client_id: str) -> None:
-        """Register a subscription, and keep it registered."""
+    def add(self, topic: str, client_id: str, start: Raw = NOT_GIVEN) -> None:
+        """Register a subscription, and keep it registered.
+
+        :param start: where in the topic's journal it begins. That is said once.
+        """
         self._wanted[topic, client_id] = None
+        if bytes(start):
+            self._starts[topic, client_id] = start
         self._ask_again({(topic, client_id): None})
 
     def remove(self, topic: str, client_id: str) -> None:
@@ -104,6 +120,7 @@ class Subscriptions:
         self._wanted.pop((topic, client_id), None)
         self._registered.discard((topic, client_id))
         self._due.pop((topic, client_id), None)
+        self._starts.pop((topic, client_id), None)
         # Its answer tells nothing about a registration after the removal.
         self._asked.pop((topic, client_id), None)
         self._tasks.start(self._unregister((topic, client_id)))
@@ -156,10 +173,13 @@ class Subscriptions:
         """Send a registration; return false if no daemon answered."""
         topic, client_id = key
         request = messages.Register.of(topic, client_id, self._ttl, self._limits)
+        start = self._starts.get(key)
+        if start is not None:
+            request = msgspec.structs.replace(request, start=start)
         try:
             async with self._at_once:
                 answer = await self._answer(key, request)
-            subscription(answer)
+            found = subscription(answer)
         except errors.ClientError as error:
             LOG.warning("%s is not registered yet for %s: %s", client_id, topic, error)
             if key in self._wanted:
@@ -175,27 +195,57 @@ class Subscriptions:
         if key not in self._wanted:
             # It was removed meanwhile, and the removal may have been done before this.
             await self._unregister(key)
-        elif key not in self._registered:
+            return True
+        if key in self._registered:
+            self._on_renewed(topic, client_id, found)
+        else:
             self._registered.add(key)
-            self._on_registered(topic, client_id)
-        return True
+            self._on_registered(topic, client_id, found)
+        return start is None or self._is_replayed(key, found)
+
+    def _is_replayed(self, key: _Key, found: Subscription) -> bool:
+        """Return true if all messages from before are in the queue."""
+        topic, client_id = key
+        self._starts.pop(key, None)
+        LOG.info("%s gets %s messages of %s from before", client_id, found.replayed, topic)
+        if found.stopped not in (messages.QUEUE_STOPPED, messages.REPLACED):
+            return True
+        # Once it has taken some it gets the next.
+        place = {"after": found.after, "journal": found.journal}
+        self._starts[key] = Raw(msgspec.json.encode(place))
+        self._due[key] = None
+        return False
 
     async def _answer(self, key: _Key, request: messages.Register) -> Answer:
         """Return the answer to a request that is on its way, or to a new one."""
         asked = self._asked.get(key)
         if asked is None:
             asked = self._asked[key] = asyncio.get_running_loop().create_task(
-                self._caller.call(self._register_function, request.encode(), key[0], self._patience)
+                self._caller.call(
+                    self._register_function,
+                    request.encode(),
+                    key[0],
+                    self._patience,
+                    lambda done, total: self._notes_progress(key),
+                    patient=True,
+                )
             )
             asked.add_done_callback(lambda done: self._no_longer_asked(key, done))
-        await asyncio.wait((asked,), timeout=ANSWER_TIMEOUT_S)
-        if not asked.done():
-            raise errors.NoAnswer("no daemon has answered yet; the request is still waiting")
-        return asked.result()
+        while True:
+            asked_at = asyncio.get_running_loop().time()
+            await asyncio.wait((asked,), timeout=ANSWER_TIMEOUT_S)
+            if asked.done():
+                return asked.result()
+            if self._progress_at.get(key, 0.0) < asked_at:
+                raise errors.NoAnswer("no daemon has answered yet; the request is still waiting")
+
+    def _notes_progress(self, key: _Key) -> None:
+        self._progress_at[key] = asyncio.get_running_loop().time()
 
     def _no_longer_asked(self, key: _Key, done: "asyncio.Task[Answer]") -> None:
         if self._asked.get(key) is done:
             del self._asked[key]
+            self._progress_at.pop(key, None)
         # Nobody may have waited for it any more.
         if not done.cancelled():
             done.exception()

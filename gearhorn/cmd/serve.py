@@ -7,12 +7,13 @@ Its exit codes, which --help lists too:
 ====== ========================================================================
 code   when
 ====== ========================================================================
-0      it was stopped by a signal and has drained; --accept-store has done its work;
-       --check: nothing is wrong
+0      it was stopped by a signal and has drained; --accept-store, --adopt-journals:
+       done; --check: nothing is wrong
 1      an unexpected error; the log has the traceback. --probe: not live or ready
 2      the command line is wrong
 69     the job server of --standalone cannot be started, or its port is busy;
-       --accept-store finds another store in use, or no job server or store
+       --accept-store finds another store in use, or no job server or store;
+       --adopt-journals finds a daemon of an older release, or no store
 73     the pid file cannot be made, or a running process holds it
 74     what --help or --version shows cannot be written
 78     the configuration is wrong, or the store refuses it; --check=connect: a server
@@ -29,12 +30,14 @@ import io
 import logging
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 from oslo_config import cfg
 
 from gearhorn import errors
 from gearhorn.cmd import streams
+from gearhorn.daemon.journal import adopting
 from gearhorn.daemon.settings import DaemonSettings
 from gearhorn.daemon.trust import acceptance
 from gearhorn.service import (
@@ -74,6 +77,8 @@ examples:
       that the file names
   gearhorn-fanout --config /etc/gearhorn.conf --accept-store
       accept a store that was emptied or replaced, for the daemons that wait
+  gearhorn-fanout --config /etc/gearhorn.conf --adopt-journals
+      make the file's [journal] topics those of all daemons
   gearhorn-fanout --config /etc/gearhorn.conf --probe ready
       ask the daemon that runs with this file, on [http] listen, if it is ready
   gearhorn-fanout --config /etc/gearhorn.conf --check
@@ -91,10 +96,11 @@ restart would change. From a terminal that is closed SIGHUP stops it. SIGUSR1 ha
 it write a report of what it does and holds into its log.
 
 exit codes:
-  0      stopped by a signal and drained; --accept-store, --check: done
+  0      stopped by a signal and drained; --accept-store, --adopt-journals and
+         --check: done
   1      unexpected error; the log has the traceback. --probe: not live or ready
   2      wrong command line
-  69     --standalone: no job server, or a busy port; --accept-store: refused
+  69     no job server, or a busy port; --accept-store, --adopt-journals: refused
   73     the pid file cannot be made, or a running process holds it
   74     what --help or --version shows cannot be written
   78     wrong configuration, or the store refuses it; --check: something is wrong
@@ -166,6 +172,11 @@ def _run(conf: cfg.ConfigOpts, reload: Reload) -> int:
             raise errors.ConfigurationError("--accept-store: --standalone accepts any store")
         daemonize.become(who)
         return _accept(settings, conf.despite)
+    if conf.adopt_journals:
+        if conf.standalone_mode:
+            raise errors.ConfigurationError("--adopt-journals: --standalone has one daemon")
+        daemonize.become(who)
+        return _say_done(adopting.adopt(settings))
     if conf.probe:
         return _probe(config.listen_of(conf), conf.probe)
     with contextlib.ExitStack() as stack:
@@ -195,11 +206,16 @@ def _run(conf: cfg.ConfigOpts, reload: Reload) -> int:
 
 
 def _accept(settings: DaemonSettings, despite: Sequence[str]) -> int:
+    return _say_done(acceptance.accept(settings, despite))
+
+
+def _say_done(work: Coroutine[Any, Any, str]) -> int:
+    """Do what an operator's word asks for, and say what was done."""
     try:
-        done = asyncio.run(acceptance.accept(settings, despite))
+        done = asyncio.run(work)
     except errors.StoreMisconfigured as error:
         return _fail(errors.StoreMisconfigured(f"[store] {error}"), EX_CONFIG)
-    except (acceptance.NotAccepted, errors.StoreError) as error:
+    except (acceptance.NotAccepted, adopting.NotAdopted, errors.StoreError) as error:
         return _fail(error, EX_UNAVAILABLE)
     return 0 if streams.write_out(config.PROGRAM, f"{done}\n") else EX_IOERR
 

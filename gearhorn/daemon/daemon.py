@@ -13,6 +13,8 @@ from gearhorn.daemon.fanout import FanOuts
 from gearhorn.daemon.guard.endings import Endings
 from gearhorn.daemon.guard.looks import guard_of
 from gearhorn.daemon.guard.sampler import Sampler
+from gearhorn.daemon.journal.in_force import InForce
+from gearhorn.daemon.journal.parts import journals_of
 from gearhorn.daemon.list_cache import ListCache
 from gearhorn.daemon.matchmaking import Matchmaking
 from gearhorn.daemon.metrics import Counts
@@ -32,6 +34,7 @@ from gearhorn.daemon.trust.opening import Opening
 from gearhorn.daemon.upkeep import Upkeep
 from gearhorn.daemon.workers import WINDOW_MESSAGES, Workers, roles
 from gearhorn.store import open_store
+from gearhorn.store.identity import Opened
 from gearhorn.store.patience import Patience
 from gearhorn.store.timing import time_calls
 from gearhorn.tasks import end
@@ -144,6 +147,18 @@ class Daemon:
             max_topics=settings.max_cached_topics,
             counts=self._counts,
         )
+        self._journals = journals_of(
+            settings,
+            self.worker_id,
+            self._patience,
+            self._lists,
+            self._submitter,
+            self._refusals,
+            self._counts,
+            self._guard.seen,
+            self._looks.due,
+            self._store,
+        )
         self._matchmaking = Matchmaking(
             self._store,
             self._patience,
@@ -155,6 +170,13 @@ class Daemon:
             topic=settings.matchmaking_topic,
             leases=settings.leases,
             counts=self._counts,
+        )
+        self._in_force = InForce(
+            self._store,
+            self._patience,
+            self._journals.patterns,
+            identity=lambda: self._journals.identity,
+            confirm=self._matchmaking.confirm,
         )
         self._upkeep = Upkeep(
             self._store,
@@ -183,6 +205,7 @@ class Daemon:
             bounds=_bounds(settings),
             watch=self._publishers.watch,
             counts=self._counts,
+            numbering=self._journals.numbering,
         )
         self._registry = Registry(
             self._store,
@@ -192,6 +215,7 @@ class Daemon:
             matchmaking_topic=settings.matchmaking_topic,
             own_functions=vars(settings.functions).values(),
             counts=self._counts,
+            journals=self._journals,
         )
         self._queries = Queries(
             self._store,
@@ -200,13 +224,24 @@ class Daemon:
             timeout=QUERY_STORE_TIMEOUTS * settings.store_timeout,
             status=self._status,
             depth=self._guard.seen.depth,
+            journals=self._journals,
         )
+
+    async def _pause(self) -> None:
+        self._lists.patterns = -1
+        self._lists.drop_all()
+        await self._workers.pause()
+
+    def _resume(self, version: int) -> None:
+        self._lists.patterns = version
+        self._workers.resume()
 
     def _connect_parts(self) -> None:
         """Connect the parts: all callbacks are set here, as no part knows the others."""
         self._workers.serve(
             fanout=self._fanouts.take,
             query=self._queries.take,
+            read=self._journals.take_read,
             register=self._registry.register,
             unregister=self._registry.unregister,
             notice=self._queries.beside(self._matchmaking.take),
@@ -226,6 +261,10 @@ class Daemon:
         self._lists.on_unknown = self._matchmaking.renew_soon
         self._store.on_went_back = self._matchmaking.store_went_back
         self._matchmaking.on_removed = self._upkeep.daemon_removed
+        self._matchmaking.on_own_topic = self._in_force.look_soon
+        self._lists.until_served = self._in_force.until_served
+        self._in_force.on_paused = self._pause
+        self._in_force.on_resumed = self._resume
         for part in (
             *self._workers.all,
             self._submitter,
@@ -237,6 +276,8 @@ class Daemon:
             self._opening,
             self._matchmaking,
             self._upkeep,
+            self._journals,
+            self._in_force,
         ):
             part.on_failed = self._failed
 
@@ -256,6 +297,7 @@ class Daemon:
             self._matchmaking,
             self._guard.seen,
             self._endings,
+            self._journals,
             self._sampler,
         )
 
@@ -338,6 +380,7 @@ class Daemon:
         # can be taken, then the entry is made, and only then lists are kept and jobs taken.
         self._marker.connect(self.settings.servers)
         await self._opening.open()
+        await self._journals.open(self._opening.opened)
         # At once: a store that is lost before the entry is made is waited for likewise.
         self._opening.start()
         self._submitter.connect(self.settings.servers)
@@ -347,9 +390,13 @@ class Daemon:
             await self._matchmaking.remove_all()
         await self._matchmaking.join()
         self._matchmaking.start()
+        # Without those of the store it takes no jobs.
+        await self._workers.pause()
+        await self._in_force.start()
         self._upkeep.start()
         self._endings.start()
         self._sampler.start()
+        self._journals.start()
         await self._looks.start()
         await self._workers.take_all()
 
@@ -363,8 +410,9 @@ class Daemon:
         self._looks.servers_changed()
         self._fanouts.servers_changed()
 
-    def _store_changed(self) -> None:
+    def _store_changed(self, opened: Opened) -> None:
         self._lists.keep_none()
+        self._journals.store_changed(opened)
         # The entry is not in this store, so the daemon joins anew.
         self._matchmaking.renew_soon()
 
@@ -374,7 +422,9 @@ class Daemon:
         self._workers.stop_grabbing()
         self._on_stopping()
         self._warn_if_store_is_replaced()
+        self._journals.drain()
         await self._workers.drain()
+        await self._in_force.close()
         await self._workers.fanouts.close()
         await self._fanouts.close()
         self._crowding.close()
@@ -382,6 +432,8 @@ class Daemon:
         await self._client_counter.close()
         await self._registry.close()
         await self._queries.close()
+        await self._journals.close()
+        await self._workers.reads.close()
         await self._workers.requests.close()
         await self._workers.queries.close()
         await self._looks.close()
@@ -441,5 +493,6 @@ class Daemon:
             store_evicts=self._store.evicts,
             limits=vars(settings.limits),
             deepest=self._guard.seen.deepest(),
+            **self._journals.status(self._in_force.fault),
             counters=numbers(self.survey),
         )

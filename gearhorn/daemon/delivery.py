@@ -11,6 +11,7 @@ from msgspec import UNSET
 from gearhorn import clock, messages
 from gearhorn.daemon.attendance import Owner, Watched
 from gearhorn.daemon.gathering import Results, Room
+from gearhorn.daemon.journal.numbered import Numbered
 from gearhorn.daemon.metrics import Counts
 from gearhorn.daemon.open_fanouts import Place
 from gearhorn.daemon.placement import Share, divide
@@ -42,6 +43,9 @@ class Context:
     """Called with the topic, the number of copies and the reason of the first."""
     on_left: Callable[[str], None]
     """Called with the topic of one whose publisher has left, before it ends."""
+    on_all_queued: Callable[[str, Numbered, int, int, int], None] = lambda *_: None
+    """Called with the topic, the number, the subscribers, the copies and the skipped ones of
+    a message with an id, in the background, of which no copy failed."""
 
 
 class Delivery(Listener):
@@ -49,6 +53,8 @@ class Delivery(Listener):
 
     :param token: the beginning of the uniques that are generated for the copies;
         empty for copies without a unique.
+    :param number: the message's place in the topic's journal, if that has one. Its copies
+        carry that in their uniques, and nothing else.
     """
 
     foreground: bool
@@ -61,8 +67,10 @@ class Delivery(Listener):
         payload: bytes,
         recipients: Recipients,
         token: bytes,
+        number: Numbered | None = None,
     ) -> None:
         self.job = job
+        self._number = number
         self.topic = request.topic
         self._context = context
         self._counts = context.counts.fanouts[self.foreground]
@@ -79,6 +87,7 @@ class Delivery(Listener):
         self._size_class = recipients.size_class
         self._failed = dict(recipients.refused)
         self._failed_count = recipients.refused_count
+        self._skipped_count = recipients.skipped_count
         if self._failed_count:
             self._counts.reasons[messages.QUEUE_FULL] += self._failed_count
         job.hold(self.abandon)
@@ -122,7 +131,13 @@ class Delivery(Listener):
     def _submit(self, server: Address, share: Share) -> None:
         submitter = self._context.submitter
         connection = submitter.servers[server]
-        uniques = self._uniques(connection.token)
+        number = self._number
+        groups = share.groups
+        if number is None:
+            uniques = self._uniques(connection.token)
+        else:
+            uniques = number.uniques(b"." + connection.token if self.foreground else b"")
+            groups = number.groups_of(share, self._recipients.group_count)
         batch = Batch(
             self,
             self.topic,
@@ -131,7 +146,7 @@ class Delivery(Listener):
             queues=share.queues,
             keys=share.client_ids,
             uniques=uniques,
-            groups=share.groups if len(uniques) > 1 else None,
+            groups=groups if len(uniques) > 1 else None,
             payload=self._payload,
             longest_queue=self._recipients.longest_queue,
         )
@@ -163,7 +178,16 @@ class Delivery(Listener):
         self._place(share.after(batch.created))
 
     def copy_refused(self, batch: Batch, index: int, *, full: bool) -> None:
-        self._fail(batch.key(index), messages.QUEUE_FULL if full else messages.NOT_QUEUED)
+        key = batch.key(index)
+        if full and self._is_skipped(key):
+            self._skipped_count += 1
+        else:
+            self._fail(key, messages.QUEUE_FULL if full else messages.NOT_QUEUED)
+
+    def _is_skipped(self, client_id: str) -> bool:
+        """Return true if a subscriber finds in the journal what its full queue did not take."""
+        skipping = self._recipients.skipping
+        return self._number is not None and skipping is not None and skipping(client_id)
 
     # Ending.
 
@@ -191,9 +215,18 @@ class Delivery(Listener):
         copies = self._copies
         took_s = (now or self._context.submitter.heard_at) - self.job.taken
         self._counts.ended(copies, self._size_class, failed, took_s)
+        if self._skipped_count:
+            self._counts.skip(self._skipped_count)
         if log and failed and failed == copies:
             self._context.on_all_failed(self.topic, failed, next(iter(self._failed.values())))
         report = self._report()
+        number = self._number
+        if number is not None:
+            report = number.added_to(report)
+            if number.id and not failed:
+                self._context.on_all_queued(
+                    self.topic, number, len(self._recipients), copies, self._skipped_count
+                )
         if failed and not self._always_report:
             self.job.fail(report)
         else:
@@ -227,15 +260,20 @@ class BackgroundDelivery(Delivery):
             super()._cancel()
 
     def _report(self) -> bytes:
-        if self._failed_count == self._recipients.refused_count:
-            return self._recipients.queued_report()
-        total = len(self._recipients)
+        recipients = self._recipients
+        if (
+            self._failed_count == recipients.refused_count
+            and self._skipped_count == recipients.skipped_count
+        ):
+            return recipients.queued_report()
+        total = len(recipients)
         return messages.FanOutReport(
             topic=self.topic,
             subscribers=total,
-            queued=total - self._failed_count,
+            queued=total - self._failed_count - self._skipped_count,
             failed=self._failed,
-            failed_count=self._failed_count,
+            failed_count=self._failed_count or UNSET,
+            skipped=self._skipped_count or UNSET,
         ).encode()
 
 
@@ -253,8 +291,9 @@ class ForegroundDelivery(Delivery, Owner):
         recipients: Recipients,
         token: bytes,
         place: Place,
+        number: Numbered | None = None,
     ) -> None:
-        super().__init__(context, job, request, payload, recipients, token)
+        super().__init__(context, job, request, payload, recipients, token, number)
         self._open_place = place
         self.watched: Watched | None = None
         """Its publisher, as far as that is asked for."""
@@ -365,8 +404,9 @@ class ForegroundDelivery(Delivery, Owner):
         return messages.FanOutReport(
             topic=self.topic,
             subscribers=total,
-            delivered=total - self._failed_count,
+            delivered=total - self._failed_count - self._skipped_count,
             failed=self._failed,
             failed_count=self._failed_count or UNSET,
+            skipped=self._skipped_count or UNSET,
             results=self._results.complete if self._gather else UNSET,
         ).encode()

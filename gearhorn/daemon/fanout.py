@@ -9,24 +9,25 @@ earlier fan-out has not ended. Later fan-outs of the topic wait behind it.
 
 import asyncio
 import dataclasses
-import itertools
 import logging
-import os
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from hashlib import blake2b
 from typing import Literal
 
 from gearhorn import errors, messages
 from gearhorn.daemon.attendance import Watched
 from gearhorn.daemon.delivery import BackgroundDelivery, Context, Delivery, ForegroundDelivery
 from gearhorn.daemon.gathering import Room
+from gearhorn.daemon.journal.numbered import Numbered
+from gearhorn.daemon.journal.numbering import Numbering
+from gearhorn.daemon.lane import Lane
 from gearhorn.daemon.list_cache import ListCache
 from gearhorn.daemon.metrics import Counts
 from gearhorn.daemon.open_fanouts import OpenBounds, Place
+from gearhorn.daemon.progress import Progress
 from gearhorn.daemon.recipients import Recipients
 from gearhorn.daemon.refusals import Refusals
 from gearhorn.daemon.series import SeriesDelivery
+from gearhorn.daemon.tokens import Tokens
 from gearhorn.daemon.turns import Turns, Waiting, Watch
 from gearhorn.tasks import Steps, Tasks, in_turns
 from gearhorn.wire.grabber import Job
@@ -35,9 +36,6 @@ from gearhorn.wire.submitter import Submitter
 LOG = logging.getLogger(__name__)
 
 Order = Literal["receiver", "topic"]
-
-PROGRESS_S = 1.0
-"""Seconds between two reports of progress to the publisher of a foreground fan-out."""
 
 GATHERED_MESSAGES = 4
 """The results of the largest size that all reports together gather at a time. There
@@ -49,23 +47,6 @@ _decode_request = messages.RequestDecoder(messages.FanOut)
 def nothing_to_prepare(recipients: Recipients) -> Steps[None]:
     """Do nothing with a new list."""
     yield from ()
-
-
-class _Lane:
-    """The fan-outs of one topic that wait, in order."""
-
-    __slots__ = ("busy", "copies", "fresh", "reading", "topic", "waiting")
-
-    def __init__(self, topic: str) -> None:
-        self.topic = topic
-        self.waiting: OrderedDict[Waiting, None] = OrderedDict()
-        self.reading = False
-        self.busy = False
-        """True while a fan-out of the topic has not ended, with ``order = topic``."""
-        self.copies = 0
-        """The number of copies of that."""
-        self.fresh: list[Waiting] = []
-        """Those in the foreground that are to wait for that too, once it has begun."""
 
 
 class FanOuts:
@@ -83,6 +64,8 @@ class FanOuts:
     :param max_timeout: the most seconds that a request may ask for.
     :param bounds: those of the foreground fan-outs that are open.
     :param watch: asks for the publisher of a job from now on.
+    :param numbering: numbers the fan-outs of topics with a journal, ``None`` if no topic has
+        one.
     """
 
     def __init__(
@@ -101,6 +84,7 @@ class FanOuts:
         bounds: OpenBounds | None = None,
         watch: Watch = lambda job, owner: None,
         counts: Counts | None = None,
+        numbering: Numbering | None = None,
     ) -> None:
         self._lists = lists
         self._admit = admit
@@ -108,7 +92,8 @@ class FanOuts:
         self._counts = Counts() if counts is None else counts
         self._refusals = refusals
         self._in_turn = order == "topic"
-        self._generate_unique = generate_unique
+        self._tokens = Tokens(generate=generate_unique)
+        self._numbering = numbering
         self._context = Context(
             submitter=submitter,
             counts=self._counts,
@@ -119,6 +104,7 @@ class FanOuts:
             on_end=self._ended,
             on_all_failed=refusals.all_failed,
             on_left=refusals.publisher_left,
+            on_all_queued=self._all_queued,
         )
         self._max_timeout = max_timeout
         self._watch = watch
@@ -132,14 +118,10 @@ class FanOuts:
             send=self._send,
             read=self._read_for_turns,
         )
-        self._lanes: dict[str, _Lane] = {}
+        self._lanes: dict[str, Lane] = {}
         self._tasks = Tasks()
         self._stuck_deliveries: dict[Delivery, None] = {}
-        self._foreground: dict[ForegroundDelivery, float] = {}
-        """The foreground fan-outs under way, and their starts on the loop's clock."""
-        self._progress_timer: asyncio.TimerHandle | None = None
-        self._token_prefix = os.urandom(6).hex()
-        self._token_numbers = itertools.count()
+        self._progress = Progress()
 
     def apply(
         self,
@@ -151,7 +133,7 @@ class FanOuts:
     ) -> None:
         """Go by these settings with all that is taken or has its turn from now on."""
         self._context = dataclasses.replace(self._context, timeout=timeout)
-        self._generate_unique = generate_unique
+        self._tokens.generate = generate_unique
         self._max_timeout = max_timeout
         self._turns.open.apply(bounds)
 
@@ -182,24 +164,95 @@ class FanOuts:
             return
         request, payload = brought
         topic = request.topic
+        if self._numbering is not None and self._numbering.covers(topic):
+            self._take_numbered(self._numbering, job, request, payload)
+            return
         lane = self._lanes.get(topic)
         if lane is None and not self._in_turn:
             recipients = self._lists.cached(topic)
             if recipients is not None:
                 self._start(job, request, payload, recipients)
                 return
+        self._enqueue(self._turns.waiting(job, request, payload))
+
+    def _enqueue(self, waiting: Waiting) -> None:
+        """Have a fan-out wait in its topic's lane."""
+        topic = waiting.topic
+        lane = self._lanes.get(topic)
         if lane is None:
-            lane = self._lanes[topic] = _Lane(topic)
-        waiting = self._turns.waiting(job, request, payload)
+            lane = self._lanes[topic] = Lane(topic)
         waiting.join(lane.waiting)
         if self._in_turn and waiting.foreground:
             lane.fresh.append(waiting)
         self._advance(lane)
 
+    # Topics with a journal.
+
+    def _take_numbered(
+        self, numbering: Numbering, job: Job, request: messages.FanOut, payload: messages.Content
+    ) -> None:
+        if not numbering.takes(job, payload):
+            return
+        waiting = self._turns.waiting(job, request, payload)
+        if self._in_turn:
+            self._enqueue(waiting)
+        else:
+            numbering.number(waiting, request, payload, self._numbered)
+
+    def _numbered(self, waiting: Waiting) -> None:
+        """Start a fan-out that has its number, or has ended without one."""
+        request, number = waiting.request, waiting.number
+        if waiting.ended or request is None or number is None:
+            return
+        if number.payload is not None:
+            waiting.payload = number.payload
+        if waiting.topic not in self._lanes:
+            recipients = self._lists.cached(waiting.topic)
+            if recipients is not None:
+                self._start(waiting.job, request, waiting.payload, recipients, waiting)
+                return
+        self._enqueue(waiting)
+
+    def _number_first(self, lane: Lane) -> bool:
+        """Have the first of a lane numbered when its turn comes; return false if it is."""
+        waiting = next(iter(lane.waiting))
+        if (
+            self._numbering is None
+            or waiting.number is not None
+            or not self._numbering.covers(lane.topic)
+        ):
+            return False
+        request, payload = waiting.request, waiting.payload
+        if request is None:
+            request, payload = self._decode(waiting.job.data)
+        waiting.leave_queue()
+        lane.reading = True
+
+        def numbered(waiting: Waiting) -> None:
+            lane.reading = False
+            if not waiting.ended:
+                number = waiting.number
+                if number is not None and number.payload is not None and waiting.payload:
+                    waiting.payload = number.payload
+                waiting.join(lane.waiting)
+                lane.waiting.move_to_end(waiting, last=False)
+            self._advance(lane)
+
+        self._numbering.number(waiting, request, payload, numbered)
+        return True
+
+    def _all_queued(
+        self, topic: str, number: Numbered, subscribers: int, copies: int, skipped: int
+    ) -> None:
+        if self._numbering is not None:
+            self._numbering.all_queued(topic, number, subscribers, copies, skipped)
+
     def whose(self, job: Job) -> tuple[str, str]:
         """Return the topic of a job in the window, and what that waits for."""
         holder = job.holder
         if isinstance(holder, Waiting):
+            if self._numbering is not None and self._numbering.waits(holder):
+                return holder.topic, "its journal"
             lane = self._lanes.get(holder.topic)
             busy = lane is not None and lane.busy
             return holder.topic, "the end of another" if busy else "its subscribers"
@@ -210,8 +263,8 @@ class FanOuts:
 
     @property
     def set_aside(self) -> int:
-        """The number of those that wait for their turn outside the window."""
-        return self._turns.open.waiting
+        """The number of those that wait outside the window."""
+        return self._turns.open.waiting + (self._numbering.aside if self._numbering else 0)
 
     @property
     def room(self) -> Room:
@@ -221,9 +274,9 @@ class FanOuts:
     def waiting(self) -> Mapping[str, int]:
         """Return how many fan-outs wait, by what they wait for."""
         found = {
-            "list": 0,
+            "list": self._numbering.waiting if self._numbering else 0,
             "job_server": len(self._stuck_deliveries),
-            "turn": self.set_aside,
+            "turn": self._turns.open.waiting,
         }
         for lane in self._lanes.values():
             # Those with a place are set aside, and counted already.
@@ -245,11 +298,13 @@ class FanOuts:
         """Read no more lists; fan-outs that wait for one are not answered."""
         await self._tasks.cancel()
 
-    def _advance(self, lane: _Lane) -> None:
+    def _advance(self, lane: Lane) -> None:
         """Start the fan-outs that can start; have the list read if they need it."""
         if lane.reading:
             return
         while lane.waiting and not lane.busy:
+            if self._number_first(lane):
+                return
             recipients = self._lists.cached(lane.topic)
             if recipients is None:
                 self._have_read(lane)
@@ -260,7 +315,7 @@ class FanOuts:
         if not lane.waiting and not lane.busy and self._lanes.get(lane.topic) is lane:
             del self._lanes[lane.topic]
 
-    def _have_read(self, lane: _Lane) -> None:
+    def _have_read(self, lane: Lane) -> None:
         lane.reading = True
         self._tasks.start(self._read(lane))
 
@@ -268,11 +323,11 @@ class FanOuts:
         """Have the list read for those that have their turn."""
         lane = self._lanes.get(topic)
         if lane is None:
-            lane = self._lanes[topic] = _Lane(topic)
+            lane = self._lanes[topic] = Lane(topic)
         if not lane.reading:
             self._have_read(lane)
 
-    async def _read(self, lane: _Lane) -> None:
+    async def _read(self, lane: Lane) -> None:
         try:
             recipients, _ = await self._lists.fetch(lane.topic)
             servers = tuple(self._context.submitter.servers)
@@ -289,12 +344,12 @@ class FanOuts:
         # asked for. The first in the lane always was.
         self._turns.go_on(lane.topic, recipients)
         while lane.waiting and not lane.busy:
-            if next(iter(lane.waiting)).taken >= recipients.asked:
+            if next(iter(lane.waiting)).taken >= recipients.asked or self._number_first(lane):
                 break
             self._start_next(lane, recipients)
         self._advance(lane)
 
-    def _start_next(self, lane: _Lane, recipients: Recipients) -> None:
+    def _start_next(self, lane: Lane, recipients: Recipients) -> None:
         waiting = next(iter(lane.waiting))
         waiting.leave_queue()
         lane.busy = self._in_turn
@@ -305,7 +360,7 @@ class FanOuts:
         elif not self._start(waiting.job, request, waiting.payload, recipients, waiting):
             lane.busy = False
 
-    def _set_aside(self, lane: _Lane) -> None:
+    def _set_aside(self, lane: Lane) -> None:
         """Have those in the foreground wait outside the window for the end of another."""
         fresh, lane.fresh = lane.fresh, []
         for waiting in fresh:
@@ -326,15 +381,19 @@ class FanOuts:
         :returns: true if it was started.
         """
         if isinstance(payload, tuple):
-            self._start_series(job, request, payload, recipients)
+            self._start_series(job, request, payload, recipients, waiting)
             return True
         if not messages.truth(request.background):
             # Without a job server it waits, and is not refused.
             bound = bool(self._context.submitter.servers)
             return self._turns.start(job, request, payload, recipients, waiting, bound=bound)
         recipients = self._admitted(recipients, len(payload))
-        token = self._token(job, True) if self._generate_unique else b""
-        BackgroundDelivery(self._context, job, request, payload, recipients, token).start()
+        number = None if waiting is None else waiting.number
+        token = b"" if number is not None else self._tokens.token(job, request.id, True)
+        delivery = BackgroundDelivery(
+            self._context, job, request, payload, recipients, token, number
+        )
+        delivery.start()
         return True
 
     def _start_series(
@@ -343,20 +402,24 @@ class FanOuts:
         request: messages.FanOut,
         payloads: tuple[bytes, ...],
         recipients: Recipients,
+        waiting: Waiting | None,
     ) -> None:
-        token = self._token(job, True) if self._generate_unique else b""
+        number = None if waiting is None else waiting.number
+        token = b"" if number is not None else self._tokens.token(job, request.id, True)
 
         def admit(size: int) -> Recipients:
             return self._admitted(recipients, size)
 
-        SeriesDelivery(self._context, job, request, payloads, recipients, token, admit).start()
+        SeriesDelivery(
+            self._context, job, request, payloads, recipients, token, number, admit
+        ).start()
 
     def _admitted(self, recipients: Recipients, size: int) -> Recipients:
         """Return the list for a message of ``size`` bytes, without full queues, and count it."""
         recipients = self._admit(recipients, size)
         counts = self._counts
         counts.payload_bytes += size
-        counts.copied_bytes += size * (recipients.count - recipients.refused_count)
+        counts.copied_bytes += size * len(recipients.whole.queues)
         return recipients
 
     def _send(
@@ -367,14 +430,15 @@ class FanOuts:
         recipients: Recipients,
         place: Place,
         watched: Watched | None,
+        number: Numbered | None = None,
     ) -> None:
         """Send the copies of a foreground fan-out."""
         place.begin(len(recipients))
         recipients = self._admitted(recipients, len(payload))
         self._counts.foreground_taken += 1
-        token = self._token(job, False) if self._generate_unique else b""
+        token = b"" if number is not None else self._tokens.token(job, request.id, False)
         delivery = ForegroundDelivery(
-            self._context, job, request, payload, recipients, token, place
+            self._context, job, request, payload, recipients, token, place, number
         )
         if watched is None:
             watched = self._watch(job, delivery)
@@ -382,32 +446,14 @@ class FanOuts:
             watched.owner = delivery
         delivery.watched = watched
         if request.wants_progress:
-            self._follow(delivery)
+            self._progress.follow(delivery)
         delivery.start()
-
-    def _token(self, job: Job, background: bool) -> bytes:
-        """Return the beginning of the copies' uniques; empty for copies without.
-
-        If a job with a unique is run a second time after a crash, the token is the
-        same again: a copy that is still queued is not queued twice. If the job has no
-        unique, background copies still need some, as persistent queues keep only one
-        job without a unique for each function. They keep no foreground jobs.
-        """
-        if not job.unique:
-            if not background:
-                return b""
-            return b"%s%x" % (self._token_prefix.encode(), next(self._token_numbers))
-        digest = blake2b(digest_size=12)
-        for part in (job.unique, job.handle, str(job.connection.server).encode(), job.data):
-            digest.update(b"%d:" % len(part))
-            digest.update(part)
-        return digest.hexdigest().encode()
 
     def _ended(self, delivery: Delivery) -> None:
         if self._stuck_deliveries:
             self._stuck_deliveries.pop(delivery, None)
         if isinstance(delivery, ForegroundDelivery):
-            self._foreground.pop(delivery, None)
+            self._progress.ended(delivery)
             delivery.leave()
         if self._in_turn:
             lane = self._lanes[delivery.topic]
@@ -430,22 +476,3 @@ class FanOuts:
             stuck, self._stuck_deliveries = self._stuck_deliveries, {}
             for delivery in stuck:
                 delivery.resume()
-
-    # Progress.
-
-    def _follow(self, delivery: ForegroundDelivery) -> None:
-        loop = asyncio.get_running_loop()
-        self._foreground[delivery] = loop.time()
-        if self._progress_timer is None:
-            self._progress_timer = loop.call_later(PROGRESS_S, self._tell_progress)
-
-    def _tell_progress(self) -> None:
-        loop = asyncio.get_running_loop()
-        before = loop.time() - PROGRESS_S
-        for delivery, started in self._foreground.items():
-            if started > before:
-                break
-            delivery.progress()
-        self._progress_timer = None
-        if self._foreground:
-            self._progress_timer = loop.call_later(PROGRESS_S, self._tell_progress)

@@ -11,7 +11,7 @@ for.
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from gearhorn import clock
@@ -20,6 +20,10 @@ from gearhorn.daemon.recipients import Recipients
 from gearhorn.store.base import Store
 from gearhorn.store.patience import Patience
 from gearhorn.tasks import in_turns
+
+
+async def _at_once(version: int) -> None:
+    """Nobody else decides which patterns are in force."""
 
 
 class _Read:
@@ -67,10 +71,16 @@ class ListCache:
         self._cache_ttl = cache_ttl
         self._max_topics = max_topics
         self._lists: OrderedDict[str, Recipients] = OrderedDict()
+        self.patterns = 0
+        """The version of the patterns of journals by which lists may be used."""
+        self.until_served: Callable[[int], Awaitable[None]] = _at_once
+        """Called with another version that came with a list; returns when one may be used."""
         self._reads: dict[str, set[_Read]] = {}
         self._keep_until = -math.inf
         self.on_unknown: Callable[[], None] = lambda: None
         """Called when the store does not know this daemon's entry."""
+        self.on_read: Callable[[Recipients], None] = lambda recipients: None
+        """Called with each list that was read, before it is used."""
 
     @property
     def kept(self) -> int:
@@ -87,6 +97,11 @@ class ListCache:
         """The time, on :func:`gearhorn.clock.now`, by which the lease of a kept list ends."""
         return self._keep_until
 
+    def groups(self, topic: str) -> int:
+        """Return the number of groups of a topic's list, 1 where none is at hand."""
+        recipients = self._lists.get(topic)
+        return 1 if recipients is None else recipients.group_count
+
     def cached(self, topic: str) -> Recipients | None:
         """Return the list of ``topic``, if there is one that may be used now."""
         recipients = self._lists.get(topic)
@@ -102,20 +117,29 @@ class ListCache:
         return recipients
 
     async def fetch(self, topic: str) -> Fetched:
-        """Return the list of ``topic`` from the store; wait while the store is away."""
+        """Return the list of ``topic`` from the store; wait while the store is away.
+
+        It waits as well while the patterns of journals are others than the daemon goes by.
+        """
         read = _Read()
+        version = 0
 
         async def ask() -> tuple[Recipients, bool]:
+            nonlocal version
             # Reset for each attempt, which sees the changes that disturbed the last one.
             read.disturbed = False
             asked = clock.now()
             members = await self._store.members(topic, self._worker_id)
+            version = members.patterns
             steps = Recipients.in_steps(topic, members.client_ids, asked, members.limits)
             return await in_turns(steps), members.reader_known
 
         self._reads.setdefault(topic, set()).add(read)
         try:
             recipients, known = await self._patience.call(ask)
+            while version != self.patterns:
+                await self.until_served(version)
+                recipients, known = await self._patience.call(ask)
         finally:
             reads = self._reads[topic]
             reads.remove(read)
@@ -123,6 +147,7 @@ class ListCache:
                 del self._reads[topic]
         if not known:
             self.on_unknown()
+        self.on_read(recipients)
         kept = (
             known
             and not read.disturbed
@@ -155,6 +180,10 @@ class ListCache:
     def keep_none(self) -> None:
         """Drop all lists, those being read too, and keep no more."""
         self._keep_until = -math.inf
+        self.drop_all()
+
+    def drop_all(self) -> None:
+        """Drop all lists, those being read too."""
         self._counts.dropped[ALL] += len(self._lists)
         self._lists.clear()
         for reads in self._reads.values():

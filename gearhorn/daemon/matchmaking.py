@@ -91,14 +91,24 @@ class Matchmaking:
         """Called with an unexpected error, after which the entry is not renewed."""
         self.on_removed: Callable[[str], None] = lambda worker_id: None
         """Called with the worker id of an entry that this daemon removed."""
+        self.on_own_topic: Callable[[], None] = lambda: None
+        """Called when the daemons' own topic has changed, as it does with new patterns."""
 
     def take(self, job: Job) -> None:
         """Take a notice: drop the list that it names."""
         notice = self._refusals.decoded(job, _decode)
         if notice is not None:
-            self._lists.drop(notice.topic)
+            self._drop(notice.topic)
             self._counts.notices_received += 1
             self._refusals.done(job, answer_to(notice.topic, job.unique, self._secret).encode())
+
+    def _drop(self, topic: str) -> None:
+        """Drop the list of ``topic``; of the own topic, which patterns change, all lists."""
+        if topic == self._topic:
+            self._lists.drop_all()
+            self.on_own_topic()
+        else:
+            self._lists.drop(topic)
 
     # The entry of this daemon.
 
@@ -249,7 +259,7 @@ class Matchmaking:
 
     async def _confirm(self, change: Change) -> None:
         stored = clock.now()
-        self._lists.drop(change.topic)
+        self._drop(change.topic)
         daemons = await self._daemons()
         own = daemons.pop(self._worker_id, None)
         if own is None or not own.renewal:

@@ -34,7 +34,16 @@ REMOVED = EXPIRED, BY_HAND, KILLED = ("expired", "hand", "killed")
 class FanOutCounts:
     """The fan-outs of one mode, background or foreground, that have ended."""
 
-    __slots__ = ("abandoned", "arrived", "failed", "partial", "reasons", "seconds", "sizes")
+    __slots__ = (
+        "abandoned",
+        "arrived",
+        "failed",
+        "partial",
+        "reasons",
+        "seconds",
+        "sizes",
+        "skipped",
+    )
 
     def __init__(self) -> None:
         self.partial = self.failed = 0
@@ -43,6 +52,8 @@ class FanOutCounts:
         """Those whose job went back to the job server."""
         self.arrived = 0
         """Copies that were answered, or in the background queued."""
+        self.skipped = 0
+        """Copies that were left out, as their subscribers find them in a journal."""
         self.reasons: Counter[str] = Counter()
         """Copies that failed, by reason."""
         self.sizes = [0] * (len(COPIES_BOUNDS) + 1)
@@ -53,6 +64,11 @@ class FanOutCounts:
     def ended_ok(self) -> int:
         """Those of which all copies arrived."""
         return sum(self.sizes) - self.partial - self.failed
+
+    def skip(self, copies: int) -> None:
+        """Count copies of a fan-out that ended, which were left out and are no failures."""
+        self.skipped += copies
+        self.arrived -= copies
 
     def ended(self, copies: int, size_class: int, failed: int, took_s: float) -> None:
         """Count a fan-out that ended with its report."""
@@ -87,6 +103,14 @@ class Counts:
         self.publishers_left = 0
         """Fan-outs that ended because their publishers had left."""
         self.registrations = Histogram(CHANGE_BOUNDS_S)
+        # Journals.
+        self.journal_messages = self.journal_bytes = 0
+        """Messages that were appended, and the bytes of their payloads."""
+        self.journal_duplicates = 0
+        """Messages that were not, as their ids were known."""
+        self.journal_read = self.journal_replayed = 0
+        """Messages that readers were given, and that were put into queues for a start."""
+        self.journal_appends = Histogram(CALL_BOUNDS_S)
         # Lists.
         self.hits = 0
         self.reads: Counter[bool] = Counter()

@@ -8,7 +8,7 @@ copies to the same server, where they stay in order and coalesce. When a server 
 only its own queues move.
 """
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from hashlib import blake2b
 from itertools import compress
 from operator import not_
@@ -44,22 +44,34 @@ _REFUSED_NAMES = 1_000
 """The client_ids of queues that are left out, of which nobody asks for more."""
 
 
-def without_in_steps(share: Share, queues: Container[bytes]) -> Steps[tuple[Share, Sequence[str]]]:
-    """Return a share without some queues, and the client_ids of the first of these."""
+def without_in_steps(
+    share: Share, queues: Container[bytes], skipping: Callable[[str], bool] | None = None
+) -> Steps[tuple[Share, Sequence[str], int]]:
+    """Return a share without some queues, the client_ids of the first, and how many are skipped.
+
+    :param skipping: returns true of a client_id that is skipped, and not named.
+    """
     kept, client_ids, names = list[bytes](), list[str](), list[str]()
+    skipped = 0
     groups: list[int] | None = None if share.groups is None else []
     for start in range(0, len(share.queues), _PIECE):
         if start:
             yield
         queues_here, client_ids_here, groups_here = share.piece(start, start + _PIECE)
         keep = [queue not in queues for queue in queues_here]
-        if len(names) < _REFUSED_NAMES:
+        if skipping is not None:
+            left_out = list(compress(client_ids_here, map(not_, keep)))
+            failing = [client_id for client_id in left_out if not skipping(client_id)]
+            skipped += len(left_out) - len(failing)
+            names += failing
+        elif len(names) < _REFUSED_NAMES:
             names += compress(client_ids_here, map(not_, keep))
         kept += compress(queues_here, keep)
         client_ids += compress(client_ids_here, keep)
         if groups is not None:
             groups += compress(groups_here or (), keep)
-    return (Share(kept, client_ids, groups) if names else share), names[:_REFUSED_NAMES]
+    left = Share(kept, client_ids, groups) if len(kept) < len(share.queues) else share
+    return left, names[:_REFUSED_NAMES], skipped
 
 
 def divide(share: Share, servers: Sequence[Address]) -> Mapping[Address, Share]:

@@ -13,9 +13,19 @@ import async_timeout
 
 from gearhorn import clock, errors, messages
 from gearhorn.daemon.guard.seen import Depth
+from gearhorn.daemon.journal.none import NoJournals
 from gearhorn.daemon.refusals import Refusals
 from gearhorn.daemon.trust.agreement import Agreement
-from gearhorn.messages import DaemonRow, EndedRow, Page, Query, StatusRow, SubscriberRow, TopicRow
+from gearhorn.messages import (
+    DaemonRow,
+    EndedRow,
+    JournalRow,
+    Page,
+    Query,
+    StatusRow,
+    SubscriberRow,
+    TopicRow,
+)
 from gearhorn.store.base import Store, SubscriberExpiry
 from gearhorn.tasks import Tasks
 from gearhorn.wire.grabber import Job
@@ -30,6 +40,7 @@ class Queries:
     :param status: returns the status of this daemon, given the error of the store,
         if there is one.
     :param depth: returns what is known of a queue, given the time.
+    :param journals: the parts that deal with journals, which may have none.
     """
 
     def __init__(
@@ -41,7 +52,9 @@ class Queries:
         timeout: float,
         status: Callable[[errors.StoreError | None], StatusRow],
         depth: Callable[[str, float], Depth],
+        journals: NoJournals,
     ) -> None:
+        self._journals = journals
         self._store = store
         self._refusals = refusals
         self._agreement = agreement
@@ -55,6 +68,7 @@ class Queries:
             messages.DAEMONS: self._daemons,
             messages.STATUS: self._status,
             messages.ENDED: self._ended,
+            messages.JOURNALS: self._rows_of_journals,
         }
 
     def set_timeout(self, timeout: float) -> None:
@@ -160,6 +174,15 @@ class Queries:
         found = await self._in_time(self._store.ended(after, limit + 1))
         rows = (EndedRow(row.queue, row.topic, row.client_id, row.ago) for row in found)
         return _page(query, rows, limit, lambda row: row.queue)
+
+    async def _rows_of_journals(self, query: Query, after: str, limit: int) -> Page[object]:
+        most = limit + 1 if query.topics is None else messages.MAX_PAGE
+        found = await self._in_time(self._journals.rows(query.topics, after, most))
+        rows = (JournalRow(*row) for row in found)
+        if query.topics is not None:
+            # In one page, whatever the limit.
+            return Page(query=query.query, rows=list(rows))
+        return _page(query, rows, limit, lambda row: row.topic)
 
     async def _status(self, query: Query, after: str, limit: int) -> Page[object]:
         fault: errors.StoreError | None = None

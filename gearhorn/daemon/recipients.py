@@ -4,7 +4,7 @@
 
 import zlib
 from bisect import bisect_left
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 
 from msgspec import UNSET
@@ -24,6 +24,7 @@ copies takes quadratic time; one for each copy is slow on deep queues.
 
 _PIECE = 1_000
 """The subscribers that are taken into a list at a time: half a millisecond of work."""
+
 
 _NO_LIMITS: Mapping[str, messages.Limits] = MappingProxyType({})
 
@@ -51,6 +52,8 @@ class Recipients:
         "refused",
         "refused_count",
         "size_class",
+        "skipped_count",
+        "skipping",
         "topic",
         "whole",
     )
@@ -79,7 +82,12 @@ class Recipients:
         self.refused: Mapping[str, str] = {}
         """The reasons of the first copies that are not sent, by client_id."""
         self.refused_count = 0
-        """The number of copies that are not sent."""
+        """The number of copies that fail, and are not sent."""
+        self.skipped_count = 0
+        """The number of copies that are no failures, and are not sent."""
+        self.skipping: Callable[[str], bool] | None = None
+        """Returns true of a subscriber that finds in a journal what it is not sent; ``None``
+        if none does."""
         self._placed: tuple[tuple[Address, ...], Mapping[Address, Share]] | None = None
         self._queued_report = b""
 
@@ -146,20 +154,21 @@ class Recipients:
         return made
 
     def without(self, full: Collection[bytes]) -> "Recipients":
-        """Return the list whose copies for ``full`` queues are refused and not sent."""
+        """Return the list whose copies for ``full`` queues fail, or are skipped, and not sent."""
         return at_once(self.without_in_steps(full))
 
     def without_in_steps(self, full: Collection[bytes]) -> Steps["Recipients"]:
         """Do the work of :meth:`without` in steps."""
-        # With skip they are refused as well: no topic has a journal to find them in.
         whole = self.whole
-        kept, refused = yield from without_in_steps(whole, full)
+        kept, refused, skipped = yield from without_in_steps(whole, full, self.skipping)
         left = Recipients(
             self.topic, kept, self.group_count, self.longest_queue, self.asked, self.limits
         )
         left.own_limits = self.own_limits
         left.count, left.size_class = self.count, self.size_class
-        left.refused_count = len(whole.queues) - len(kept.queues)
+        left.skipping = self.skipping
+        left.skipped_count = skipped
+        left.refused_count = len(whole.queues) - len(kept.queues) - skipped
         left.refused = dict.fromkeys(refused, messages.QUEUE_FULL)
         if self._placed is not None:
             servers, shares = self._placed
@@ -167,7 +176,7 @@ class Recipients:
             for server, share in shares.items():
                 part = kept
                 if share is not whole:
-                    part, _ = yield from without_in_steps(share, full)
+                    part, _, _ = yield from without_in_steps(share, full)
                 if part.queues:
                     left_shares[server] = part
             left._placed = (servers, left_shares)
@@ -197,5 +206,6 @@ class Recipients:
                 queued=len(self.whole.queues),
                 failed=dict(self.refused),
                 failed_count=self.refused_count or UNSET,
+                skipped=self.skipped_count or UNSET,
             ).encode()
         return self._queued_report

@@ -9,9 +9,14 @@ honours the change, and only then answers.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec
+
+from msgspec import UNSET
+from msgspec.structs import replace
 
 from gearhorn import clock, errors, messages
+from gearhorn.daemon.journal.none import NoJournals
+from gearhorn.daemon.journal.reads import no_journal
 from gearhorn.daemon.matchmaking import Matchmaking
 from gearhorn.daemon.metrics import Counts
 from gearhorn.daemon.refusals import Refusals
@@ -27,7 +32,6 @@ DISCARDING_PAUSE_S = 0.1
 """Seconds until a registration is tried again whose queue is being emptied."""
 
 P = ParamSpec("P")
-R = TypeVar("R", bound=messages.Request)
 
 _decode_register = messages.RequestDecoder(messages.Register)
 _decode_unregister = messages.RequestDecoder(messages.Unregister)
@@ -38,6 +42,7 @@ class Registry:
 
     :param matchmaking_topic: the topic to which the daemons subscribe.
     :param own_functions: the daemon's functions, whose names no queue may have.
+    :param journals: the parts that deal with journals, which may have none.
     """
 
     def __init__(
@@ -50,7 +55,9 @@ class Registry:
         matchmaking_topic: str,
         own_functions: Collection[str],
         counts: Counts | None = None,
+        journals: NoJournals | None = None,
     ) -> None:
+        self._journals = NoJournals(refusals) if journals is None else journals
         self._store = store
         self._counts = Counts() if counts is None else counts
         self._patience = patience
@@ -63,29 +70,24 @@ class Registry:
 
     def register(self, job: Job) -> None:
         """Take a registration."""
-        self._take(job, _decode_register, self._register)
+        request = self._refusals.decoded(job, _decode_register)
+        if request is not None:
+            self._act(job, lambda: self._register(job, request))
 
     def unregister(self, job: Job) -> None:
         """Take a removal."""
-        self._take(job, _decode_unregister, self._unregister)
-
-    def _take(
-        self,
-        job: Job,
-        decode: messages.RequestDecoder[R],
-        act: Callable[[R], Awaitable[messages.Subscription]],
-    ) -> None:
-        request = self._refusals.decoded(job, decode)
+        request = self._refusals.decoded(job, _decode_unregister)
         if request is not None:
-            job.hold(self._tasks.start(self._answer(job, act, request)).cancel)
+            self._act(job, lambda: self._unregister(request))
 
-    async def _answer(
-        self, job: Job, act: Callable[[R], Awaitable[messages.Subscription]], request: R
-    ) -> None:
-        if await self._refusals.report(job, act(request), errors.RequestError):
+    def _act(self, job: Job, act: Callable[[], Awaitable[messages.Subscription]]) -> None:
+        job.hold(self._tasks.start(self._answer(job, act)).cancel)
+
+    async def _answer(self, job: Job, act: Callable[[], Awaitable[messages.Subscription]]) -> None:
+        if await self._refusals.report(job, act(), errors.RequestError):
             self._counts.registrations.note(clock.now() - job.taken)
 
-    async def _register(self, request: messages.Register) -> messages.Subscription:
+    async def _register(self, job: Job, request: messages.Register) -> messages.Subscription:
         queue = messages.queue_name(request.topic, request.client_id)
         if request.topic == self._matchmaking_topic:
             raise errors.ReservedTopic(
@@ -97,8 +99,28 @@ class Registry:
             raise errors.ReservedQueue(
                 f"the queue {queue} is a function of the daemon; use another topic or client_id"
             )
+        start = messages.start_of(request.start)
+        if start.word != messages.NEW and not self._journals.covers(request.topic):
+            raise no_journal(request.topic)
         await self._change(self._add, request)
-        return messages.Subscription(topic=request.topic, client_id=request.client_id, queue=queue)
+        answer = messages.Subscription(
+            topic=request.topic, client_id=request.client_id, queue=queue
+        )
+        if not self._journals.covers(request.topic):
+            return answer
+        # After the change was confirmed: whatever has a higher sequence is sent to it.
+        head = await self._journals.head(request.topic)
+        answer = replace(answer, journal=head.journal, sequence=head.sequence)
+        if start.word == messages.NEW:
+            return answer
+        done = await self._journals.replay(job, request, head)
+        return replace(
+            answer,
+            replayed=done.replayed,
+            after=done.after,
+            stopped=done.stopped or UNSET,
+            reset=done.reset or UNSET,
+        )
 
     async def _add(self, request: messages.Register) -> Sequence[Change]:
         """Add a subscriber once nobody discards what is in its queue.

@@ -10,6 +10,7 @@ from msgspec import UNSET
 
 from gearhorn import clock, messages
 from gearhorn.daemon.delivery import BackgroundDelivery, Context
+from gearhorn.daemon.journal.numbered import Numbered
 from gearhorn.daemon.metrics import COPIES_BOUNDS
 from gearhorn.daemon.placement import Share, divide
 from gearhorn.daemon.recipients import Recipients
@@ -78,9 +79,10 @@ class SeriesDelivery(BackgroundDelivery):
         payloads: Sequence[bytes],
         recipients: Recipients,
         token: bytes,
+        number: Numbered | None,
         admit: Admit,
     ) -> None:
-        super().__init__(context, job, request, b"", recipients, token)
+        super().__init__(context, job, request, b"", recipients, token, number)
         self._payloads = payloads
         self._admit = admit
         self._copies = len(payloads) * recipients.count
@@ -109,6 +111,7 @@ class SeriesDelivery(BackgroundDelivery):
             self._count_failed(messages.QUEUE_FULL, refused)
             for client_id, reason in recipients.refused.items():
                 self._failures.add(first, first + len(payloads) - 1, client_id, reason)
+        self._skipped_count += len(payloads) * recipients.skipped_count
         servers = self._context.submitter.servers
         if not recipients.whole.queues:
             return
@@ -137,9 +140,14 @@ class SeriesDelivery(BackgroundDelivery):
 
     def _submit_run(self, server: Address, run: _Run) -> None:
         submitter = self._context.submitter
-        token, first = self._token, run.first
+        token, number, first = self._token, self._number, run.first
+        groups = run.share.groups
+        if number is not None:
+            groups = number.groups_of(run.share, self._recipients.group_count)
 
         def unique_of(message: int, group: int) -> bytes:
+            if number is not None:
+                return number.unique(first + message, group)
             return b"%s-%x-%x" % (token, first + message, group) if token else b""
 
         batch = Series(
@@ -148,7 +156,7 @@ class SeriesDelivery(BackgroundDelivery):
             priority=self._priority,
             queues=run.share.queues,
             keys=run.share.client_ids,
-            groups=run.share.groups,
+            groups=groups,
             longest_queue=self._recipients.longest_queue,
             payloads=run.payloads,
             unique_of=unique_of,
@@ -185,10 +193,14 @@ class SeriesDelivery(BackgroundDelivery):
 
     def copy_refused(self, batch: Batch, index: int, *, full: bool) -> None:
         assert isinstance(batch, Series)
+        key = batch.key(index)
+        if full and self._is_skipped(key):
+            self._skipped_count += 1
+            return
         reason = messages.QUEUE_FULL if full else messages.NOT_QUEUED
         message = self._firsts[batch] + batch.message(index)
         self._count_failed(reason, 1)
-        self._failures.add(message, message, batch.key(index), reason)
+        self._failures.add(message, message, key, reason)
 
     # Ending.
 
@@ -206,8 +218,9 @@ class SeriesDelivery(BackgroundDelivery):
             topic=self.topic,
             messages=len(self._payloads),
             subscribers=len(self._recipients),
-            queued=self._copies - failed,
+            queued=self._copies - failed - self._skipped_count,
             failed=self._failed,
             failed_count=failed or UNSET,
             failures=self._failures.rows() if failed else UNSET,
+            skipped=self._skipped_count or UNSET,
         ).encode()

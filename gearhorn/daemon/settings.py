@@ -11,6 +11,7 @@ from typing import Literal
 from gearhorn import messages
 from gearhorn.daemon.fanout import Order
 from gearhorn.daemon.guard.limits import LimitSettings
+from gearhorn.daemon.journal.settings import JournalSettings
 from gearhorn.daemon.leases import Leases
 from gearhorn.daemon.open_fanouts import OpenBounds
 from gearhorn.messages import FunctionNames
@@ -49,6 +50,7 @@ class DaemonSettings:
     leases: Leases = field(default_factory=Leases)
     max_cached_topics: int = 10_000
     limits: LimitSettings = field(default_factory=LimitSettings)
+    journal: JournalSettings = field(default_factory=JournalSettings)
     drain_timeout: float = messages.DRAIN_TIMEOUT_S
     queue_interval: float | None = None
     """The seconds between two samples of the queues, ``None`` for none."""

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from gearhorn import clock, errors, messages
 from gearhorn.daemon.attendance import Owner, Watched
+from gearhorn.daemon.journal.numbered import Numbered
 from gearhorn.daemon.list_cache import ListCache
 from gearhorn.daemon.metrics import Counts
 from gearhorn.daemon.open_fanouts import Crowd, OpenBounds, OpenFanOuts, Place
@@ -34,6 +35,8 @@ class Waiting(Owner):
     One that waits for its turn has a place among the open ones. Of its request only the
     job's data is kept.
 
+    A fan-out of a topic with a journal has its ``number`` from when that is known.
+
     :param on_left: called when its publisher has left.
     :param counts: where it is counted if its job goes back to the job server.
     """
@@ -41,8 +44,11 @@ class Waiting(Owner):
     __slots__ = (
         "_counts",
         "_on_left",
+        "ended",
         "foreground",
         "job",
+        "number",
+        "on_end",
         "payload",
         "place",
         "queue",
@@ -70,6 +76,11 @@ class Waiting(Owner):
         """The queue that it waits in."""
         self.place: Place | None = None
         self.watched: Watched | None = None
+        self.number: Numbered | None = None
+        self.ended = False
+        """True once it is answered, or another daemon's."""
+        self.on_end: Callable[[Waiting], None] | None = None
+        """Called when it ends without having been started."""
         self._on_left = on_left
         self._counts = counts
         job.hold(self.abandon)
@@ -92,6 +103,10 @@ class Waiting(Owner):
 
     def end(self) -> None:
         """Leave nothing behind: it is answered, or another daemon's."""
+        self.ended = True
+        if self.on_end is not None:
+            self.on_end(self)
+            self.on_end = None
         self.leave_queue()
         if self.place is not None:
             self.place.leave()
@@ -130,6 +145,7 @@ class Send(Protocol):
         recipients: Recipients,
         place: Place,
         watched: Watched | None,
+        number: Numbered | None,
     ) -> None: ...
 
 
@@ -200,7 +216,8 @@ class Turns:
             self._refuse(job, waiting, error)
             return False
         watched = None if waiting is None else waiting.watched
-        self._send(job, request, payload, recipients, place, watched)
+        number = None if waiting is None else waiting.number
+        self._send(job, request, payload, recipients, place, watched, number)
         return True
 
     def set_aside(self, waiting: Waiting, copies: int) -> bool:
@@ -228,8 +245,11 @@ class Turns:
         job = waiting.job
         job.take_up()
         request, payload = self._decode(job.data)
+        number = waiting.number
+        if number is not None and number.payload is not None:
+            payload = number.payload
         assert isinstance(payload, bytes), "as payloads goes with background alone"
-        self._send(job, request, payload, recipients, place, waiting.watched)
+        self._send(job, request, payload, recipients, place, waiting.watched, number)
 
     def _refuse(self, job: Job, waiting: Waiting | None, error: errors.TooManyOpen) -> None:
         if waiting is not None:

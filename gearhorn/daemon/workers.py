@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""The daemon's four workers. No kind of work can stop another."""
+"""The daemon's five workers. No kind of work can stop another."""
 
 import asyncio
 import logging
@@ -17,9 +17,10 @@ from gearhorn.wire.watch import Watch
 LOG = logging.getLogger(__name__)
 
 SMALL_WINDOW = 1000
-"""The most registrations and removals in hand, the most queries, and the most notices."""
+"""The most registrations and removals in hand, the most queries, the most notices, and the
+most readers that do not wait."""
 SMALL_MESSAGE_BYTES = 64 * 1024
-"""The largest registration, removal, query or notice."""
+"""The largest request but for fan-outs."""
 WINDOW_MESSAGES = 4
 """The messages of the largest size that the fan-outs in the window may hold."""
 
@@ -30,8 +31,9 @@ FANOUT = "fanout"
 REGISTER = "register"
 UNREGISTER = "unregister"
 QUERY = "query"
+READ = "read"
 NOTICE = "notice"
-ROLES = (FANOUT, REGISTER, UNREGISTER, QUERY, NOTICE)
+ROLES = (FANOUT, REGISTER, UNREGISTER, QUERY, READ, NOTICE)
 """The roles of the daemon's functions, whatever their names are."""
 
 
@@ -41,6 +43,7 @@ def roles(settings: DaemonSettings, worker_id: str) -> Mapping[bytes, str]:
     role_of = {
         functions.fanout: FANOUT,
         functions.query: QUERY,
+        functions.read: READ,
         functions.register: REGISTER,
         functions.subscribe: REGISTER,
         functions.unregister: UNREGISTER,
@@ -69,7 +72,7 @@ class Workers:
             settings.max_in_flight,
             WINDOW_MESSAGES * settings.max_message_bytes,
         )
-        self.requests, self.queries, self.notices = (
+        self.requests, self.queries, self.notices, self.reads = (
             Grabber(
                 worker_id,
                 settings.wire,
@@ -78,14 +81,23 @@ class Workers:
                 SMALL_WINDOW,
                 SMALL_WINDOW * SMALL_MESSAGE_BYTES,
             )
-            for _ in range(3)
+            for _ in range(4)
         )
-        self.all = (self.fanouts, self.requests, self.queries, self.notices)
+        self.all = (self.fanouts, self.requests, self.queries, self.notices, self.reads)
+        self._drained = (self.fanouts, self.requests, self.queries, self.reads)
+        self._served = (self.fanouts, self.requests, self.reads)
         self._worker_id = worker_id
         self._answers_queries = False
 
     def serve(
-        self, *, fanout: Take, query: Take, register: Take, unregister: Take, notice: Take
+        self,
+        *,
+        fanout: Take,
+        query: Take,
+        read: Take,
+        register: Take,
+        unregister: Take,
+        notice: Take,
     ) -> None:
         """Set the takers of each function's jobs. Call this before anything connects."""
         functions = self._settings.functions
@@ -95,6 +107,7 @@ class Workers:
         for worker, take, names in (
             (self.fanouts, fanout, (functions.fanout,)),
             (self.queries, query, (functions.query,)),
+            (self.reads, read, (functions.read,)),
             (self.requests, register, (functions.register, functions.subscribe)),
             (self.requests, unregister, (functions.unregister, functions.unsubscribe)),
             (self.notices, notice, (self.notice_function(self._worker_id),)),
@@ -127,20 +140,29 @@ class Workers:
     async def take_all(self) -> None:
         """Connect, and return once all other jobs can be taken on one server."""
         self.take_queries()
-        for worker in (self.requests, self.fanouts):
+        for worker in (self.requests, self.reads, self.fanouts):
             worker.connect(self._settings.servers)
-        for worker in (self.requests, self.queries, self.fanouts):
+        for worker in (self.requests, self.reads, self.queries, self.fanouts):
             await worker.connected()
+
+    async def pause(self) -> None:
+        """Give back fan-outs, registrations and reads, and take none."""
+        await asyncio.gather(*(worker.pause() for worker in self._served))
+
+    def resume(self) -> None:
+        """Take these again."""
+        for worker in self._served:
+            worker.resume()
 
     def stop_grabbing(self) -> None:
         """Take no more jobs except notices."""
-        for worker in (self.fanouts, self.requests, self.queries):
+        for worker in self._drained:
             worker.stop_grabbing()
 
     async def drain(self) -> None:
         """Wait until the jobs in hand are done, or ``drain_timeout`` has passed."""
         timeout = self._settings.drain_timeout
-        drained = (self.fanouts, self.requests, self.queries)
+        drained = self._drained
         if held := sum(worker.held for worker in drained):
             LOG.info(
                 "waiting up to %g seconds for %d jobs in hand; a second signal ends it at once",

@@ -5,10 +5,10 @@
 ``requests`` and ``pages`` hold a frozen class for each request, checked when it is
 made. ``decoding`` reads a request from the bytes of a job and names the key that is
 wrong. ``reports`` and ``pages`` hold the answers. ``names`` has the one rule for
-names and all limits of requests, ``limits`` those of a queue, ``marks`` the functions
-that show which store a daemon uses, ``values`` reads and writes JSON values, and
-``defaults`` holds the defaults of both sides. doc/source/reference/protocol.rst
-describes every key.
+names and all limits of requests, ``limits`` those of a queue, ``journals`` what goes to
+readers of a journal and comes back, ``marks`` the functions that show which store a daemon
+uses, ``values`` reads and writes JSON values, and ``defaults`` holds the defaults of both
+sides. doc/source/reference/protocol.rst describes every key.
 
 Invariants:
 
@@ -28,6 +28,21 @@ from gearhorn.messages.defaults import (
     MAX_MESSAGE_BYTES,
     FunctionNames,
 )
+from gearhorn.messages.journals import (
+    MAX_READ_BYTES,
+    MAX_READ_LIMIT,
+    MAX_WAIT_S,
+    QUEUE_STOPPED,
+    READ_BYTES,
+    READ_LIMIT,
+    REPLACED,
+    STOPS,
+    UNSUBSCRIBED,
+    Backlog,
+    JournalMessage,
+    JournalRow,
+    Read,
+)
 from gearhorn.messages.limits import (
     LEAST_IDLE_S,
     LEAST_WAITING,
@@ -41,11 +56,14 @@ from gearhorn.messages.limits import (
 )
 from gearhorn.messages.marks import Mark, Marks, is_mark
 from gearhorn.messages.names import (
+    MAX_ID_BYTES,
     MAX_QUEUE_BYTES,
     MAX_SECONDS,
+    MAX_SEQUENCE,
     MAX_UNIQUE_BYTES,
     PRIORITIES,
     Priority,
+    check_id,
     check_seconds,
     check_subscription,
     check_topic,
@@ -58,6 +76,7 @@ from gearhorn.messages.names import (
 from gearhorn.messages.pages import (
     DAEMONS,
     ENDED,
+    JOURNALS,
     MAX_PAGE,
     QUERIES,
     STATUS,
@@ -102,6 +121,7 @@ from gearhorn.messages.requests import (
     Request,
     Unregister,
 )
+from gearhorn.messages.starts import FIRST, LAST, NEW, STARTS, Start, start_of
 from gearhorn.messages.values import encode_value, truth
 
 __all__ = [
@@ -109,17 +129,26 @@ __all__ = [
     "DRAIN_TIMEOUT_S",
     "ENDED",
     "FANOUT_TIMEOUT_S",
+    "FIRST",
+    "JOURNALS",
+    "LAST",
     "LEAST_IDLE_S",
     "LEAST_WAITING",
     "MATCHMAKING_TOPIC",
+    "MAX_ID_BYTES",
     "MAX_LISTED_FAILURES",
     "MAX_MESSAGE_BYTES",
     "MAX_PAGE",
     "MAX_PAYLOADS",
     "MAX_QUEUE_BYTES",
+    "MAX_READ_BYTES",
+    "MAX_READ_LIMIT",
     "MAX_SECONDS",
+    "MAX_SEQUENCE",
     "MAX_UNIQUE_BYTES",
+    "MAX_WAIT_S",
     "MOST_WAITING",
+    "NEW",
     "NOT_QUEUED",
     "NO_LIMITS",
     "OK",
@@ -127,17 +156,25 @@ __all__ = [
     "PRIORITIES",
     "QUERIES",
     "QUEUE_FULL",
+    "QUEUE_STOPPED",
+    "READ_BYTES",
+    "READ_LIMIT",
     "REASONS",
     "RECEIVER_EXCEPTION",
     "RECEIVER_FAILED",
     "REFUSE",
+    "REPLACED",
     "RESULT_TOO_LARGE",
     "SERVER_LOST",
     "SKIP",
+    "STARTS",
     "STATUS",
+    "STOPS",
     "SUBSCRIBERS",
     "TIMEOUT",
     "TOPICS",
+    "UNSUBSCRIBED",
+    "Backlog",
     "Bytes",
     "Content",
     "DaemonRow",
@@ -145,6 +182,8 @@ __all__ = [
     "FanOut",
     "FanOutReport",
     "FunctionNames",
+    "JournalMessage",
+    "JournalRow",
     "Limits",
     "Mark",
     "Marks",
@@ -154,6 +193,7 @@ __all__ = [
     "Page",
     "Priority",
     "Query",
+    "Read",
     "Refusal",
     "Register",
     "Report",
@@ -161,12 +201,14 @@ __all__ = [
     "RequestDecoder",
     "Result",
     "Row",
+    "Start",
     "StatusRow",
     "SubscriberRow",
     "Subscription",
     "TopicRow",
     "Unregister",
     "asks",
+    "check_id",
     "check_seconds",
     "check_subscription",
     "check_topic",
@@ -177,6 +219,7 @@ __all__ = [
     "printable",
     "queue_name",
     "result_of",
+    "start_of",
     "topic_in",
     "topics_of",
     "truth",

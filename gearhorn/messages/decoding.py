@@ -97,7 +97,8 @@ class RequestDecoder(Generic[R]):
 
 def _type_name(kind: Any) -> str:
     """Return the name that a user knows for the type of a field, optional or not."""
-    alternatives = [typing.get_origin(one) or one for one in getattr(kind, "__args__", (kind,))]
+    alternatives = set(getattr(kind, "__args__", (kind,)))
+    alternatives |= set(map(typing.get_origin, alternatives))
     return next(name for t, name in TYPE_NAMES.items() if t in alternatives)
 
 

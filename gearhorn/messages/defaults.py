@@ -27,3 +27,4 @@ class FunctionNames:
     unsubscribe: str = "unsubscribe_fanout"
     fanout: str = "fanout"
     query: str = "fanout_query"
+    read: str = "fanout_read"

@@ -17,6 +17,12 @@ gearmand 1.1.20 closes the connection at names over 8 KiB.
 MAX_UNIQUE_BYTES = 48
 """The longest unique. gearmand cuts it at 64 bytes; the rest is for the daemon's suffix."""
 
+MAX_ID_BYTES = 128
+"""The longest id of a message."""
+
+MAX_SEQUENCE = 2**53 - 1
+"""Sequences stay within it, so that every reader of JSON takes them as they are."""
+
 MAX_SECONDS = 10 * 365 * 86400
 """The longest ttl and timeout, in seconds."""
 
@@ -24,7 +30,13 @@ PRIORITIES = ("high", "normal", "low")
 
 Priority = Literal["high", "normal", "low"]
 
-TYPE_NAMES = {str: "a string", float: "a number", int: "an integer", list: "an array"}
+TYPE_NAMES = {
+    str: "a string",
+    float: "a number",
+    int: "an integer",
+    list[str]: "an array of strings",
+    list: "an array",
+}
 
 # Tab and newline in a name forge lines of gearmand's "status", NUL shifts the payload.
 _control_character = re.compile(r"[\x00-\x1f\x7f-\x9f]").search
@@ -100,6 +112,19 @@ def check_unique(unique: str) -> None:
         raise errors.InvalidUnique("unique must be Unicode text") from None
     if not 1 <= size <= MAX_UNIQUE_BYTES:
         raise errors.InvalidUnique(f"unique has {size} bytes; it may have 1 to {MAX_UNIQUE_BYTES}")
+
+
+def check_id(message_id: str) -> None:
+    """Refuse an id that no message can have.
+
+    :raises InvalidId: it is empty, over :data:`MAX_ID_BYTES`, or is not Unicode.
+    """
+    try:
+        size = len(message_id.encode())
+    except UnicodeEncodeError:
+        raise errors.InvalidId("id must be Unicode text") from None
+    if not 1 <= size <= MAX_ID_BYTES:
+        raise errors.InvalidId(f"id has {size} bytes; it may have 1 to {MAX_ID_BYTES}")
 
 
 def check_seconds(seconds: float, what: str) -> None:

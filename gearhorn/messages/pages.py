@@ -25,7 +25,9 @@ STATUS = "status"
 
 ENDED = "ended"
 
-QUERIES = (TOPICS, SUBSCRIBERS, DAEMONS, STATUS, ENDED)
+JOURNALS = "journals"
+
+QUERIES = (TOPICS, SUBSCRIBERS, DAEMONS, STATUS, ENDED, JOURNALS)
 
 
 class Query(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -33,6 +35,7 @@ class Query(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     :param query: one of :data:`QUERIES`.
     :param topic: the topic whose subscribers are asked for.
+    :param topics: the topics whose journals are asked for, all of them unless given.
     :param after: the key of the last row of the page before.
     :param limit: the most rows in the page.
     """
@@ -41,6 +44,7 @@ class Query(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
     topic: str | None = None
     after: str | None = None
     limit: int | None = None
+    topics: list[str] | None = None
 
     def __post_init__(self) -> None:
         if self.query not in QUERIES:
@@ -51,6 +55,15 @@ class Query(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
             check_topic(self.topic)
         elif self.topic is not None:
             raise errors.InvalidQuery("topic goes with the query subscribers")
+        if self.topics is not None:
+            if self.query != JOURNALS:
+                raise errors.InvalidQuery("topics goes with the query journals")
+            if len(self.topics) > MAX_PAGE:
+                raise errors.InvalidQuery(f"topics may have {MAX_PAGE} of them")
+            if self.after is not None:
+                raise errors.InvalidQuery("after goes with a query of all journals")
+            for topic in self.topics:
+                check_topic(topic)
         if self.limit is not None and not 1 <= self.limit <= MAX_PAGE:
             raise errors.InvalidQuery(f"limit must be from 1 to {MAX_PAGE}")
         if self.after is not None:
@@ -147,6 +160,14 @@ class StatusRow(Struct, frozen=True, kw_only=True):
     deepest: Sequence[tuple[str, int, int]] = ()
     """The deepest queues at its last looks at the job servers, the deepest first: name,
     jobs that no worker has taken, workers."""
+    journal_fault: str | None = None
+    """The code of the error for which appends to journals wait, if any do."""
+    journal_bytes: int | None = None
+    """The bytes that the messages of all journals had at the last upkeep."""
+    store_memory: int | None = None
+    """The bytes of memory that the store of the journals uses, if it tells."""
+    store_max_memory: int | None = None
+    """The most that it may use, if it tells; 0 for no limit."""
     counters: dict[str, float] = {}
     """What it has counted since its start, without what is 0, by the names of the metrics."""
 

@@ -72,11 +72,23 @@ class Refusal(Report, frozen=True, kw_only=True):
 
 
 class Subscription(Report, frozen=True, kw_only=True):
-    """The answer to a registration or a removal."""
+    """The answer to a registration or a removal.
+
+    Where the topic has a journal, that to a registration has its id, ``None`` before the
+    first message, and its last sequence. After a replay it has how many messages were put
+    into the queue, the sequence ``after`` which another goes on, and why it ``stopped``, if
+    it did not come to its end. ``reset``: it was to begin in another journal than today's.
+    """
 
     topic: str
     client_id: str
     queue: str
+    journal: str | UnsetType | None = UNSET
+    sequence: int | UnsetType = UNSET
+    replayed: int | UnsetType = UNSET
+    after: int | UnsetType = UNSET
+    stopped: str | UnsetType = UNSET
+    reset: bool | UnsetType = UNSET
 
 
 class NoticeAnswer(Report, frozen=True, kw_only=True):
@@ -149,8 +161,9 @@ class FanOutReport(Report, frozen=True, kw_only=True):
     and ``failures`` says which messages failed: the indices of the first and the last of a
     run, client_id and reason.
     ``results`` has the gathered results by client_id, each a string,
-    or :class:`Bytes` if it is not UTF-8. Fields that do not apply are
-    ``msgspec.UNSET``.
+    or :class:`Bytes` if it is not UTF-8. ``journal`` and ``sequence`` are the message's in
+    the topic's journal; ``duplicate`` is true if it was there already, and every copy of
+    it. Fields that do not apply are ``msgspec.UNSET``.
     """
 
     topic: str
@@ -163,3 +176,6 @@ class FanOutReport(Report, frozen=True, kw_only=True):
     failures: list[tuple[int, int, str, str]] | UnsetType = UNSET
     skipped: int | UnsetType = UNSET
     results: dict[str, Result] | UnsetType = UNSET
+    journal: str | UnsetType = UNSET
+    sequence: int | UnsetType = UNSET
+    duplicate: bool | UnsetType = UNSET

@@ -13,12 +13,14 @@ from gearhorn import errors
 from gearhorn.messages.limits import Limits
 from gearhorn.messages.names import (
     PRIORITIES,
+    check_id,
     check_seconds,
     check_subscription,
     check_topic,
     check_type,
     check_unique,
 )
+from gearhorn.messages.starts import start_of
 from gearhorn.messages.values import NOT_GIVEN, RAW_FALSE, RAW_TRUE, encode_payload, truth
 
 
@@ -38,7 +40,9 @@ class Request(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omi
 class Register(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A request to add a subscriber, for ``ttl`` seconds or for good.
 
-    What it says of its limits replaces what it said before.
+    What it says of its limits replaces what it said before. ``start`` says from where on
+    the messages of a journal are put into its queue first: see
+    :func:`gearhorn.messages.start_of`.
     """
 
     topic: str
@@ -47,13 +51,15 @@ class Register(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
     max_waiting: int | None = None
     overflow: str | None = None
     remove_idle: float | None = None
+    start: Raw = NOT_GIVEN
 
     def __post_init__(self) -> None:
         check_subscription(self.topic, self.client_id)
         if self.ttl is not None:
             check_seconds(self.ttl, "ttl")
-        # Refuses what is wrong.
+        # They refuse what is wrong.
         self.limits()
+        start_of(self.start)
 
     @classmethod
     def of(cls, topic: str, client_id: str, ttl: float | None, limits: Limits) -> "Register":
@@ -110,7 +116,8 @@ class FanOut(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
     ``payload`` is kept as it stands in the request, since a value that is not a
     string is sent byte for byte. Receivers get :meth:`content`. ``payloads`` takes its
     place in the background. ``timeout`` is in seconds. Without ``progress`` no
-    WORK_STATUS is sent.
+    WORK_STATUS is sent. ``id`` is the publisher's name for the message, or for all
+    messages together, by which one that is sent again is recognised.
     """
 
     topic: str
@@ -123,6 +130,7 @@ class FanOut(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
     gather: Raw = NOT_GIVEN
     encoding: str | None = None
     progress: Raw = NOT_GIVEN
+    id: str | None = None
 
     def __post_init__(self) -> None:
         check_topic(self.topic)
@@ -130,6 +138,8 @@ class FanOut(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
             self._check_payloads(self.payloads)
         elif self.payload is NOT_GIVEN:
             raise errors.MissingKey("the key payload is missing")
+        if self.id is not None:
+            check_id(self.id)
         if self.unique is not None:
             check_unique(self.unique)
         if self.timeout is not None:
@@ -178,13 +188,19 @@ class FanOut(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
         priority: str | None = None,
         gather: bool = False,
         progress: bool = True,
+        id: str | None = None,  # noqa: A002 - the key's name
     ) -> "FanOut":
         """Make a request whose receivers get ``payload``.
 
         :param payload: bytes or a string as they are, anything else as JSON.
         :raises RequestError: the daemon would refuse the request.
         """
-        for value, what in ((topic, "topic"), (unique, "unique"), (priority, "priority")):
+        for value, what in (
+            (topic, "topic"),
+            (unique, "unique"),
+            (priority, "priority"),
+            (id, "id"),
+        ):
             check_type(value, what, str, optional=what != "topic")
         check_type(timeout, "timeout", float, optional=True)
         raw, encoding = encode_payload(payload)
@@ -198,6 +214,7 @@ class FanOut(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
             gather=RAW_TRUE if gather else NOT_GIVEN,
             progress=NOT_GIVEN if progress else RAW_FALSE,
             encoding=encoding,
+            id=id,
         )
 
     @property

@@ -17,6 +17,8 @@ from oslo_log import log
 
 from gearhorn import errors, messages
 from gearhorn.daemon.guard.limits import LimitSettings
+from gearhorn.daemon.journal.patterns import Patterns
+from gearhorn.daemon.journal.settings import JournalSettings
 from gearhorn.daemon.leases import Leases
 from gearhorn.daemon.settings import DaemonSettings
 from gearhorn.messages import FunctionNames
@@ -260,6 +262,7 @@ def settings_of(conf: cfg.ConfigOpts, *, tls: ssl.SSLContext | None = None) -> D
         leases=_leases(conf),
         max_cached_topics=conf.matchmaking.max_cached_topics,
         limits=_limits(conf),
+        journal=_journal(conf),
         drain_timeout=conf.service.drain_timeout,
         # Samples are shown over HTTP and nowhere else.
         queue_interval=conf.http.queue_interval if conf.http.listen else None,
@@ -314,6 +317,19 @@ def _limits(conf: cfg.ConfigOpts) -> LimitSettings:
     return limits
 
 
+def _journal(conf: cfg.ConfigOpts) -> JournalSettings:
+    settings = JournalSettings(
+        **{**dict(conf.journal.items()), "topics": tuple(conf.journal.topics)}
+    )
+    try:
+        Patterns(settings)
+    except errors.ConfigurationError as error:
+        raise errors.ConfigurationError(f"[journal] topics: {error}") from None
+    if settings.url is not None:
+        _check_url("[journal] url", settings.url, conf)
+    return settings
+
+
 def _fanout_timeout(conf: cfg.ConfigOpts) -> float:
     timeout: float = conf.fanout.timeout
     if timeout > conf.fanout.max_timeout:
@@ -339,6 +355,11 @@ def _servers(conf: cfg.ConfigOpts) -> Sequence[Address]:
 
 def _store_url(conf: cfg.ConfigOpts) -> str:
     url: str = conf.store.url
+    _check_url("[store] url", url, conf)
+    return url
+
+
+def _check_url(option: str, url: str, conf: cfg.ConfigOpts) -> None:
     try:
         # This does not connect. It shows errors in the URL before detaching.
         open_store(
@@ -348,8 +369,7 @@ def _store_url(conf: cfg.ConfigOpts) -> str:
             timeout=conf.store.timeout,
         )
     except errors.StoreMisconfigured as error:
-        raise errors.ConfigurationError(f"[store] url: {error}") from None
-    return url
+        raise errors.ConfigurationError(f"{option}: {error}") from None
 
 
 def _state_dir(conf: cfg.ConfigOpts) -> Path | None:

@@ -16,6 +16,7 @@ from gearhorn.daemon.guard.limits import LimitSettings
 from gearhorn.daemon.leases import Leases
 from gearhorn.daemon.settings import DaemonSettings
 from gearhorn.messages import FunctionNames
+from gearhorn.service.journal_options import JOURNAL
 from gearhorn.wire.address import DEFAULT_PORT
 from gearhorn.wire.connection import ConnectionSettings
 
@@ -116,6 +117,11 @@ FUNCTIONS = (
         "query",
         default=FunctionNames.query,
         help="The function that tells operators of topics, subscribers and daemons.",
+    ),
+    cfg.StrOpt(
+        "read",
+        default=FunctionNames.read,
+        help="The function that reads the journal of a topic.",
     ),
 )
 
@@ -418,6 +424,7 @@ GROUPS: dict[cfg.OptGroup, Sequence[cfg.Opt]] = {
     cfg.OptGroup("fanout", help="The sending of messages."): FANOUT,
     cfg.OptGroup("matchmaking", help="The matchmaking among daemons."): MATCHMAKING,
     cfg.OptGroup("limits", help="What may wait on the job servers."): LIMITS,
+    cfg.OptGroup("journal", help="Journals: messages kept for those who come late."): JOURNAL,
     cfg.OptGroup("service", help="The daemon as a service."): SERVICE,
     cfg.OptGroup("http", help="Probes, metrics and a page over HTTP."): HTTP,
     cfg.OptGroup("standalone", help="The job server and the store of --standalone."): STANDALONE,
@@ -455,6 +462,12 @@ COMMAND_LINE = (
         metavar="STORE",
         help="Accept it although job servers still list a daemon of this store, whose host is "
         "gone. May be given several times.",
+    ),
+    cfg.BoolOpt(
+        "adopt-journals",
+        default=False,
+        help="Make [journal] topics of this configuration those of all daemons, say what was "
+        "done, and end.",
     ),
     cfg.StrOpt(
         "probe",

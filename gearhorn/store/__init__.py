@@ -8,6 +8,10 @@ Redis, also behind Sentinel or as a cluster (``redis``, ``redis_calls``, ``redis
 ``redis_warnings``),
 or an SQLite file (``sqlite``, ``sqlite_calls``, ``sqlite_file``, ``sqlite_tables``,
 ``sqlite_counter``). ``endings`` is the part about what ends.
+``journal`` is the interface of the journals, which stand in the same store or in one of their
+own: :func:`open_journals`. Redis: ``redis_journal``, ``journal_replies``, ``redis_watch``;
+SQLite: ``sqlite_journal``, ``sqlite_append``, ``sqlite_watch``.
+``patterns``, which topics have one: ``redis_patterns``, ``sqlite_patterns``.
 ``numbers`` is how both notice that they went back to an older state.
 ``patience`` makes the daemon's calls wait while the store is away, full or refuses.
 
@@ -27,6 +31,7 @@ Rejected: a cache in the store, and a queue (Gearman has one); transactions in R
 
 from gearhorn import errors
 from gearhorn.store.base import Store
+from gearhorn.store.journal import Journals
 
 _REDIS = (
     "redis",
@@ -70,7 +75,54 @@ def open_store(
         return SQLiteStore(
             url, matchmaking_topic=matchmaking_topic, timeout=timeout, worker_id=worker_id
         )
-    raise errors.StoreMisconfigured(
+    raise _unknown_scheme()
+
+
+def open_journals(
+    url: str,
+    *,
+    key_prefix: str,
+    timeout: float,
+    worker_id: str = "",
+    max_topics: int,
+    id_window: float,
+) -> Journals:
+    """Return the store of journals that a URL names. It still has to be opened.
+
+    :param key_prefix: the beginning of every key in Redis.
+    :param timeout: seconds that an answer may take.
+    :param worker_id: the daemon that appends, ``""`` if none does.
+    :param max_topics: the most journals that appends make.
+    :param id_window: seconds for which an id is kept after it was last used.
+    :raises StoreMisconfigured: the URL is wrong.
+    """
+    scheme = url.partition(":")[0].lower()
+    if scheme in _REDIS:
+        from gearhorn.store.redis_journal import RedisJournals
+
+        return RedisJournals(
+            url,
+            key_prefix=key_prefix,
+            timeout=timeout,
+            worker_id=worker_id,
+            max_topics=max_topics,
+            id_window=id_window,
+        )
+    if scheme in _SQLITE:
+        from gearhorn.store.sqlite_journal import SQLiteJournals
+
+        return SQLiteJournals(
+            url,
+            timeout=timeout,
+            worker_id=worker_id,
+            max_topics=max_topics,
+            id_window=id_window,
+        )
+    raise _unknown_scheme()
+
+
+def _unknown_scheme() -> errors.StoreMisconfigured:
+    return errors.StoreMisconfigured(
         "the URL of the store begins with an unknown scheme; known are "
         + ", ".join(f"{scheme}://" for scheme in (*_REDIS, *_SQLITE))
     )

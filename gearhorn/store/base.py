@@ -8,7 +8,8 @@ A store keeps, for all daemons that share it:
 * the limits that subscribers brought for their queues;
 * the holder of each queue name, since two subscriptions can make the same one;
 * the version of each topic whose latest change nobody has confirmed yet;
-* an entry for each live daemon.
+* an entry for each live daemon;
+* the patterns of the topics that have journals.
 
 Each method that changes something does so in one atomic step. After a
 :class:`~gearhorn.errors.StoreError` it may be called again without harm: it
@@ -27,20 +28,11 @@ from typing import NamedTuple
 
 from gearhorn import clock, errors
 from gearhorn.messages import NO_LIMITS, Limits
+from gearhorn.store.changes import Change as Change
 from gearhorn.store.endings import Endings
 from gearhorn.store.identity import Opened, Terms
 from gearhorn.store.numbers import Numbers, Told, log_went_back
-
-
-class Change(NamedTuple):
-    """A change of a topic's subscribers that nobody has confirmed yet.
-
-    A version is a number from the counter for all topics, which only rises, and a
-    nonce of the call that made the change.
-    """
-
-    topic: str
-    version: int
+from gearhorn.store.patterns import SharedPatterns
 
 
 class Members(NamedTuple):
@@ -48,12 +40,14 @@ class Members(NamedTuple):
 
     ``reader_known`` is true if that daemon's entry stood in the store at the same
     moment, and was not barred. Only then is the daemon told of later changes.
-    ``limits`` has, by client_id, those of the subscribers that brought any.
+    ``limits`` has, by client_id, those of the subscribers that brought any. ``patterns`` is
+    the version of the patterns of topics with journals, 0 if there are none.
     """
 
     client_ids: Sequence[str]
     reader_known: bool
     limits: Mapping[str, Limits] = MappingProxyType({})
+    patterns: int = 0
 
 
 class DaemonEntry(NamedTuple):
@@ -92,7 +86,7 @@ class SubscriberExpiry(NamedTuple):
     limits: Limits = NO_LIMITS
 
 
-class Store(Endings):
+class Store(Endings, SharedPatterns):
     """The interface that every store implements."""
 
     run_changed_at: float = -math.inf

@@ -35,6 +35,8 @@ Every key begins with the key prefix:
                           subscription is to end
 ``idle_after``      hash  the same queues -> after how many milliseconds it ends
 ``looked``          str   the milliseconds of the last look at all job servers
+``patterns``        hash  the patterns of topics with journals, their version, and
+                          the identity of the journals' store
 ==================  ====  ===================================================
 
 In a cluster the prefix has a hash tag, ``{gearhorn:}`` for ``gearhorn:``, and all of these but
@@ -57,16 +59,17 @@ from gearhorn.store.base import Change, DaemonEntry, Members, SubscriberExpiry, 
 from gearhorn.store.endings import BeingDiscarded
 from gearhorn.store.identity import Opened, Terms, check_layout, new_identity, unusable
 from gearhorn.store.redis_endings import RedisEndings
+from gearhorn.store.redis_patterns import RedisPatterns
 
 
-class RedisStore(RedisEndings):
+class RedisStore(RedisEndings, RedisPatterns):
     """A :class:`~gearhorn.store.base.Store` in Redis 6 or newer."""
 
     async def open(self, known: Collection[str] = (), terms: Terms = Terms.MAKE) -> Opened:
         keys = self._keys(("identity", "counter", "run", "follows"))
         # Connects, and so asks for the run.
-        async with self._talking():
-            await self._redis.ping()
+        async with self._client.talking():
+            await self._client.redis.ping()
         identity, usable, made, run, follows = await self._script(
             "open",
             keys,
@@ -100,8 +103,8 @@ class RedisStore(RedisEndings):
 
     async def look(self) -> None:
         # A failover can leave all connections open.
-        async with self._talking():
-            self._note(await self._redis.info())
+        async with self._client.talking():
+            self._note(await self._client.redis.info())
 
     async def add(
         self,
@@ -145,17 +148,20 @@ class RedisStore(RedisEndings):
             client_ids: set[str] = set()
             limits: dict[str, str] = {}
             reader_known = True
+            versions: set[int] = set()
             pages = 0
             async for page in self._scan(reader, topic):
                 client_ids.update(page.rows)
                 limits.update(page.limits)
+                versions.add(page.patterns)
                 reader_known &= page.renewal is not None and int(page.renewal) > 0
                 pages += 1
             # A cursor is good only for the set that gave it: with another one, members
             # would be passed over.
             if pages == 1 or begun == self._source():
                 read = {name: Limits.read(text) for name, text in limits.items()}
-                return Members(list(client_ids), reader_known, read)
+                # As the first page had it: of a later one the daemon is told.
+                return Members(list(client_ids), reader_known, read, min(versions))
 
     async def reap(self, limit: int) -> Sequence[Change]:
         count, *changed = await self._numbered("reap", limit)

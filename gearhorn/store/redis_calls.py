@@ -6,22 +6,18 @@ What a call finds wrong is mended here, or translated: a store that went back, o
 has lost a key, one that is away.
 """
 
-import asyncio
-import contextlib
 import functools
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import NoScriptError, TryAgainError
 
 from gearhorn import clock, errors
-from gearhorn.store import redis_replies, redis_scripts, redis_url, redis_warnings
+from gearhorn.store import redis_replies, redis_scripts, redis_warnings
 from gearhorn.store.base import Store
 from gearhorn.store.numbers import NONCES, Told, WentBack, new_nonce
+from gearhorn.store.redis_client import RedisClient
 from gearhorn.store.redis_cluster import ReachedHolder
-from gearhorn.store.redis_errors import TRANSLATED, translate
 
 _PAGE = 2_000
 """The members of a set that are asked for at once.
@@ -30,22 +26,21 @@ A page stops the event loop for about 1 ms, with redis-py's own parser for
 20 ms, and Redis for 1 ms. Each costs the way to Redis and back.
 """
 
-_CONNECTIONS = 16
-"""The most calls that talk to Redis at a time; the others wait their turn."""
-
 _NEEDS = "\0needs"
 """The beginning of a reply that names topics, whose keys a script has to be given."""
 
 
 class Page(NamedTuple):
-    """A page of a topic's set, the reader's renewal number, and limits by client_id.
+    """A page of a topic's set, the reader's renewal number, limits by client_id, and the version
+    of the patterns.
 
-    Or of the unconfirmed changes, which have neither.
+    Or of the unconfirmed changes, which have none of these.
     """
 
     rows: list[str]
     renewal: str | None
     limits: Mapping[str, str]
+    patterns: int
 
 
 class RedisCalls(Store):
@@ -73,11 +68,10 @@ class RedisCalls(Store):
         self._identity = ""
         self._run: str | None = None
         self._mended = 0
-        self._slots = asyncio.Semaphore(_CONNECTIONS)
-        self._connections = redis_url.Connections(
+        self._client = RedisClient(
             url, key_prefix=key_prefix, timeout=timeout, on_connect=self._on_connect
         )
-        self._redis = Redis(connection_pool=self._connections.pool)
+        self._connections = self._client.connections
         self._prefix = self._connections.key_prefix
         self._set_of = f"{self._prefix}topic:"
         self._limits_of = f"{self._prefix}limits:"
@@ -202,40 +196,18 @@ class RedisCalls(Store):
         return rebuilt
 
     async def _script(self, name: str, keys: list[str], *arguments: str | int) -> Any:
-        """Run a script, by its hash if the server has it already."""
-        text = redis_scripts.SCRIPTS[name]
-        evalsha: Any = self._redis.evalsha
-        evaluate: Any = self._redis.eval
-        async with self._talking():
-            try:
-                return await evalsha(redis_scripts.digest_of(text), len(keys), *keys, *arguments)
-            except NoScriptError:
-                # Not loaded by itself first: in a cluster that may go to another node.
-                return await evaluate(text, len(keys), *keys, *arguments)
+        return await self._client.run(name, keys, *arguments)
 
     async def _scan(self, reader: str, *topic: str) -> AsyncIterator[Page]:
         """Yield the pages of a topic's set, or, without a topic, of the unconfirmed changes."""
         cursor = "0"
         while True:
-            cursor, rows, renewal, limits = await self._checked(
+            cursor, rows, renewal, limits, patterns = await self._checked(
                 "page", cursor, _PAGE, reader, *topic, topics=topic
             )
-            yield Page(rows, renewal, redis_replies.strings(limits))
+            yield Page(rows, renewal, redis_replies.strings(limits), int(patterns or 0))
             if cursor == "0":
                 return
-
-    @contextlib.asynccontextmanager
-    async def _talking(self) -> AsyncIterator[None]:
-        """Wait for a turn, and translate errors."""
-        async with self._slots:
-            try:
-                yield
-            except TRANSLATED as error:
-                fault = translate(error)
-                # While a slot is moved, the node is the right one.
-                if isinstance(fault, errors.StoreAway) and not isinstance(error, TryAgainError):
-                    await self._connections.drop_idle()
-                raise fault from error
 
     async def _on_connect(self, connection: AbstractConnection) -> None:
         """Greet the server, and note how it runs."""

@@ -54,6 +54,7 @@ KEYS = (
     "idle",
     "idle_after",
     "looked",
+    "patterns",
 )
 """The KEYS of ``shared/store.lua``: all keys but the sets of topics."""
 

@@ -72,12 +72,19 @@ class Connections:
     :param key_prefix: the beginning of every key. In a cluster it is given a hash tag.
     :param timeout: seconds that connecting, and each answer, may take.
     :param on_connect: awaited with each new connection.
+    :param decodes: whether answers are text, or else bytes.
     :raises StoreMisconfigured: the URL is wrong. The message says how, and does
         not show the URL, which may hold a password.
     """
 
     def __init__(
-        self, url: str, *, key_prefix: str = "", timeout: float, on_connect: OnConnect
+        self,
+        url: str,
+        *,
+        key_prefix: str = "",
+        timeout: float,
+        on_connect: OnConnect,
+        decodes: bool = True,
     ) -> None:
         parts = _split(url)
         options = _options(parts)
@@ -90,7 +97,7 @@ class Connections:
         # One retry, for a pooled connection that the server has closed meanwhile.
         # Not for timeouts: a reply that was lost is reported.
         own: dict[str, Any] = {
-            "decode_responses": True,
+            "decode_responses": decodes,
             "redis_connect_func": on_connect,
             "retry": Retry(NoBackoff(), 1, (RedisConnectionError,)),
             # redis-py 5 needs this as well.
@@ -137,6 +144,12 @@ class Connections:
     @property
     def _sentinels(self) -> Sequence[Redis]:
         return self._sentinel.sentinels if self._sentinel else ()
+
+    def make(self) -> connections.AbstractConnection:
+        """Return a connection that is not the pool's, still to be connected."""
+        connection: connections.AbstractConnection
+        connection = self.pool.make_connection()  # type: ignore[no-untyped-call]
+        return connection
 
     async def drop_idle(self) -> None:
         """Drop idle connections, all of which the server may have forgotten.

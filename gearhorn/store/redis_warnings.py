@@ -47,3 +47,10 @@ def rebuilt(sets: Mapping[str, int]) -> None:
             "The sets of %d more topics were gone from Redis: rebuilt them too",
             len(sets) - MOST_NAMED,
         )
+
+
+def untold() -> None:
+    LOG.warning(
+        "Redis forbids gearhorn's user to publish or to subscribe, so readers who wait for a "
+        "journal are answered up to a second late: give it the rights of the page on the store"
+    )

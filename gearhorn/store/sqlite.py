@@ -26,6 +26,7 @@ from gearhorn.store.sqlite_endings import (
     lease_of,
     note_ended,
 )
+from gearhorn.store.sqlite_patterns import SQLitePatterns, version_of
 
 _OF_DAEMONS = ("settings", "secrets", "knows")
 """The tables that say more of the daemons which have an entry."""
@@ -34,7 +35,7 @@ _LEFT_MOST = 100
 """The most daemons without an entry of which it is kept what they were told."""
 
 
-class SQLiteStore(SQLiteEndings):
+class SQLiteStore(SQLiteEndings, SQLitePatterns):
     """A :class:`~gearhorn.store.base.Store` in a file."""
 
     async def open(self, known: Collection[str] = (), terms: Terms = Terms.MAKE) -> Opened:
@@ -129,7 +130,9 @@ class SQLiteStore(SQLiteEndings):
                 (topic,),
             )
             limits = {client_id: Limits.read(text) for client_id, text in brought}
-            return Members([row[0] for row in rows], _renewal(db, reader) > 0, limits)
+            return Members(
+                [row[0] for row in rows], _renewal(db, reader) > 0, limits, version_of(db)
+            )
 
         return await self._read(work)
 

@@ -35,7 +35,7 @@ class SQLiteCalls(Store):
         super().__init__(worker_id)
         self._worker_id = worker_id
         self._counter = Counter(worker_id)
-        self._file = SQLiteFile(_path(url), timeout)
+        self._file = SQLiteFile(path_of(url), timeout)
         self._matchmaking = matchmaking_topic
         # SQLite blocks, and its connection may be used in one thread only.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite")
@@ -89,7 +89,7 @@ class SQLiteCalls(Store):
         return await loop.run_in_executor(self._thread, function)
 
 
-def _path(url: str) -> str:
+def path_of(url: str) -> str:
     parts = urlsplit(url)
     path = unquote(parts.path)
     if parts.netloc or not path.startswith("/") or path.endswith("/"):

@@ -42,9 +42,11 @@ class Counter:
             db.execute("INSERT OR REPLACE INTO told VALUES (?, ?)", (self._worker_id, number))
         return int(number)
 
-    def give_version(self, db: sqlite3.Connection, topic: str) -> None:
-        """Note a change of a topic that nobody has confirmed."""
+    def give_version(self, db: sqlite3.Connection, topic: str) -> int:
+        """Note a change of a topic that nobody has confirmed, and return its number."""
+        number = self.next_number(db)
         db.execute(
             "INSERT OR REPLACE INTO unconfirmed VALUES (?, ?)",
-            (topic, self.next_number(db) * NONCES + new_nonce()),
+            (topic, number * NONCES + new_nonce()),
         )
+        return number

@@ -10,7 +10,7 @@ from gearhorn.messages import LEAST_IDLE_S, Limits
 from gearhorn.store.endings import MOST_RECORDS, Ended, Taken
 from gearhorn.store.sqlite_calls import SQLiteCalls
 
-KNOWS = "records"
+KNOWS = "records journals"
 
 _GAPS = 10
 """A subscription is to end after so many times the longest gap between two looks at least."""

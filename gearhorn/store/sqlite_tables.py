@@ -26,7 +26,7 @@ LATER = (
         text TEXT NOT NULL,
         PRIMARY KEY (topic, client_id)
     ) WITHOUT ROWID""",
-    # What a daemon knows that older releases do not: "records".
+    # What a daemon knows that older releases do not: "records", "journals".
     """CREATE TABLE IF NOT EXISTS knows (
         worker_id TEXT PRIMARY KEY,
         text TEXT NOT NULL
@@ -52,6 +52,55 @@ LATER = (
         after REAL NOT NULL,
         due_at REAL NOT NULL
     ) WITHOUT ROWID""",
+    # The patterns of the topics with journals, in JSON, and the identity of their store: one row.
+    """CREATE TABLE IF NOT EXISTS patterns (
+        version INTEGER NOT NULL,
+        text TEXT NOT NULL,
+        journals TEXT NOT NULL
+    )""",
+    # The heads of the journals, with times in milliseconds.
+    """CREATE TABLE IF NOT EXISTS journals (
+        journal INTEGER PRIMARY KEY,
+        topic TEXT NOT NULL UNIQUE,
+        id TEXT NOT NULL,
+        last INTEGER NOT NULL,
+        trimmed INTEGER NOT NULL,
+        jump INTEGER NOT NULL,
+        messages INTEGER NOT NULL,
+        bytes INTEGER NOT NULL,
+        appended_at INTEGER NOT NULL,
+        max_age INTEGER NOT NULL
+    )""",
+    """CREATE TABLE IF NOT EXISTS journal_messages (
+        journal INTEGER NOT NULL,
+        sequence INTEGER NOT NULL,
+        published INTEGER NOT NULL,
+        groups INTEGER NOT NULL,
+        payload BLOB NOT NULL,
+        PRIMARY KEY (journal, sequence)
+    ) WITHOUT ROWID""",
+    # The last append of each daemon: its first sequence, and which entries were duplicates of what.
+    """CREATE TABLE IF NOT EXISTS journal_appends (
+        journal INTEGER NOT NULL,
+        worker_id TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        at INTEGER NOT NULL,
+        first INTEGER NOT NULL,
+        repeats TEXT NOT NULL,
+        PRIMARY KEY (journal, worker_id)
+    ) WITHOUT ROWID""",
+    # What publishers named: ``counts`` are those of a complete run.
+    """CREATE TABLE IF NOT EXISTS journal_ids (
+        journal INTEGER NOT NULL,
+        id TEXT NOT NULL,
+        used_at INTEGER NOT NULL,
+        sequence INTEGER NOT NULL,
+        messages INTEGER NOT NULL,
+        groups INTEGER NOT NULL,
+        counts TEXT NOT NULL,
+        PRIMARY KEY (journal, id)
+    ) WITHOUT ROWID""",
+    "CREATE INDEX IF NOT EXISTS journal_ids_used ON journal_ids (journal, used_at)",
     # ``kind`` is "follows", with a tag, "restarted", "file", with its device and inode, or
     # "looked", with a time.
     """CREATE TABLE IF NOT EXISTS notes (

@@ -38,6 +38,9 @@ OPERATIONS = (
     "idle",
     "looked",
     "end_idle",
+    "patterns",
+    "offer_patterns",
+    "adopt_patterns",
 )
 """The methods of a store that ask it something."""
 

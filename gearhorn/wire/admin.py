@@ -135,6 +135,19 @@ async def ask(
         )
 
 
+async def submit_background(
+    server: Address, settings: ConnectionSettings, function: str, data: bytes, *, unique: bytes
+) -> bool:
+    """Submit a background job, and return true if the server has queued it.
+
+    :raises ServerLost: the server is away or did not answer in time.
+    """
+    packet_type = framing.SUBMIT_TYPES[True, "normal"]
+    question = framing.pack(packet_type, function.encode(), unique, data)
+    answer = await in_time(_first_answer(server, settings, question), server, settings)
+    return answer[0] == framing.JOB_CREATED
+
+
 async def discard_queued(
     server: Address, settings: ConnectionSettings, function: str, timeout: float | None = None
 ) -> int:

@@ -79,6 +79,8 @@ class Grabber(Pool):
         self._grabs: dict[Connection, _Grabs] = {}
         self._window = Window(window, window_bytes)
         self._grabbing = True
+        self._resting = False
+        """True while it takes no jobs for a time."""
         self._refill_due = False
         self._paused = False
         """True while the connections are not read: see _assigned()."""
@@ -100,13 +102,33 @@ class Grabber(Pool):
 
         Functions stay registered: CANT_DO while a job is held requeues it.
         """
-        self._grabbing = False
+        self._grabbing = self._resting = False
         self._tell_if_idle()
 
     def set_window(self, window: int) -> None:
         """Hold and ask for at most ``window`` jobs from now on."""
         if self._window.resize(window) and self._grabs:
             self._refill_soon(next(iter(self._grabs)))
+
+    async def pause(self) -> None:
+        """Give back all jobs in hand, by closing the connections, and take none."""
+        self._resting = True
+        self._grabbing = False
+        for connection in tuple(self._grabs):
+            connection.abort("it gives its jobs back")
+        while True:
+            if not self._grabs:
+                return
+            await asyncio.sleep(0)
+
+    def resume(self) -> None:
+        """Take jobs again after :meth:`pause`."""
+        if self._resting:
+            self._resting = False
+            self._grabbing = True
+            self.idle.clear()
+            for connection in self._grabs:
+                self._refill_soon(connection)
 
     @property
     def held(self) -> int:

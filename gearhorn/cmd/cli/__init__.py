@@ -3,12 +3,12 @@
 """``gearhorn``: publish, listen, look and mend from a shell.
 
 Each command is in a module of that name; ``registrations`` and ``show`` have three
-each, and ``transfer`` has ``export`` and ``import``. ``group`` has the options before
-the command and makes the ``Session`` from them, which asks daemons and job servers.
-``input`` reads files, ``output`` prints tables or JSON, and ``exits`` turns errors into
-exit codes. ``doctor`` collects ``facts`` first, from which ``checks`` and
-``queue_checks`` make ``findings``. ``top`` compares looks (``top_look``) and shows them
-on a ``top_screen``.
+each, ``journals`` has ``read`` too, and ``transfer`` has ``export`` and ``import``.
+``starts`` is an option of two of them. ``group`` has the options before the command and
+makes the ``Session`` from them, which asks daemons and job servers. ``input`` reads files,
+``output`` prints tables or JSON, and ``exits`` turns errors into exit codes. ``doctor``
+collects ``facts`` first, from which ``checks``, ``queue_checks`` and their like make
+``findings``. ``top`` compares looks (``top_look``) and shows them on a ``top_screen``.
 
 Invariants:
 
@@ -22,10 +22,21 @@ Rejected: reading the daemon's configuration or the store (an operator's machine
 have access to neither).
 """
 
-from gearhorn.cmd.cli import doctor, listen, publish, purge, registrations, show, top, transfer
+from gearhorn.cmd.cli import (
+    dead,
+    doctor,
+    journals,
+    listen,
+    publish,
+    purge,
+    registrations,
+    show,
+    top,
+    transfer,
+)
 from gearhorn.cmd.cli.group import gearhorn
 
-for _module in (publish, listen, registrations, show, purge, doctor, top, transfer):
+for _module in (publish, listen, registrations, show, journals, dead, purge, doctor, top, transfer):
     for _command in _module.COMMANDS:
         gearhorn.add_command(_command)
 

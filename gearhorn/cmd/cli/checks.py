@@ -10,6 +10,7 @@ from gearhorn.cmd.cli import findings
 from gearhorn.cmd.cli.depth_checks import check_depths
 from gearhorn.cmd.cli.facts import Facts, function_names
 from gearhorn.cmd.cli.findings import Finding
+from gearhorn.cmd.cli.journal_checks import check_journals
 from gearhorn.cmd.cli.output import listed, seconds
 from gearhorn.cmd.cli.queue_checks import check_queues
 from gearhorn.cmd.cli.session import total
@@ -36,6 +37,7 @@ def check(facts: Facts) -> list[Finding]:
             *_functions(facts),
             *_store(facts),
             *check_stores(facts),
+            *check_journals(facts),
             *_daemons(facts),
             *check_queues(facts),
             *check_depths(facts),

@@ -93,7 +93,9 @@ def _check_as_plugin(session: Session, interval: float) -> None:
 
 
 async def _look(session: Session, interval: float) -> Facts:
-    facts = Facts(interval, session.functions)
+    # Daemons of the release before have no function that reads journals.
+    functions = {name: own for name, own in session.functions.items() if name != "read"}
+    facts = Facts(interval, functions)
     facts.first, _ = await session.queues()
     if facts.first:
         asking = asyncio.ensure_future(_ask_daemons(session, facts))

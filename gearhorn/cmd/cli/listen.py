@@ -18,12 +18,14 @@ import msgspec
 from gearhorn import messages
 from gearhorn.client import subscriptions
 from gearhorn.client.message import Message
+from gearhorn.client.parameters import StartAt
 from gearhorn.client.subscriber import Subscriber
 from gearhorn.cmd import streams
 from gearhorn.cmd.cli.exits import FAILED, Failure
 from gearhorn.cmd.cli.group import format_option, limit_options, pass_session
 from gearhorn.cmd.cli.output import plural
 from gearhorn.cmd.cli.session import Session
+from gearhorn.cmd.cli.starts import start_option
 from gearhorn.messages import printable
 
 
@@ -37,6 +39,7 @@ from gearhorn.messages import printable
     "[default: it stays, and messages wait]",
 )
 @limit_options
+@start_option
 @click.option("--unregister", is_flag=True, help="End the subscription at the end.")
 @click.option(
     "--exec",
@@ -55,6 +58,7 @@ def listen(
     max_waiting: int | None,
     overflow: messages.Overflow | None,
     remove_idle: float | None,
+    start: StartAt | None,
     unregister: bool,
     command: str | None,
     count: int | None,
@@ -65,7 +69,8 @@ def listen(
     the topic if there are several, and with a line break if it does not end in
     one. On a terminal, characters that could move the cursor are escaped. In
     JSON each line is an object with topic, client_id, unique and payload: a
-    string, or {"base64": ...} if the message is not UTF-8.
+    string, or {"base64": ...} if the message is not UTF-8; and with journal and
+    sequence, where the topic has a journal.
 
     COMMAND gets the payload on standard input, and GEARHORN_TOPIC,
     GEARHORN_CLIENT_ID and GEARHORN_UNIQUE in its environment. If it ends with
@@ -78,6 +83,7 @@ def listen(
     \b
     Examples:
       gearhorn listen officememos --as alice
+      gearhorn listen officememos --as newcomer --start first
       gearhorn listen visits orders --as auditor --format json >>audit.jsonl
       gearhorn listen orders --as printer --exec 'lp -t "$GEARHORN_UNIQUE" -'
     """
@@ -98,7 +104,7 @@ def listen(
         unregister_function=session.functions["unregister"],
     )
     for topic in topics:
-        subscriber.on(topic)
+        subscriber.on(topic, start=start)
     # A refusal is raised as well as logged, and is to be printed once.
     subscriptions.LOG.addFilter(lambda record: record.levelno < logging.ERROR)
     failed = 0
@@ -122,6 +128,7 @@ def _print(session: Session, message: Message, *, with_topic: bool) -> None:
             "topic": message.topic,
             "client_id": message.client_id,
             "unique": message.unique,
+            **_number(message),
             "payload": msgspec.to_builtins(messages.result_of(payload)),
         }
         line = json.dumps(document, ensure_ascii=False).encode()
@@ -131,6 +138,12 @@ def _print(session: Session, message: Message, *, with_topic: bool) -> None:
             payload = "\n".join(map(printable, lines)).encode()
         line = f"{message.topic}: ".encode() + payload if with_topic else payload
     click.echo(line, nl=not line.endswith(b"\n"))
+
+
+def _number(message: Message) -> dict[str, str | int | None]:
+    if message.journal is None:
+        return {}
+    return {"journal": message.journal, "sequence": message.sequence}
 
 
 def _run(command: str, message: Message) -> bool:

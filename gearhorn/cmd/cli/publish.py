@@ -13,7 +13,7 @@ from typing import IO, Any, BinaryIO, cast
 import click
 
 from gearhorn import errors, messages
-from gearhorn.client.async_publisher import Outcome
+from gearhorn.client.bundles import Outcome
 from gearhorn.client.publisher import Publisher
 from gearhorn.cmd import streams
 from gearhorn.cmd.cli.exits import FAILED
@@ -52,6 +52,12 @@ RECEIVERS_S = 60.0
     help="Coalesce with a copy of the same unique that is still queued or running.",
 )
 @click.option(
+    "--id",
+    "id_",
+    help="The message's name: published again with the same one, it is the same message, where the "
+    "topic has a journal.",
+)
+@click.option(
     "--timeout",
     type=float,
     help="Wait so many seconds for receivers, 60 unless given; not with --background, where the "
@@ -75,6 +81,7 @@ def publish(
     lines: bool,
     background: bool,
     unique: str | None,
+    id_: str | None,
     timeout: float | None,
     priority: messages.Priority | None,
     gather: bool,
@@ -113,12 +120,12 @@ def publish(
         )
         stack.enter_context(publisher)
         if lines:
-            if payload not in (None, "-") or unique is not None:
-                raise click.UsageError("--lines goes without PAYLOAD and --unique")
+            if payload not in (None, "-") or unique is not None or id_ is not None:
+                raise click.UsageError("--lines goes without PAYLOAD, --unique and --id")
             _publish_lines(session, publisher, topic, file or standard_input(), options)
         else:
             data = _payload(payload, file)
-            _publish_one(session, publisher, topic, data, unique, options)
+            _publish_one(session, publisher, topic, data, unique, id_, options)
 
 
 def _payload(payload: str | None, file: BinaryIO | None) -> bytes:
@@ -136,12 +143,13 @@ def _publish_one(
     topic: str,
     payload: bytes,
     unique: str | None,
+    id_: str | None,
     options: dict[str, Any],
 ) -> None:
     with _Progress() as progress:
         try:
             report = publisher.publish(
-                topic, payload, unique=unique, on_progress=progress.at, **options
+                topic, payload, unique=unique, id=id_, on_progress=progress.at, **options
             )
         except errors.PartialFailure as error:
             report = error.report
@@ -195,6 +203,8 @@ def _show(session: Session, report: FanOutReport) -> None:
         click.echo(f"Queued for {report.queued} of {subscribers}{skipped}.")
     else:
         click.echo(f"{report.delivered} of {subscribers} answered{skipped}.")
+    if report.duplicate is True:
+        click.echo(f"It is message {report.sequence} of the journal, published before.")
     if isinstance(report.results, dict):
         for client_id, result in sorted(report.results.items()):
             text = result if isinstance(result, str) else f"(base64) {result.base64}"

@@ -3,13 +3,16 @@
 """The commands ``register``, ``unregister`` and ``remove-daemon``."""
 
 import click
+import msgspec
 
 from gearhorn import messages
-from gearhorn.cmd.cli.exits import Failure
+from gearhorn.client.parameters import StartAt, start_of
+from gearhorn.cmd.cli.exits import FAILED, Failure
 from gearhorn.cmd.cli.group import format_option, limit_options, pass_session
 from gearhorn.cmd.cli.output import show_json
 from gearhorn.cmd.cli.session import Session
-from gearhorn.messages import printable
+from gearhorn.cmd.cli.starts import start_option
+from gearhorn.messages import Subscription, printable
 
 
 @click.command()
@@ -17,6 +20,7 @@ from gearhorn.messages import printable
 @click.argument("client_id")
 @click.option("--ttl", type=float, help="End the subscription after so many seconds.")
 @limit_options
+@start_option
 @format_option
 @pass_session
 def register(
@@ -27,6 +31,7 @@ def register(
     max_waiting: int | None,
     overflow: messages.Overflow | None,
     remove_idle: float | None,
+    start: StartAt | None,
 ) -> None:
     """Subscribe CLIENT_ID to TOPIC.
 
@@ -38,11 +43,30 @@ def register(
       gearhorn register officememos alice
       gearhorn register officememos visitor --ttl 3600
       gearhorn register officememos archive --max-waiting 1000
+      gearhorn register officememos newcomer --start first
     """
     limits = messages.Limits(max_waiting=max_waiting, overflow=overflow, remove_idle=remove_idle)
     request = messages.Register.of(topic, client_id, ttl, limits)
-    session.run(session.ask("register", request))
-    _show(session, topic, client_id, "{client_id} receives {topic} in the queue {queue}.")
+    _, raw = start_of(start)
+    if not bytes(raw):
+        session.run(session.ask("register", request))
+        _show(session, topic, client_id, "{client_id} receives {topic} in the queue {queue}.")
+        return
+    request = msgspec.structs.replace(request, start=raw)
+    answer = session.run(session.ask_patiently("register", request))
+    found = msgspec.json.decode(answer, type=Subscription)
+    if session.as_json:
+        click.echo(answer)
+    else:
+        _show(session, topic, client_id, "{client_id} receives {topic} in the queue {queue}.")
+        click.echo(f"It has {found.replayed} messages from before.")
+    if isinstance(found.stopped, str):
+        click.echo(
+            f"Not all of them ({found.stopped}). Go on later with --start "
+            f"{found.after}@{found.journal}.",
+            err=True,
+        )
+        click.get_current_context().exit(FAILED)
 
 
 @click.command()

@@ -11,20 +11,34 @@ import msgspec
 
 from gearhorn import errors, messages
 from gearhorn.client.answers import refusal
-from gearhorn.messages import DaemonRow, EndedRow, Page, Query, StatusRow, SubscriberRow, TopicRow
+from gearhorn.client.caller import Caller
+from gearhorn.messages import (
+    DaemonRow,
+    EndedRow,
+    JournalRow,
+    Page,
+    Query,
+    StatusRow,
+    SubscriberRow,
+    TopicRow,
+)
 from gearhorn.wire import admin
 from gearhorn.wire.address import Address
 from gearhorn.wire.connection import ConnectionSettings
 from gearhorn.wire.status import QueueState
+from gearhorn.wire.watch import Watch
 
 T = TypeVar("T")
 Row = TypeVar("Row")
 
 FUNCTIONS = {
     name: getattr(messages.FunctionNames, name)
-    for name in ("register", "unregister", "fanout", "query")
+    for name in ("register", "unregister", "fanout", "query", "read")
 }
 """The functions of the daemon that the command uses, by the name of the option."""
+
+
+_MAX_ANSWER_BYTES = 1 << 20
 
 
 class NoDaemon(errors.WireError):
@@ -80,6 +94,22 @@ class Session:
         if server is None:
             server = self._serving[function] = await self.find_serving(function)
         answer = await admin.ask(server, self.wire, function, request.encode(), self.timeout)
+        if not answer.completed:
+            raise refusal(answer.data)
+        return answer.data
+
+    async def ask_patiently(self, name: str, request: messages.Request) -> bytes:
+        """Do the same, and wait for as long as the daemon tells of progress."""
+        function = self.functions[name]
+        server = await self.find_serving(function)
+        caller = Caller(
+            "gearhorn", self.wire, _MAX_ANSWER_BYTES, Watch(), self.wire.connect_timeout
+        )
+        caller.connect([server])
+        try:
+            answer = await caller.call(function, request.encode(), "", self.timeout, patient=True)
+        finally:
+            await caller.close()
         if not answer.completed:
             raise refusal(answer.data)
         return answer.data
@@ -153,6 +183,10 @@ class Session:
     async def ended(self) -> list[EndedRow]:
         """Return all subscriptions that have ended and are not there again."""
         return await self._rows(EndedRow, messages.ENDED)
+
+    async def journals(self) -> list[JournalRow]:
+        """Return all journals."""
+        return await self._rows(JournalRow, messages.JOURNALS)
 
     async def status(self) -> StatusRow:
         """Return the status of the daemon that answers."""

@@ -15,6 +15,7 @@ from gearhorn.daemon import metrics, workers
 from gearhorn.daemon.metrics import COPIES_BOUNDS
 from gearhorn.daemon.numbers.family import Family, Value, by, one, plain
 from gearhorn.daemon.numbers.guard import guard, open_fanouts
+from gearhorn.daemon.numbers.journals import journals
 from gearhorn.daemon.numbers.neighbours import STORE_CODES, daemons, job_servers, store
 from gearhorn.daemon.numbers.queues import sampled
 from gearhorn.daemon.numbers.survey import MODES, Survey
@@ -43,6 +44,8 @@ CODES: Mapping[str, Sequence[str]] = {
         errors.BackgroundConflict.code,
         errors.BatchConflict.code,
         errors.TooManyOpen.code,
+        errors.InvalidId.code,
+        errors.TooManyJournals.code,
     ),
     workers.REGISTER: (
         *_ANY,
@@ -52,9 +55,17 @@ CODES: Mapping[str, Sequence[str]] = {
         errors.ReservedTopic.code,
         errors.ReservedQueue.code,
         errors.QueueTaken.code,
+        errors.NoJournal.code,
+        errors.InvalidStart.code,
     ),
     workers.UNREGISTER: (*_ANY, *_NAMES),
     workers.QUERY: (*_ANY, errors.InvalidQuery.code, *STORE_CODES),
+    workers.READ: (
+        *_ANY,
+        errors.NameTooLong.code,
+        errors.NoJournal.code,
+        errors.InvalidPosition.code,
+    ),
     workers.NOTICE: (*_ANY, errors.InvalidQuery.code),
 }
 """The codes with which a request of each role can end."""
@@ -71,6 +82,7 @@ def families(survey: Survey) -> Iterator[Family]:
     yield from _requests(survey)
     yield from job_servers(survey)
     yield from guard(survey)
+    yield from journals(survey)
     yield from store(survey)
     yield from _lists(survey)
     yield from daemons(survey)
@@ -149,6 +161,13 @@ def _fanouts(survey: Survey) -> Iterator[Family]:
         "Copies that failed.",
         reasons,
         ("mode", "reason"),
+    )
+    yield Family(
+        "copies_skipped_total",
+        "counter",
+        "Copies left out that are found in a journal.",
+        by({mode: ended.skipped for mode, ended in zip(MODES, counts.fanouts, strict=True)}),
+        ("mode",),
     )
     yield Family(
         "copies_resubmitted_total",

@@ -11,6 +11,7 @@ from gearhorn.daemon.fanout import FanOuts
 from gearhorn.daemon.guard.endings import Endings
 from gearhorn.daemon.guard.sampler import Sampler
 from gearhorn.daemon.guard.seen import Seen
+from gearhorn.daemon.journal.none import NoJournals
 from gearhorn.daemon.list_cache import ListCache
 from gearhorn.daemon.matchmaking import Matchmaking
 from gearhorn.daemon.metrics import Counts
@@ -52,6 +53,7 @@ class Survey:
     matchmaking: Matchmaking
     seen: Seen
     endings: Endings
+    journals: NoJournals
     sampler: Sampler
 
     # What is asked by others too.
@@ -63,6 +65,7 @@ class Survey:
             workers.FANOUT: every.fanouts,
             REQUEST: every.requests,
             workers.QUERY: every.queries,
+            workers.READ: every.reads,
             workers.NOTICE: every.notices,
             COPIES: self.submitter,
             MARK: self.marker,

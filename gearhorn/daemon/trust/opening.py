@@ -97,13 +97,19 @@ class Opening:
         """Called with an unexpected error, after which the store is not watched."""
         self.on_waiting: Callable[[], None] = lambda: None
         """Called when the wait for a store begins."""
-        self.on_changed: Callable[[], None] = lambda: None
-        """Called when another store has been accepted in place of this one."""
+        self.on_changed: Callable[[Opened], None] = lambda opened: None
+        """Called with another store that has been accepted in place of this one."""
 
     @property
     def waits(self) -> bool:
         """True while the store is not the one that it was, or that is known."""
         return self._replaced.is_set()
+
+    @property
+    def opened(self) -> Opened:
+        """The store that is open."""
+        assert self._opened is not None, "it is open"
+        return self._opened
 
     def store_replaced(self) -> None:
         """Record that a call has found another store, or an empty one."""
@@ -273,7 +279,7 @@ class Opening:
         opened = await self._patience.call(self._store.open, self._known, terms)
         if opened.identity != before.identity:
             # At once: no list from the store before may be used with this one.
-            self.on_changed()
+            self.on_changed(opened)
             self._say_accepted(opened)
             if opened.made:
                 self._say(opened, await self._lookout.look())

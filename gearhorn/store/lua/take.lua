@@ -4,6 +4,7 @@
 --   subscription must have ended, and the token of the lease that is held already or ''
 -- Returns 1 if the lease is held, else 0, then the worker ids of daemons that know of no records.
 -- include endings
+-- include ignorant
 local queue, new_token, length, age, held = given[1], given[2], given[3], given[4], given[5]
 local token, _, ends = lease_of(queue)
 
@@ -33,16 +34,7 @@ if held == '' then
 end
 -- A daemon of an older release would add a subscription whatever is taken.
 if set_is_gone(matchmaking) then return incomplete(matchmaking) end
-local ignorant, asked = {}, {}
-for _, names in ipairs({
-  redis.call('SMEMBERS', set_of .. matchmaking), redis.call('HKEYS', daemons)}) do
-  for _, worker_id in ipairs(names) do
-    if not asked[worker_id] and redis.call('HEXISTS', knows, worker_id) == 0 then
-      ignorant[#ignorant + 1] = worker_id
-    end
-    asked[worker_id] = true
-  end
-end
+local ignorant = ignorant_of('records')
 if #ignorant > 0 then return refuse(ignorant) end
 redis.call(
   'HSET', discards, queue,

@@ -184,3 +184,37 @@ def topic_with(gearmand: Gearmand, daemon: NewDaemon, new_topic: NewTopic) -> To
         return new_topic(gearmand)
 
     return start
+
+
+@pytest.fixture(scope="session")
+def _journal_service(_shared_redis: Redis) -> Iterator[Service]:
+    with Gearmand() as gearmand:
+        options = {
+            "gearman.servers": gearmand.address,
+            "store.url": _shared_redis.url,
+            "store.key_prefix": f"test-{uuid.uuid4().hex[:12]}:",
+            "journal.topics": "few-*?max_messages=1, t*",
+        }
+        with Daemon(options) as daemon:
+            yield Service(gearmand, daemon)
+
+
+@pytest.fixture
+def journal_service(_journal_service: Service, request: pytest.FixtureRequest) -> Service:
+    """The one daemon of the session whose topics have journals: leave its processes alone."""
+    show_log(request.node, _journal_service.gearmand)
+    show_log(request.node, _journal_service.daemon)
+    return _journal_service
+
+
+@pytest.fixture
+def journaled(journal_service: Service, new_topic: NewTopic) -> Topic:
+    """A topic with a journal, on the daemon that all share."""
+    return new_topic(journal_service.gearmand)
+
+
+@pytest.fixture
+def journal_run(journal_service: Service) -> Run:
+    """Run the command line on the job server of that daemon."""
+    address = journal_service.gearmand.address
+    return lambda *arguments, **options: gearhorn([address], *arguments, **options)

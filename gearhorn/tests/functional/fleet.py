@@ -143,6 +143,7 @@ class Fleet:
             for function in ("register", "subscribe", "unregister", "unsubscribe", "fanout")
         }
         names["functions.query"] = f"query_{name}"
+        names["functions.read"] = f"read_{name}"
         if registers_as is not None:
             names["functions.register"] = f"register_{registers_as}"
         if self.redis is not None:

@@ -285,7 +285,7 @@ def test_a_job_lost_with_its_server_is_asked_for_again(start: Start, peer: NewPe
         servers[used].kill()
         second = workers[1 - used].grab()
         assert json.loads(second.data) == json.loads(first.data)
-        assert json.loads(second.data)["unique"]
+        assert json.loads(second.data)["id"]
         assert second.unique != first.unique
         workers[1 - used].complete(second, '{"topic":"t","subscribers":3,"queued":3}')
         thread.join()

@@ -129,5 +129,5 @@ def test_a_store_and_a_job_server_that_go_away(
     found = counters(again)
 
     assert found["store_fault_seconds_total"] > 0
-    assert found[f"job_server_losses_total{{{server}}}"] == 6
+    assert found[f"job_server_losses_total{{{server}}}"] == 7
     assert found[f"job_server_connects_total{{{server}}}"] > 6

@@ -84,7 +84,7 @@ def test_metrics_that_monitoring_can_read(shown: Daemon) -> None:
         for family in families.values()
         for sample in family.samples
     }
-    assert 300 < len(values) < 600
+    assert 300 < len(values) < 650
     background = ("mode", "background")
     assert values["gearhorn_fanouts_total", background, ("outcome", "ok")] == 1
     # What has not happened is there all the same.

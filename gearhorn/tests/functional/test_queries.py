@@ -180,12 +180,17 @@ def test_how_the_daemon_is_that_answers(
             "unsubscribe": "unsubscribe_fanout",
             "fanout": "spread",
             "query": "fanout_query",
+            "read": "fanout_read",
         },
         "matchmaking_topic": "mm",
         "cache_ttl": 10.0,
         "daemon_ttl": 60.0,
         "store_evicts": None,
         "limits": vars(LimitSettings()),
+        "journal_fault": None,
+        "journal_bytes": None,
+        "store_memory": None,
+        "store_max_memory": None,
     }
     start(away)
     assert eventually(lambda: status()["servers"][away.address])

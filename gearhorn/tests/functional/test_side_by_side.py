@@ -8,6 +8,7 @@ import io
 import subprocess
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,6 +40,29 @@ def last_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+def add_old(fleet: Fleet, last_release: Path, url: str | None) -> Member:
+    """Start a daemon of the last release, which has no function to read journals."""
+    options: dict[str, Any] = {**SHORT, "functions.read": None}
+    environment = {"PYTHONPATH": f"{last_release}"}
+    return fleet.add("old", store_url=url, environment=environment, **options)
+
+
+@pytest.mark.parametrize("kind", ["redis", "sqlite"])
+def test_no_topic_has_a_journal_while_the_last_release_runs(
+    fleet: Fleet, last_release: Path, tmp_path: Path, kind: str
+) -> None:
+    url = None if kind == "redis" else f"sqlite://{tmp_path}/store.db"
+    old = add_old(fleet, last_release, url)
+    constants = {"gearhorn.daemon.journal.in_force.LOOK_S": 0.1}
+    options: dict[str, Any] = {**SHORT, "journal.topics": "t*", "constants": constants}
+    new = fleet.add("new", store_url=url, **options)
+    new.until_it_says(f"which know of none: {old.worker_id}")
+    assert "sequence" not in new.publish(fleet.topic)
+
+    assert old.daemon.stop() == 0
+    eventually(lambda: "sequence" in new.publish(fleet.topic))
+
+
 @pytest.mark.parametrize("first", ["old", "new"])
 @pytest.mark.parametrize("kind", ["redis", "sqlite"])
 def test_registrations_and_fan_outs_go_through_each(
@@ -47,8 +71,9 @@ def test_registrations_and_fan_outs_go_through_each(
     url = None if kind == "redis" else f"sqlite://{tmp_path}/store.db"
 
     def add(name: str) -> Member:
-        environment = {"PYTHONPATH": f"{last_release}"} if name == "old" else {}
-        return fleet.add(name, store_url=url, environment=environment, **SHORT)
+        if name == "old":
+            return add_old(fleet, last_release, url)
+        return fleet.add(name, store_url=url, **SHORT)
 
     members = [add(name) for name in sorted(["old", "new"], key=lambda name: name != first)]
     for number, member in enumerate(members):
@@ -76,7 +101,7 @@ def test_nothing_is_discarded_while_the_last_release_runs(
     fleet: Fleet, last_release: Path, tmp_path: Path, kind: str
 ) -> None:
     url = None if kind == "redis" else f"sqlite://{tmp_path}/store.db"
-    old = fleet.add("old", store_url=url, environment={"PYTHONPATH": f"{last_release}"}, **SHORT)
+    old = add_old(fleet, last_release, url)
     new = fleet.add("new", store_url=url, **DISCARDS)
     (queue,) = new.register_all(fleet.topic, ["bob"])
     new.publish(fleet.topic)

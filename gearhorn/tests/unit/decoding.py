@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from gearhorn import messages
-from gearhorn.messages import FanOut, Notice, Query, Register, RequestDecoder, Unregister
+from gearhorn.messages import FanOut, Notice, Query, Read, Register, RequestDecoder, Unregister
 from gearhorn.tests.builders import Request, encoded, message
 
 CLASSES: dict[str, type[messages.Request]] = {
@@ -16,6 +16,7 @@ CLASSES: dict[str, type[messages.Request]] = {
     "fanout": FanOut,
     "notice": Notice,
     "query": Query,
+    "read": Read,
 }
 
 

@@ -333,7 +333,7 @@ def check_nothing_is_left(world: World) -> None:
     every = fanouts._turns.open
     assert not fanouts._lanes
     assert (every.fanouts, every.copies, every.waiting_bytes, every.crowds) == (0, 0, 0, {})
-    assert not fanouts._foreground
+    assert not fanouts._progress._started
     assert not fanouts._stuck_deliveries
     assert not fanouts._tasks._running
     assert not world.lists._reads

@@ -6,16 +6,17 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 from click.testing import CliRunner
 
 from gearhorn.client.answers import refusal
-from gearhorn.cmd.cli import checks, exits, findings, gearhorn, output
+from gearhorn.cmd.cli import checks, exits, findings, gearhorn, journal_checks, output
 from gearhorn.cmd.cli.facts import Facts
 from gearhorn.cmd.cli.session import FUNCTIONS
-from gearhorn.messages import FunctionNames
+from gearhorn.messages import FunctionNames, StatusRow
 from gearhorn.wire.address import Address
 
 REFERENCE = Path(__file__).parents[3] / "doc/source/reference"
@@ -44,6 +45,9 @@ def test_these_are_the_commands() -> None:
                 "topics",
                 "subscribers",
                 "daemons",
+                "read",
+                "journals",
+                "dead",
                 "remove-daemon",
                 "purge",
                 "doctor",
@@ -130,6 +134,49 @@ def test_an_old_job_server_is_noted() -> None:
     for version in ("1.1.20", "1.1.21+ds", "1.2", "unheard of"):
         facts = Facts(interval=1, functions={}, versions={Address("jobs1", 4730): version})
         assert {finding.check.name for finding in checks.check(facts)} == {"server-options"}
+
+
+def status_row(**keys: Any) -> StatusRow:
+    """The status of a daemon, with these keys beside those that it always has."""
+    return StatusRow(
+        worker_id="jobs1-1-a",
+        version="1",
+        uptime=1.0,
+        store_fault=None,
+        servers={},
+        fanouts=0,
+        requests=1,
+        cached_topics=0,
+        functions={},
+        matchmaking_topic="__matchmaking",
+        cache_ttl=10.0,
+        daemon_ttl=30.0,
+        **keys,
+    )
+
+
+@pytest.mark.parametrize(
+    ("keys", "found"),
+    [
+        ({}, []),
+        ({"journal_bytes": 5, "store_memory": 90, "store_max_memory": 0}, []),
+        ({"journal_bytes": 5, "store_memory": None, "store_max_memory": 100}, []),
+        ({"journal_bytes": 5, "store_memory": 70, "store_max_memory": 100}, []),
+        ({"journal_bytes": 0, "store_memory": 90, "store_max_memory": 100}, []),
+        ({"journal_bytes": 5, "store_memory": 90, "store_max_memory": 100}, ["journal-memory"]),
+        ({"journal_fault": "store_away"}, ["journal"]),
+        ({"journal_fault": "journals_differ"}, ["journal"]),
+    ],
+    ids=str,
+)
+def test_journals_that_wait_or_are_about_to_fill_their_store_are_found(
+    keys: Any, found: list[str]
+) -> None:
+    facts = Facts(interval=1, functions={}, status=status_row(**keys))
+    checked = [*journal_checks.check_journals(facts)]
+    assert [finding.check.name for finding in checked] == found
+    for finding in checked:
+        assert ("--adopt-journals" in finding.advice) == (finding.subject == "journals_differ")
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,23 @@ from typing import Any
 import pytest
 
 import gearhorn
-from gearhorn import AsyncPublisher, AsyncSubscriber, FanOutReport, Publisher, Subscriber, errors
+from gearhorn import (
+    AsyncPublisher,
+    AsyncReader,
+    AsyncSubscriber,
+    FanOutReport,
+    Publisher,
+    Reader,
+    Subscriber,
+    errors,
+)
+from gearhorn.client.parameters import CHECK_INTERVAL_S
 
 pytestmark = pytest.mark.once
 
 ROOT = Path(gearhorn.__file__).parents[1]
 REFERENCE = (ROOT / "doc/source/reference/python.rst").read_text("utf-8")
+JOURNALS = (ROOT / "doc/source/howto/journals.rst").read_text("utf-8")
 GUIDE = (ROOT / "doc/source/howto/python.rst").read_text("utf-8")
 
 
@@ -41,6 +52,7 @@ def parameters(function: Callable[..., Any]) -> dict[str, str]:
         (Publisher.publish, AsyncPublisher.publish),
         (Publisher.publish_many, AsyncPublisher.publish_many),
         (Subscriber, AsyncSubscriber),
+        (Reader, AsyncReader),
     ],
 )
 def test_both_kinds_speak_the_same_words(one: Any, other: Any) -> None:
@@ -48,7 +60,8 @@ def test_both_kinds_speak_the_same_words(one: Any, other: Any) -> None:
 
 
 def test_every_public_name_and_no_other_is_taken_from_the_code() -> None:
-    taken = re.findall(r"^\.\. auto(?:class|function):: gearhorn\.(\w+)", REFERENCE, re.MULTILINE)
+    found = r"^\.\. auto(?:class|function):: gearhorn\.(\w+)(?:\(\))?$"
+    taken = re.findall(found, REFERENCE, re.MULTILINE)
     # The root of the errors stands with these.
     assert sorted([*taken, "GearhornError"]) == sorted(gearhorn.__all__)
     assert re.findall(r"^\.\. automodule:: (\S+)", REFERENCE, re.MULTILINE) == ["gearhorn.errors"]
@@ -68,6 +81,12 @@ def test_every_public_method_is_taken_from_the_code(name: str) -> None:
     assert methods - {"start", "forked"} <= set(listed.split(", "))
     # `on` and `off` are of the class that both subscribers share.
     assert (":inherited-members:" in options) == hasattr(kind, "on")
+
+
+def test_the_page_on_journals_names_what_can_go_wrong_with_a_position() -> None:
+    for error in (errors.PositionInUse, errors.PositionUnreadable):
+        assert f"``{error.__name__}``" in JOURNALS
+    assert f"Every ``check_interval`` ({CHECK_INTERVAL_S:g}) seconds" in JOURNALS
 
 
 def test_every_key_of_a_report_is_described() -> None:
@@ -95,7 +114,8 @@ def test_the_guide_names_what_can_be_used_and_what_can_go_wrong() -> None:
         assert f"``{error.__name__}``" in GUIDE
 
 
-def test_every_example_stands_in_the_guide_or_in_that_of_messages_that_kill() -> None:
-    other = (ROOT / "doc/source/howto/poisonous-messages.rst").read_text("utf-8")
+def test_every_example_stands_in_a_guide() -> None:
+    pages = GUIDE + JOURNALS
+    pages += (ROOT / "doc/source/howto/poisonous-messages.rst").read_text("utf-8")
     for path in (ROOT / "doc/examples").glob("*.py"):
-        assert f"../examples/{path.name}" in GUIDE + other
+        assert f"../examples/{path.name}" in pages

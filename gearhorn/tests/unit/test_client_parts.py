@@ -13,7 +13,7 @@ import pytest
 from gearhorn import errors
 from gearhorn.client.inbox import Inbox
 from gearhorn.client.message import Message
-from gearhorn.client.reception import AHEAD_MAX, Pace
+from gearhorn.client.pace import AHEAD_MAX, Pace
 from gearhorn.wire.grabber import Job
 
 

@@ -112,8 +112,8 @@ def letter(payload: bytes, *, unique: bytes = b"u", handle: bytes = b"H:vm:1") -
     return DeadLetter(message, "dead", 3, ValueError("no"))
 
 
-def unique(of: DeadLetter) -> str:
-    return str(json.loads(of.request)["unique"])
+def name(of: DeadLetter) -> str:
+    return str(json.loads(of.request.encode())["id"])
 
 
 @pytest.mark.parametrize(
@@ -127,24 +127,29 @@ def unique(of: DeadLetter) -> str:
     ],
 )
 def test_a_letter_has_these_keys_and_no_others(payload: bytes, shown: dict[str, Any]) -> None:
-    request = json.loads(letter(payload).request)
+    request = json.loads(letter(payload).request.encode())
     value = request.pop("payload")
-    assert request == {"topic": "dead", "unique": unique(letter(payload)), "background": True}
+    assert request == {"topic": "dead", "id": name(letter(payload)), "background": True}
     assert value.pop("time") > 0
     head = {"topic": "t", "client_id": "bob", "attempts": 3, "error": "ValueError: no"}
     assert value == head | shown
-    short = json.loads(letter(payload).short_request())["payload"]
+    short = json.loads(letter(payload).short_request().encode())["payload"]
     assert short.pop("time") > 0
     assert short == head | {"payload_omitted": len(payload)}
 
 
+def test_a_letter_of_a_message_in_a_journal_has_its_number() -> None:
+    value = json.loads(letter(b"hello", unique=b"j.65f0.12.1").request.encode())["payload"]
+    assert (value["journal"], value["sequence"]) == ("65f0", 12)
+
+
 def test_the_unique_of_a_letter_is_that_of_its_message() -> None:
-    one = unique(letter(b"a"))
-    assert one == unique(letter(b"a", handle=b"H:vm:2"))
-    assert one != unique(letter(b"a", unique=b"v"))
+    one = name(letter(b"a"))
+    assert one == name(letter(b"a", handle=b"H:vm:2"))
+    assert one != name(letter(b"a", unique=b"v"))
     # A publisher may use a unique again, for another message.
-    assert one != unique(letter(b"b"))
+    assert one != name(letter(b"b"))
     # Without one the server's handle takes its place.
-    handles = {unique(letter(b"a", unique=b"", handle=handle)) for handle in (b"H:vm:1", b"H:vm:2")}
+    handles = {name(letter(b"a", unique=b"", handle=handle)) for handle in (b"H:vm:1", b"H:vm:2")}
     assert len(handles) == 2
     assert all(len(each) <= 48 for each in {one, *handles})

@@ -15,6 +15,7 @@ from oslo_config import cfg, types
 
 from gearhorn import errors
 from gearhorn.daemon.guard.limits import LimitSettings
+from gearhorn.daemon.journal.settings import JournalSettings
 from gearhorn.daemon.leases import Leases
 from gearhorn.daemon.settings import DaemonSettings
 from gearhorn.service import checking, config, reload
@@ -123,6 +124,16 @@ max_total = 4
 max_total_bytes = 0
 remove_idle = 60
 discard_after = 70.5
+[journal]
+topics = a.*, b?max_messages=1&max_age=0
+max_messages = 2
+max_bytes = 3
+max_age = 4
+max_message_bytes = 5
+max_topics = 6
+flush_interval = 0.5
+id_window = 7
+url = sqlite:///else/where
 [service]
 drain_timeout = 0
 """,
@@ -144,6 +155,9 @@ drain_timeout = 0
     assert (settings.matchmaking_topic, settings.leases) == ("mm", Leases(1, 8))
     assert (settings.max_cached_topics, settings.drain_timeout) == (9, 0)
     assert settings.limits == LimitSettings(100, 2, 3, "skip", 4, 0, 60, 70.5)
+    topics = ("a.*", "b?max_messages=1&max_age=0")
+    url = "sqlite:///else/where"
+    assert settings.journal == JournalSettings(topics, 2, 3, 4, 5, 6, 0.5, 7, url)
 
 
 @pytest.mark.parametrize(
@@ -184,6 +198,13 @@ drain_timeout = 0
             "[limits] discard_after: 60 is below twice [matchmaking] cache_ttl, 31",
         ),
         ("[limits]\noverflow = drop", "[limits] overflow: Valid values are"),
+        ("[journal]\ntopics = a?max_size=1", "[journal] topics: 'a?max_size=1': 'max_size' is no"),
+        ("[journal]\ntopics = ?max_age=1", "[journal] topics: '?max_age=1' has no pattern"),
+        ("[journal]\ntopics = a?max_messages=0", "'0' is no whole number from 1 to"),
+        ("[journal]\ntopics = a?max_age=nan", "'nan' is no number of seconds"),
+        ("[journal]\ntopics = a?max_age=1&max_age=2", "'a?max_age=1&max_age=2' has max_age twice"),
+        ("[journal]\nflush_interval = 1.1", "[journal] flush_interval: Should be less"),
+        ("[journal]\nurl = ftp://here", "[journal] url: the URL of the store"),
         ("[store]\nurl = redis://:pa$word@here", "[store] url: write a dollar sign as $$"),
         ("[store]\nurl = ftp://:pass-word@here", "[store] url: the URL of the store"),
         ("[standalone]\nport = 0", "[standalone] port: "),

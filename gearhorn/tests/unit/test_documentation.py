@@ -18,6 +18,7 @@ import gearhorn
 from gearhorn import errors, messages
 from gearhorn.cmd import serve as command
 from gearhorn.daemon import workers
+from gearhorn.daemon.journal import reads, replays
 from gearhorn.daemon.leases import Leases
 from gearhorn.daemon.recipients import GROUP_COPIES
 from gearhorn.daemon.settings import DaemonSettings
@@ -113,12 +114,28 @@ def test_every_key_of_a_request_stands_in_its_table(
 
 def test_every_query_and_key_stands_on_the_protocol_page() -> None:
     text = section(PROTOCOL, "Asking: ")
-    assert sorted(first_column(text)) == sorted(
-        {*messages.Query.__struct_fields__, *messages.QUERIES}
-    )
-    for row in (messages.TopicRow, messages.SubscriberRow, messages.DaemonRow, messages.StatusRow):
+    # One has the name of a key.
+    assert set(first_column(text)) == {*messages.Query.__struct_fields__, *messages.QUERIES}
+    for row in (
+        messages.TopicRow,
+        messages.SubscriberRow,
+        messages.DaemonRow,
+        messages.StatusRow,
+        messages.JournalRow,
+    ):
         for key in row.__struct_fields__:
             assert f"``{key}``" in text
+
+
+def test_every_key_of_reading_and_of_registering_stands_on_the_protocol_page() -> None:
+    reading = first_column(section(PROTOCOL, "Reading: "))
+    assert set(reading) == {
+        *messages.Read.__struct_fields__,
+        *messages.Backlog.__struct_fields__,
+    }
+    replayed = first_column(section(PROTOCOL, "Journals"))
+    assert set(replayed) < {*messages.Subscription.__struct_fields__}
+    assert {*messages.STOPS, *messages.STARTS} <= set(re.findall(r"``\"?(\w+)\"?``", PROTOCOL))
 
 
 def test_every_key_of_a_report_stands_in_its_table() -> None:
@@ -143,6 +160,12 @@ def test_the_examples_of_reports_on_the_protocol_page_are_reports() -> None:
         f"above 0 and at most {messages.MAX_SECONDS} (ten years)",
         f"at most {messages.MAX_LISTED_FAILURES} of them",
         f"1 to {messages.MAX_PAGE} (the default)",
+        f"1 to {messages.MAX_ID_BYTES} bytes of UTF-8",
+        f"1 to {messages.MAX_READ_LIMIT}; {messages.READ_LIMIT} unless given",
+        f"up to {messages.MAX_READ_BYTES >> 20} MiB; {messages.READ_BYTES >> 20} MiB unless given",
+        f"0 to {messages.MAX_WAIT_S}",
+        f"{reads.MOST_WAITING:,} readers may wait",
+        f"one of {replays.MOST_REPLAYS} places",
         f"A request may have {workers.SMALL_MESSAGE_BYTES >> 10} KiB",
         f"{DaemonSettings.max_message_bytes >> 20} MiB unless configured otherwise",
     ],
@@ -327,6 +350,7 @@ def test_every_fault_of_the_store_is_shown_with_the_line_that_is_logged() -> Non
 
 ROOMS = ["messages", "wire", "store", "net", "client", "service", "daemon"]
 ROOMS += [f"daemon/{init.parent.name}" for init in PACKAGE.glob("daemon/*/__init__.py")]
+ROOMS += [f"client/{init.parent.name}" for init in PACKAGE.glob("client/*/__init__.py")]
 
 
 def test_every_module_stands_on_the_architecture_page_and_is_there() -> None:

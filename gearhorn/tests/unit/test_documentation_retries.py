@@ -17,8 +17,10 @@ pytestmark = pytest.mark.once
 
 def test_every_key_of_a_dead_letter_and_no_other_stands_on_the_protocol_page() -> None:
     whole = letter(b"\xff")
-    shown = [json.loads(request)["payload"] for request in (whole.request, whole.short_request())]
-    keys = {*shown[0], *shown[1]}
+    numbered = letter(b"", unique=b"j.65f0.12.1")
+    requests = (whole.request, whole.short_request(), numbered.request)
+    shown = [json.loads(request.encode())["payload"] for request in requests]
+    keys = {*shown[0], *shown[1], *shown[2]}
     assert sorted(first_column(between(PROTOCOL, "keys of dead letters"))) == sorted(keys)
 
 

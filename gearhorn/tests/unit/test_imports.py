@@ -53,6 +53,10 @@ DRAWING = ROOT.parent / "doc" / "source" / "drawings" / "packages.svg"
 # What has no I/O, no clock and no threads, and all that it may import.
 PURE = {
     "errors.py": {"typing"},
+    "client/journal/actions.py": {"typing"},
+    "client/journal/order.py": {"collections", "typing"},
+    "client/journal/places.py": {"collections", "msgspec"},
+    "client/numbers.py": {"re", "typing"},
     "messages/decoding.py": {"codecs", "msgspec", "typing"},
     "messages/defaults.py": {"dataclasses"},
     "messages/marks.py": {"collections", "hashlib", "re", "typing"},

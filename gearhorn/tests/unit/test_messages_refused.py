@@ -151,6 +151,30 @@ REFUSED: list[tuple[str, bytes | dict[str, Any], str, str]] = [
     ("query", {"query": "topics", "limit": 0}, "invalid_query", "limit"),
     ("query", {"query": "topics", "limit": 1001}, "invalid_query", "limit"),
     ("query", {"query": "status", "after": "a"}, "invalid_query", "after"),
+    ("query", {"query": "topics", "topics": ["t"]}, "invalid_query", "topics goes with"),
+    ("query", {"query": "journals", "topics": ["t"] * 1001}, "invalid_query", "1000"),
+    ("query", {"query": "journals", "topics": ["t"], "after": "a"}, "invalid_query", "after"),
+    ("query", {"query": "journals", "topics": "t"}, "wrong_type", "topics must be an array"),
+    ("query", {"query": "journals", "topics": [""]}, "invalid_topic", "topic"),
+    ("fanout", {"topic": "t", "payload": 1, "id": ""}, "invalid_id", "id has 0 bytes"),
+    ("fanout", {"topic": "t", "payload": 1, "id": "é" * 65}, "invalid_id", "id has 130 bytes"),
+    ("fanout", {"topic": "t", "payload": 1, "id": 7}, "wrong_type", "id must be a string"),
+    ("read", {"topic": ""}, "invalid_topic", "topic"),
+    ("read", {"topic": "t", "after": -1}, "invalid_position", "after must be from 0"),
+    ("read", {"topic": "t", "after": 2**53}, "invalid_position", "after must be from 0"),
+    ("read", {"topic": "t", "after": "1"}, "wrong_type", "after must be an integer"),
+    ("read", {"topic": "t", "limit": 0}, "invalid_position", "limit must be from 1 to 1000"),
+    ("read", {"topic": "t", "max_bytes": 2**24 + 1}, "invalid_position", "max_bytes"),
+    ("read", {"topic": "t", "wait": 300.5}, "invalid_position", "wait must be from 0 to 300"),
+    ("register", {"topic": "t", "client_id": "c", "start": "now"}, "invalid_start", "start"),
+    ("register", {"topic": "t", "client_id": "c", "start": 3}, "invalid_start", "start"),
+    ("register", {"topic": "t", "client_id": "c", "start": {}}, "invalid_start", "start"),
+    (
+        "register",
+        {"topic": "t", "client_id": "c", "start": {"after": -1, "journal": "j"}},
+        "invalid_start",
+        "start",
+    ),
 ]
 
 
@@ -187,6 +211,8 @@ NOT_OF_THE_MESSAGE = {
     "reserved_queue",
     "queue_taken",
     "too_many_open",
+    "too_many_journals",
+    "no_journal",
 }
 
 

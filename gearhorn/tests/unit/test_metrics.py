@@ -23,6 +23,7 @@ from gearhorn.service.exposition import PREFIX, Exposition
 from gearhorn.service.watching import Watching
 from gearhorn.store.base import Store
 from gearhorn.store.endings import Endings
+from gearhorn.store.patterns import SharedPatterns
 from gearhorn.store.timing import OPERATIONS
 from gearhorn.tests.unit.test_documentation import subclasses
 from gearhorn.wire.address import Address
@@ -186,6 +187,6 @@ def test_every_code_and_every_call_of_the_store_has_its_series() -> None:
     assert set(STORE_CODES) == {error.code for error in subclasses(errors.StoreError)} | {
         errors.StoreError.code
     }
-    methods = {**vars(Store), **vars(Endings)}
+    methods = {**vars(Store), **vars(Endings), **vars(SharedPatterns)}
     asked = {name for name in methods if not name.startswith(("_", "on_"))}
     assert set(OPERATIONS) == asked - {"close", "set_timeout", "run_changed_at", "evicts"}

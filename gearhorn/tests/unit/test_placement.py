@@ -82,7 +82,8 @@ def test_a_share_without_some_of_its_queues() -> None:
     share = Share([b"t_a", b"t_b", b"t_c", b"t_d"], ["a", "b", "c", "d"], [0, 0, 1, 1])
 
     def left(share: Share, *queues: bytes) -> tuple[Share, list[str]]:
-        kept, names = at_once(without_in_steps(share, queues))
+        kept, names, skipped = at_once(without_in_steps(share, queues))
+        assert skipped == 0
         return kept, list(names)
 
     assert left(share, b"t_a", b"t_c", b"t_other") == (
@@ -92,3 +93,11 @@ def test_a_share_without_some_of_its_queues() -> None:
     assert left(share)[0] is share
     assert left(share, *share.queues) == (Share([], [], []), ["a", "b", "c", "d"])
     assert left(share._replace(groups=None), b"t_d")[0].client_ids == ["a", "b", "c"]
+
+
+def test_queues_that_are_left_out_without_a_failure_are_counted_and_not_named() -> None:
+    share = Share([b"t_a", b"t_b", b"t_c"], ["a", "b", "c"], None)
+    found = at_once(without_in_steps(share, [b"t_a", b"t_c"], lambda client_id: client_id == "c"))
+    assert found == (Share([b"t_b"], ["b"], None), ["a"], 1)
+    found = at_once(without_in_steps(share, share.queues, lambda client_id: True))
+    assert found == (Share([], [], None), [], 3)

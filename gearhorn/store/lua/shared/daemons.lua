@@ -11,7 +11,7 @@ local function renew(secret)
   redis.call('HSET', daemons, worker_id, give_number())
   redis.call('HSET', seen, worker_id, now)
   redis.call('HSET', secrets, worker_id, secret)
-  redis.call('HSET', knows, worker_id, 'records')
+  redis.call('HSET', knows, worker_id, 'records journals')
 end
 
 local function discard()

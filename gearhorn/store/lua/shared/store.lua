@@ -1,7 +1,7 @@
 -- Name the keys and arguments that all scripts take, and have what they share.
 -- KEYS: identity, counter, run, topics, claims, expiry, unconfirmed, daemons, seen, settings, told,
---   secrets, knows, ended, ended_at, ended_queues, discards, idle, idle_after, looked, then the sets
---   and the limits of topics that the caller knows of
+--   secrets, knows, ended, ended_at, ended_queues, discards, idle, idle_after, looked, patterns,
+--   then the sets and the limits of topics that the caller knows of
 -- ARGV: the identity, the matchmaking topic, the names of a topic's set and of its limits up to the
 --   topic, the caller's worker id, the number that it was told last, the least that the counter can
 --   be, a nonce, 1 if all of these keys but those of topics always exist, with an entry of an empty
@@ -12,13 +12,13 @@ local counter, run, topics, claims = KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local expiry, unconfirmed, daemons, seen = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
 local settings, told, secrets, knows = KEYS[10], KEYS[11], KEYS[12], KEYS[13]
 local ended, ended_at, ended_queues, discards = KEYS[14], KEYS[15], KEYS[16], KEYS[17]
-local idle, idle_after, looked = KEYS[18], KEYS[19], KEYS[20]
+local idle, idle_after, looked, patterns = KEYS[18], KEYS[19], KEYS[20], KEYS[21]
 local matchmaking, set_of, limits_prefix = ARGV[2], ARGV[3], ARGV[4]
 local caller, nonce, lasting = ARGV[5], ARGV[8], tonumber(ARGV[9])
 local given = {unpack(ARGV, 10)}
 
 local declared = {}
-for i = 21, #KEYS do declared[KEYS[i]] = true end
+for i = 22, #KEYS do declared[KEYS[i]] = true end
 
 -- Return the reply by which the caller learns of topics whose keys it has to give, nil if there are none.
 local function needs(found)

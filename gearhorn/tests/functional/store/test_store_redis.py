@@ -223,6 +223,9 @@ OPERATIONS: dict[str, tuple[Any, ...]] = {
     "remove_daemon": ("one", 1),
     "topics": ("", 10),
     "subscribers": ("memos", "", 10),
+    "patterns": (),
+    "offer_patterns": (["orders.*"], "identity"),
+    "adopt_patterns": (["orders.*"], "identity"),
 }
 
 

@@ -11,7 +11,14 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.asyncio import Redis as Client
 
-from gearhorn.store import redis, redis_calls, redis_endings, redis_scripts
+from gearhorn.store import (
+    redis,
+    redis_calls,
+    redis_endings,
+    redis_journal,
+    redis_patterns,
+    redis_scripts,
+)
 from gearhorn.tests.servers import Redis
 
 FILES = {path.name.removesuffix(".lua"): path for path in redis_scripts._FILES.iterdir()}
@@ -42,7 +49,9 @@ def test_every_file_is_read() -> None:
 
 
 def test_every_script_is_run_by_the_store() -> None:
-    source = "".join(map(inspect.getsource, (redis, redis_calls, redis_endings)))
+    source = "".join(
+        map(inspect.getsource, (redis, redis_calls, redis_endings, redis_journal, redis_patterns))
+    )
     assert [name for name in SCRIPTS if f'"{name}"' not in source] == []
 
 

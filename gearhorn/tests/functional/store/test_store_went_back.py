@@ -18,19 +18,12 @@ from redis.asyncio import Redis as Client
 
 from gearhorn import clock
 from gearhorn.store.base import Change, Store
-from gearhorn.tests.functional.store.copies import Copies, RedisCopies, SQLiteCopies
+from gearhorn.tests.functional.store.copies import Copies, SQLiteCopies
 from gearhorn.tests.functional.store.stores import ids, make, opened
 from gearhorn.tests.processes import eventually
 from gearhorn.tests.servers import Redis
 
 ERROR = "The store went back to an older state"
-
-
-@pytest.fixture(params=["redis", "sqlite"])
-def copies(request: pytest.FixtureRequest, tmp_path: Path) -> Copies:
-    if request.param == "redis":
-        return RedisCopies(request.getfixturevalue("redis"))
-    return SQLiteCopies(tmp_path / "store.db")
 
 
 @contextlib.asynccontextmanager

@@ -1,0 +1,56 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
+"""What an :class:`~gearhorn.client.journal.order.Order` has done for it."""
+
+from typing import Any, NamedTuple, TypeAlias
+
+from gearhorn.client.numbers import Number
+from gearhorn.messages import JournalMessage
+
+Token: TypeAlias = Any
+"""A copy, which the order only hands back. It can be compared and hashed."""
+
+TRIMMED = "trimmed"
+GAP = "gap"
+
+
+class Show(NamedTuple):
+    """Show a message: a copy, or where that is ``None`` what was read.
+
+    ``number`` is ``None`` if the copy has none that is believed.
+    """
+
+    copy: Token | None
+    number: Number | None
+    read: JournalMessage | None = None
+
+
+class Answer(NamedTuple):
+    """Answer a copy of a message that was handled before."""
+
+    copy: Token
+    failed: bool
+
+
+class Read(NamedTuple):
+    """Read the journal."""
+
+    after: int
+    journal: str | None
+    limit: int
+
+
+class Wait(NamedTuple):
+    """Wait a while, for something to come."""
+
+
+class Tell(NamedTuple):
+    """Tell that messages are gone."""
+
+    journal: str
+    first: int
+    last: int
+    why: str
+
+
+Action: TypeAlias = Show | Answer | Read | Wait | Tell

@@ -1,0 +1,238 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
+"""The journals in Redis: a stream for each topic.
+
+Every key begins with the key prefix:
+
+==========================  ======  ============================================
+``journals``                zset    every topic that has a journal, all with
+                                    score 0
+``journal:<topic>``         stream  the messages, with ids ``SEQUENCE-0``: ``t``,
+                                    the milliseconds of the server's clock, ``g``,
+                                    the number of groups, ``p``, the payload
+``journal_head:<topic>``    hash    ``id``; ``last``, ``trimmed``, ``jump`` and
+                                    ``first``: sequences; ``first_at`` and ``at``,
+                                    the milliseconds of the oldest and the newest
+                                    message; ``bytes`` of all and of the
+                                    ``largest``; ``run``, the process of Redis that
+                                    appended; ``max_age``; and ``w:<worker id>``,
+                                    its last append
+``journal_ids:<topic>``     hash    id -> journal, sequence, number of messages and
+                                    of groups, and the counts of a complete run
+``journal_ids_at:<topic>``  zset    the same ids, by the milliseconds at which each
+                                    was last used
+==========================  ======  ============================================
+
+The channel that tells of an append has the name of the stream. The keys beside
+``journals`` and ``identity`` are those of one topic each, and each script is told all that
+it touches. (A cluster needs :meth:`RedisJournals._keys` to put a tag in them, and calls
+for the topics of one tag each.)
+"""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from redis.asyncio.connection import AbstractConnection
+
+from gearhorn import errors
+from gearhorn.store import journal_replies, redis_warnings
+from gearhorn.store.identity import Opened, Terms, check_layout, new_identity, unusable
+from gearhorn.store.journal import (
+    MOST_IDS,
+    MOST_WORKERS,
+    UNUSED_AFTER,
+    Answer,
+    Append,
+    Appended,
+    Head,
+    JournalLimits,
+    JournalRow,
+    Journals,
+    Memory,
+    Reading,
+    note_told,
+)
+from gearhorn.store.redis_client import RedisClient
+from gearhorn.store.redis_watch import RedisWatch
+
+_LEAST_VERSION = (6, 2)
+"""The release that can trim a stream up to a sequence."""
+
+_TRIMMED_AT_ONCE = 1000
+"""The messages and ids that one step of upkeep ends: it holds up everybody else."""
+
+
+class RedisJournals(Journals):
+    """:class:`~gearhorn.store.journal.Journals` in Redis 6.2 or newer.
+
+    :param url: as :mod:`gearhorn.store.redis_url` describes.
+    :param key_prefix: the beginning of every key.
+    :param timeout: seconds that connecting, and each answer, may take.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        key_prefix: str,
+        timeout: float,
+        worker_id: str = "",
+        max_topics: int,
+        id_window: float,
+    ) -> None:
+        super().__init__(worker_id, max_topics=max_topics, id_window=id_window)
+        self._identity = ""
+        self._is_told = True
+        self._told: dict[str, Head] = {}
+        self._client = RedisClient(
+            url,
+            key_prefix=key_prefix,
+            timeout=timeout,
+            on_connect=AbstractConnection.on_connect,
+            decodes=False,
+        )
+        self._prefix = self._client.connections.key_prefix
+        self._watch = RedisWatch(
+            self._client, f"{self._prefix}journal:", lambda topic: self.on_append(topic), timeout
+        )
+
+    async def open(self, known: Collection[str] = (), terms: Terms = Terms.MAKE) -> Opened:
+        await self._check_version()
+        keys = [self._prefix + name for name in ("identity", "counter", "run", "follows")]
+        identity, usable, made, _, follows = await self._client.run(
+            "open", keys, new_identity(), "", int(terms), *sorted(known)
+        )
+        identity = identity.decode()
+        check_layout(identity)
+        if not usable:
+            raise errors.StoreReplaced(f"Redis: {unusable(identity, known)}")
+        if terms is not Terms.LOOK:
+            self._identity = identity
+        return Opened(identity, bool(made), frozenset(tag.decode() for tag in follows))
+
+    async def close(self) -> None:
+        await self._watch.close()
+        await self._client.connections.close()
+
+    async def append(self, turn: Sequence[Append]) -> Sequence[Answer]:
+        arguments: list[str | bytes | int] = [
+            self.worker_id,
+            _milliseconds(self.id_window),
+            MOST_IDS,
+            MOST_WORKERS,
+            self.max_topics,
+            f"{self._prefix}journal:",
+        ]
+        for append in turn:
+            arguments += _arguments(append, self._told.get(append.topic))
+        topics = [append.topic for append in turn]
+        replies = await self._checked("journal_append", topics, *arguments)
+        answers = [
+            journal_replies.appended(append, reply)
+            for append, reply in zip(turn, replies, strict=True)
+        ]
+        faults = [answer for answer in answers if isinstance(answer, errors.StoreError)]
+        if faults and len(faults) == len(answers):
+            raise faults[0]
+        self._note(turn, answers)
+        return answers
+
+    async def head(self, topic: str) -> Head:
+        (row,) = await self._checked("journal_rows", [topic])
+        return Head(row[0].decode() or None, int(row[2]))
+
+    async def read(
+        self, topic: str, after: int, journal: str | None, limit: int, max_bytes: int
+    ) -> Reading:
+        reply = await self._checked("journal_read", [topic], after, journal or "", limit, max_bytes)
+        return journal_replies.reading(reply, journal)
+
+    async def rows(self, topics: Sequence[str]) -> Sequence[JournalRow]:
+        if not topics:
+            return []
+        reply = await self._checked("journal_rows", topics)
+        rows = map(journal_replies.row, topics, reply)
+        return [row for row in rows if row is not None]
+
+    async def topics(self, after: str, limit: int) -> Sequence[str]:
+        return [topic.decode() for topic in await self._checked("journal_topics", [], after, limit)]
+
+    async def memory(self) -> Memory:
+        async with self._client.talking():
+            info = await self._client.redis.info("memory")
+        policy = str(info.get("maxmemory_policy", ""))
+        self.evicts = policy if policy.startswith("allkeys") else None
+        return Memory(int(info["used_memory"]), int(info.get("maxmemory", 0)) or None)
+
+    async def trim(self, topic: str, limits: JournalLimits | None) -> None:
+        age = "" if limits is None else _milliseconds(limits.max_age)
+        window = _milliseconds(self.id_window)
+        arguments = (topic, age, UNUSED_AFTER, window, MOST_IDS, _TRIMMED_AT_ONCE)
+        while await self._checked("journal_trim", [topic], *arguments):
+            pass
+
+    async def watch(self, topic: str) -> None:
+        await self._watch.add(topic)
+
+    def unwatch(self, topic: str) -> None:
+        self._watch.discard(topic)
+
+    async def _checked(
+        self, name: str, topics: Sequence[str], *arguments: str | bytes | int
+    ) -> Any:
+        """Run a script on the store that this is."""
+        reply = await self._client.run(name, self._keys(topics), self._identity, *arguments)
+        if reply is None:
+            raise errors.StoreReplaced(
+                "Redis: the identity of the journals' store is gone or is another one"
+            )
+        return reply
+
+    async def _check_version(self) -> None:
+        async with self._client.talking():
+            info = await self._client.redis.info("server")
+        version = tuple(int(part) for part in str(info["redis_version"]).split(".")[:2])
+        if version < _LEAST_VERSION:
+            raise errors.StoreMisconfigured(
+                f"Redis: it is release {info['redis_version']}, and journals need "
+                f"{'.'.join(map(str, _LEAST_VERSION))} or newer"
+            )
+
+    def _keys(self, topics: Sequence[str]) -> list[str]:
+        """Return the keys of some topics' journals, after those of all journals."""
+        kinds = ("journal_head", "journal", "journal_ids", "journal_ids_at")
+        own = [f"{self._prefix}{kind}:{topic}" for topic in topics for kind in kinds]
+        return [f"{self._prefix}identity", f"{self._prefix}journals", *own]
+
+    def _note(self, turn: Sequence[Append], answers: Sequence[Answer]) -> None:
+        """Note what was given, and say once that readers are not told."""
+        note_told(self._told, turn, answers)
+        is_told = all(answer.told for answer in answers if isinstance(answer, Appended))
+        if self._is_told and not is_told:
+            redis_warnings.untold()
+        self._is_told = is_told
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, round(seconds * 1000)) if seconds > 0 else 0
+
+
+def _arguments(append: Append, told: Head | None) -> list[str | bytes | int]:
+    """Return what ``journal_append.lua`` takes for a topic."""
+    limits = append.limits
+    arguments: list[str | bytes | int] = [
+        append.topic,
+        *((told.journal or "", told.sequence) if told else ("", 0)),
+        append.number,
+        limits.max_messages,
+        limits.max_bytes,
+        _milliseconds(limits.max_age),
+        len(append.marks),
+    ]
+    for mark in append.marks:
+        arguments += mark
+    arguments.append(len(append.entries))
+    for entry in append.entries:
+        arguments += (entry.id, int(entry.background), entry.groups, len(entry.payloads))
+        arguments += entry.payloads
+    return arguments

@@ -1,0 +1,201 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
+"""The journals in an SQLite file. The tables are in :mod:`gearhorn.store.sqlite_tables`."""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from gearhorn import errors
+from gearhorn.store import sqlite_append
+from gearhorn.store.identity import Opened, Terms
+from gearhorn.store.journal import (
+    Answer,
+    Append,
+    Head,
+    JournalLimits,
+    JournalMessage,
+    JournalRow,
+    Journals,
+    Memory,
+    Reading,
+    crosses,
+    note_told,
+)
+from gearhorn.store.sqlite_calls import path_of
+from gearhorn.store.sqlite_file import SQLiteFile
+from gearhorn.store.sqlite_watch import SQLiteWatch
+
+_T = TypeVar("_T")
+
+
+class SQLiteJournals(Journals):
+    """:class:`~gearhorn.store.journal.Journals` in a file.
+
+    :param url: ``sqlite://`` and the absolute path of the file.
+    :param timeout: seconds to wait for another process's change.
+    """
+
+    def __init__(
+        self, url: str, *, timeout: float, worker_id: str = "", max_topics: int, id_window: float
+    ) -> None:
+        super().__init__(worker_id, max_topics=max_topics, id_window=id_window)
+        path = path_of(url)
+        self._file = SQLiteFile(path, timeout)
+        # SQLite blocks, and its connection may be used in one thread only.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="journals")
+        self._told: dict[str, Head] = {}
+        self._watch = SQLiteWatch(path, lambda topic: self.on_append(topic))
+
+    async def open(self, known: Collection[str] = (), terms: Terms = Terms.MAKE) -> Opened:
+        opened = await self._in_thread(lambda: self._file.open(known, terms))
+        if terms is not Terms.LOOK:
+            self._watch.open_anew()
+        return opened
+
+    async def close(self) -> None:
+        await self._watch.close()
+        try:
+            await self._in_thread(self._file.close)
+        except (sqlite3.Error, RuntimeError):
+            # RuntimeError if it is closed already.
+            pass
+        self._thread.shutdown(wait=False)
+
+    async def append(self, turn: Sequence[Append]) -> Sequence[Answer]:
+        def work(db: sqlite3.Connection) -> list[Answer]:
+            appending = sqlite_append.Appending(
+                db, self.worker_id, max_topics=self.max_topics, id_window=self.id_window
+            )
+            return [appending.append(append, self._told.get(append.topic)) for append in turn]
+
+        answers = await self._change(work)
+        note_told(self._told, turn, answers)
+        return answers
+
+    async def head(self, topic: str) -> Head:
+        def work(db: sqlite3.Connection) -> Head:
+            journal = sqlite_append.find(db, topic)
+            return Head(journal.id, journal.last) if journal else Head(None, 0)
+
+        return await self._read(work)
+
+    async def read(
+        self, topic: str, after: int, journal: str | None, limit: int, max_bytes: int
+    ) -> Reading:
+        def work(db: sqlite3.Connection) -> Reading:
+            return _read_page(db, topic, after, journal, limit, max_bytes)
+
+        return await self._read(work)
+
+    async def rows(self, topics: Sequence[str]) -> Sequence[JournalRow]:
+        def work(db: sqlite3.Connection) -> list[JournalRow]:
+            rows = (_row(db, topic) for topic in topics)
+            return [row for row in rows if row is not None]
+
+        return await self._read(work)
+
+    async def topics(self, after: str, limit: int) -> Sequence[str]:
+        def work(db: sqlite3.Connection) -> list[str]:
+            rows = db.execute(
+                "SELECT topic FROM journals WHERE topic > ? ORDER BY topic LIMIT ?", (after, limit)
+            )
+            return [topic for (topic,) in rows]
+
+        return await self._read(work)
+
+    async def memory(self) -> Memory:
+        def work(db: sqlite3.Connection) -> Memory:
+            pages, free, size = (
+                db.execute(f"PRAGMA {name}").fetchone()[0]
+                for name in ("page_count", "freelist_count", "page_size")
+            )
+            return Memory((pages - free) * size, None)
+
+        return await self._read(work)
+
+    async def trim(self, topic: str, limits: JournalLimits | None) -> None:
+        await self._change(lambda db: sqlite_append.upkeep(db, topic, limits, self.id_window))
+
+    async def watch(self, topic: str) -> None:
+        await self._watch.add(topic)
+
+    def unwatch(self, topic: str) -> None:
+        self._watch.discard(topic)
+
+    async def _change(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        return await self._in_thread(lambda: self._do(self._file.change, work))
+
+    async def _read(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        return await self._in_thread(lambda: self._do(self._file.read, work))
+
+    def _do(
+        self,
+        transaction: Callable[[Callable[[sqlite3.Connection], _T]], _T],
+        work: Callable[[sqlite3.Connection], _T],
+    ) -> _T:
+        try:
+            return transaction(work)
+        except errors.StoreMisconfigured as error:
+            if "no such table" not in str(error):
+                raise
+        # It went back to the file of an older release.
+        self._file.add_tables()
+        return transaction(work)
+
+    async def _in_thread(self, function: Callable[[], _T]) -> _T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, function)
+
+
+def _read_page(
+    db: sqlite3.Connection, topic: str, after: int, asked: str | None, limit: int, max_bytes: int
+) -> Reading:
+    journal = sqlite_append.find(db, topic)
+    is_reset = asked is not None and (journal is None or asked != journal.id)
+    if journal is None:
+        return Reading(None, 1, 0, [], trimmed=False, gap=False, reset=is_reset)
+    if is_reset:
+        after = 0
+    oldest = journal.oldest()
+    rows = db.execute(
+        "SELECT sequence, published, groups, payload FROM journal_messages"
+        " WHERE journal = ? AND sequence > ? ORDER BY sequence LIMIT ?",
+        (journal.number, after, limit),
+    )
+    messages: list[JournalMessage] = []
+    size = 0
+    for sequence, published, groups, payload in rows:
+        size += len(payload)
+        if size > max_bytes and messages:
+            break
+        messages.append(JournalMessage(sequence, published / 1000, groups, payload))
+    rows.close()
+    return Reading(
+        journal.id,
+        oldest[0] if oldest else journal.last + 1,
+        journal.last,
+        messages,
+        trimmed=journal.trimmed > after,
+        gap=crosses(after, journal.jump, journal.last, messages),
+        reset=is_reset,
+    )
+
+
+def _row(db: sqlite3.Connection, topic: str) -> JournalRow | None:
+    journal = sqlite_append.find(db, topic)
+    if journal is None:
+        return None
+    oldest = journal.oldest()
+    return JournalRow(
+        topic,
+        journal.id,
+        oldest[0] if oldest else journal.last + 1,
+        journal.last,
+        journal.messages,
+        journal.bytes,
+        max(0.0, time.time() - oldest[1] / 1000) if oldest else None,
+    )
