@@ -59,7 +59,7 @@ def lines(
     return [
         f"{NAME} {STATES[state]} - {_safe(text)} | {performance}",
         *(
-            f"{one.level.upper()}: {_safe(one.text)}. {_safe(one.advice)} See {_safe(one.link(docs))}"
+            f"{one.level.upper()}: " + _safe(f"{one.text}. {one.advice} See {one.link(docs)}")
             for one in serious
         ),
     ]
