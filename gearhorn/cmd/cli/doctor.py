@@ -65,7 +65,7 @@ def doctor(session: Session, interval: float, format_: str | None, docs: str) ->
     if format_ is not None:
         session.as_json = format_ == "json"
     if format_ == "nagios":
-        _check_as_plugin(session, interval)
+        _check_as_plugin(session, interval, docs)
         return
     facts = session.run(_look(session, interval))
     found = check(facts)
@@ -80,11 +80,11 @@ def doctor(session: Session, interval: float, format_: str | None, docs: str) ->
     click.get_current_context().exit(code)
 
 
-def _check_as_plugin(session: Session, interval: float) -> None:
+def _check_as_plugin(session: Session, interval: float, docs: str) -> None:
     try:
         facts = session.run(_look(session, interval))
         found = check(facts)
-        code, lines = nagios.state_of(found), nagios.lines(facts, found, _counts(facts))
+        code, lines = nagios.state_of(found), nagios.lines(facts, found, _counts(facts), docs)
     except Exception as error:
         # A plugin says so, whatever it is: a traceback would count as a warning.
         code, lines = nagios.UNKNOWN, [nagios.unknown(f"{type(error).__name__}: {error}")]

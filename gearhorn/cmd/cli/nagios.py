@@ -27,10 +27,13 @@ def state_of(found: Sequence[Finding]) -> int:
     return CRITICAL if "error" in levels else WARNING if "warning" in levels else OK
 
 
-def lines(facts: Facts, found: Sequence[Finding], counts: Mapping[str, int]) -> list[str]:
+def lines(
+    facts: Facts, found: Sequence[Finding], counts: Mapping[str, int], docs: str = ""
+) -> list[str]:
     """Return the output, line by line.
 
     :param counts: what was seen, by name.
+    :param docs: where the documentation is, to which findings link.
     """
     state = state_of(found)
     serious = [finding for finding in found if finding.level != "note"]
@@ -55,7 +58,10 @@ def lines(facts: Facts, found: Sequence[Finding], counts: Mapping[str, int]) -> 
     performance = " ".join(f"{name}={number};;;0" for name, number in numbers.items())
     return [
         f"{NAME} {STATES[state]} - {_safe(text)} | {performance}",
-        *(f"{one.level.upper()}: {_safe(one.text)}. {_safe(one.advice)}" for one in serious),
+        *(
+            f"{one.level.upper()}: " + _safe(f"{one.text}. {one.advice} See {one.link(docs)}")
+            for one in serious
+        ),
     ]
 
 

@@ -158,6 +158,7 @@ def test_a_plugin_for_nagios(run: Run, topic: Topic, gearmand: Gearmand) -> None
     # A bar begins numbers, so that none comes from a name.
     assert any(f"{topic.name}_b/b" in line for line in others)
     assert not any("|" in line for line in others)
+    assert any("runbook.html#finding-queue-unread" in line for line in others)
 
     # A job server without a daemon.
     done = gearhorn([gearmand.address], "doctor", "--interval", "0.1", "--format", "nagios")
