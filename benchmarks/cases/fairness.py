@@ -87,15 +87,15 @@ def _measure(what: _Load) -> tuple[Sequence[Measured], Sequence[float]]:
         probes = [
             probe(connection)
             for probe, connection in zip(
-                (_EchoProbe, _RegistrationProbe, _FanOutProbe), connections, strict=True
+                (EchoProbe, _RegistrationProbe, _FanOutProbe), connections, strict=True
             )
         ]
         idle_until = time.perf_counter() + _IDLE_S
-        _probe(probes, publisher, lambda reports: time.perf_counter() > idle_until)
+        probe_until_over(probes, publisher, lambda reports: time.perf_counter() > idle_until)
         idle_ms = [1000 * percentile_99(probe.waits_s) for probe in probes]
         with Stopwatch() as watch:
             publisher.send(jobs)
-            _probe(probes, publisher, lambda reports: reports == what.fanouts)
+            probe_until_over(probes, publisher, lambda reports: reports == what.fanouts)
         spent = watch.spent(what.copies)
         busy_ms = [Measured(1000 * percentile_99(probe.waits_s), spent) for probe in probes]
         return busy_ms, idle_ms
@@ -148,7 +148,7 @@ class _Probe:
         raise NotImplementedError
 
 
-class _EchoProbe(_Probe):
+class EchoProbe(_Probe):
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection, _ECHO_INTERVAL_S)
         self._due: collections.deque[float] = collections.deque()
@@ -208,7 +208,9 @@ class _FanOutProbe(_RequestProbe):
         return workload.fanout_job(SUBMIT_JOB, background=True, topic=_SINGLE)
 
 
-def _probe(probes: Sequence[_Probe], publisher: Connection, is_over: Callable[[int], bool]) -> None:
+def probe_until_over(
+    probes: Sequence[_Probe], publisher: Connection, is_over: Callable[[int], bool]
+) -> None:
     """Probe until `is_over`, called with the number of fan-outs reported, and all is answered."""
     reports = 0
     with selectors.DefaultSelector() as selector:

@@ -4,13 +4,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from benchmarks import servers, workload
+from benchmarks import workload
+from benchmarks.cases import looking
 from benchmarks.figures import (
     Case,
     Measured,
@@ -21,55 +20,51 @@ from benchmarks.figures import (
     figure_at_most,
     ratio_at_least,
 )
+from benchmarks.limited import NONE, TAKEN_A_SECOND, SlowWorker, system
 from benchmarks.packets import (
-    CAN_DO,
-    GRAB_JOB_UNIQ,
-    JOB_ASSIGN_UNIQ,
     SUBMIT_JOB,
     SUBMIT_JOB_BG,
-    WORK_COMPLETE,
     Connection,
-    packet,
     queued_jobs,
     run_jobs,
     submit_in_blocks,
 )
 from benchmarks.stopwatch import Stopwatch
 
-_NONE = {"max_waiting": 0, "max_waiting_bytes": 0, "max_total": 0, "max_total_bytes": 0}
-_TAKEN_A_SECOND = 2_000
 _SLOW_LIMIT = 5_000
 _AT_ONCE = 1_000
 
 
 def _run(plan: Plan) -> list[Row]:
-    return [*_costs(plan), *_excesses(plan), *_slow(plan)]
+    return [*_costs(plan), *looking.rows(plan), *_excesses(plan), *_slow(plan)]
 
 
 def _costs(plan: Plan) -> Iterator[Row]:
-    """Compare the rates with limits and without, of fan-outs to subscribers that keep up.
+    """Compare the rates with limits and without.
 
-    They are as fast as can be: their queues are never deep, since nobody looks for what is sent.
+    Nobody takes the copies. Where queues are to be near their limits, these are a quarter above
+    what is sent, so that looks are due all the time and nothing is refused.
     """
-    for subscribers, fanouts in ((10, plan.choose(10_000, 1_000)), (1_000, plan.choose(200, 50))):
-        limited, unlimited = alternate(
-            plan.repetitions,
-            functools.partial(_rate, subscribers, fanouts, {}),
-            functools.partial(_rate, subscribers, fanouts, _NONE),
-        )
-        yield Row(
-            f"background, {subscribers:,} subscribers",
-            "copies/s",
-            limited,
-            unlimited,
-            ratio_at_least(0.97),
-            reference_name="without limits",
-        )
+    for subscribers, fanouts in ((10, plan.choose(10_000, 1_000)), (1_000, plan.choose(200, 80))):
+        for where, limits in (("", {}), (", near limits", {"max_waiting": fanouts * 5 // 4})):
+            limited, unlimited = alternate(
+                plan.repetitions,
+                functools.partial(_rate, subscribers, fanouts, limits),
+                functools.partial(_rate, subscribers, fanouts, NONE),
+            )
+            yield Row(
+                f"background, {subscribers:,} subscribers{where}",
+                "copies/s",
+                limited,
+                unlimited,
+                ratio_at_least(0.97),
+                reference_name="without limits",
+            )
 
 
 def _rate(subscribers: int, fanouts: int, limits: dict[str, int]) -> Measured:
     jobs = [workload.fanout_job(SUBMIT_JOB, background=True)] * fanouts
-    with _system(limits=limits) as port, Connection(port) as publisher:
+    with system(limits=limits) as port, Connection(port) as publisher:
         workload.register(publisher, subscribers)
         with Stopwatch() as watch:
             run_jobs(publisher, jobs)
@@ -90,7 +85,7 @@ def _excesses(plan: Plan) -> Iterator[Row]:
 def _excess(most: int, daemons: int, functions: int) -> float:
     job = workload.fanout_job(SUBMIT_JOB_BG, background=True)
     with (
-        _system(daemons, functions, {"max_waiting": most}) as port,
+        system(daemons, functions, {"max_waiting": most}) as port,
         Connection(port) as publisher,
     ):
         workload.register(publisher, 1)
@@ -102,96 +97,35 @@ def _excess(most: int, daemons: int, functions: int) -> float:
 
 
 def _slow(plan: Plan) -> Iterator[Row]:
-    """Measure which part of its time a worker works whose queue is always at its limit."""
+    """Measure which part of its time a worker works whose queue is always at its limit.
+
+    And how deep that queue gets, in parts of its limit.
+    """
     for functions in (10, 10_000)[: plan.choose(2, 1)]:
-        busy = [_busy(functions, plan.choose(15, 3)) for _ in range(plan.choose(2, 1))]
-        yield Row(
-            f"a worker of {_TAKEN_A_SECOND:,} a second, {functions:,} functions",
-            "of its time",
-            busy,
-            target=figure_at_least(0.95),
-        )
+        what = f"a worker of {TAKEN_A_SECOND:,} a second, {functions:,} functions"
+        runs = [_busy(functions, plan.choose(15, 3)) for _ in range(plan.choose(2, 1))]
+        busy, deepest = zip(*runs, strict=True)
+        yield Row(what, "of its time", busy, target=figure_at_least(0.95))
+        yield Row(f"{what}, limit {_SLOW_LIMIT:,}", "limits", deepest, target=figure_at_most(2))
 
 
-def _busy(functions: int, seconds: int) -> float:
+def _busy(functions: int, seconds: int) -> tuple[float, float]:
+    """Return the part of its time in which the worker works, and how deep its queue got."""
     job = workload.fanout_job(SUBMIT_JOB_BG, background=True)
     with (
-        _system(1, functions, {"max_waiting": _SLOW_LIMIT}) as port,
+        system(1, functions, {"max_waiting": _SLOW_LIMIT}) as port,
         Connection(port) as publisher,
     ):
         workload.register(publisher, 1)
-        with _SlowWorker(port) as worker:
+        with SlowWorker(port) as worker:
             until = time.monotonic() + seconds
+            deepest = 0
             while time.monotonic() < until:
                 submit_in_blocks(publisher, [job] * _AT_ONCE)
                 # About ten times what the worker takes.
-                time.sleep(_AT_ONCE / (10 * _TAKEN_A_SECOND))
-            return worker.done / worker.could
-
-
-class _SlowWorker:
-    """A worker that takes so many jobs a second from the queue of the first subscriber."""
-
-    def __init__(self, port: int) -> None:
-        self._connection = Connection(port)
-        self._thread = threading.Thread(target=self._work)
-        self._ended = threading.Event()
-        self._began = 0.0
-        self.done = 0
-
-    def __enter__(self) -> _SlowWorker:
-        (queue,) = workload.queues(1)
-        self._connection.send(packet(CAN_DO, queue))
-        self._connection.synchronize()
-        self._began = time.monotonic()
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._ended.set()
-        self._thread.join()
-        self._connection.socket.close()
-
-    @property
-    def could(self) -> float:
-        """The jobs that it could have done by now."""
-        return _TAKEN_A_SECOND * (time.monotonic() - self._began)
-
-    def _work(self) -> None:
-        while not self._ended.is_set():
-            jobs = max(1, int(self.could) - self.done)
-            self._connection.send(packet(GRAB_JOB_UNIQ) * jobs)
-            answers: list[tuple[int, bytes]] = []
-            while len(answers) < jobs:
-                answers += self._connection.receive()
-            handles = [body.split(b"\0")[0] for kind, body in answers if kind == JOB_ASSIGN_UNIQ]
-            self._connection.send(
-                b"".join(packet(WORK_COMPLETE, handle, b"") for handle in handles)
-            )
-            self.done += len(handles)
-            # What it could not do while there was nothing is lost.
-            time.sleep(0.01)
-
-
-@contextlib.contextmanager
-def _system(
-    daemons: int = 1, functions: int = 0, limits: dict[str, int] | None = None
-) -> Iterator[int]:
-    with contextlib.ExitStack() as stack:
-        port = stack.enter_context(servers.gearmand())
-        store = stack.enter_context(servers.redis())
-        if functions:
-            _add_functions(stack.enter_context(Connection(port)), functions)
-        for _ in range(daemons):
-            stack.enter_context(servers.daemon_beside([port], store.port, limits=limits or {}))
-        yield port
-
-
-def _add_functions(connection: Connection, functions: int) -> None:
-    names: Sequence[bytes] = [b"function%d" % number for number in range(functions)]
-    for start in range(0, functions, _AT_ONCE):
-        connection.send(b"".join(packet(CAN_DO, name) for name in names[start : start + _AT_ONCE]))
-        connection.synchronize()
+                time.sleep(_AT_ONCE / (10 * TAKEN_A_SECOND))
+                deepest = max(deepest, queued_jobs(port, workload.TOPIC.encode()))
+            return worker.done / worker.could, deepest / _SLOW_LIMIT
 
 
 CASE = Case("limits", "what limits cost, and how far beyond them queues go", 7, _run)

@@ -1,0 +1,106 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
+"""What the daemon's looks at the depths of all queues take of gearmand, and of others."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterator
+
+from benchmarks import servers, workload
+from benchmarks.cases.fairness import EchoProbe, probe_until_over
+from benchmarks.figures import Plan, Row, alternate, figure_at_most, percentile_99
+from benchmarks.limited import NONE, system
+from benchmarks.packets import (
+    SUBMIT_JOB,
+    WORK_COMPLETE,
+    Connection,
+    packet,
+    queued_jobs,
+    run_jobs,
+)
+from benchmarks.stopwatch import Stopwatch
+
+_SUBSCRIBERS = 10
+_AT_ONCE = 500
+
+
+def rows(plan: Plan) -> Iterator[Row]:
+    """Measure both."""
+    for functions in (100, 10_000):
+        shares = [_share(functions, plan.choose(30_000, 2_000)) for _ in range(plan.repetitions)]
+        yield Row(
+            f"looks, {functions:,} functions",
+            "% of gearmand's processor time",
+            shares,
+            target=figure_at_most(1),
+        )
+    fanouts = plan.choose(50_000, 2_000)
+    limited, unlimited = alternate(
+        plan.repetitions,
+        functools.partial(_echo_ms, fanouts, {"max_waiting": fanouts * 5 // 4}),
+        functools.partial(_echo_ms, fanouts, NONE),
+    )
+    yield Row(
+        "ECHO_REQ, 99%, near limits, 10,000 functions",
+        "ms",
+        limited,
+        unlimited,
+        figure_at_most(20),
+        reference_name="without limits",
+    )
+
+
+def _share(functions: int, fanouts: int) -> float:
+    """Return the part that looks take while receivers keep up, in percent.
+
+    gearmand tells no one what a command costs: that is measured by the same question, asked often.
+    """
+    job = workload.fanout_job(SUBMIT_JOB, background=True)
+    # A look is due whenever half of this was sent; no queue is ever half as deep.
+    limits = {"max_waiting": max(4 * _AT_ONCE, fanouts // 4)}
+    with (
+        system(1, functions, limits) as port,
+        servers.receiver(port, workload.queues(_SUBSCRIBERS)),
+        Connection(port) as publisher,
+    ):
+        workload.register(publisher, _SUBSCRIBERS)
+        before = _looks(publisher)
+        with Stopwatch() as watch:
+            run_jobs(publisher, [job] * fanouts, _AT_ONCE)
+        looks = _looks(publisher) - before
+        questions = max(10, 200_000 // functions)
+        with Stopwatch() as asking:
+            for _ in range(questions):
+                queued_jobs(port)
+        cost_s = asking.spent(questions).by_program["gearmand"].whole
+        return 100 * looks * cost_s / watch.spent(1).by_program["gearmand"].whole
+
+
+def _looks(client: Connection) -> float:
+    """Return how often the daemon has looked so far."""
+    client.send(packet(SUBMIT_JOB, b"fanout_query", b"", b'{"query": "status"}'))
+    while True:
+        for kind, body in client.receive():
+            if kind == WORK_COMPLETE:
+                (row,) = json.loads(body.partition(b"\0")[2])["rows"]
+                counters: dict[str, float] = row["counters"]
+                return sum(
+                    count for name, count in counters.items() if name.startswith("looks_total")
+                )
+
+
+def _echo_ms(fanouts: int, limits: dict[str, int]) -> float:
+    """Return the 99th percentile of what others wait for an answer of gearmand."""
+    jobs = workload.fanout_job(SUBMIT_JOB, background=True) * fanouts
+    with (
+        system(1, 10_000, limits) as port,
+        Connection(port) as publisher,
+        Connection(port) as other,
+    ):
+        workload.register(publisher, 1)
+        echo = EchoProbe(other)
+        publisher.send(jobs)
+        probe_until_over([echo], publisher, lambda reports: reports == fanouts)
+        return 1000 * percentile_99(echo.waits_s)
