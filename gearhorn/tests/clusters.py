@@ -117,8 +117,7 @@ class Cluster(Closing):
             eventually(lambda node=node: node.knows(len(self.nodes)), 30)  # type: ignore[misc]
         for node in replicas:
             node.call("CLUSTER", "REPLICATE", first.node_id)
-        if replicas:
-            eventually(self.replica_is_in_step, 30)
+        eventually(self.is_whole, 30)
 
     def close(self) -> None:
         for node in self.nodes:
@@ -147,6 +146,12 @@ class Cluster(Closing):
         """Another master."""
         return next(master for master in self.masters if master is not node)
 
+    def is_whole(self) -> bool:
+        """Return true if all nodes know each other, and the replica has all of its master."""
+        return all(node.knows(len(self.nodes)) for node in self.nodes) and (
+            len(self.nodes) == self._masters or self.replica_is_in_step()
+        )
+
     def replica_is_in_step(self) -> bool:
         """Return true if there is a replica again that has all of its master."""
         running = [node for node in self.nodes if node.exit_code is None]
@@ -168,6 +173,17 @@ class Cluster(Closing):
     def fail_over(self, slot: int) -> None:
         """Have the replica take the place of the master of a slot, which becomes its replica."""
         self.replicate(slot).call("CLUSTER", "FAILOVER")
+
+    @contextlib.contextmanager
+    def nobody_serves(self, slot: int) -> Iterator[None]:
+        holder = self.holder(slot)
+        for node in self.masters:
+            node.call("CLUSTER", "DELSLOTS", slot)
+        try:
+            yield
+        finally:
+            holder.call("CLUSTER", "ADDSLOTS", slot)
+            eventually(lambda: self.holder(slot) is holder)
 
     def move(self, slot: int, target: Node) -> Iterator[None]:
         """Move a slot as redis-cli does, which waits after each step for the next."""

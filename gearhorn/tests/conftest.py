@@ -18,7 +18,7 @@ import pytest
 from gearhorn.tests.clusters import Cluster
 from gearhorn.tests.daemons import Daemon
 from gearhorn.tests.peer import Peer
-from gearhorn.tests.processes import Process, Server
+from gearhorn.tests.processes import Process, Server, eventually
 from gearhorn.tests.proxy import Proxy
 from gearhorn.tests.servers import Gearmand, Redis
 
@@ -119,6 +119,8 @@ def moving(_shared_moving: Cluster, request: pytest.FixtureRequest) -> Cluster:
     """A cluster with a replica, to move its slots and end its masters; leave it whole."""
     for node in _shared_moving.nodes:
         show_log(request.node, node)
+    # Whatever the test before has done to it.
+    eventually(_shared_moving.is_whole, 30)
     return _shared_moving
 
 

@@ -11,8 +11,11 @@ import pytest
 
 from gearhorn.store.redis_cluster import slot_of, tagged
 from gearhorn.tests.clusters import Cluster
+from gearhorn.tests.conftest import NewDaemon
+from gearhorn.tests.functional.diagnosis import doctor
 from gearhorn.tests.functional.fleet import SHORT, Fleet, Member
 from gearhorn.tests.processes import eventually
+from gearhorn.tests.servers import Gearmand
 
 pytestmark = pytest.mark.once
 
@@ -53,7 +56,6 @@ def test_a_master_of_a_cluster_that_dies(
         assert member.daemon.log.count("The store is away; jobs wait") == 1
     assert moving.holder(slot) is replica
     master.start()
-    eventually(moving.replica_is_in_step, 30)
 
 
 def test_a_slot_that_is_moved_under_registrations_and_fan_outs(
@@ -79,3 +81,14 @@ def test_a_slot_that_is_moved_under_registrations_and_fan_outs(
     assert moving.holder(slot) is not source
     for member in members:
         assert "Traceback" not in member.daemon.log
+
+
+def test_doctor_says_what_to_ask_a_cluster_that_does_not_answer(
+    moving: Cluster, daemon: NewDaemon, gearmand: Gearmand, key_prefix: str
+) -> None:
+    daemon(store_url=moving.url)
+    assert set(doctor([gearmand.address]).findings) <= {"server-options"}
+    with moving.nobody_serves(slot_of(tagged(key_prefix))):
+        finding = doctor([gearmand.address]).only("store")
+    assert finding["subject"] == "store_away"
+    assert "redis-cli --cluster check" in finding["advice"]

@@ -25,19 +25,22 @@ class Copies(Protocol):
 
 
 class RedisCopies:
-    def __init__(self, server: Redis) -> None:
-        self.url = server.url
+    """:param url: of the store, if the server is a node of a cluster."""
+
+    def __init__(self, server: Redis, url: str = "") -> None:
+        self.url = url or server.url
+        self.server_url = server.url
         self._dump: dict[bytes | str, bytes] = {}
 
     async def take(self) -> None:
-        async with Client.from_url(self.url) as client:
+        async with Client.from_url(self.server_url) as client:
             for key in await client.keys("*"):
                 value = await client.dump(key)
                 assert value is not None
                 self._dump[key] = value
 
     async def bring_back(self) -> None:
-        async with Client.from_url(self.url) as client, client.pipeline() as pipeline:
+        async with Client.from_url(self.server_url) as client, client.pipeline() as pipeline:
             pipeline.flushall()
             for key, value in self._dump.items():
                 pipeline.restore(key, 0, value)
