@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 from gearhorn import clock, errors, messages
 from gearhorn.daemon.crowding import Crowding
-from gearhorn.daemon.fanout import FanOuts
 from gearhorn.daemon.guard.endings import Endings
 from gearhorn.daemon.guard.looks import guard_of
 from gearhorn.daemon.journal.in_force import InForce
@@ -176,7 +175,7 @@ class Daemon:
         """Make the parts that do the work of each function."""
         settings = self.settings
         self._publishers = Publishers(self._client_counter)
-        self._fanouts = FanOuts(
+        self._fanouts = self._journals.make_fanouts(
             self._lists,
             self._submitter,
             self._refusals,
@@ -194,7 +193,6 @@ class Daemon:
             ),
             watch=self._publishers.watch,
             counts=self._counts,
-            numbering=self._journals.numbering,
         )
         self._registry = Registry(
             self._store,

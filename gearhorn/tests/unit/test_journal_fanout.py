@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from gearhorn import clock, errors
-from gearhorn.daemon.fanout import FanOuts, Order
+from gearhorn.daemon.fanout import Order
 from gearhorn.daemon.journal import appends as appends_module
 from gearhorn.daemon.journal.appends import Appends
+from gearhorn.daemon.journal.fanouts import NumberedFanOuts
 from gearhorn.daemon.journal.numbering import Numbering
 from gearhorn.daemon.journal.patterns import Patterns
 from gearhorn.daemon.journal.settings import JournalSettings
@@ -82,7 +83,8 @@ class World:
         )
         lists: Any = self.lists
         submitter: Any = self.outbox
-        self.fanouts = FanOuts(
+        self.fanouts = NumberedFanOuts(
+            self.numbering,
             lists,
             submitter,
             refusals,
@@ -91,7 +93,6 @@ class World:
             generate_unique=True,
             max_message_bytes=1 << 20,
             counts=self.counts,
-            numbering=self.numbering,
         )
 
     def take(self, payload: str = "p", **keys: Any) -> NumberedJob:
