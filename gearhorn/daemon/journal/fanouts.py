@@ -34,6 +34,7 @@ class NumberedFanOuts(FanOuts):
             super()._take(job, request, payload)
         elif numbering.takes(job, payload):
             waiting = self._turns.waiting(job, request, payload)
+            numbering.expect(waiting)
             if self._in_turn:
                 self._enqueue(waiting)
             else:
