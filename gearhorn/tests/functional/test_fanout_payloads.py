@@ -5,12 +5,16 @@
 from __future__ import annotations
 
 import base64
+from typing import Any
 
 import pytest
 
 from gearhorn.tests.builders import encoded
-from gearhorn.tests.functional.conftest import Topic, TopicWith
+from gearhorn.tests.conftest import NewDaemon
+from gearhorn.tests.functional.conftest import NewTopic, Topic, TopicWith
 from gearhorn.tests.peer import Outcome
+from gearhorn.tests.processes import eventually
+from gearhorn.tests.servers import Gearmand
 
 
 def publish(topic: Topic, payloads: object, **keys: object) -> Outcome:
@@ -114,3 +118,67 @@ def test_with_order_topic_the_next_waits_for_all_of_them(topic_with: TopicWith) 
     assert topic.client.finish(handle).completed
     assert topic.client.finish(waiting).report["queued"] == 3
     assert worker.take(3) == [b"1", b"2", b"3"]
+
+
+# With a journal.
+
+
+def test_messages_of_a_journal_are_numbered_one_after_the_other(journaled: Topic) -> None:
+    journaled.subscribe("bob")
+    journaled.publish("first", background=True)
+    report = publish(journaled, ["two", "three", "four"], id="batch").report
+    assert (report["sequence"], report["messages"], report["queued"]) == (2, 3, 3)
+    with journaled.receiver("bob") as worker:
+        jobs = [worker.grab() for _ in range(4)]
+    numbers = [int(job.unique.split(b".")[2]) for job in jobs]
+    assert list(zip(numbers, (job.data for job in jobs), strict=True)) == [
+        (1, b"first"),
+        (2, b"two"),
+        (3, b"three"),
+        (4, b"four"),
+    ]
+    read = journaled.client.submit("fanout_read", {"topic": journaled.name}).report
+    assert [message["payload"] for message in read["messages"]] == ["first", "two", "three", "four"]
+
+
+def test_a_repeat_of_several_with_one_id_is_no_second_batch(journaled: Topic) -> None:
+    journaled.subscribe("bob")
+    first = publish(journaled, ["one", "two"], id="batch").report
+
+    def repeated() -> dict[str, Any]:
+        report: dict[str, Any] = publish(journaled, ["one", "two"], id="batch").report
+        return report if report.get("duplicate") else {}
+
+    # The record says that all is queued with the next write; until then copies coalesce.
+    again = eventually(repeated)
+    for key in ("messages", "subscribers", "queued", "journal", "sequence"):
+        assert again[key] == first[key]
+    assert journaled.receiver("bob").take(2) == [b"one", b"two"]
+    assert journaled.waiting("bob") == 0
+
+
+def test_what_a_full_queue_does_not_take_of_a_journal_is_skipped(
+    gearmand: Gearmand, daemon: NewDaemon, new_topic: NewTopic
+) -> None:
+    options: dict[str, Any] = {
+        "journal.topics": "t*",
+        "limits.max_waiting": 100,
+        "limits.overflow": "skip",
+    }
+    daemon(**options)
+    topic = new_topic(gearmand)
+    topic.subscribe("dead")
+    report = publish(topic, list(range(300)), always_report=True).report
+    assert report["queued"] == topic.waiting("dead") <= 100
+    assert report["queued"] + report["skipped"] == 300
+    assert "failed_count" not in report
+
+
+def test_one_that_is_too_large_for_a_journal_refuses_them_all(
+    gearmand: Gearmand, daemon: NewDaemon, new_topic: NewTopic
+) -> None:
+    options: dict[str, Any] = {"journal.topics": "t*", "journal.max_message_bytes": 1024}
+    daemon(**options)
+    topic = new_topic(gearmand)
+    outcome = publish(topic, ["small", "x" * 1025])
+    assert outcome.report["error"] == "message_too_large"
