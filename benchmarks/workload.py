@@ -9,6 +9,7 @@ import secrets
 import time
 import zlib
 from collections.abc import Sequence
+from typing import Any
 
 from benchmarks.packets import SUBMIT_JOB, SUBMIT_JOB_BG, Connection, packet, run_jobs
 
@@ -42,9 +43,14 @@ def fanout_job(
     gather: bool = False,
     topic: str = TOPIC,
     payload: bytes = PAYLOAD,
+    messages: int = 1,
 ) -> bytes:
-    """Return a packet of `kind` that submits a job to `fanout`."""
-    request = {"topic": topic, "payload": payload.decode(), "background": background}
+    """Return a packet of `kind` that submits a job to `fanout`, with so many messages."""
+    request: dict[str, Any] = {"topic": topic, "background": background}
+    if messages == 1:
+        request["payload"] = payload.decode()
+    else:
+        request["payloads"] = [payload.decode()] * messages
     if gather:
         request["gather"] = True
     return packet(kind, FANOUT, b"", json.dumps(request).encode())

@@ -119,6 +119,12 @@ class BackgroundConflict(RequestError):
     code = "background_conflict"
 
 
+class BatchConflict(RequestError):
+    """``payloads`` is not alone, not in the background, or has a unique."""
+
+    code = "batch_conflict"
+
+
 class MessageTooLarge(RequestError):
     """The request has more bytes than the daemon takes."""
 

@@ -9,7 +9,7 @@ import time
 
 from benchmarks import bare, contenders, servers, workload
 from benchmarks.contenders.base import Contender
-from benchmarks.figures import Case, Measured, Plan, Row, alternate, ratio_at_least, take_turns
+from benchmarks.figures import Case, Measured, Plan, Row, ratio_at_least, take_turns
 from benchmarks.packets import (
     SUBMIT_JOB,
     SUBMIT_JOB_BG,
@@ -23,6 +23,8 @@ from benchmarks.packets import (
 from benchmarks.stopwatch import Stopwatch
 
 _SUBSCRIBERS = 1_000
+_TOGETHER = 1_000
+"""The messages in one request that has several."""
 _REPORT = b'{"topic": "benchmark", "subscribers": 1, "queued": 1, "failed": {}}'
 _TARGETS = {contenders.BARE.name: ratio_at_least(0.75), "gear loop": ratio_at_least(25)}
 # The messages for each of the systems that make a copy for each subscriber and can say that it is
@@ -93,16 +95,22 @@ def _many_by_peer(peer: Contender) -> Measured:
 
 def _run_one(plan: Plan) -> list[Row]:
     fanouts = plan.choose(50_000, 20_000)
-    figures, references = alternate(
+    alone, together, references = take_turns(
         plan.repetitions,
-        functools.partial(_one_by_daemon, fanouts),
-        functools.partial(_one_by_bare_sockets, fanouts),
+        [
+            functools.partial(_one_by_daemon, fanouts),
+            functools.partial(_one_by_daemon, fanouts, _TOGETHER),
+            functools.partial(_one_by_bare_sockets, fanouts),
+        ],
     )
     what = "background, 1 subscriber"
-    return [Row(what, "fanouts/s", figures, references, ratio_at_least(0.3))]
+    return [
+        Row(what, "fanouts/s", alone, references, ratio_at_least(0.3)),
+        Row(f"{what}, {_TOGETHER:,} a request", "messages/s", together, references),
+    ]
 
 
-def _one_by_daemon(fanouts: int) -> Measured:
+def _one_by_daemon(fanouts: int, together: int = 1) -> Measured:
     """Measure from the first grab to the last answer, of jobs that were all queued before.
 
     The daemon is frozen while they are queued. The last job of the queue is a foreground one,
@@ -111,7 +119,7 @@ def _one_by_daemon(fanouts: int) -> Measured:
     with servers.gearmand() as port, servers.daemon(port) as daemon, Connection(port) as publisher:
         workload.register(publisher, 1)
         daemon.freeze()
-        _queue_fanouts(publisher, fanouts)
+        _queue_fanouts(publisher, fanouts, together)
         with Stopwatch() as watch:
             daemon.thaw()
             run_jobs(publisher, [workload.fanout_job(SUBMIT_JOB, background=True)])
@@ -136,9 +144,9 @@ def _one_by_bare_sockets(fanouts: int) -> Measured:
     return watch.rate(fanouts)
 
 
-def _queue_fanouts(publisher: Connection, fanouts: int) -> None:
-    job = workload.fanout_job(SUBMIT_JOB_BG, background=True)
-    submit_in_blocks(publisher, [job] * fanouts)
+def _queue_fanouts(publisher: Connection, fanouts: int, together: int = 1) -> None:
+    job = workload.fanout_job(SUBMIT_JOB_BG, background=True, messages=together)
+    submit_in_blocks(publisher, [job] * (fanouts // together))
 
 
 def _check_copies(port: int, expected: int) -> None:

@@ -12,6 +12,7 @@ from gearhorn.daemon.crowding import Crowding
 from gearhorn.daemon.fanout import FanOuts
 from gearhorn.daemon.guard.endings import Endings
 from gearhorn.daemon.guard.looks import guard_of
+from gearhorn.daemon.guard.sampler import Sampler
 from gearhorn.daemon.list_cache import ListCache
 from gearhorn.daemon.matchmaking import Matchmaking
 from gearhorn.daemon.metrics import Counts
@@ -35,7 +36,9 @@ from gearhorn.store.patience import Patience
 from gearhorn.store.timing import time_calls
 from gearhorn.tasks import end
 from gearhorn.version import installed_version
+from gearhorn.wire.address import Address
 from gearhorn.wire.client_counter import ClientCounter
+from gearhorn.wire.look import Look
 from gearhorn.wire.marker import Marker
 from gearhorn.wire.submitter import Submitter
 from gearhorn.wire.watch import Watch
@@ -120,6 +123,9 @@ class Daemon:
             reconnect_max=settings.wire.reconnect_max,
         )
         self._endings = Endings(self._store, settings)
+        self._sampler = Sampler(
+            settings, self._store, self._guard.seen, lambda: self._submitter.servers
+        )
         self._lists = ListCache(
             self._store,
             self._patience,
@@ -204,9 +210,9 @@ class Daemon:
         self._submitter.on_servers_changed = self._servers_changed
         self._submitter.on_block = self._guard.count_block
         self._guard.on_due = self._looks.due
-        self._looks.on_look = self._endings.looked
+        self._looks.on_look = self._looked
         self._looks.interval = self._endings.look_interval
-        self._endings.look_soon = self._looks.due
+        self._endings.look_soon = self._sampler.look_soon = self._looks.due
         self._endings.confirm = self._matchmaking.confirm
         self._patience.on_replaced = self._opening.store_replaced
         self._opening.on_waiting = self._workers.take_queries
@@ -221,6 +227,7 @@ class Daemon:
             self._marker,
             self._looks,
             self._endings,
+            self._sampler,
             self._opening,
             self._matchmaking,
             self._upkeep,
@@ -243,6 +250,7 @@ class Daemon:
             self._matchmaking,
             self._guard.seen,
             self._endings,
+            self._sampler,
         )
 
     @property
@@ -310,8 +318,13 @@ class Daemon:
         self._matchmaking.start()
         self._upkeep.start()
         self._endings.start()
+        self._sampler.start()
         await self._looks.start()
         await self._workers.take_all()
+
+    def _looked(self, server: Address, look: Look, asked: float) -> None:
+        self._endings.looked(server, look, asked)
+        self._sampler.looked()
 
     def _servers_changed(self) -> None:
         # Before fan-outs go on: queues have moved.
@@ -343,6 +356,7 @@ class Daemon:
         await self._looks.close()
         await self._upkeep.close()
         await self._endings.close()
+        await self._sampler.close()
         await self._opening.close()
         await self._matchmaking.close()
         await self._matchmaking.leave()

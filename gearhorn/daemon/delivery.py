@@ -75,6 +75,8 @@ class Delivery(Listener):
         self._token = token
         self._batches: set[Batch] = set()
         self._unplaced: list[Share] = []
+        self._copies = recipients.count
+        self._size_class = recipients.size_class
         self._failed = dict(recipients.refused)
         self._failed_count = recipients.refused_count
         if self._failed_count:
@@ -149,19 +151,19 @@ class Delivery(Listener):
 
     def batch_created(self, batch: Batch) -> None:
         self._batches.remove(batch)
-        batch.count()
+        batch.count_queued()
 
     def batch_lost(self, batch: Batch) -> None:
         # Copies that this server had not yet queued go to another one.
         self._batches.remove(batch)
-        batch.count()
+        batch.count_queued()
         if batch.tally is not None:
-            batch.tally.resubmitted += len(batch.queues) - batch.created
+            batch.tally.resubmitted += batch.count - batch.created
         share = Share(batch.queues, batch.keys, batch.groups)
         self._place(share.after(batch.created))
 
     def copy_refused(self, batch: Batch, index: int, *, full: bool) -> None:
-        self._fail(batch.keys[index], messages.QUEUE_FULL if full else messages.NOT_QUEUED)
+        self._fail(batch.key(index), messages.QUEUE_FULL if full else messages.NOT_QUEUED)
 
     # Ending.
 
@@ -173,7 +175,7 @@ class Delivery(Listener):
 
     def _cancel(self) -> None:
         for batch in self._batches:
-            batch.count()
+            batch.count_queued()
             batch.cancel()
         self._batches.clear()
         self._unplaced.clear()
@@ -186,10 +188,10 @@ class Delivery(Listener):
         """
         self._cancel()
         failed = self._failed_count
-        recipients = self._recipients
+        copies = self._copies
         took_s = (now or self._context.submitter.heard_at) - self.job.taken
-        self._counts.ended(recipients.count, recipients.size_class, failed, took_s)
-        if log and failed and failed == recipients.count:
+        self._counts.ended(copies, self._size_class, failed, took_s)
+        if log and failed and failed == copies:
             self._context.on_all_failed(self.topic, failed, next(iter(self._failed.values())))
         report = self._report()
         if failed and not self._always_report:
@@ -216,7 +218,7 @@ class BackgroundDelivery(Delivery):
         # What the base does, without two calls for each fan-out.
         self._batches.remove(batch)
         if batch.tally is not None:
-            batch.tally.queued[False] += len(batch.queues) - batch.refused
+            batch.tally.queued[False] += batch.count - batch.refused
         if not self._batches and not self._unplaced:
             self._end()
 
@@ -283,7 +285,7 @@ class ForegroundDelivery(Delivery, Owner):
         if (
             self._deadline is None
             and not self._unplaced
-            and all(batch.written == len(batch.queues) for batch in self._batches)
+            and all(batch.written == batch.count for batch in self._batches)
         ):
             self._deadline = asyncio.get_running_loop().call_later(self._timeout, self._time_is_up)
 
@@ -298,7 +300,7 @@ class ForegroundDelivery(Delivery, Owner):
 
     def copy_refused(self, batch: Batch, index: int, *, full: bool) -> None:
         super().copy_refused(batch, index, full=full)
-        self._close(batch.keys[index])
+        self._close(batch.key(index))
 
     def copy_created(self, copy: Copy) -> None:
         self._open[copy.key] = copy

@@ -25,6 +25,7 @@ from gearhorn.daemon.metrics import Counts
 from gearhorn.daemon.open_fanouts import OpenBounds, Place
 from gearhorn.daemon.recipients import Recipients
 from gearhorn.daemon.refusals import Refusals
+from gearhorn.daemon.series import SeriesDelivery
 from gearhorn.daemon.turns import Turns, Waiting, Watch
 from gearhorn.tasks import Tasks, in_turns
 from gearhorn.wire.grabber import Job
@@ -141,15 +142,15 @@ class FanOuts:
         """The number of their copies that are not answered."""
         return self._turns.open.copies
 
-    def _decode(self, data: bytes) -> tuple[messages.FanOut, bytes]:
-        """Return a request and its payload."""
+    def _decode(self, data: bytes) -> tuple[messages.FanOut, messages.Content]:
+        """Return a request and its payload, or payloads."""
         request = _decode_request(data)
         if request.timeout is not None and request.timeout > self._max_timeout:
             raise errors.InvalidSeconds(
                 f"timeout may be {self._max_timeout:g} seconds here; that is the "
                 "configuration's [fanout] max_timeout"
             )
-        return request, request.payload_bytes()
+        return request, request.content()
 
     def take(self, job: Job) -> None:
         """Do the fan-out that ``job`` asks for, or refuse it."""
@@ -282,7 +283,7 @@ class FanOuts:
         self,
         job: Job,
         request: messages.FanOut,
-        payload: bytes,
+        payload: messages.Content,
         recipients: Recipients,
         waiting: Waiting | None = None,
     ) -> bool:
@@ -291,6 +292,9 @@ class FanOuts:
         :param waiting: the same, if it has waited for its list.
         :returns: true if it was started.
         """
+        if isinstance(payload, tuple):
+            self._start_series(job, request, payload, recipients)
+            return True
         if not messages.truth(request.background):
             # Without a job server it waits, and is not refused.
             bound = bool(self._context.submitter.servers)
@@ -299,6 +303,20 @@ class FanOuts:
         token = self._token(job, True) if self._generate_unique else b""
         BackgroundDelivery(self._context, job, request, payload, recipients, token).start()
         return True
+
+    def _start_series(
+        self,
+        job: Job,
+        request: messages.FanOut,
+        payloads: tuple[bytes, ...],
+        recipients: Recipients,
+    ) -> None:
+        token = self._token(job, True) if self._generate_unique else b""
+
+        def admit(size: int) -> Recipients:
+            return self._admitted(recipients, size)
+
+        SeriesDelivery(self._context, job, request, payloads, recipients, token, admit).start()
 
     def _admitted(self, recipients: Recipients, size: int) -> Recipients:
         """Return the list for a message of ``size`` bytes, without full queues, and count it."""

@@ -50,5 +50,9 @@ class DaemonSettings:
     max_cached_topics: int = 10_000
     limits: LimitSettings = field(default_factory=LimitSettings)
     drain_timeout: float = messages.DRAIN_TIMEOUT_S
+    queue_interval: float | None = None
+    """The seconds between two samples of the queues, ``None`` for none."""
+    top_topics: int = 20
+    """The topics with most waiting that are shown by name."""
     alone: bool = False
     """True if no other daemon shares the store: whoever has an entry is dead."""

@@ -56,7 +56,7 @@ class Waiting(Owner):
         self,
         job: Job,
         request: messages.FanOut,
-        payload: bytes,
+        payload: messages.Content,
         on_left: Callable[["Waiting"], None],
         counts: Counts,
     ) -> None:
@@ -149,7 +149,7 @@ class Turns:
         refusals: Refusals,
         counts: Counts,
         *,
-        decode: Callable[[bytes], tuple[messages.FanOut, bytes]],
+        decode: Callable[[bytes], tuple[messages.FanOut, messages.Content]],
         watch: Watch,
         send: Send,
         read: Callable[[str], None],
@@ -164,7 +164,7 @@ class Turns:
         self._send = send
         self._read = read
 
-    def waiting(self, job: Job, request: messages.FanOut, payload: bytes) -> Waiting:
+    def waiting(self, job: Job, request: messages.FanOut, payload: messages.Content) -> Waiting:
         """Return a fan-out, of either kind, that cannot start yet."""
         waiting = Waiting(job, request, payload, self._publisher_left, self._counts)
         if waiting.foreground:
@@ -228,6 +228,7 @@ class Turns:
         job = waiting.job
         job.take_up()
         request, payload = self._decode(job.data)
+        assert isinstance(payload, bytes), "as payloads goes with background alone"
         self._send(job, request, payload, recipients, place, waiting.watched)
 
     def _refuse(self, job: Job, waiting: Waiting | None, error: errors.TooManyOpen) -> None:

@@ -93,7 +93,15 @@ from gearhorn.messages.reports import (
     result_of,
     written_result,
 )
-from gearhorn.messages.requests import FanOut, Notice, Register, Request, Unregister
+from gearhorn.messages.requests import (
+    MAX_PAYLOADS,
+    Content,
+    FanOut,
+    Notice,
+    Register,
+    Request,
+    Unregister,
+)
 from gearhorn.messages.values import encode_value, truth
 
 __all__ = [
@@ -107,6 +115,7 @@ __all__ = [
     "MAX_LISTED_FAILURES",
     "MAX_MESSAGE_BYTES",
     "MAX_PAGE",
+    "MAX_PAYLOADS",
     "MAX_QUEUE_BYTES",
     "MAX_SECONDS",
     "MAX_UNIQUE_BYTES",
@@ -130,6 +139,7 @@ __all__ = [
     "TIMEOUT",
     "TOPICS",
     "Bytes",
+    "Content",
     "DaemonRow",
     "EndedRow",
     "FanOut",

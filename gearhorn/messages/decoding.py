@@ -3,6 +3,7 @@
 """The decoding of requests, with errors that name the wrong key."""
 
 import codecs
+import typing
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -96,7 +97,7 @@ class RequestDecoder(Generic[R]):
 
 def _type_name(kind: Any) -> str:
     """Return the name that a user knows for the type of a field, optional or not."""
-    alternatives = getattr(kind, "__args__", (kind,))
+    alternatives = [typing.get_origin(one) or one for one in getattr(kind, "__args__", (kind,))]
     return next(name for t, name in TYPE_NAMES.items() if t in alternatives)
 
 

@@ -24,7 +24,7 @@ PRIORITIES = ("high", "normal", "low")
 
 Priority = Literal["high", "normal", "low"]
 
-TYPE_NAMES = {str: "a string", float: "a number", int: "an integer"}
+TYPE_NAMES = {str: "a string", float: "a number", int: "an integer", list: "an array"}
 
 # Tab and newline in a name forge lines of gearmand's "status", NUL shifts the payload.
 _control_character = re.compile(r"[\x00-\x1f\x7f-\x9f]").search

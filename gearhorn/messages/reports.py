@@ -144,16 +144,22 @@ class FanOutReport(Report, frozen=True, kw_only=True):
     counts them and ``failed`` has the reason for each of the first thousand, by
     client_id. ``skipped``, where it is not 0, counts the copies that were left out because
     their queues are full and the subscribers find them in a journal: no failures.
+    ``messages`` counts those of a request with ``payloads``, and copies are ``messages``
+    times ``subscribers``. Then ``failed`` has the reason of each receiver's first failure,
+    and ``failures`` says which messages failed: the indices of the first and the last of a
+    run, client_id and reason.
     ``results`` has the gathered results by client_id, each a string,
     or :class:`Bytes` if it is not UTF-8. Fields that do not apply are
     ``msgspec.UNSET``.
     """
 
     topic: str
+    messages: int | UnsetType = UNSET
     subscribers: int
     delivered: int | UnsetType = UNSET
     queued: int | UnsetType = UNSET
     failed: dict[str, str] = {}
     failed_count: int | UnsetType = UNSET
+    failures: list[tuple[int, int, str, str]] | UnsetType = UNSET
     skipped: int | UnsetType = UNSET
     results: dict[str, Result] | UnsetType = UNSET

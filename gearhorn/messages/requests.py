@@ -94,18 +94,28 @@ class Notice(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 _decode_text = msgspec.json.Decoder(str).decode
+_decode_texts = msgspec.json.Decoder(list[str]).decode
+
+
+MAX_PAYLOADS = 10_000
+"""The most messages in one request."""
+
+Content = bytes | tuple[bytes, ...]
+"""What receivers get: one message, or several, one after the other."""
 
 
 class FanOut(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A request to send the payload to every subscriber of the topic.
+    """A request to send a payload, or several, to every subscriber of the topic.
 
     ``payload`` is kept as it stands in the request, since a value that is not a
-    string is sent byte for byte. Receivers get :meth:`payload_bytes`.
-    ``timeout`` is in seconds. Without ``progress`` no WORK_STATUS is sent.
+    string is sent byte for byte. Receivers get :meth:`content`. ``payloads`` takes its
+    place in the background. ``timeout`` is in seconds. Without ``progress`` no
+    WORK_STATUS is sent.
     """
 
     topic: str
-    payload: Raw
+    payload: Raw = NOT_GIVEN
+    payloads: list[Raw] | None = None
     unique: str | None = None
     background: Raw = NOT_GIVEN
     timeout: float | None = None
@@ -116,6 +126,10 @@ class FanOut(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     def __post_init__(self) -> None:
         check_topic(self.topic)
+        if self.payloads is not None:
+            self._check_payloads(self.payloads)
+        elif self.payload is NOT_GIVEN:
+            raise errors.MissingKey("the key payload is missing")
         if self.unique is not None:
             check_unique(self.unique)
         if self.timeout is not None:
@@ -135,6 +149,22 @@ class FanOut(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
                     "gather goes with a foreground fan-out: a background "
                     "one does not wait for receivers"
                 )
+
+    def _check_payloads(self, payloads: list[Raw]) -> None:
+        if not 1 <= len(payloads) <= MAX_PAYLOADS:
+            raise errors.InvalidPayload(
+                f"payloads must hold 1 to {MAX_PAYLOADS} messages, and holds {len(payloads)}"
+            )
+        if self.payload is not NOT_GIVEN:
+            raise errors.BatchConflict("payload and payloads do not go together: send one of them")
+        if not truth(self.background):
+            raise errors.BatchConflict(
+                "payloads goes with background: nobody gathers the answers to several messages"
+            )
+        if self.unique is not None:
+            raise errors.BatchConflict(
+                "unique goes with payload: it would make one of all messages of payloads"
+            )
 
     @classmethod
     def of(
@@ -181,18 +211,39 @@ class FanOut(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
         :raises InvalidPayload: the payload cannot be decoded as ``encoding`` says.
         """
-        raw = bytes(self.payload)
-        if not raw.startswith(b'"'):
-            if self.encoding is not None:
-                raise errors.InvalidPayload("payload must be a string when encoding is base64")
-            return raw
-        text = _decode_text(raw).encode()
+        return _payload_bytes(self.payload, self.encoding)
+
+    def content(self) -> Content:
+        """Return the bytes that each receiver gets, of each message.
+
+        :raises InvalidPayload: as :meth:`payload_bytes` does.
+        """
+        if self.payloads is None:
+            return _payload_bytes(self.payload, self.encoding)
         if self.encoding is None:
-            return text
-        try:
-            # Python accepts some surplus padding, and each version accepts another.
-            if len(text) % 4 or text.endswith(b"==="):
-                raise binascii.Error("incorrect padding")
-            return base64.b64decode(text, validate=True)
-        except binascii.Error as error:
-            raise errors.InvalidPayload(f"payload is not base64: {error}") from None
+            try:
+                # Most are strings, all of which are read in a fifth of the time.
+                texts = _decode_texts(b"[%s]" % b",".join(self.payloads))
+            except msgspec.ValidationError:
+                pass
+            else:
+                return tuple([text.encode() for text in texts])
+        return tuple([_payload_bytes(raw, self.encoding) for raw in self.payloads])
+
+
+def _payload_bytes(payload: Raw, encoding: str | None) -> bytes:
+    raw = bytes(payload)
+    if not raw.startswith(b'"'):
+        if encoding is not None:
+            raise errors.InvalidPayload("payload must be a string when encoding is base64")
+        return raw
+    text = _decode_text(raw).encode()
+    if encoding is None:
+        return text
+    try:
+        # Python accepts some surplus padding, and each version accepts another.
+        if len(text) % 4 or text.endswith(b"==="):
+            raise binascii.Error("incorrect padding")
+        return base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise errors.InvalidPayload(f"payload is not base64: {error}") from None

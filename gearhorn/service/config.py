@@ -253,6 +253,9 @@ def settings_of(conf: cfg.ConfigOpts) -> DaemonSettings:
         max_cached_topics=conf.matchmaking.max_cached_topics,
         limits=_limits(conf),
         drain_timeout=conf.service.drain_timeout,
+        # Samples are shown over HTTP and nowhere else.
+        queue_interval=conf.http.queue_interval if conf.http.listen else None,
+        top_topics=conf.http.top_topics,
     )
 
 

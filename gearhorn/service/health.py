@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The state of a daemon in a few checks, each with what to do where it fails."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from gearhorn.daemon import workers
 from gearhorn.daemon.daemon import Daemon
+from gearhorn.daemon.guard.sample import HALF_READ, UNREAD
 from gearhorn.daemon.numbers.survey import COPIES, REQUEST
 from gearhorn.store.patience import advice_on
 
@@ -113,6 +114,7 @@ def remarks(daemon: Daemon) -> Sequence[Check]:
                 "top say more. Else raise [fanout] max_in_flight, or start another daemon.",
             )
         )
+    found += _queues(daemon)
     if policy := survey.store.evicts:
         found.append(
             Check(
@@ -123,3 +125,30 @@ def remarks(daemon: Daemon) -> Sequence[Check]:
             )
         )
     return found
+
+
+def _queues(daemon: Daemon) -> Iterator[Check]:
+    """Yield what is worth a word in the last sample of the queues."""
+    sample = daemon.survey.sampler.last
+    if sample is None:
+        return
+    if unread := sample.states[UNREAD]:
+        yield Check(
+            "unread",
+            False,
+            f"no worker reads {_queues_text(unread)} in which copies wait",
+            "Start the receivers, or unregister them and purge the queues: gearhorn doctor names "
+            "the queues.",
+        )
+    if half_read := sample.states[HALF_READ]:
+        yield Check(
+            "half-read",
+            False,
+            f"on a job server where copies wait no worker reads {_queues_text(half_read)}",
+            "Connect receivers to all job servers, as each queue lives on one of them: gearhorn "
+            "doctor names the queues.",
+        )
+
+
+def _queues_text(count: int) -> str:
+    return "1 queue" if count == 1 else f"{count} queues"

@@ -363,6 +363,21 @@ HTTP = (
         "127.0.0.1:PORT, [::1]:PORT or unix:PATH. Whoever reaches it sees topics, names and "
         "options without secrets. Unless given, nothing is served.",
     ),
+    cfg.FloatOpt(
+        "queue_interval",
+        min=1,
+        max=_DAY,
+        help="Seconds between two samples of all queues on all job servers, for the metrics and "
+        "the page: how many wait, who reads them, which topics have most. Set it in one of the "
+        "daemons only, which samples for all. Unless given, nothing is sampled.",
+    ),
+    cfg.IntOpt(
+        "top_topics",
+        default=DaemonSettings.top_topics,
+        min=1,
+        max=100,
+        help="The most topics that are shown by name: those with most messages waiting.",
+    ),
 )
 
 GROUPS: dict[cfg.OptGroup, Sequence[cfg.Opt]] = {

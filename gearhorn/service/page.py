@@ -67,6 +67,8 @@ def render(state: Mapping[str, Any]) -> bytes:
         _section("Job servers", _servers(state)),
         _section("Store", _store(state)),
         _section("Work", _work(state)),
+        _section("Queues", _queues(state)),
+        _section("Topics with most waiting", _topics(state)),
         _section("Daemons", _daemons(state)),
         _section("Last warnings", _warnings(state)),
         _section("Configuration", _configuration(state)),
@@ -195,6 +197,56 @@ def _work(state: Mapping[str, Any]) -> str:
         "",
     )
     return rates + in_hand
+
+
+_QUEUES = {
+    "idle": "Queues in which nothing waits",
+    "backlogged": "Queues with copies, and workers that take them",
+    "unread": "Queues with copies and no worker",
+    "half_read": "Queues with copies on a job server where no worker takes them",
+    "orphaned": "Queues with copies that are nobody's",
+}
+
+
+def _queues(state: Mapping[str, Any]) -> str:
+    queues = state["queues"]
+    if queues is None:
+        return "<p>Not sampled by this daemon: [http] queue_interval is not set.</p>"
+    if queues["sampled"] is None:
+        return "<p>Not sampled yet.</p>"
+    rows = (
+        ("Topics", queues["topics"]),
+        ("Subscriptions", queues["subscriptions"]),
+        ("Copies that wait", queues["waiting"]),
+        ("Copies that workers have", queues["running"]),
+        *((text, queues["states"][name]) for name, text in _QUEUES.items()),
+        ("Most copies that wait in one queue", queues["deepest"]),
+        ("Seconds for which one was not seen empty", queues["nonempty_seconds"]),
+    )
+    # What is shown is the last whole one.
+    sampled = f"Sampled at {escape(queues['sampled'])} UTC"
+    more = "." if queues["complete"] else ", not from all job servers, or not lately."
+    table = _table("Queues", ("What", "Last sample"), rows, "")
+    return f"{table}<p class=quiet>{sampled}{more}</p>"
+
+
+def _topics(state: Mapping[str, Any]) -> str:
+    queues = state["queues"] or {}
+    return _table(
+        "Topics with most waiting",
+        ("Topic", "Waiting", "Workers", "Unread queues", "Seconds not empty"),
+        (
+            (
+                topic["topic"],
+                topic["waiting"],
+                topic["workers"],
+                topic["unread_queues"],
+                topic["nonempty_seconds"],
+            )
+            for topic in queues.get("top", ())
+        ),
+        "None with anything waiting is known.",
+    )
 
 
 def _daemons(state: Mapping[str, Any]) -> str:

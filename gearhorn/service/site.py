@@ -108,6 +108,7 @@ class Site:
             "rates": {name: round(rate, 3) for name, rate in self._watching.rates().items()},
             "totals": dict(self._watching.totals()),
             "in_hand": self._in_hand(),
+            "queues": self._queues(),
             "daemons": [
                 {
                     "worker_id": worker_id,
@@ -145,6 +146,35 @@ class Site:
             "bytes_held": survey.workers.fanouts.held_bytes,
             "registrations_and_queries": survey.workers.requests.held + survey.workers.queries.held,
             "lists_kept": survey.lists.kept,
+        }
+
+    def _queues(self) -> dict[str, Any] | None:
+        """Return the last sample, if this daemon samples."""
+        sampler = self._daemon.survey.sampler
+        sample = sampler.last
+        if sampler.interval is None or sample is None:
+            return None if sampler.interval is None else {"sampled": None}
+        taken = datetime.fromtimestamp(sampler.taken_at, timezone.utc)
+        return {
+            "sampled": taken.isoformat(sep=" ", timespec="seconds")[:19],
+            "complete": sampler.complete,
+            "topics": sample.topics,
+            "subscriptions": sample.subscriptions,
+            "waiting": sample.waiting,
+            "running": sample.running,
+            "states": dict(sample.states),
+            "deepest": sample.deepest,
+            "nonempty_seconds": round(sample.nonempty_s, 3),
+            "top": [
+                {
+                    "topic": topic.name,
+                    "waiting": topic.waiting,
+                    "workers": topic.workers,
+                    "unread_queues": topic.unread,
+                    "nonempty_seconds": round(topic.nonempty_s, 3),
+                }
+                for topic in sample.top
+            ],
         }
 
     def _job_servers(self) -> Iterator[dict[str, Any]]:

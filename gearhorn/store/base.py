@@ -315,3 +315,10 @@ class Store(Endings):
             page.
         :param limit: the most subscribers in the page.
         """
+
+    @abc.abstractmethod
+    async def holders(self, queues: Sequence[str]) -> Mapping[str, str]:
+        """Return the topics to which queues belong, by queue; none for those of nobody.
+
+        :param queues: at most a thousand, as the store does nothing else meanwhile.
+        """

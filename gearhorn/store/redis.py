@@ -47,7 +47,7 @@ page by page.
 
 import heapq
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from gearhorn import clock, errors, messages
@@ -223,3 +223,9 @@ class RedisStore(RedisEndings):
             )
             for name, at in zip(first, expiries, strict=True)
         ]
+
+    async def holders(self, queues: Sequence[str]) -> Mapping[str, str]:
+        if not queues:
+            return {}
+        topics = (await self._checked("holders", *queues)).split("\0")
+        return {queue: topic for queue, topic in zip(queues, topics, strict=True) if topic}

@@ -10,7 +10,7 @@ clock.
 import math
 import sqlite3
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from gearhorn import clock, errors, messages
 from gearhorn.messages import NO_LIMITS, Limits
@@ -301,6 +301,14 @@ class SQLiteStore(SQLiteEndings):
                 )
                 for name, expires_at, text in db.execute(query, values)
             ]
+
+        return await self._read(work)
+
+    async def holders(self, queues: Sequence[str]) -> Mapping[str, str]:
+        query = "SELECT queue, topic FROM subscribers WHERE queue = ?"
+
+        def work(db: sqlite3.Connection) -> dict[str, str]:
+            return dict(row for queue in queues for row in db.execute(query, (queue,)))
 
         return await self._read(work)
 

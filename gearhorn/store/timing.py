@@ -28,6 +28,7 @@ OPERATIONS = (
     "remove_daemon",
     "topics",
     "subscribers",
+    "holders",
     "ended",
     "discardable",
     "take",

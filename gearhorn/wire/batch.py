@@ -3,7 +3,7 @@
 """Batches, the copies in them that wait for answers, and listeners to their outcome."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -68,6 +68,7 @@ class Batch:
     __slots__ = (
         "_middles",
         "cancelled",
+        "count",
         "created",
         "foreground",
         "groups",
@@ -102,6 +103,8 @@ class Batch:
         self.packet_type = framing.SUBMIT_TYPES[not foreground, priority]
         self.foreground = foreground
         self.queues = queues
+        self.count = len(queues)
+        """The number of copies."""
         self.keys = keys
         self.groups = groups
         self.payload = payload
@@ -122,7 +125,19 @@ class Batch:
             framing.HEADER_BYTES + self.longest_queue + len(self._middles[-1]) + len(self.payload)
         )
 
-    def count(self) -> None:
+    def key(self, index: int) -> str:
+        """Return the listener's name for a copy."""
+        return self.keys[index]
+
+    def credits(self, weight: Callable[[int], int]) -> int:
+        """Return the sum of ``weight`` of the sizes of messages that are not all created."""
+        return weight(len(self.payload))
+
+    def drop_payload(self) -> None:
+        """Forget the payload: every copy is queued or refused."""
+        self.payload = b""
+
+    def count_queued(self) -> None:
         """Add the copies that are queued to the counts of the server.
 
         The owner does so when the batch has been created, or is given up; what is no

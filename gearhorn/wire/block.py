@@ -116,7 +116,7 @@ class Block:
             self._close(self._size)
             return 0
         start = batch.written
-        count = min(most, max(1, fits), len(batch.queues) - start)
+        count = min(most, max(1, fits), batch.count - start)
         batch.pack(start, start + count, self._packets)
         batch.written += count
         self._parts.append((batch, batch.written))
@@ -157,9 +157,9 @@ class Block:
         batch.created += 1
         if batch.created == self._stop:
             self._next_part()
-            if batch.created == len(batch.queues):
+            if batch.created == batch.count:
                 # Copies that wait for their answers know the batch.
-                batch.payload = b""
+                batch.drop_payload()
                 if not batch.cancelled:
                     batch.listener.batch_created(batch)
 

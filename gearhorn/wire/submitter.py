@@ -77,7 +77,7 @@ class Submitter(Pool):
             return 0, 0, 0
         outbox = self._outboxes[connection]
         unsent = sum(
-            len(batch.queues) - batch.written
+            batch.count - batch.written
             for lane in outbox.lanes.values()
             for batch in lane
             if not batch.cancelled
@@ -238,7 +238,7 @@ def _fill(lanes: dict[str, deque[Batch]], size: int) -> Block:
                 # The lane stays first, and has the first turn of the next block.
                 return block
             turn -= added
-            if batch.written == len(batch.queues):
+            if batch.written == batch.count:
                 batches.popleft()
                 if batch.foreground:
                     batch.listener.batch_written(batch)

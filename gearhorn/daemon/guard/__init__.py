@@ -11,6 +11,9 @@ deep. ``looks`` reads the ``status`` of the job servers, as often as ``pace`` al
 ``unserved`` tells by the same looks which queues nobody serves. ``endings`` ends those
 subscriptions, and has ``discarding`` empty the queues of those that have ended.
 
+``sampler`` counts all queues by topic from the same looks, in the daemon that is told to, and
+``sample`` is what it counts.
+
 The daemon that sends is the one that refuses. gearmand's own ``maxqueue`` is not used: it
 counts by function, fails whole jobs, and cannot tell a report which receiver was full.
 """

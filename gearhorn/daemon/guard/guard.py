@@ -231,7 +231,7 @@ class Guard:
         for batch in batches:
             topic = self._topics.get(batch.lane)
             if topic is not None and topic in bases:
-                bases[topic] -= self._rules.weight(len(batch.payload))
+                bases[topic] -= batch.credits(self._rules.weight)
         totals = self.seen.server(server).totals
         return Asked(now, bases, Sent(totals.copies - unanswered, totals.bytes))
 

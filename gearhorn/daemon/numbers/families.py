@@ -4,7 +4,8 @@
 
 doc/source/reference/metrics.rst describes each. Labels have values from closed lists, of
 which all are there from the start, and the addresses of the configured job servers. Never
-has one a name that comes from a request: those would make series without end.
+has one a name that comes from a request: those would make series without end. But for the
+topics of a sample, so many at the most (``queues``).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from gearhorn.daemon.metrics import COPIES_BOUNDS
 from gearhorn.daemon.numbers.family import Family, Value, by, one, plain
 from gearhorn.daemon.numbers.guard import guard, open_fanouts
 from gearhorn.daemon.numbers.neighbours import STORE_CODES, daemons, job_servers, store
+from gearhorn.daemon.numbers.queues import sampled
 from gearhorn.daemon.numbers.survey import MODES, Survey
 from gearhorn.wire.tally import Histogram
 
@@ -39,6 +41,7 @@ CODES: Mapping[str, Sequence[str]] = {
         errors.InvalidEncoding.code,
         errors.InvalidPayload.code,
         errors.BackgroundConflict.code,
+        errors.BatchConflict.code,
         errors.TooManyOpen.code,
     ),
     workers.REGISTER: (
@@ -71,6 +74,7 @@ def families(survey: Survey) -> Iterator[Family]:
     yield from store(survey)
     yield from _lists(survey)
     yield from daemons(survey)
+    yield from sampled(survey.sampler)
 
 
 def numbers(survey: Survey) -> dict[str, float]:

@@ -9,6 +9,7 @@ from gearhorn import clock, errors
 from gearhorn.daemon import workers
 from gearhorn.daemon.fanout import FanOuts
 from gearhorn.daemon.guard.endings import Endings
+from gearhorn.daemon.guard.sampler import Sampler
 from gearhorn.daemon.guard.seen import Seen
 from gearhorn.daemon.list_cache import ListCache
 from gearhorn.daemon.matchmaking import Matchmaking
@@ -51,6 +52,7 @@ class Survey:
     matchmaking: Matchmaking
     seen: Seen
     endings: Endings
+    sampler: Sampler
 
     # What is asked by others too.
 

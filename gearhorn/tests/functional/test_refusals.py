@@ -55,6 +55,7 @@ REFUSED: list[tuple[str, Request, str, str]] = [
     ("fanout", {"payload": "*", "encoding": "base64"}, "invalid_payload", "payload"),
     ("fanout", {"payload": 1, "background": 1, "timeout": 1}, "background_conflict", "timeout"),
     ("fanout", {"payload": 1, "background": 1, "gather": 1}, "background_conflict", "gather"),
+    ("fanout", {"payloads": [1], "background": 1, "unique": "u"}, "batch_conflict", "unique"),
     (REGISTER, {"topic": "__matchmaking", "client_id": "c"}, "reserved_topic", "__matchmaking"),
     (REGISTER, {"topic": "subscribe", "client_id": "fanout"}, "reserved_queue", "subscribe_fanout"),
     (REGISTER, b'{"topic": "%s"}' % (b"t" * 70_000), "message_too_large", "larger"),

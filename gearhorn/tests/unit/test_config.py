@@ -47,6 +47,14 @@ def test_every_option_has_help_and_every_number_bounds(option: Any) -> None:
         assert option.type.max is not None
 
 
+def test_queues_are_sampled_only_where_that_is_shown(tmp_path: Path) -> None:
+    sampling = "[http]\nqueue_interval = 15\ntop_topics = 5\n"
+    assert _settings(tmp_path, sampling).queue_interval is None
+    settings = _settings(tmp_path, sampling + "listen = 127.0.0.1:9419\n")
+    assert (settings.queue_interval, settings.top_topics) == (15, 5)
+    assert _settings(tmp_path, "[http]\nlisten = 127.0.0.1:9419\n").queue_interval is None
+
+
 def test_every_group_has_help() -> None:
     assert all(group.help for group in GROUPS)
 

@@ -352,3 +352,146 @@ def test_copies_for_full_queues_fail_and_are_counted_by_their_reason() -> None:
     assert (ended.partial, ended.arrived, ended.reasons) == (1, 1, {"queue_full": 2})
     # What is not sent has no bytes.
     assert (counts.payload_bytes, counts.copied_bytes) == (1, 1)
+
+
+# Several messages in one request.
+
+
+def request_of(*payloads: str, **keys: Any) -> bytes:
+    return encoded({"topic": "t", "payloads": payloads, "background": True, **keys})
+
+
+def sent(outbox: Outbox) -> list[tuple[bytes, bytes]]:
+    """Queue and payload of every copy that is not sent yet, as all servers get them."""
+    found = []
+    for batch in outbox.batches:
+        parts: list[bytes] = []
+        batch.pack(batch.created, batch.count, parts)
+        found += list(zip(parts[1::4], parts[3::4], strict=True))
+    return found
+
+
+def create(batch: Batch, copies: int) -> None:
+    """The server has queued so many more."""
+    batch.created += copies
+    if batch.created == batch.count:
+        batch.listener.batch_created(batch)
+
+
+def test_messages_of_a_series_wait_for_a_server_and_are_sent_in_order() -> None:
+    outbox = Outbox()
+    outs = fan_outs(outbox, 2)
+    job: Any = Job(request_of("one", "two"))
+    outs.take(job)
+    assert outs.waiting()["job_server"] == 1
+    outbox.connect()
+    outs.servers_changed()
+
+    assert sent(outbox) == [
+        (b"t_c0", b"one"),
+        (b"t_c1", b"one"),
+        (b"t_c0", b"two"),
+        (b"t_c1", b"two"),
+    ]
+    (batch,) = outbox.batches
+    create(batch, 4)
+    assert job.answers == [
+        (
+            "complete",
+            {"topic": "t", "messages": 2, "subscribers": 2, "queued": 4, "failed": {}},
+        )
+    ]
+
+
+@pytest.mark.parametrize("created", [0, 1, 2, 3, 5])
+def test_what_a_lost_server_had_not_queued_is_sent_again(created: int) -> None:
+    outbox = Outbox()
+    outbox.connect()
+    job: Any = Job(request_of("one", "two", "three"))
+    fan_outs(outbox, 2).take(job)
+    before = sent(outbox)
+    (batch,) = outbox.batches
+    outbox.batches.clear()
+    batch.created = created
+    batch.listener.batch_lost(batch)
+
+    assert sent(outbox) == before[created:]
+    for again in outbox.batches:
+        create(again, again.count)
+    assert job.answers[0][1]["queued"] == 6
+
+
+def test_a_second_run_of_a_series_gives_each_copy_the_same_unique() -> None:
+    def uniques() -> list[bytes]:
+        outbox = Outbox()
+        outbox.connect()
+        job: Any = Job(request_of("one", "two", "one"), b"once")
+        fan_outs(outbox, 2).take(job)
+        parts: list[bytes] = []
+        outbox.batches[0].pack(0, 6, parts)
+        return parts[2::4]
+
+    assert uniques() == uniques()
+    assert len(set(uniques())) == 3
+
+
+def test_a_queue_that_fills_up_on_the_way_misses_the_rest_of_a_series() -> None:
+    outbox = Outbox()
+    outbox.connect()
+    counts = Counts()
+    admitted = 0
+    without: list[Recipients] = []
+
+    def admit(recipients: Recipients, size: int) -> Recipients:
+        nonlocal admitted
+        admitted += 1
+        if admitted <= 2:
+            return recipients
+        if not without:
+            without.append(recipients.without([b"t_c0"]))
+        return without[0]
+
+    job: Any = Job(request_of("1", "2", "3", "4"))
+    fan_outs(outbox, 2, admit=admit, counts=counts).take(job)
+    assert sent(outbox) == [
+        (b"t_c0", b"1"),
+        (b"t_c1", b"1"),
+        (b"t_c0", b"2"),
+        (b"t_c1", b"2"),
+        (b"t_c1", b"3"),
+        (b"t_c1", b"4"),
+    ]
+    first, second = outbox.batches
+    # And the server refuses one more.
+    first.listener.copy_refused(first, 3, full=False)
+    first.refused += 1
+    create(first, 4)
+    create(second, 2)
+    assert job.answers == [
+        (
+            "fail",
+            {
+                "topic": "t",
+                "messages": 4,
+                "subscribers": 2,
+                "queued": 5,
+                "failed": {"c0": "queue_full", "c1": "not_queued"},
+                "failed_count": 3,
+                "failures": [[2, 3, "c0", "queue_full"], [1, 1, "c1", "not_queued"]],
+            },
+        )
+    ]
+    assert counts.fanouts[0].reasons == {"queue_full": 2, "not_queued": 1}
+
+
+def test_a_series_that_is_abandoned_sends_nothing_more() -> None:
+    outbox = Outbox()
+    outs = fan_outs(outbox, 2)
+    job = Job(request_of("one", "two"))
+    taken: Any = job
+    outs.take(taken)
+    job.lose()
+    outbox.connect()
+    outs.servers_changed()
+    assert outbox.batches == []
+    assert job.answers == []

@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gearhorn import errors
+from gearhorn.daemon.guard.sample import STATES, shown_name
 from gearhorn.service import page
 from gearhorn.service.http import MAX_HEAD_BYTES, Response, Server
 from gearhorn.service.listening import Listen
@@ -146,6 +147,27 @@ def state(text: str = "text", level: str = "ok") -> dict[str, Any]:
         "rates": {"fanouts": 1.5, "copies_queued": 2_000.0},
         "totals": {"fanouts": 15, "copies_queued": 20_000},
         "in_hand": {"background_fanouts": 1, "seconds_of_the_oldest": 0.5},
+        "queues": {
+            "sampled": "2026-11-28 10:00:00",
+            "complete": True,
+            "topics": 2,
+            "subscriptions": 3,
+            "waiting": 1_000,
+            "running": 1,
+            "states": dict.fromkeys(STATES, 1),
+            "deepest": 900,
+            "nonempty_seconds": 60.0,
+            "top": [
+                {
+                    "topic": shown_name(f"{text}{n}"),
+                    "waiting": 500,
+                    "workers": n,
+                    "unread_queues": 1,
+                    "nonempty_seconds": 60.0,
+                }
+                for n in range(2)
+            ],
+        },
         "daemons": [
             {
                 "worker_id": f"{text}{n}",
@@ -233,6 +255,14 @@ def test_the_page_can_be_read_by_ear(hostile: _Page) -> None:
     assert len(scrolling) == len(hostile.all("table"))
     names = {one["id"] for one in hostile.all("h2")}
     assert {one["aria-labelledby"] for one in hostile.all("section")} == names
+
+
+def test_a_daemon_that_does_not_sample_says_so() -> None:
+    none = _Page(page.render({**state(), "queues": None}).decode()).text
+    assert "Not sampled by this daemon: [http] queue_interval is not set." in none
+    assert "None with anything waiting is known." in none
+    not_yet = _Page(page.render({**state(), "queues": {"sampled": None}}).decode()).text
+    assert "Not sampled yet." in not_yet
 
 
 def test_no_more_rows_than_a_browser_bears(hostile: _Page) -> None:

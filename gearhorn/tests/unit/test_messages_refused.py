@@ -141,6 +141,7 @@ REFUSED: list[tuple[str, bytes | dict[str, Any], str, str]] = [
         "background_conflict",
         "gather",
     ),
+    ("fanout", {"topic": "t", "payloads": [1]}, "batch_conflict", "background"),
     ("query", {}, "missing_key", "query"),
     ("query", {"query": "topics", "limit": "1"}, "wrong_type", "limit must be an integer"),
     ("query", {"query": "everything"}, "invalid_query", "query must be one of"),

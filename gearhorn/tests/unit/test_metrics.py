@@ -11,8 +11,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 import gearhorn
-from gearhorn import errors
+from gearhorn import clock, errors
 from gearhorn.daemon.daemon import Daemon
+from gearhorn.daemon.guard.sample import STATES, Sample, TopicSample
 from gearhorn.daemon.metrics import FanOutCounts
 from gearhorn.daemon.numbers.families import CODES, families, numbers
 from gearhorn.daemon.numbers.family import Family
@@ -29,14 +30,20 @@ from gearhorn.wire.tally import Histogram
 
 PAGE = Path(gearhorn.__file__).parents[1] / "doc" / "source" / "reference" / "metrics.rst"
 # These are shown as labels without their values, of which there are many.
-LONG = ("server", "operation", "code", "reason", "version", "python")
+LONG = ("server", "topic", "operation", "code", "reason", "version", "python")
 SERVERS = (Address("one.example", 4730), Address("two.example", 4730))
 
 
 @pytest.fixture
 async def daemon() -> Daemon:
-    """A daemon that has not started."""
-    return Daemon(DaemonSettings(servers=SERVERS, store_url="redis://127.0.0.1:1/0"))
+    """A daemon that has not started, but has sampled the queues."""
+    daemon = Daemon(
+        DaemonSettings(servers=SERVERS, store_url="redis://127.0.0.1:1/0", queue_interval=15.0)
+    )
+    top = [TopicSample("t" + chr(0x202E), 5, 2, 1, 7.5), TopicSample('"a"\\')]
+    states = dict.fromkeys(STATES, 1)
+    daemon.survey.sampler.last = Sample(True, 2, 3, 5, 1, states, 4, 7.5, top)
+    return daemon
 
 
 @pytest.fixture
@@ -113,6 +120,47 @@ def test_what_is_open_and_what_is_full(daemon: Daemon) -> None:
     assert shown["fanouts_waiting"] == {("list",): 0, ("job_server",): 0, ("turn",): 1}
     # On both servers it is one.
     assert shown["queues_full"] == {(): 1}
+
+
+def test_looks_at_the_job_servers(daemon: Daemon) -> None:
+    one, two = SERVERS
+    known = daemon.survey.seen.server(one)
+    known.looks, known.look_seconds, known.asked = 3, 0.25, clock.now() - 100
+
+    shown = {family.name: family.samples for family in families(daemon.survey)}
+
+    assert shown["looks_total"] == {(str(one),): 3, (str(two),): 0}
+    assert shown["look_seconds_total"] == {(str(one),): 0.25, (str(two),): 0}
+    ages = shown["look_age_seconds"]
+    age = ages[(str(one),)]
+    assert not isinstance(age, Histogram)
+    assert age >= 100
+    # Of the other nothing was seen since the start.
+    since_start = ages[(str(two),)]
+    assert not isinstance(since_start, Histogram)
+    assert 0 <= since_start < age
+
+
+def test_a_sample_has_hostile_names_escaped(daemon: Daemon) -> None:
+    text = Exposition(lambda: families(daemon.survey)).text().decode()
+
+    parsed = {family.name: family for family in text_string_to_metric_families(text)}
+    waiting = parsed[PREFIX + "topic_waiting"].samples
+    assert {sample.labels["topic"]: sample.value for sample in waiting} == {
+        "t" + chr(0x202E): 5,
+        '"a"\\': 0,
+    }
+
+
+def test_a_daemon_that_does_not_sample_has_no_series_of_queues(daemon: Daemon) -> None:
+    sampler = daemon.survey.sampler
+    sampler.last = None
+    # Before the first sample nothing is known, which is not 0.
+    shown = {family.name: family.samples for family in families(daemon.survey)}
+    assert shown["sample_complete"] == {(): 0}
+    assert "queues" not in shown
+    sampler.interval = None
+    assert "sample_complete" not in {family.name for family in families(daemon.survey)}
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,17 @@ from gearhorn.tests.functional.store.stores import expired, ids
 # Claims.
 
 
+async def test_the_holders_of_queues(store: Store) -> None:
+    await store.add("a_b", "c", None)
+    await expired(store, "memos", "bob")
+    await store.add("memos", "alice", None)
+    await store.remove("memos", "alice")
+    asked = ["a_b_c", "memos_bob", "memos_alice", "another's function"]
+    # One that has expired holds its queue until it is reaped.
+    assert await store.holders(asked) == {"a_b_c": "a_b", "memos_bob": "memos"}
+    assert await store.holders([]) == {}
+
+
 async def test_two_subscriptions_cannot_share_a_queue(store: Store, other: Store) -> None:
     await store.add("a_b", "c", None)
     with pytest.raises(errors.QueueTaken, match="a_b_c") as caught:

@@ -1,0 +1,213 @@
+# Copyright The gearhorn developers
+# SPDX-License-Identifier: Apache-2.0
+"""The copies of the messages of one request with ``payloads``, and their report."""
+
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from msgspec import UNSET
+
+from gearhorn import clock, messages
+from gearhorn.daemon.delivery import BackgroundDelivery, Context
+from gearhorn.daemon.metrics import COPIES_BOUNDS
+from gearhorn.daemon.placement import Share, divide
+from gearhorn.daemon.recipients import Recipients
+from gearhorn.wire.address import Address
+from gearhorn.wire.batch import Batch
+from gearhorn.wire.grabber import Job
+from gearhorn.wire.series import Series
+
+Admit = Callable[[int], Recipients]
+"""Counts a message of so many bytes, and returns the list without its full queues."""
+
+
+class _Run(NamedTuple):
+    """Messages that follow each other and go to the same queues.
+
+    :param first: the index of the first message in the request.
+    """
+
+    first: int
+    share: Share
+    payloads: Sequence[bytes]
+
+
+class Failures:
+    """The messages of a series that failed, by receiver, in runs of the same reason."""
+
+    def __init__(self) -> None:
+        self.first: dict[str, str] = {}
+        """The reason of the first failure of each receiver."""
+        self._runs: dict[str, list[list[int | str]]] = {}
+        self._listed = 0
+
+    def add(self, first: int, last: int, client_id: str, reason: str) -> None:
+        """Note that the messages from ``first`` to ``last`` failed for a receiver."""
+        if client_id not in self.first and len(self.first) < messages.MAX_LISTED_FAILURES:
+            self.first[client_id] = reason
+        runs = self._runs.get(client_id)
+        if runs and runs[-1][2] == reason and runs[-1][1] == first - 1:
+            runs[-1][1] = last
+        elif self._listed < messages.MAX_LISTED_FAILURES:
+            self._runs.setdefault(client_id, []).append([first, last, reason])
+            self._listed += 1
+
+    def rows(self) -> list[tuple[int, int, str, str]]:
+        """Return the first and the last index, the receiver and the reason of each run."""
+        return [
+            (int(first), int(last), client_id, str(reason))
+            for client_id, runs in self._runs.items()
+            for first, last, reason in runs
+        ]
+
+
+class SeriesDelivery(BackgroundDelivery):
+    """A delivery of several messages, which ends when every copy is queued or refused.
+
+    :param payloads: the messages, in their order.
+    :param recipients: the whole list.
+    :param admit: is asked for each message.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        job: Job,
+        request: messages.FanOut,
+        payloads: Sequence[bytes],
+        recipients: Recipients,
+        token: bytes,
+        admit: Admit,
+    ) -> None:
+        super().__init__(context, job, request, b"", recipients, token)
+        self._payloads = payloads
+        self._admit = admit
+        self._copies = len(payloads) * recipients.count
+        self._size_class = bisect_left(COPIES_BOUNDS, self._copies)
+        self._failures = Failures()
+        self._failed = self._failures.first
+        self._firsts: dict[Batch, int] = {}
+        """The index of the first message of each batch under way."""
+        self._waiting: list[_Run] = []
+        """What waits for a server."""
+
+    def start(self) -> None:
+        payloads, admit = self._payloads, self._admit
+        admitted = [admit(len(payload)) for payload in payloads]
+        first = 0
+        for index in range(1, len(payloads) + 1):
+            if index == len(payloads) or admitted[index] is not admitted[first]:
+                self._start_run(first, payloads[first:index], admitted[first])
+                first = index
+        if not self._batches and not self._waiting:
+            self._end(clock.now())
+
+    def _start_run(self, first: int, payloads: Sequence[bytes], recipients: Recipients) -> None:
+        refused = len(payloads) * recipients.refused_count
+        if refused:
+            self._count_failed(messages.QUEUE_FULL, refused)
+            for client_id, reason in recipients.refused.items():
+                self._failures.add(first, first + len(payloads) - 1, client_id, reason)
+        servers = self._context.submitter.servers
+        if not recipients.whole.queues:
+            return
+        if not servers:
+            self._wait(_Run(first, recipients.whole, payloads))
+            return
+        for server, share in recipients.shares(tuple(servers)).items():
+            self._submit_run(server, _Run(first, share, payloads))
+
+    def resume(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for run in waiting:
+            self._place_run(run)
+
+    def _wait(self, run: _Run) -> None:
+        self._waiting.append(run)
+        self._context.on_stuck(self)
+
+    def _place_run(self, run: _Run) -> None:
+        servers = self._context.submitter.servers
+        if not servers:
+            self._wait(run)
+            return
+        for server, share in divide(run.share, tuple(servers)).items():
+            self._submit_run(server, run._replace(share=share))
+
+    def _submit_run(self, server: Address, run: _Run) -> None:
+        submitter = self._context.submitter
+        token, first = self._token, run.first
+
+        def unique_of(message: int, group: int) -> bytes:
+            return b"%s-%x-%x" % (token, first + message, group) if token else b""
+
+        batch = Series(
+            self,
+            self.topic,
+            priority=self._priority,
+            queues=run.share.queues,
+            keys=run.share.client_ids,
+            groups=run.share.groups,
+            longest_queue=self._recipients.longest_queue,
+            payloads=run.payloads,
+            unique_of=unique_of,
+        )
+        self._batches.add(batch)
+        self._firsts[batch] = run.first
+        submitter.submit(submitter.servers[server], batch)
+
+    # Called by the submitter.
+
+    def batch_created(self, batch: Batch) -> None:
+        del self._firsts[batch]
+        self._batches.remove(batch)
+        batch.count_queued()
+        if not self._batches and not self._waiting:
+            self._end()
+
+    def batch_lost(self, batch: Batch) -> None:
+        assert isinstance(batch, Series)
+        first = self._firsts.pop(batch)
+        self._batches.remove(batch)
+        batch.count_queued()
+        if batch.tally is not None:
+            batch.tally.resubmitted += batch.count - batch.created
+        share = Share(batch.queues, batch.keys, batch.groups)
+        done = batch.message(batch.created)
+        # All copies of a message before the first of the next one.
+        if begun := batch.created % len(batch.queues):
+            rest = _Run(first + done, share.after(begun), batch.payloads[done : done + 1])
+            self._place_run(rest)
+            done += 1
+        if done < len(batch.payloads):
+            self._place_run(_Run(first + done, share, batch.payloads[done:]))
+
+    def copy_refused(self, batch: Batch, index: int, *, full: bool) -> None:
+        assert isinstance(batch, Series)
+        reason = messages.QUEUE_FULL if full else messages.NOT_QUEUED
+        message = self._firsts[batch] + batch.message(index)
+        self._count_failed(reason, 1)
+        self._failures.add(message, message, batch.key(index), reason)
+
+    # Ending.
+
+    def _count_failed(self, reason: str, copies: int) -> None:
+        self._failed_count += copies
+        self._counts.reasons[reason] += copies
+
+    def _cancel(self) -> None:
+        self._waiting.clear()
+        super()._cancel()
+
+    def _report(self) -> bytes:
+        failed = self._failed_count
+        return messages.FanOutReport(
+            topic=self.topic,
+            messages=len(self._payloads),
+            subscribers=len(self._recipients),
+            queued=self._copies - failed,
+            failed=self._failed,
+            failed_count=failed or UNSET,
+            failures=self._failures.rows() if failed else UNSET,
+        ).encode()
