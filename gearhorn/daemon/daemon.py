@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 from gearhorn import clock, errors, messages
 from gearhorn.daemon.crowding import Crowding
-from gearhorn.daemon.fanout import FanOuts
 from gearhorn.daemon.guard.endings import Endings
 from gearhorn.daemon.guard.looks import guard_of
 from gearhorn.daemon.journal.in_force import InForce
@@ -17,7 +16,7 @@ from gearhorn.daemon.journal.parts import journals_of
 from gearhorn.daemon.list_cache import ListCache
 from gearhorn.daemon.matchmaking import Matchmaking
 from gearhorn.daemon.metrics import Counts
-from gearhorn.daemon.numbers.families import numbers
+from gearhorn.daemon.numbers.status import status_row
 from gearhorn.daemon.numbers.survey import Survey
 from gearhorn.daemon.open_fanouts import OpenBounds
 from gearhorn.daemon.publishers import Publishers
@@ -176,7 +175,7 @@ class Daemon:
         """Make the parts that do the work of each function."""
         settings = self.settings
         self._publishers = Publishers(self._client_counter)
-        self._fanouts = FanOuts(
+        self._fanouts = self._journals.make_fanouts(
             self._lists,
             self._submitter,
             self._refusals,
@@ -194,7 +193,6 @@ class Daemon:
             ),
             watch=self._publishers.watch,
             counts=self._counts,
-            numbering=self._journals.numbering,
         )
         self._registry = Registry(
             self._store,
@@ -428,26 +426,10 @@ class Daemon:
         return await retire(function, self.settings.servers, self.settings.wire)
 
     def _status(self, fault: errors.StoreError | None) -> messages.StatusRow:
-        settings = self.settings
-        # The store may answer reads while it refuses changes.
-        fault = fault or self._patience.fault
-        return messages.StatusRow(
+        return status_row(
+            self.survey,
+            fault,
             worker_id=self.worker_id,
-            version=installed_version(),
-            uptime=round(self.uptime, 3),
-            store_fault=None if fault is None else fault.code,
-            servers={str(s): s in self._submitter.servers for s in settings.servers},
-            fanouts=self._workers.fanouts.held,
-            fanouts_open=self._fanouts.open,
-            requests=self._workers.requests.held + self._workers.queries.held,
-            cached_topics=self._lists.kept,
-            functions=vars(settings.functions),
-            matchmaking_topic=settings.matchmaking_topic,
-            cache_ttl=settings.leases.cache_ttl,
-            daemon_ttl=settings.leases.daemon_ttl,
-            store_evicts=self._store.evicts,
-            limits=vars(settings.limits),
-            deepest=self._guard.seen.deepest(),
-            **self._journals.status(self._in_force.fault),
-            counters=numbers(self.survey),
+            uptime=self.uptime,
+            differs=self._in_force.fault,
         )

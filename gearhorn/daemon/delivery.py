@@ -22,6 +22,8 @@ from gearhorn.wire.batch import Batch, Copy, Listener
 from gearhorn.wire.grabber import Job
 from gearhorn.wire.submitter import Submitter
 
+OnAllQueued = Callable[[str, Numbered, int, int], None]
+
 
 @dataclass(frozen=True)
 class Context:
@@ -43,7 +45,7 @@ class Context:
     """Called with the topic, the number of copies and the reason of the first."""
     on_left: Callable[[str], None]
     """Called with the topic of one whose publisher has left, before it ends."""
-    on_all_queued: Callable[[str, Numbered, int, int], None] = lambda *_: None
+    on_all_queued: OnAllQueued = lambda *_: None
     """Called with the topic, the number, the subscribers and the skipped copies of a message
     with an id, in the background, of which no copy failed."""
 

@@ -14,10 +14,15 @@ from typing import Literal
 
 from gearhorn import errors, messages
 from gearhorn.daemon.attendance import Watched
-from gearhorn.daemon.delivery import BackgroundDelivery, Context, Delivery, ForegroundDelivery
+from gearhorn.daemon.delivery import (
+    BackgroundDelivery,
+    Context,
+    Delivery,
+    ForegroundDelivery,
+    OnAllQueued,
+)
 from gearhorn.daemon.gathering import Room
 from gearhorn.daemon.journal.numbered import Numbered
-from gearhorn.daemon.journal.numbering import Numbering
 from gearhorn.daemon.lane import Lane
 from gearhorn.daemon.list_cache import ListCache
 from gearhorn.daemon.metrics import Counts
@@ -56,8 +61,7 @@ class FanOuts:
     :param max_timeout: the most seconds that a request may ask for.
     :param bounds: those of the foreground fan-outs that are open.
     :param watch: asks for the publisher of a job from now on.
-    :param numbering: numbers the fan-outs of topics with a journal, ``None`` if no topic has
-        one.
+    :param on_all_queued: called with a message with an id and a number, of which no copy failed.
     """
 
     def __init__(
@@ -75,7 +79,7 @@ class FanOuts:
         bounds: OpenBounds | None = None,
         watch: Watch = lambda job, owner: None,
         counts: Counts | None = None,
-        numbering: Numbering | None = None,
+        on_all_queued: OnAllQueued = lambda *_: None,
     ) -> None:
         self._lists = lists
         self._admit = admit
@@ -83,7 +87,6 @@ class FanOuts:
         self._refusals = refusals
         self._in_turn = order == "topic"
         self._tokens = Tokens(generate=generate_unique)
-        self._numbering = numbering
         self._context = Context(
             submitter=submitter,
             counts=self._counts,
@@ -94,7 +97,7 @@ class FanOuts:
             on_end=self._ended,
             on_all_failed=refusals.all_failed,
             on_left=refusals.publisher_left,
-            on_all_queued=self._all_queued,
+            on_all_queued=on_all_queued,
         )
         self._max_timeout = max_timeout
         self._watch = watch
@@ -138,11 +141,11 @@ class FanOuts:
         brought = self._refusals.decoded(job, self._decode)
         if brought is None:
             return
-        request, payload = brought
+        self._take(job, *brought)
+
+    def _take(self, job: Job, request: messages.FanOut, payload: bytes) -> None:
+        """Start a fan-out, or have it wait."""
         topic = request.topic
-        if self._numbering is not None and self._numbering.covers(topic):
-            self._take_numbered(self._numbering, job, request, payload)
-            return
         lane = self._lanes.get(topic)
         if lane is None and not self._in_turn:
             recipients = self._lists.cached(topic)
@@ -162,71 +165,10 @@ class FanOuts:
             lane.fresh.append(waiting)
         self._advance(lane)
 
-    # Topics with a journal.
-
-    def _take_numbered(
-        self, numbering: Numbering, job: Job, request: messages.FanOut, payload: bytes
-    ) -> None:
-        if not numbering.takes(job, payload):
-            return
-        waiting = self._turns.waiting(job, request, payload)
-        if self._in_turn:
-            self._enqueue(waiting)
-        else:
-            numbering.number(waiting, request, payload, self._numbered)
-
-    def _numbered(self, waiting: Waiting) -> None:
-        """Start a fan-out that has its number, or has ended without one."""
-        request, number = waiting.request, waiting.number
-        if waiting.ended or request is None or number is None:
-            return
-        if number.payload is not None:
-            waiting.payload = number.payload
-        if waiting.topic not in self._lanes:
-            recipients = self._lists.cached(waiting.topic)
-            if recipients is not None:
-                self._start(waiting.job, request, waiting.payload, recipients, waiting)
-                return
-        self._enqueue(waiting)
-
-    def _number_first(self, lane: Lane) -> bool:
-        """Have the first of a lane numbered when its turn comes; return false if it is."""
-        waiting = next(iter(lane.waiting))
-        if (
-            self._numbering is None
-            or waiting.number is not None
-            or not self._numbering.covers(lane.topic)
-        ):
-            return False
-        request, payload = waiting.request, waiting.payload
-        if request is None:
-            request, payload = self._decode(waiting.job.data)
-        waiting.leave_queue()
-        lane.reading = True
-
-        def numbered(waiting: Waiting) -> None:
-            lane.reading = False
-            if not waiting.ended:
-                number = waiting.number
-                if number is not None and number.payload is not None and waiting.payload:
-                    waiting.payload = number.payload
-                waiting.join(lane.waiting)
-                lane.waiting.move_to_end(waiting, last=False)
-            self._advance(lane)
-
-        self._numbering.number(waiting, request, payload, numbered)
-        return True
-
-    def _all_queued(self, topic: str, number: Numbered, subscribers: int, skipped: int) -> None:
-        if self._numbering is not None:
-            self._numbering.all_queued(topic, number, subscribers, skipped)
-
     def whose(self, job: Job) -> tuple[str, str]:
         """Return the topic of a job in the window, and what that waits for."""
         holder = job.holder
         if isinstance(holder, Waiting):
-            if self._numbering is not None and self._numbering.waits(holder):
-                return holder.topic, "its journal"
             lane = self._lanes.get(holder.topic)
             busy = lane is not None and lane.busy
             return holder.topic, "the end of another" if busy else "its subscribers"
@@ -238,7 +180,7 @@ class FanOuts:
     @property
     def set_aside(self) -> int:
         """The number of those that wait outside the window."""
-        return self._turns.open.waiting + (self._numbering.aside if self._numbering else 0)
+        return self._turns.open.waiting
 
     @property
     def room(self) -> Room:
@@ -248,7 +190,7 @@ class FanOuts:
     def waiting(self) -> Mapping[str, int]:
         """Return how many fan-outs wait, by what they wait for."""
         found = {
-            "list": self._numbering.waiting if self._numbering else 0,
+            "list": 0,
             "job_server": len(self._stuck_deliveries),
             "turn": self._turns.open.waiting,
         }
@@ -268,7 +210,7 @@ class FanOuts:
         if lane.reading:
             return
         while lane.waiting and not lane.busy:
-            if self._number_first(lane):
+            if not self._is_ready(lane):
                 return
             recipients = self._lists.cached(lane.topic)
             if recipients is None:
@@ -279,6 +221,10 @@ class FanOuts:
             self._set_aside(lane)
         if not lane.waiting and not lane.busy and self._lanes.get(lane.topic) is lane:
             del self._lanes[lane.topic]
+
+    def _is_ready(self, lane: Lane) -> bool:
+        """Return true if the first of a lane may start; else it begins what has to be first."""
+        return True
 
     def _have_read(self, lane: Lane) -> None:
         lane.reading = True
@@ -308,7 +254,7 @@ class FanOuts:
         # asked for. The first in the lane always was.
         self._turns.go_on(lane.topic, recipients)
         while lane.waiting and not lane.busy:
-            if next(iter(lane.waiting)).taken >= recipients.asked or self._number_first(lane):
+            if next(iter(lane.waiting)).taken >= recipients.asked or not self._is_ready(lane):
                 break
             self._start_next(lane, recipients)
         self._advance(lane)

@@ -71,6 +71,8 @@ class ListCache:
         self._cache_ttl = cache_ttl
         self._max_topics = max_topics
         self._lists: OrderedDict[str, Recipients] = OrderedDict()
+        self._groups: dict[str, int] = {}
+        """The number of groups of each list that has several, also when it was dropped."""
         self.patterns = 0
         """The version of the patterns of journals by which lists may be used."""
         self.until_served: Callable[[int], Awaitable[None]] = _at_once
@@ -98,9 +100,8 @@ class ListCache:
         return self._keep_until
 
     def groups(self, topic: str) -> int:
-        """Return the number of groups of a topic's list, 1 where none is at hand."""
-        recipients = self._lists.get(topic)
-        return 1 if recipients is None else recipients.group_count
+        """Return the number of groups of the list that was read last, 1 if none is known."""
+        return self._groups.get(topic, 1)
 
     def cached(self, topic: str) -> Recipients | None:
         """Return the list of ``topic``, if there is one that may be used now."""
@@ -147,6 +148,7 @@ class ListCache:
                 del self._reads[topic]
         if not known:
             self.on_unknown()
+        self._note_groups(topic, recipients.group_count)
         self.on_read(recipients)
         kept = (
             known
@@ -161,6 +163,14 @@ class ListCache:
                 self._lists.popitem(last=False)
                 self._counts.dropped[CROWDED_OUT] += 1
         return Fetched(recipients, kept)
+
+    def _note_groups(self, topic: str, count: int) -> None:
+        if count > 1:
+            self._groups[topic] = count
+            if len(self._groups) > self._max_topics:
+                del self._groups[next(iter(self._groups))]
+        elif self._groups:
+            self._groups.pop(topic, None)
 
     def keep_until(self, end: float) -> None:
         """Keep lists whose lease ends by ``end``, on :func:`gearhorn.clock.now`.

@@ -123,7 +123,8 @@ class Waiting(Owner):
 
     def publisher_back(self) -> None:
         """Take the next turn, which may have been its own."""
-        if self.place is not None and self.queue is None:
+        # One that waits for its number is in no queue, and has its turn after that.
+        if self.place is not None and self.queue is None and self.on_end is None:
             crowd = self.place.crowd
             self.join(crowd.waiting)
             crowd.waiting.move_to_end(self, last=False)

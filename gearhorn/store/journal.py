@@ -21,7 +21,7 @@ loop.
 
 import abc
 import enum
-from collections.abc import Callable, Collection, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 from gearhorn import errors
@@ -265,6 +265,7 @@ class Journals(abc.ABC):
     ) -> Reading:
         """Return the messages after a sequence, in their order, all of one moment.
 
+        :param after: below 2^53; above the last one, there is nothing.
         :param journal: the id to which ``after`` belongs; ``None`` for today's.
         :param limit: the most messages.
         :param max_bytes: the most bytes of payloads; one message always fits.
@@ -332,29 +333,3 @@ class Journals(abc.ABC):
     @abc.abstractmethod
     def unwatch(self, topic: str) -> None:
         """Undo :meth:`watch`, however often it was called. Never raises."""
-
-
-# For the stores.
-
-
-def note_told(
-    told: MutableMapping[str, Head], turn: Sequence[Append], answers: Sequence[Answer]
-) -> None:
-    """Note the last sequence that was given in each topic.
-
-    A store that has less under the same id went back, and gives none of these again.
-    """
-    for append, answer in zip(turn, answers, strict=True):
-        if not isinstance(answer, Appended) or not answer.placed:
-            continue
-        before = told.get(append.topic)
-        last = before.sequence if before and before.journal == answer.journal else 0
-        for place, entry in zip(answer.placed, append.entries, strict=True):
-            # Those of duplicates are lower.
-            last = max(last, place.sequence + (0 if place.first else len(entry.payloads) - 1))
-        told[append.topic] = Head(answer.journal, last)
-
-
-def crosses(after: int, jump: int, last: int, messages: Sequence[JournalMessage]) -> bool:
-    """Return true if a jump lies between a sequence and the end of the page behind it."""
-    return after < jump <= (messages[-1].sequence if messages else last)

@@ -16,8 +16,8 @@ from gearhorn.store.journal import (
     Placed,
     Reading,
     Refused,
-    crosses,
 )
+from gearhorn.store.journal_numbers import crosses
 from gearhorn.store.redis_errors import translate
 
 _ERROR = "error "

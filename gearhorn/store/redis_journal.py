@@ -50,8 +50,8 @@ from gearhorn.store.journal import (
     Journals,
     Memory,
     Reading,
-    note_told,
 )
+from gearhorn.store.journal_numbers import note_told
 from gearhorn.store.redis_client import RedisClient
 from gearhorn.store.redis_watch import RedisWatch
 

@@ -22,9 +22,8 @@ from gearhorn.store.journal import (
     Journals,
     Memory,
     Reading,
-    crosses,
-    note_told,
 )
+from gearhorn.store.journal_numbers import crosses, note_told
 from gearhorn.store.sqlite_calls import path_of
 from gearhorn.store.sqlite_file import SQLiteFile
 from gearhorn.store.sqlite_watch import SQLiteWatch

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gearhorn import errors, messages
-from gearhorn.daemon.journal.numbering import Numbering
+from gearhorn.daemon.fanout import FanOuts
 from gearhorn.daemon.journal.patterns import Patterns
 from gearhorn.daemon.journal.reads import no_journal
 from gearhorn.daemon.journal.replays import Replayed
@@ -22,7 +22,6 @@ _decode = messages.RequestDecoder(messages.Read)
 class NoJournals:
     """The part of a daemon whose configuration has no patterns of topics with a journal."""
 
-    numbering: Numbering | None = None
     patterns: Patterns | None = None
     identity = ""
     """The identity of the journals' store, ``""`` if it is that of the subscriptions."""
@@ -36,6 +35,10 @@ class NoJournals:
         self._refusals = refusals
         self.on_failed: OnFailed = lambda error: None
         """Called with an unexpected error, after which journals are not looked after."""
+
+    def make_fanouts(self, *args: Any, **options: Any) -> FanOuts:
+        """Return the fan-outs of a daemon."""
+        return FanOuts(*args, **options)
 
     async def open(self, subscriptions: Opened) -> None:
         """Open the store of the journals, after that of the subscriptions."""

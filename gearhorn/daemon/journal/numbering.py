@@ -59,7 +59,8 @@ class Numbering:
         self._max_message_bytes = max_message_bytes
         self._max_aside_bytes = max_aside_bytes
         self._asked: dict[Waiting, bool] = {}
-        """Those that wait for their numbers; true for those outside the window."""
+        """Those without a number, also those whose turn has not come; true for those outside
+        the window."""
         self._aside_bytes = 0
         self.aside = 0
         """The number of those outside the window."""
@@ -69,17 +70,17 @@ class Numbering:
     def waiting(self) -> int:
         """The number of fan-outs that wait for their numbers, inside the window and outside.
 
-        Those with a place are counted among the open ones.
+        Those in a lane are counted there, and those with a place among the open ones.
         """
-        return sum(waiting.place is None for waiting in self._asked)
+        return sum(waiting.place is None and waiting.queue is None for waiting in self._asked)
 
     def covers(self, topic: str) -> bool:
         """Return true if a topic has a journal."""
         return self.patterns.covers(topic)
 
     def waits(self, waiting: Waiting) -> bool:
-        """Return true if a fan-out waits for its number."""
-        return waiting in self._asked
+        """Return true if a fan-out waits for its number, and not for its turn."""
+        return waiting in self._asked and waiting.queue is None
 
     def takes(self, job: Job, payload: bytes) -> bool:
         """Refuse a fan-out whose payload is too large for a journal; return true otherwise."""
@@ -92,6 +93,13 @@ class Numbering:
         self._refusals.refuse(job, error)
         return False
 
+    def expect(self, waiting: Waiting) -> None:
+        """Hold a fan-out that is to be numbered, at once or when its turn comes."""
+        self._asked[waiting] = False
+        waiting.on_end = self._forget
+        if self._appends.failing:
+            self._set_one_aside(waiting)
+
     def number(
         self,
         waiting: Waiting,
@@ -99,15 +107,13 @@ class Numbering:
         payload: bytes,
         on_numbered: OnNumbered,
     ) -> None:
-        """Ask for the number of a fan-out.
+        """Ask for the number of a fan-out that is expected.
 
         :param on_numbered: called once it has its number, or has ended without one.
         """
         topic = waiting.topic
         limits = self.patterns.limits(topic)
         assert limits is not None, "the topic has a journal"
-        self._asked[waiting] = False
-        waiting.on_end = self._forget
         entry = Entry([payload], self._groups(topic), request.id or "", not waiting.foreground)
 
         def done(journal: str, placed: Placed) -> None:
@@ -121,8 +127,6 @@ class Numbering:
             on_numbered(waiting)
 
         self._appends.add(topic, limits, Message(entry, lambda: not waiting.ended, done, refused))
-        if self._appends.failing:
-            self._set_one_aside(waiting)
 
     def _answered(self, waiting: Waiting, entry: Entry, journal: str, placed: Placed) -> None:
         if waiting.ended:
@@ -195,6 +199,8 @@ class Numbering:
         size = len(waiting.job.data)
         if (
             not self._asked[waiting]
+            # Who has a place is outside already.
+            and waiting.place is None
             and self.aside < MOST_ASIDE
             and self._aside_bytes + size <= self._max_aside_bytes
         ):

@@ -8,8 +8,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gearhorn import errors, messages
+from gearhorn.daemon.fanout import FanOuts
 from gearhorn.daemon.guard.seen import Seen
 from gearhorn.daemon.journal.appends import Appends
+from gearhorn.daemon.journal.fanouts import NumberedFanOuts
 from gearhorn.daemon.journal.none import NoJournals
 from gearhorn.daemon.journal.numbering import Numbering
 from gearhorn.daemon.journal.patterns import Patterns
@@ -68,7 +70,6 @@ class JournalParts(NoJournals):
     :param store: that of the subscriptions, in which the patterns stand.
     """
 
-    numbering: Numbering
     patterns: Patterns
 
     def __init__(
@@ -146,6 +147,10 @@ class JournalParts(NoJournals):
             return (its.overflow or default) == messages.SKIP
 
         recipients.skipping = skips
+
+    def make_fanouts(self, *args: Any, **options: Any) -> FanOuts:
+        """Return the fan-outs of a daemon."""
+        return NumberedFanOuts(self.numbering, *args, **options)
 
     # The store.
 

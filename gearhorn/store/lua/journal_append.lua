@@ -3,8 +3,9 @@
 -- ARGV: those of journal, the worker id, the milliseconds for which an id is kept, the most ids, the most
 --   worker ids, the most journals, the channel up to the topic; then for each topic: the topic, the
 --   journal and the last sequence that the worker was told of or '' and 0, the number of the append or 0,
---   the most messages, the most bytes, the most milliseconds or 0, the number of marks, id, journal, sequence and counts of each, the number of entries, and id, 1 if in the
---   background, number of groups, number of payloads and the payloads of each.
+--   the most messages, the most bytes, the most milliseconds or 0, the number of marks, id, journal,
+--   sequence and counts of each, the number of entries, and id, 1 if in the background, number of groups,
+--   number of payloads and the payloads of each.
 -- Returns for each topic the journal, 1 if waiting readers were told, the first sequence that was given,
 --   and, for each entry that was a duplicate, its index from 0, the sequence, the number of messages and
 --   of groups, and the counts of the first, and an array of the payloads, in turn. Or, as a string,
@@ -38,9 +39,10 @@ end
 
 local function read_topic()
   local given = {
-    topic = next_argument(), told_id = next_argument(), told_last = tonumber(next_argument()), number = tonumber(next_argument()),
-    max_messages = tonumber(next_argument()), max_bytes = tonumber(next_argument()),
-    max_age = next_argument(), marks = {}, entries = {}, names_ids = false}
+    topic = next_argument(), told_id = next_argument(), told_last = tonumber(next_argument()),
+    number = tonumber(next_argument()), max_messages = tonumber(next_argument()),
+    max_bytes = tonumber(next_argument()), max_age = next_argument(), marks = {}, entries = {},
+    names_ids = false}
   for nth = 1, tonumber(next_argument()) do
     given.marks[nth] = {
       id = next_argument(), journal = next_argument(), sequence = next_argument(),
@@ -125,6 +127,7 @@ local function forget_worker(head)
 end
 
 -- Begin a journal, with a write first that is refused when Redis is full: what follows a DEL is not.
+-- (Whether memory is left is asked before the first write of a script only.)
 local function begin(head, stream, ids, ids_at, old)
   local id, run = new_id(type(old) == 'string' and old), run_now()
   redis.call('HSET', head, 'id', id)

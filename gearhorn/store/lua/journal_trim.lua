@@ -5,8 +5,8 @@
 --   most messages and ids that are ended at once
 -- Returns 1 if there is more to end, else 0.
 -- include journal
-local topic, unused_after, window, most_ids = ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
-local most = tonumber(ARGV[7])
+local topic, unused_after, window = ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[5])
+local most_ids, most = tonumber(ARGV[6]), tonumber(ARGV[7])
 local head, stream, ids, ids_at = keys_of(1)
 local journal, half = read_head(head, stream)
 local max_age = tonumber(ARGV[3]) or (journal and journal.max_age) or 0

@@ -78,7 +78,7 @@ def test_a_daemon_that_drains_lets_readers_go(
     process = daemon(**options)
     topic = new_topic(gearmand)
     handle = topic.client.start("fanout_read", {"topic": topic.name, "wait": 300})
-    eventually(lambda: status(topic)["requests"] >= 1)
+    eventually(lambda: status(topic)["requests"] == 2)
     eventually(lambda: gearmand.admin.queue("fanout_read").running == 1)
     assert process.stop() == 0
 

@@ -19,8 +19,9 @@ from typing import Any
 import pytest
 
 from gearhorn import clock
-from gearhorn.daemon.fanout import FanOuts, Order
+from gearhorn.daemon.fanout import Order
 from gearhorn.daemon.journal.appends import Appends
+from gearhorn.daemon.journal.fanouts import NumberedFanOuts
 from gearhorn.daemon.journal.numbering import Numbering
 from gearhorn.daemon.journal.patterns import Patterns
 from gearhorn.daemon.journal.settings import JournalSettings
@@ -75,7 +76,8 @@ class OneDaemon:
             max_aside_bytes=1000,
         )
         submitter: Any = self.outbox
-        self.fanouts = FanOuts(
+        self.fanouts = NumberedFanOuts(
+            self.numbering,
             self.lists,
             submitter,
             refusals,
@@ -83,7 +85,6 @@ class OneDaemon:
             timeout=60.0,
             generate_unique=True,
             max_message_bytes=1 << 20,
-            numbering=self.numbering,
         )
 
     async def members(self, topic: str, reader: str) -> Members:

@@ -19,16 +19,18 @@ end
 -- is alone: Redis has evicted one of the two, or somebody has deleted it. In the head is also one field
 -- more, if it is named.
 local function read_head(head, stream, field)
-  local id, last, trimmed, first, first_at, bytes, largest, run, jump, at, max_age, more = unpack(redis.call(
-    'HMGET', head, 'id', 'last', 'trimmed', 'first', 'first_at', 'bytes', 'largest', 'run', 'jump',
-    'at', 'max_age', field or 'id'))
+  local id, last, trimmed, first, first_at, bytes, largest, run, jump, at, max_age, more = unpack(
+    redis.call(
+      'HMGET', head, 'id', 'last', 'trimmed', 'first', 'first_at', 'bytes', 'largest', 'run', 'jump',
+      'at', 'max_age', field or 'id'))
   local messages = redis.call('XLEN', stream)
   local there = messages > 0 or redis.call('EXISTS', stream) == 1
   if not id or not there then return nil, id or there end
   return {
-    id = id, messages = messages, more = more, last = tonumber(last), trimmed = tonumber(trimmed), first = tonumber(first),
-    first_at = tonumber(first_at), bytes = tonumber(bytes), largest = tonumber(largest), run = run,
-    jump = tonumber(jump), at = tonumber(at), max_age = tonumber(max_age)}
+    id = id, messages = messages, more = more, last = tonumber(last), trimmed = tonumber(trimmed),
+    first = tonumber(first), first_at = tonumber(first_at), bytes = tonumber(bytes),
+    largest = tonumber(largest), run = run, jump = tonumber(jump), at = tonumber(at),
+    max_age = tonumber(max_age)}
 end
 
 -- Write what changes when the oldest message is another.
