@@ -8,6 +8,7 @@ import configparser
 import re
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,8 @@ def test_the_session_is_real(
     (block,) = re.findall(r"^\.\. code-block:: ini\n\n((?:    .*\n|\n)+)", PAGE, re.MULTILINE)
     shown_options = configparser.ConfigParser()
     shown_options.read_string(textwrap.dedent(block))
-    daemon(**{"journal.topics": shown_options["journal"]["topics"]})
+    options: dict[str, Any] = {"journal.topics": shown_options["journal"]["topics"]}
+    daemon(**options)
     programs = sessions.prepare(PAGE, gearmand, tmp_path, monkeypatch)
     for example in (ROOT / "doc/examples").glob("*.py"):
         (tmp_path / example.name).symlink_to(example)

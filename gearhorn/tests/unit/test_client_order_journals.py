@@ -42,7 +42,8 @@ class Subscriber:
             match action:
                 case Show():
                     number = action.number
-                    self.shown.append((None, action.copy) if number is None else (*number,))
+                    copy: int = action.copy or 0
+                    self.shown.append((None, copy) if number is None else (*number,))
                     self.order.handled()
                 case Answer():
                     self.answered.append(action.copy)
