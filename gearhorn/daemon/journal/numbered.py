@@ -32,6 +32,8 @@ class Numbered(msgspec.Struct, frozen=True, kw_only=True):
 
         :param tail: what they end in: for foreground copies the token of the connection.
         """
+        if self.groups == 1:
+            return [f"j.{self.journal}.{self.sequence}.0".encode() + tail]
         begin = f"j.{self.journal}.{self.sequence}.".encode()
         return [b"%s%d%s" % (begin, group, tail) for group in range(self.groups)]
 
