@@ -59,8 +59,12 @@ python_use_unqualified_type_names = True
 nitpicky = True
 # Of other packages, whose inventories would have to be fetched.
 nitpick_ignore_regex = [
-    ("py:.*", r"(asyncio|collections|contextlib|ssl|types|typing|typing_extensions|msgspec|os)\..*"),
-    ("py:.*", r"(Exception|TypeError|ValueError|UnicodeDecodeError|bool|bytes|dict|float|int|object|str|OSError)"),
+    (
+        "py:.*",
+        r"(asyncio|collections|contextlib|os|ssl|types|typing|typing_extensions|msgspec)\..*",
+    ),
+    ("py:.*", r"(Exception|OSError|TypeError|ValueError|UnicodeDecodeError)"),
+    ("py:.*", r"(bool|bytes|dict|float|int|object|str)"),
     # Inner names that annotations and docstrings mention.
     ("py:.*", r"gearhorn\.(client|messages|wire)\..*|Bytes"),
 ]
