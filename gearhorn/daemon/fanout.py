@@ -19,9 +19,9 @@ from gearhorn.daemon.delivery import (
     BackgroundDelivery,
     Context,
     Delivery,
-    ForegroundDelivery,
     OnAllQueued,
 )
+from gearhorn.daemon.foreground import ForegroundDelivery
 from gearhorn.daemon.gathering import Room
 from gearhorn.daemon.journal.numbered import Numbered
 from gearhorn.daemon.lane import Lane

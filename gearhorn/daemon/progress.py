@@ -4,7 +4,7 @@
 
 import asyncio
 
-from gearhorn.daemon.delivery import ForegroundDelivery
+from gearhorn.daemon.foreground import ForegroundDelivery
 
 PROGRESS_S = 1.0
 """Seconds between two reports of progress to the publisher of a foreground fan-out."""
