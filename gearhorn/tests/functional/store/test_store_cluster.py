@@ -51,6 +51,7 @@ class Traffic:
         self.expected: dict[str, set[str]] = {}
         self.answers = 0
         self.away = 0
+        self._reason = ""
         self._tasks = [asyncio.create_task(self._register(number)) for number in range(4)] + [
             asyncio.create_task(self._read()),
             asyncio.create_task(self._look_after()),
@@ -89,8 +90,9 @@ class Traffic:
         while True:
             try:
                 answer = await call(*arguments)
-            except errors.StoreAway:
+            except errors.StoreAway as error:
                 self.away += 1
+                self._reason = str(error)
                 await asyncio.sleep(0.01)
             else:
                 self.answers += 1
@@ -99,10 +101,12 @@ class Traffic:
     async def goes_on(self, answers: int = 50) -> None:
         """Wait for so many more answers."""
         least = self.answers + answers
+        deadline = clock.now() + 45
         while self.answers < least:
             for task in self._tasks:
                 if task.done():
                     task.result()
+            assert clock.now() < deadline, f"away all the time: {self._reason}"
             await asyncio.sleep(0.005)
 
     async def stop(self) -> None:
@@ -171,8 +175,11 @@ async def test_a_master_that_dies_is_a_store_that_is_away(
     before = clock.now()
     master = moving.holder(SLOT)
     master.kill()
-    await asyncio.to_thread(eventually, replica.is_master, 30)
-    await traffic.goes_on()
+    try:
+        await asyncio.to_thread(eventually, replica.is_master, 30)
+        await traffic.goes_on()
+    finally:
+        master.start()
     await traffic.stop()
     assert traffic.away > 0
     assert await ids(store, "memos") == {"bob"}
@@ -181,7 +188,6 @@ async def test_a_master_that_dies_is_a_store_that_is_away(
     # Who comes later finds its way by the nodes that are left.
     async with opened(moving.url) as later:
         assert await ids(later, "memos") == {"bob"}
-    master.start()
 
 
 # The steps of a move, each by itself.
