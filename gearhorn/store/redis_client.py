@@ -10,7 +10,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, TryAgainError
 
-from gearhorn import errors
+from gearhorn import clock, errors
 from gearhorn.store import redis_scripts, redis_url
 from gearhorn.store.redis_errors import TRANSLATED, translate
 
@@ -59,11 +59,12 @@ class RedisClient:
     async def talking(self) -> AsyncIterator[None]:
         """Wait for a turn, and translate errors."""
         async with self._slots:
+            begun = clock.now()
             try:
                 yield
             except TRANSLATED as error:
                 fault = translate(error)
                 # While a slot is moved, the node is the right one.
                 if isinstance(fault, errors.StoreAway) and not isinstance(error, TryAgainError):
-                    await self.connections.drop_idle()
+                    await self.connections.drop_idle(begun)
                 raise fault from error

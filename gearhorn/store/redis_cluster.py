@@ -18,6 +18,7 @@ Rejected: redis-py's own client of clusters. It raises errors of its own kind du
 """
 
 import asyncio
+import math
 import random
 import re
 from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ from typing import Any, NamedTuple
 
 from redis import crc, exceptions
 
+from gearhorn import clock
 from gearhorn.store.redis_connection import Reached
 
 
@@ -60,6 +62,8 @@ class Cluster:
         self._learned: Sequence[Node] = ()
         self._options = options
         self._serving: dict[int, Node] = {}
+        self._learned_at = -math.inf
+        """When a node was last found to serve, on :func:`gearhorn.clock.now`."""
         self._asking = asyncio.Lock()
 
     def serves(self, slot: int, node: Node | None) -> bool:
@@ -72,16 +76,23 @@ class Cluster:
             node = self._serving.get(slot)
             if node is None:
                 node = self._serving[slot] = await self._ask(slot)
+                self._learned_at = clock.now()
             return node
 
     def moved(self, slot: int, node: Node) -> None:
         # Several calls may be told at once.
         if self._serving.get(slot) != node:
             self._serving[slot] = node
+            self._learned_at = clock.now()
 
-    def forget(self) -> None:
-        """Ask again: the node may be down, or cut off from the others."""
-        self._serving.clear()
+    def forget(self, begun: float = math.inf) -> None:
+        """Ask again: the node may be down, or cut off from the others.
+
+        :param begun: when the call began that failed; what was learned since is kept, or
+            calls that fail late would take the new node from those that have it.
+        """
+        if self._learned_at < begun:
+            self._serving.clear()
 
     async def _ask(self, slot: int) -> Node:
         fault: Exception | None = None

@@ -151,14 +151,16 @@ class Connections:
         connection = self.pool.make_connection()  # type: ignore[no-untyped-call]
         return connection
 
-    async def drop_idle(self) -> None:
+    async def drop_idle(self, begun: float) -> None:
         """Drop idle connections, all of which the server may have forgotten.
 
         After an outage each would cost a call its timeout. In a cluster another node may
         serve from now on.
+
+        :param begun: when the call began that failed, on :func:`gearhorn.clock.now`.
         """
         if self.cluster is not None:
-            self.cluster.forget()
+            self.cluster.forget(begun)
         # They are taken out first. The pool's own method closes them in place, while
         # another call may take one.
         idle = [*self.pool._available_connections]

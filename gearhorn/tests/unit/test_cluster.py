@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from redis import exceptions
 
+from gearhorn import clock
 from gearhorn.store.redis_cluster import Cluster, Node
 
 ONE, TWO = Node("one", 1), Node("two", 2)
@@ -53,6 +54,16 @@ async def test_nodes_that_were_told_of_are_asked_when_the_first_ones_are_gone() 
     cluster.rows = {TWO: [[0, 99, ["two", 2, "id"]]]}
     cluster.forget()
     assert await cluster.node_of(5) == TWO
+
+
+async def test_a_call_that_fails_late_leaves_the_node_that_others_have_found() -> None:
+    cluster = Told([ONE], {ONE: [[0, 99, ["one", 1, "id"]]]})
+    begun = clock.now()
+    node = await cluster.node_of(5)
+    cluster.forget(begun)
+    assert cluster.serves(5, node)
+    cluster.forget(clock.now())
+    assert not cluster.serves(5, node)
 
 
 async def test_a_slot_that_nobody_serves_is_named() -> None:
