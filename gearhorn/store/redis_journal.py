@@ -99,8 +99,9 @@ class RedisJournals(Journals):
     async def open(self, known: Collection[str] = (), terms: Terms = Terms.MAKE) -> Opened:
         await self._check_version()
         keys = [self._prefix + name for name in ("identity", "counter", "run", "follows")]
+        lasting = int(self._client.connections.cluster is not None)
         identity, usable, made, _, follows = await self._client.run(
-            "open", keys, new_identity(), "", int(terms), *sorted(known)
+            "open", keys, new_identity(), "", int(terms), lasting, *sorted(known)
         )
         identity = identity.decode()
         check_layout(identity)
@@ -108,7 +109,7 @@ class RedisJournals(Journals):
             raise errors.StoreReplaced(f"Redis: {unusable(identity, known)}")
         if terms is not Terms.LOOK:
             self._identity = identity
-        return Opened(identity, bool(made), frozenset(tag.decode() for tag in follows))
+        return Opened(identity, bool(made), frozenset(tag.decode() for tag in follows if tag))
 
     async def close(self) -> None:
         await self._watch.close()
