@@ -60,6 +60,10 @@ REFUSED: list[tuple[str, Request, str, str]] = [
     (REGISTER, {"topic": "subscribe", "client_id": "fanout"}, "reserved_queue", "subscribe_fanout"),
     (REGISTER, b'{"topic": "%s"}' % (b"t" * 70_000), "message_too_large", "larger"),
     ("fanout_query", {"topic": None, "query": "everything"}, "invalid_query", "query"),
+    ("fanout", {"payload": 1, "id": ""}, "invalid_id", "id"),
+    ("fanout_read", {"after": -1}, "invalid_position", "after"),
+    ("fanout_read", {}, "no_journal", "journal"),
+    (REGISTER, {"client_id": "c", "start": "middle"}, "invalid_start", "start"),
 ]
 
 
@@ -108,5 +112,6 @@ def test_every_code_of_a_refusal_is_tested() -> None:
         errors.RequestError.code,  # never raised itself
         errors.QueueTaken.code,  # test_registration
         errors.TooManyOpen.code,  # test_publishers_wait
+        errors.TooManyJournals.code,  # unit/test_journal_fanout
     }
     assert codes_below(errors.RequestError) - elsewhere == {code for _, _, code, _ in REFUSED}
