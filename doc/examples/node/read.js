@@ -11,6 +11,8 @@ function readMemo(sequence, memo) {
 const [server, topic, file, wait = '0'] = process.argv.slice(2);
 const [host, port] = server.split(':');
 const gearman = new Gearman(host, Number(port));
+// It does not connect again by itself.
+gearman.on('close', () => process.exit(1));
 
 function ask(name, request) {
   return new Promise((resolve, reject) => {
@@ -44,4 +46,4 @@ async function catchUp() {
   } while (answer.messages.length);
 }
 
-catchUp().finally(() => gearman.close());
+catchUp().then(() => process.exit(0));
