@@ -59,7 +59,8 @@ def register(
         click.echo(answer)
     else:
         _show(session, topic, client_id, "{client_id} receives {topic} in the queue {queue}.")
-        click.echo(f"It has {plural(found.replayed, 'message')} from before.")
+        replayed = found.replayed if isinstance(found.replayed, int) else 0
+        click.echo(f"It has {plural(replayed, 'message')} from before.")
     if isinstance(found.stopped, str):
         click.echo(
             f"Not all of them ({found.stopped}). Go on later with --start "
