@@ -1,4 +1,4 @@
-// Read memos as they come: node subscribe.js HOST:PORT TOPIC CLIENT_ID
+// Read memos as they come: node subscribe.js HOST:PORT TOPIC CLIENT_ID [START]
 
 const Gearman = require('node-gearman');
 
@@ -7,7 +7,7 @@ function readMemo(memo) {
   console.log(memo);
 }
 
-const [server, topic, clientId] = process.argv.slice(2);
+const [server, topic, clientId, start] = process.argv.slice(2);
 const [host, port] = server.split(':');
 const gearman = new Gearman(host, Number(port));
 // Without it each message takes 44 ms.
@@ -18,6 +18,7 @@ gearman.on('close', () => process.exit(1));
 const registration = gearman.submitJob('register_fanout_subscriber', JSON.stringify({
   topic,
   client_id: clientId,
+  start, // 'first' or 'last': see the page on journals
   always_report: true,
 }));
 registration.on('data', (data) => {

@@ -1,4 +1,4 @@
-# Read memos as they come: perl subscribe.pl HOST:PORT TOPIC CLIENT_ID
+# Read memos as they come: perl subscribe.pl HOST:PORT TOPIC CLIENT_ID [START]
 
 use strict;
 use warnings;
@@ -7,7 +7,7 @@ use Gearman::Worker;
 use JSON::PP;
 
 $| = 1;
-my ($server, $topic, $client_id) = @ARGV;
+my ($server, $topic, $client_id, $start) = @ARGV;
 my $json = JSON::PP->new;
 
 sub read_memo {
@@ -20,6 +20,7 @@ my $client  = Gearman::Client->new(job_servers => [$server]);
 my $request = $json->encode({
     topic         => $topic,
     client_id     => $client_id,
+    start         => $start,    # "first" or "last": see the page on journals
     always_report => JSON::PP::true,
 });
 my $result = $client->do_task(register_fanout_subscriber => $request) or die "no answer\n";

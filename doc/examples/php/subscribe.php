@@ -1,5 +1,5 @@
 <?php
-// Read memos as they come: php subscribe.php HOST:PORT TOPIC CLIENT_ID
+// Read memos as they come: php subscribe.php HOST:PORT TOPIC CLIENT_ID [START]
 
 function read_memo(string $memo): void
 {
@@ -16,6 +16,7 @@ $client->addServer($host, (int) $port);
 $answer = json_decode($client->doNormal('register_fanout_subscriber', json_encode([
     'topic' => $topic,
     'client_id' => $client_id,
+    'start' => $argv[4] ?? null, // 'first' or 'last': see the page on journals
     'always_report' => true,
 ])), true);
 if (!isset($answer['queue'])) {

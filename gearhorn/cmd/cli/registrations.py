@@ -9,7 +9,7 @@ from gearhorn import messages
 from gearhorn.client.parameters import StartAt, start_of
 from gearhorn.cmd.cli.exits import FAILED, Failure
 from gearhorn.cmd.cli.group import format_option, limit_options, pass_session
-from gearhorn.cmd.cli.output import show_json
+from gearhorn.cmd.cli.output import plural, show_json
 from gearhorn.cmd.cli.session import Session
 from gearhorn.cmd.cli.starts import start_option
 from gearhorn.messages import Subscription, printable
@@ -59,7 +59,8 @@ def register(
         click.echo(answer)
     else:
         _show(session, topic, client_id, "{client_id} receives {topic} in the queue {queue}.")
-        click.echo(f"It has {found.replayed} messages from before.")
+        replayed = found.replayed if isinstance(found.replayed, int) else 0
+        click.echo(f"It has {plural(replayed, 'message')} from before.")
     if isinstance(found.stopped, str):
         click.echo(
             f"Not all of them ({found.stopped}). Go on later with --start "

@@ -160,7 +160,8 @@ def test_register_puts_messages_from_before_into_the_queue(
     done = journal_run("register", journaled.name, "bob", "--start", start)
     assert done.returncode == 0, done.stderr
     if waiting:
-        assert f"It has {waiting} messages from before.\n" in done.stdout
+        shown = "1 message" if waiting == 1 else f"{waiting} messages"
+        assert f"It has {shown} from before.\n" in done.stdout
     eventually(lambda: journaled.waiting("bob") == waiting)
     if waiting:
         taken = journaled.receiver("bob").take(waiting)

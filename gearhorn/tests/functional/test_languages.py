@@ -68,9 +68,9 @@ def run(
     )
 
 
-def section(title: str) -> str:
+def section(title: str, page: str = PAGE) -> str:
     """The part of the page about a language."""
-    body = re.split(rf"^{title}\n\.+\n", PAGE, maxsplit=1, flags=re.MULTILINE)[1]
+    body = re.split(rf"^{title}\n\.+\n", page, maxsplit=1, flags=re.MULTILINE)[1]
     return re.split(r"^\S.*\n[.-]+\n", body, maxsplit=1, flags=re.MULTILINE)[0]
 
 
