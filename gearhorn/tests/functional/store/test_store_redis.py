@@ -79,7 +79,7 @@ async def test_the_keys_are_those_documented(
             "idle_after": "hash",
             "looked": "string",
             "run": "string",
-            **({"told": "hash", "follows": "set"} if fixed else {}),
+            **({"told": "hash", "follows": "set", "patterns": "hash"} if fixed else {}),
         }
         assert await client.hget(f"{key_prefix}claims", "memos_alice") == "memos\0alice"
         await store.reap(1)
