@@ -57,7 +57,8 @@ def _share(functions: int, fanouts: int) -> float:
 
     gearmand tells no one what a command costs: that is measured by the same question, asked often.
     """
-    job = workload.fanout_job(SUBMIT_JOB, background=True)
+    # In the foreground, so that no more are out than receivers have taken.
+    job = workload.fanout_job(SUBMIT_JOB, background=False)
     # A look is due whenever half of this was sent; no queue is ever half as deep.
     limits = {"max_waiting": max(4 * _AT_ONCE, fanouts // 4)}
     with (

@@ -18,7 +18,7 @@ from oslo_config import cfg
 from gearhorn import errors
 from gearhorn.daemon.settings import DaemonSettings
 from gearhorn.service import config, config_files, daemonize
-from gearhorn.store import open_store
+from gearhorn.store import open_journals, open_store
 from gearhorn.store.identity import Terms
 from gearhorn.wire import admin
 from gearhorn.wire.address import Address
@@ -114,7 +114,8 @@ def _located(homes: Mapping[tuple[str, str], Path], fault: str) -> str:
 
 async def unreachable(settings: DaemonSettings) -> list[str]:
     """Return a line for the store and for each job server that cannot be used now."""
-    tried = (_try_store(settings), *(_try_server(one, settings) for one in settings.servers))
+    servers = (_try_server(one, settings) for one in settings.servers)
+    tried = (_try_store(settings), _try_journals(settings), *servers)
     return [fault for fault in await asyncio.gather(*tried) if fault]
 
 
@@ -134,6 +135,29 @@ async def _try_store(settings: DaemonSettings) -> str:
         return f"[store] url: {error}"
     finally:
         await store.close()
+    return ""
+
+
+async def _try_journals(settings: DaemonSettings) -> str:
+    url = settings.journal.url
+    if url is None:
+        return ""
+    journals = open_journals(
+        url,
+        key_prefix=settings.key_prefix,
+        timeout=settings.store_timeout,
+        max_topics=settings.journal.max_topics,
+        id_window=settings.journal.id_window,
+    )
+    try:
+        await journals.open((), Terms.LOOK)
+    except errors.StoreReplaced:
+        # It is empty: a daemon makes it one.
+        pass
+    except errors.StoreError as error:
+        return f"[journal] url: {error}"
+    finally:
+        await journals.close()
     return ""
 
 

@@ -284,6 +284,7 @@ def settings_faults(conf: cfg.ConfigOpts, *, tls: bool = True) -> Iterator[str]:
         _worker_name,
         _leases,
         _limits,
+        _journal,
         _state_dir,
         listen_of,
     ):

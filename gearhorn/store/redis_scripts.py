@@ -19,9 +19,9 @@ Reads are scripts too. A transaction would do as well, but Redis refuses MULTI
 while it is out of memory, when fan-outs can go on.
 
 Every key that a script uses is among its KEYS, as Redis Cluster asks for: the fixed ones, and
-those of the topics that the caller knows of. A script that finds others, in a list or as the
-holder of a queue, does nothing yet, and answers with their names: see ``needs`` in
-``shared/store.lua``. It is called again with their keys.
+those of the topics that the caller knows of. In a cluster, a script that finds others, in a list
+or as the holder of a queue, does nothing yet, and answers with their names: see ``needs`` in
+``shared/store.lua``. It is called again with their keys. One Redis is spared that.
 
 While a slot of a cluster is moved, a call is refused if one of its keys does not exist. So the
 fixed keys always exist in a cluster, with an entry of an empty name (``settle``), and a topic's

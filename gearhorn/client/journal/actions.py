@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What an :class:`~gearhorn.client.journal.order.Order` has done for it."""
+"""What an :class:`~gearhorn.client.journal.order.Order` has done for it, and keeps in mind."""
 
 from typing import Any, NamedTuple, TypeAlias
 
@@ -54,3 +54,22 @@ class Tell(NamedTuple):
 
 
 Action: TypeAlias = Show | Answer | Read | Wait | Tell
+
+
+class Asked(NamedTuple):
+    """What is being read.
+
+    :param names: true if it is to tell which journal is today's, and nothing else.
+    :param had_come: the copies that had come before.
+    """
+
+    read: Read
+    names: bool
+    had_come: frozenset[int]
+
+
+class Loose(NamedTuple):
+    """A copy that is shown as it comes."""
+
+    copy: Token
+    number: Number | None

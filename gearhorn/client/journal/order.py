@@ -15,7 +15,6 @@ without it. The unit test searches them.
 """
 
 from collections import deque
-from typing import NamedTuple
 
 from gearhorn.client.journal import places
 from gearhorn.client.journal.actions import (
@@ -23,6 +22,8 @@ from gearhorn.client.journal.actions import (
     TRIMMED,
     Action,
     Answer,
+    Asked,
+    Loose,
     Read,
     Show,
     Tell,
@@ -37,25 +38,6 @@ _HOLE = "hole"
 _BEHIND = "behind"
 
 
-class _Asked(NamedTuple):
-    """What is being read.
-
-    :param names: true if it is to tell which journal is today's, and nothing else.
-    :param had_come: the copies that had come before.
-    """
-
-    read: Read
-    names: bool
-    had_come: frozenset[int]
-
-
-class _Loose(NamedTuple):
-    """A copy that is shown as it comes."""
-
-    copy: Token
-    number: Number | None
-
-
 class Order:
     """The order of one topic's messages for one client_id.
 
@@ -68,7 +50,7 @@ class Order:
         self._places = {place.journal: place for place in found}
         """By journal, today's first."""
         self._has_journal = bool(found)
-        self._loose: deque[_Loose] = deque()
+        self._loose: deque[Loose] = deque()
         self._answers: deque[Answer] = deque()
         self._held: dict[int, list[Token]] = {}
         """Copies of today's journal, which wait for their turn."""
@@ -82,7 +64,7 @@ class Order:
         self._is_unsure = True
         """True until an answer has told what there is."""
         self._in_hand: Show | Tell | None = None
-        self._asked: _Asked | None = None
+        self._asked: Asked | None = None
         self._came = 0
         self._waits: tuple[str, int, int] | None = None
         self._is_due = False
@@ -131,7 +113,7 @@ class Order:
         """Take a copy that came from the queue."""
         self._came += 1
         if number is None or not self._places:
-            self._loose.append(_Loose(copy, None))
+            self._loose.append(Loose(copy, None))
         else:
             self._sort(copy, number)
 
@@ -165,7 +147,7 @@ class Order:
         unknown, self._unknown = self._unknown, deque()
         for copy, number in unknown:
             if number.journal == read.journal != backlog.journal:
-                self._loose.append(_Loose(copy, number))
+                self._loose.append(Loose(copy, number))
             else:
                 self._sort(copy, number)
         if names or read.journal != backlog.journal:
@@ -175,7 +157,7 @@ class Order:
         for sequence in had_come:
             # Nobody gave out this number, or it was lost since.
             if sequence > backlog.last and sequence != today.position + 1:
-                self._loose += [_Loose(copy, None) for copy in self._held.pop(sequence, ())]
+                self._loose += [Loose(copy, None) for copy in self._held.pop(sequence, ())]
         self._take(today, read.after, backlog)
 
     def waited(self, *, calm: bool) -> None:
@@ -279,7 +261,7 @@ class Order:
         return _BEHIND if self._is_unsure or self._last > today.position else None
 
     def _ask(self, read: Read, *, names: bool) -> Read:
-        self._asked = _Asked(read, names, frozenset(self._held))
+        self._asked = Asked(read, names, frozenset(self._held))
         return read
 
     def _hand(self, action: Show | Tell) -> Show | Tell:
@@ -301,15 +283,15 @@ class Order:
         place = self._places.get(number.journal)
         sequence = number.sequence
         if place is not None and sequence <= place.start:
-            self._loose.append(_Loose(copy, None))
+            self._loose.append(Loose(copy, None))
         elif place is not None and place.is_handled(sequence):
             self._answers.append(Answer(copy, place.has_failed(sequence)))
         elif not self._has_journal:
-            self._loose.append(_Loose(copy, number))
+            self._loose.append(Loose(copy, number))
         elif place is not None and place is self._today:
             self._held.setdefault(sequence, []).append(copy)
         elif place is not None and sequence == place.position + 1:
-            self._loose.append(_Loose(copy, number))
+            self._loose.append(Loose(copy, number))
         else:
             self._unknown.append((copy, number))
 
@@ -337,10 +319,10 @@ class Order:
         if former is not None and former.journal is not None:
             for sequence in sorted(held):
                 number = Number(former.journal, sequence)
-                self._loose += [_Loose(copy, number) for copy in held[sequence]]
+                self._loose += [Loose(copy, number) for copy in held[sequence]]
 
     def _all_unknown_loose(self) -> None:
-        self._loose += [_Loose(copy, number) for copy, number in self._unknown]
+        self._loose += [Loose(copy, number) for copy, number in self._unknown]
         self._unknown.clear()
 
     def _take(self, today: Place, after: int, backlog: Backlog) -> None:

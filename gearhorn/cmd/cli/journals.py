@@ -6,7 +6,6 @@ import json
 import sys
 from contextlib import closing
 from itertools import islice
-from typing import Any
 
 import click
 import msgspec
@@ -59,17 +58,13 @@ def read(
     """
     if sys.stdout is None:
         raise Failure("standard output is closed, so messages cannot be printed")
-    for entry in islice(_entries(session, topic, after, journal, follow=follow), count):
-        _print(session, entry)
-
-
-def _entries(session: Session, topic: str, after: int, journal: str | None, *, follow: bool) -> Any:
     reader = reader_of(session, topic, after, journal, follow=follow)
     # Where no daemon serves it, this says so at once.
     session.run(session.find_serving(session.functions["read"]))
     with closing(reader):
         try:
-            yield from reader
+            for entry in islice(reader, count):
+                _print(session, entry)
         except KeyboardInterrupt:
             if not follow:
                 raise

@@ -33,11 +33,14 @@ class Numbered(msgspec.Struct, frozen=True, kw_only=True):
 
         :param tail: what they end in: for foreground copies the token of the connection.
         """
-        return [self.unique(0, group) + tail for group in range(self.groups)]
+        if self.groups == 1:
+            return [self.unique(0, 0) + tail]
+        begin = f"j.{self.journal}.{self.sequence}.".encode()
+        return [b"%s%d%s" % (begin, group, tail) for group in range(self.groups)]
 
     def unique(self, message: int, group: int) -> bytes:
         """Return the unique of the copies of a message, counted from the first, in a group."""
-        return b"j.%s.%d.%d" % (self.journal.encode(), self.sequence + message, group)
+        return f"j.{self.journal}.{self.sequence + message}.{group}".encode()
 
     def groups_of(self, share: Share, group_count: int) -> Sequence[int] | None:
         """Return the group of each queue, ``None`` if there is only one.

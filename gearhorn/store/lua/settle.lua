@@ -2,7 +2,7 @@
 -- KEYS: those of store, without topics, and follows
 -- ARGV: those of store
 -- include store
-local follows = KEYS[21]
+local follows = KEYS[#KEYS]
 for _, text in ipairs({counter, looked}) do redis.call('SET', text, '0', 'NX') end
 redis.call('SET', run, '', 'NX')
 redis.call('SADD', follows, '')

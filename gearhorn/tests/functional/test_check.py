@@ -49,13 +49,15 @@ def test_it_tries_the_store_and_the_job_servers(
     away = f"127.0.0.1:{free_port()}"
     path = write(
         tmp_path / "gearhorn.conf",
-        f"{servers},{away}\n[store]\nurl = redis://:pass-word@{away}/0\n",
+        f"{servers},{away}\n[store]\nurl = redis://:pass-word@{away}/0\n"
+        f"[journal]\nurl = redis://{away}/1\n",
     )
     assert run("--config", str(path), "--check").returncode == 0
     done = run("--config", str(path), "--check", "connect")
     assert (done.returncode, done.stdout) == (78, "")
-    store_fault, server_fault = done.stderr.splitlines()
+    store_fault, journals_fault, server_fault = done.stderr.splitlines()
     assert store_fault.startswith("gearhorn-fanout: [store] url: ")
+    assert journals_fault.startswith("gearhorn-fanout: [journal] url: ")
     assert server_fault.startswith(f"gearhorn-fanout: [gearman] servers: job server {away}: ")
     assert "pass-word" not in done.stderr
 

@@ -303,6 +303,10 @@ def test_doctor_finds_nothing_wrong_with_a_daemon_that_starts_meanwhile() -> Non
         daemon_ttl=60.0,
         functions={},
         limits=None,
+        journal_fault=None,
+        journal_bytes=None,
+        store_memory=None,
+        store_max_memory=None,
     )
     before = {"m_one": QueueState(0, 0, 1)}
     facts = Facts(

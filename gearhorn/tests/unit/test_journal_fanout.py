@@ -199,7 +199,7 @@ async def test_an_append_without_an_answer_is_repeated_as_it_was(
         world.journals.turns[-1],
     )
     assert first == repeat
-    assert [entry.payloads for entry in later[0].entries] == [[b"c"]]
+    assert [entry.payloads for entry in later[0].entries] == [(b"c",)]
     # The one that was given up stands in the journal, and is not sent.
     assert [uniques for _, uniques in world.sent()] == [[f"j.{ID}.2.0"], [f"j.{ID}.3.0"]]
 

@@ -21,7 +21,9 @@ local declared = {}
 for i = 22, #KEYS do declared[KEYS[i]] = true end
 
 -- Return the reply by which the caller learns of topics whose keys it has to give, nil if there are none.
+-- One Redis does not ask for them, and is not called twice.
 local function needs(found)
+  if lasting == 0 then return nil end
   local missing = {'\0needs'}
   for _, topic in ipairs(found) do
     if not declared[set_of .. topic] then missing[#missing + 1] = topic end
