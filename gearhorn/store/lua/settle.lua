@@ -11,7 +11,7 @@ redis.call('ZADD', ended_queues, 0, '')
 -- Those that are never due.
 for _, times in ipairs({expiry, ended_at, idle}) do redis.call('ZADD', times, '+inf', '') end
 for _, hash in ipairs({
-  claims, unconfirmed, daemons, seen, settings, told, secrets, knows, ended, discards, idle_after
+  claims, unconfirmed, daemons, seen, settings, told, secrets, knows, ended, discards, idle_after, patterns
 }) do
   redis.call('HSETNX', hash, '', '0')
 end

@@ -3,7 +3,8 @@
 
 -- Return the worker ids of those that do not know of something.
 local function ignorant_of(word)
-  local ignorant, asked = {}, {}
+  -- The entry of an empty name that keeps a key is no daemon's.
+  local ignorant, asked = {}, {[''] = true}
   for _, names in ipairs({
     redis.call('SMEMBERS', set_of .. matchmaking), redis.call('HKEYS', daemons)}) do
     for _, worker_id in ipairs(names) do
