@@ -14,8 +14,7 @@ import pytest
 from gearhorn.store.base import Store
 from gearhorn.store.patterns import Patterns, Written
 from gearhorn.store.sqlite import SQLiteStore
-from gearhorn.tests.functional.store.stores import MATCHMAKING
-from gearhorn.tests.servers import Redis
+from gearhorn.tests.functional.store.stores import MATCHMAKING, AnyRedis, holder
 
 pytestmark = pytest.mark.once
 
@@ -94,8 +93,8 @@ def make_old(
             with contextlib.closing(sqlite3.connect(tmp_path / "store.db")) as db, db:
                 db.execute("UPDATE knows SET text = 'records' WHERE worker_id = ?", (worker_id,))
         else:
-            server: Redis = request.getfixturevalue("redis_server")
-            server.ask("HSET", f"{key_prefix}knows", worker_id, "records")
+            servers: AnyRedis = request.getfixturevalue("either_redis")
+            holder(servers, key_prefix).ask("HSET", f"{key_prefix}knows", worker_id, "records")
 
     return make_old
 
