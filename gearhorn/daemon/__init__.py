@@ -3,7 +3,7 @@
 """The daemon: fan-outs, registrations, and the matchmaking among daemons.
 
 ``fanout`` takes fan-outs. It gets the topic's ``recipients`` from the ``list_cache``,
-or lets the fan-out wait in the topic's lane while they are read. The ``guard`` counts the
+or lets the fan-out wait in the topic's lane while they are read (``rounds``). The ``guard`` counts the
 message and leaves full queues out. A ``delivery`` then submits a batch of copies for
 each job server (``placement``) and ends the job with its report. ``registry`` takes
 registrations. It changes the store, has ``matchmaking`` tell every daemon (``notices``),
