@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The lists of several topics in one call of Redis.
 
-A call of its own costs the daemon ten times the work that its answer then makes, and Redis as well.
+A call costs the daemon and Redis many times what the list of a small topic does.
 """
 
 from collections.abc import Mapping, Sequence
