@@ -3,12 +3,13 @@
 """The daemon: fan-outs, registrations, and the matchmaking among daemons.
 
 ``fanout`` takes fan-outs. It gets the topic's ``recipients`` from the ``list_cache``,
-or lets the fan-out wait in the topic's lane while they are read. The ``guard`` counts the
-message and leaves full queues out. A ``delivery`` then submits a batch of copies for
-each job server (``placement``) and ends the job with its report. ``registry`` takes
-registrations. It changes the store, has ``matchmaking`` tell every daemon (``notices``),
-and answers once no list from before can be in use (``leases``). ``upkeep`` does regular
-work that nobody asks for. ``daemon`` puts the parts together and connects them.
+or lets the fan-out wait in the topic's lane while they are read (``rounds``). The
+``guard`` counts the message and leaves full queues out. A ``delivery`` then submits a
+batch of copies for each job server (``placement``) and ends the job with its report.
+``registry`` takes registrations. It changes the store, has ``matchmaking`` tell every
+daemon (``notices``), and answers once no list from before can be in use (``leases``).
+``upkeep`` does regular work that nobody asks for. ``daemon`` puts the parts together and
+connects them.
 
 Three rooms: ``guard`` keeps queues within their limits, ``trust`` decides which store
 may be used, and ``numbers`` shows what the parts have counted (``metrics``).

@@ -440,6 +440,7 @@ class Daemon:
         await self._sampler.close()
         await self._opening.close()
         await self._matchmaking.close()
+        await self._lists.close()
         await self._matchmaking.leave()
         await self._workers.notices.close()
         connected = tuple(self._submitter.servers)

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from gearhorn import clock
 from gearhorn.daemon.metrics import ALL, CROWDED_OUT, NOTICED, OUTDATED, Counts
 from gearhorn.daemon.recipients import Recipients
+from gearhorn.daemon.rounds import Rounds
 from gearhorn.store.base import Store
 from gearhorn.store.patience import Patience
 from gearhorn.tasks import in_turns
@@ -63,10 +64,9 @@ class ListCache:
         max_topics: int,
         counts: Counts | None = None,
     ) -> None:
-        self._store = store
+        self._rounds = Rounds(store, worker_id)
         self._counts = Counts() if counts is None else counts
         self._patience = patience
-        self._worker_id = worker_id
         self._uncached_topic = uncached_topic
         self._cache_ttl = cache_ttl
         self._max_topics = max_topics
@@ -130,7 +130,7 @@ class ListCache:
             # Reset for each attempt, which sees the changes that disturbed the last one.
             read.disturbed = False
             asked = clock.now()
-            members = await self._store.members(topic, self._worker_id)
+            members = await self._rounds.members(topic)
             version = members.patterns
             steps = Recipients.in_steps(topic, members.client_ids, asked, members.limits)
             return await in_turns(steps), members.reader_known
@@ -179,6 +179,10 @@ class ListCache:
                 del self._groups[next(iter(self._groups))]
         elif self._groups:
             self._groups.pop(topic, None)
+
+    async def close(self) -> None:
+        """End what is read; nobody may wait for it any more."""
+        await self._rounds.close()
 
     def keep_until(self, end: float) -> None:
         """Keep lists whose lease ends by ``end``, on :func:`gearhorn.clock.now`.

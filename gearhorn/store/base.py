@@ -34,6 +34,9 @@ from gearhorn.store.identity import Opened, Terms
 from gearhorn.store.numbers import Numbers, Told, log_went_back
 from gearhorn.store.patterns import SharedPatterns
 
+LONGEST = 50
+"""The most subscribers of a topic whose list is read with others: they are not to wait for it."""
+
 
 class Members(NamedTuple):
     """A topic's subscribers, read for a daemon.
@@ -222,6 +225,16 @@ class Store(Endings, SharedPatterns):
         them.
 
         :param reader: the worker id of the daemon that asks.
+        """
+
+    @abc.abstractmethod
+    async def lists(self, topics: Sequence[str], reader: str) -> Mapping[str, Members]:
+        """Return what :meth:`members` returns of several topics, with as few calls as can be.
+
+        A topic is left out that has to be read by itself: its list is longer than
+        :data:`LONGEST`, or something is wrong with it that concerns no other.
+
+        :raises StoreMisconfigured: perhaps because of one of the topics.
         """
 
     @abc.abstractmethod

@@ -59,10 +59,11 @@ from gearhorn.store.base import Change, DaemonEntry, Members, SubscriberExpiry, 
 from gearhorn.store.endings import BeingDiscarded
 from gearhorn.store.identity import Opened, Terms, check_layout, new_identity, unusable
 from gearhorn.store.redis_endings import RedisEndings
+from gearhorn.store.redis_lists import RedisLists
 from gearhorn.store.redis_patterns import RedisPatterns
 
 
-class RedisStore(RedisEndings, RedisPatterns):
+class RedisStore(RedisEndings, RedisPatterns, RedisLists):
     """A :class:`~gearhorn.store.base.Store` in Redis 6 or newer."""
 
     async def open(self, known: Collection[str] = (), terms: Terms = Terms.MAKE) -> Opened:

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from gearhorn import clock, errors, messages
 from gearhorn.messages import NO_LIMITS, Limits
-from gearhorn.store.base import Change, DaemonEntry, Members, SubscriberExpiry, TopicSize
+from gearhorn.store.base import Change, DaemonEntry, SubscriberExpiry, TopicSize
 from gearhorn.store.endings import BeingDiscarded
 from gearhorn.store.identity import Opened, Terms
 from gearhorn.store.sqlite_endings import (
@@ -26,7 +26,8 @@ from gearhorn.store.sqlite_endings import (
     lease_of,
     note_ended,
 )
-from gearhorn.store.sqlite_patterns import SQLitePatterns, version_of
+from gearhorn.store.sqlite_lists import SQLiteLists, renewal_of
+from gearhorn.store.sqlite_patterns import SQLitePatterns
 
 _OF_DAEMONS = ("settings", "secrets", "knows")
 """The tables that say more of the daemons which have an entry."""
@@ -35,7 +36,7 @@ _LEFT_MOST = 100
 """The most daemons without an entry of which it is kept what they were told."""
 
 
-class SQLiteStore(SQLiteEndings, SQLitePatterns):
+class SQLiteStore(SQLiteEndings, SQLitePatterns, SQLiteLists):
     """A :class:`~gearhorn.store.base.Store` in a file."""
 
     async def open(self, known: Collection[str] = (), terms: Terms = Terms.MAKE) -> Opened:
@@ -113,29 +114,6 @@ class SQLiteStore(SQLiteEndings, SQLitePatterns):
 
         return await self._change(work)
 
-    async def members(self, topic: str, reader: str) -> Members:
-        if topic == self._matchmaking:
-            query = "SELECT worker_id FROM daemons"
-            names: tuple[str, ...] = ()
-        else:
-            query = "SELECT client_id FROM subscribers WHERE topic = ?"
-            names = (topic,)
-
-        def work(db: sqlite3.Connection) -> Members:
-            rows = db.execute(query, names).fetchall()
-            # Older releases leave those of the subscribers that they remove.
-            brought = db.execute(
-                "SELECT client_id, text FROM limits JOIN subscribers USING (topic, client_id)"
-                " WHERE topic = ?",
-                (topic,),
-            )
-            limits = {client_id: Limits.read(text) for client_id, text in brought}
-            return Members(
-                [row[0] for row in rows], _renewal(db, reader) > 0, limits, version_of(db)
-            )
-
-        return await self._read(work)
-
     async def reap(self, limit: int) -> Sequence[Change]:
         def work(db: sqlite3.Connection) -> tuple[int, list[Change]]:
             due = db.execute(
@@ -202,7 +180,7 @@ class SQLiteStore(SQLiteEndings, SQLitePatterns):
 
     async def renew(self, worker_id: str, secret: str = "") -> bool:
         def work(db: sqlite3.Connection) -> bool:
-            if _renewal(db, worker_id) <= 0:
+            if renewal_of(db, worker_id) <= 0:
                 return False
             db.execute("INSERT OR REPLACE INTO secrets VALUES (?, ?)", (worker_id, secret))
             db.execute("INSERT OR REPLACE INTO knows VALUES (?, ?)", (worker_id, KNOWS))
@@ -243,7 +221,7 @@ class SQLiteStore(SQLiteEndings, SQLitePatterns):
                 "UPDATE daemons SET renewal = -abs(renewal) WHERE worker_id = ?",
                 (worker_id,),
             )
-            return _renewal(db, worker_id) or None
+            return renewal_of(db, worker_id) or None
 
         return await self._change(work)
 
@@ -253,7 +231,7 @@ class SQLiteStore(SQLiteEndings, SQLitePatterns):
                 "DELETE FROM daemons WHERE worker_id = ? AND renewal = ?",
                 (worker_id, renewal),
             )
-            is_gone = not _renewal(db, worker_id)
+            is_gone = not renewal_of(db, worker_id)
             if is_gone:
                 for table in _OF_DAEMONS:
                     db.execute(f"DELETE FROM {table} WHERE worker_id = ?", (worker_id,))  # nosec B608
@@ -343,9 +321,3 @@ def _unconfirmed(db: sqlite3.Connection, topics: Iterable[str]) -> list[Change]:
         if row is not None:
             found.append(Change(*row))
     return found
-
-
-def _renewal(db: sqlite3.Connection, worker_id: str) -> int:
-    """Return a daemon's renewal number, 0 if it has no entry."""
-    row = db.execute("SELECT renewal FROM daemons WHERE worker_id = ?", (worker_id,)).fetchone()
-    return int(row[0]) if row else 0

@@ -17,6 +17,7 @@ OPERATIONS = (
     "add",
     "remove",
     "members",
+    "lists",
     "reap",
     "unconfirmed",
     "confirm",

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, cast
 
 import pytest
@@ -97,6 +98,10 @@ class PlayedStore:
         answer: asyncio.Future[Members] = asyncio.get_running_loop().create_future()
         self.reads.append(Read(topic, self.topics[topic].newest, answer))
         return await answer
+
+    async def lists(self, topics: Sequence[str], reader: str) -> Mapping[str, Members]:
+        found = await asyncio.gather(*(self.members(topic, reader) for topic in topics))
+        return dict(zip(topics, found, strict=True))
 
     def answer_all(self) -> None:
         """Answer each question with the subscribers that there are now."""

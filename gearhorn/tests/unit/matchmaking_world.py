@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -73,6 +73,9 @@ class FakeStore:
         if self.gate is not None:
             await self.gate.wait()
         return found
+
+    async def lists(self, topics: Sequence[str], reader: str) -> Mapping[str, Members]:
+        return {topic: await self.members(topic, reader) for topic in topics}
 
     async def daemons(self) -> dict[str, DaemonEntry]:
         return dict(self.entries)

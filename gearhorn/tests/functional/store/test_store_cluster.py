@@ -237,6 +237,24 @@ async def test_what_is_there_goes_on_until_keys_are_moved(
     assert await ids(store, "new") == {"alice"}
 
 
+async def test_while_a_slot_is_moved_a_topic_of_nobody_keeps_no_other_list_from_being_read(
+    moving: Cluster, store: Store
+) -> None:
+    topics = ["a", "b"]
+    for topic in topics:
+        await store.add(topic, "alice", None)
+    steps = moving.move(SLOT, moving.other_than(moving.holder(SLOT)))
+    next(steps)
+    assert list(await store.lists(topics, "one")) == topics
+    # These are read one by one.
+    assert await store.lists([*topics, "nobody's"], "one") == {}
+    assert [await ids(store, topic) for topic in topics] == [{"alice"}, {"alice"}]
+    for _ in steps:
+        pass
+    found = await until_it_answers(store.lists, [*topics, "nobody's"], "one")
+    assert [len(members.client_ids) for members in found.values()] == [1, 1, 0]
+
+
 async def test_a_slot_that_nobody_serves_is_a_store_that_is_away(
     moving: Cluster, store: Store
 ) -> None:

@@ -212,6 +212,7 @@ OPERATIONS: dict[str, tuple[Any, ...]] = {
     "add": ("memos", "alice", None),
     "remove": ("memos", "alice"),
     "members": ("memos", "one"),
+    "lists": (["memos", "other"], "one"),
     "reap": (10,),
     "unconfirmed": (10,),
     "confirm": (Change("memos", 1),),

@@ -16,6 +16,7 @@ from gearhorn.store import (
     redis_calls,
     redis_endings,
     redis_journal,
+    redis_lists,
     redis_patterns,
     redis_scripts,
 )
@@ -49,9 +50,8 @@ def test_every_file_is_read() -> None:
 
 
 def test_every_script_is_run_by_the_store() -> None:
-    source = "".join(
-        map(inspect.getsource, (redis, redis_calls, redis_endings, redis_journal, redis_patterns))
-    )
+    modules = redis, redis_calls, redis_endings, redis_journal, redis_lists, redis_patterns
+    source = "".join(map(inspect.getsource, modules))
     assert [name for name in SCRIPTS if f'"{name}"' not in source] == []
 
 
