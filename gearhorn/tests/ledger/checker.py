@@ -10,12 +10,14 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+from gearhorn.tests.ledger import journals
 from gearhorn.tests.ledger.membership import NEVER, Key, Span, Spans, memberships
 from gearhorn.tests.ledger.naming import names
 from gearhorn.tests.ledger.record import (
     Acknowledged,
     AnyEntry,
     Attempt,
+    Contents,
     Ended,
     FaultBegan,
     Forgot,
@@ -52,6 +54,7 @@ class Verdict:
     registrations: int = 0
     recoveries: list[float] = dataclasses.field(default_factory=list)
     """The time after each round of faults until everything worked, in seconds."""
+    journals: journals.Findings | None = None
 
     def __str__(self) -> str:
         faults = ", ".join(f"{kind} {count}" for kind, count in sorted(self.faults.items()))
@@ -66,6 +69,8 @@ class Verdict:
         ]
         if self.full:
             lines.append(f"left out, as queues are full: {self.full}")
+        if self.journals is not None:
+            lines.append(str(self.journals))
         if self.named:
             lines.append(f"lost with what the store forgot, and named: {self.named}")
         if recoveries:
@@ -116,6 +121,9 @@ class _Check:
                 self._look_at(attempt, key, receipts)
         self._find_forgotten()
         self._judge_recoveries()
+        if any(isinstance(entry, Contents) for entry in self._entries):
+            found = self._verdict.journals = journals.check(self._entries)
+            self._verdict.violations += found.violations
         for entry in self._entries:
             if isinstance(entry, Ended):
                 self._violation(f"process: {entry.process} {entry.reason}")
