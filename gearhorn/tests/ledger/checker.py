@@ -172,18 +172,28 @@ class _Check:
         received: dict[str, set[str]] = {}
         for message, (_, client_id) in self._receipts:
             received.setdefault(message, set()).add(client_id)
+        # By message or batch: how many more copies may have arrived, and how many were skipped.
+        left: Counter[str] = Counter()
+        skipped: Counter[str] = Counter()
+        unknown: set[str] = set()
         for message, answer in self._acknowledged.items():
             self._verdict.full += len(answer.full) + answer.skipped
             if answer.unsaid:
                 self._violation(f"sum: {message} has {answer.unsaid} copies in no count")
             attempt = self._attempts[message]
+            name = answer.batch or message
             if any(attempt.at <= end and start <= answer.at for start, end in self._repeating):
+                # What was skipped of the others of its batch is not known either.
+                unknown.add(name)
                 continue
             got = received.get(message, set())
             for client_id in got & {*answer.full}:
                 self._violation(f"sent to a full queue: {message} to {client_id}")
-            if answer.skipped and len(got) > answer.subscribers - answer.skipped:
-                self._violation(f"sent to a full queue: {message}, to one of those skipped")
+            left[name] += answer.subscribers - answer.skipped - len(got)
+            skipped[name] += answer.skipped
+        for name in left:
+            if skipped[name] and left[name] < 0 and name not in unknown:
+                self._violation(f"sent to a full queue: {name}, to one of those skipped")
 
     def _find_lost_in_silence(self) -> None:
         """Find those that had to arrive if the store had not forgotten, and that no line names."""

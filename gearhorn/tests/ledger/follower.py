@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from pathlib import Path
 
 from gearhorn import FilePosition
@@ -13,6 +14,8 @@ from gearhorn.client.journal.following import Missed as Told
 from gearhorn.client.message import Message
 from gearhorn.tests.ledger.actor import FollowerPart, part
 from gearhorn.tests.ledger.record import Life, Missed, Seen, Writer, digest_of, name_of, now
+
+_MOST_WORK_S = 0.01
 
 
 async def follow(part: FollowerPart) -> None:
@@ -33,7 +36,7 @@ async def follow(part: FollowerPart) -> None:
             )
         )
 
-    def handle(message: Message) -> None:
+    async def handle(message: Message) -> None:
         writer.write(
             Seen(
                 at=now(),
@@ -45,6 +48,8 @@ async def follow(part: FollowerPart) -> None:
                 digest=digest_of(message.payload),
             )
         )
+        # Some are killed with it in hand.
+        await asyncio.sleep(random.uniform(0, _MOST_WORK_S))
 
     with FilePosition(part.positions) as position:
         subscriber = AsyncSubscriber(

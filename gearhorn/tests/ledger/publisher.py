@@ -60,10 +60,19 @@ class Publisher:
             os.urandom(random.choice(_SIZES) // 2).hex().encode()
             for _ in range(random.randint(2, _MOST_AT_ONCE))
         ]
-        await asyncio.gather(*[self._publish(publisher, topic, data, True, 0) for data in many])
+        batch = f"{self._prefix}.{next(self._numbers)}"
+        await asyncio.gather(
+            *[self._publish(publisher, topic, data, True, 0, batch) for data in many]
+        )
 
     async def _publish(
-        self, publisher: AsyncPublisher, topic: str, data: bytes, background: bool, retries: int
+        self,
+        publisher: AsyncPublisher,
+        topic: str,
+        data: bytes,
+        background: bool,
+        retries: int,
+        batch: str = "",
     ) -> None:
         name = self._part.name
         message = f"{self._prefix}.{next(self._numbers)}"
@@ -112,6 +121,7 @@ class Publisher:
                 failed=sorted(report.failed),
                 full=sorted(who for who, why in report.failed.items() if why == QUEUE_FULL),
                 skipped=skipped,
+                batch=batch,
                 subscribers=report.subscribers,
                 unsaid=report.subscribers - said,
                 journal=report.journal or None,

@@ -43,6 +43,8 @@ class Acknowledged(Entry, frozen=True, kw_only=True):
     """Those of them whose queues are full: they were sent no copy."""
     skipped: int = 0
     """Further copies that were not sent because queues are full."""
+    batch: str = ""
+    """The name of those that it was published with, of which ``skipped`` is exact in sum."""
     subscribers: int = 0
     unsaid: int = 0
     """The copies that are in none of the report's counts."""
