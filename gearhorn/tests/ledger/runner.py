@@ -121,10 +121,15 @@ class Runner:
         for fault in faults:
             heapq.heappush(due, (fault.begins, fault.number, True, fault))
             heapq.heappush(due, (fault.ends, fault.number, False, fault))
+        begun: set[int] = set()
         while due:
             at, number, begins, fault = heapq.heappop(due)
             self.wait(started + at - now())
-            if begins:
+            if fault.target in self.down if begins else number not in begun:
+                # An orderly end before it takes longer.
+                heapq.heappush(due, (at + 0.1, number, begins, fault))
+            elif begins:
+                begun.add(number)
                 self._say(
                     f"  {at:5.1f} {fault.kind} {fault.target} for {fault.ends - at:.1f} s"
                     f"{f' after {fault.after_bytes} bytes' if fault.kind in ARMED else ''}"
