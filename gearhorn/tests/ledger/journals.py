@@ -142,11 +142,18 @@ class _Check:
     def _find_lost(self) -> None:
         there = {*self._kept.values()}
         for entry in self._entries:
-            if not isinstance(entry, Acknowledged) or entry.queued:
+            if not isinstance(entry, Acknowledged):
                 continue
             attempt = self._attempts[entry.message]
             contents = self._at_the_end.get(attempt.topic)
             if contents is None:
+                continue
+            if entry.queued:
+                # The job server has it, and nobody knows when it was appended.
+                is_full = len(contents.messages) >= contents.most
+                may_be_cut = any(e.at >= attempt.at for e in self._losses)
+                if entry.message not in there and not is_full and not may_be_cut:
+                    self._violation(f"lost from a journal: {entry.message}, which was queued")
                 continue
             if entry.journal is None:
                 self._violation(f"acknowledged without a number: {entry.message}")

@@ -135,6 +135,18 @@ def test_it_knows_what_a_limit_has_ended(found: list[str], entries: list[r.AnyEn
     assert findings(*PUBLISHED, BEGAN, *entries) == found
 
 
+@pytest.mark.parametrize(
+    ("found", "numbers", "most"), [(["lost from a journal"], [], 1), ([], [1], 2), ([], [2], 1)]
+)
+def test_what_a_job_server_has_acknowledged_has_to_be_there_at_the_end(
+    found: list[str], numbers: list[int], most: int
+) -> None:
+    entries = [*published("m1", 1, 0, journal=None, queued=True), *published("m2", 2, 2)]
+    # Where the journal is full, it may have been trimmed.
+    kept = contents(*{*numbers, 2}, most=most + (not numbers))
+    assert findings(*entries, kept) == found
+
+
 LOSS = r.Forgot(at=5, by="x", began=4, since=2.8, kind="restored")
 
 
