@@ -206,7 +206,8 @@ class AsyncPublisher:
 
         In the background those for one topic that wait while another is on its way are
         sent in one request, up to 1,000 messages and 1 MiB. Nothing is held back to wait for
-        more, and each message has its own report. Those with an id or a unique, with
+        more, and each message has its own report, in which ``skipped`` is a share of what
+        was skipped of all of them. Those with an id or a unique, with
         another priority than normal or in base64 go alone.
 
         The other parameters, and the errors, are those of :meth:`publish`.

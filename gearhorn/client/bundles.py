@@ -210,17 +210,21 @@ def _failed_of(report: messages.FanOutReport, count: int) -> list[dict[str, str]
 
 
 def _skipped_of(report: messages.FanOutReport, failed: Sequence[dict[str, str]]) -> list[int]:
-    """Return how many copies of each message were skipped.
+    """Return how many copies of each message were skipped, as far as it is known.
 
-    A report counts them all together. Queues fill up on the way, so they are the last.
+    A report counts them all together. A queue that is full all the time takes one of each
+    message, and one that becomes full on the way takes one of each of the last.
     """
     left = report.skipped or 0
-    skipped = []
-    for its_failed in reversed(failed):
-        own = min(left, report.subscribers - len(its_failed))
-        skipped.append(own)
-        left -= own
-    return skipped[::-1]
+    rooms = [report.subscribers - len(its_failed) for its_failed in failed]
+    skipped = [0] * len(rooms)
+    while left > 0 and any(rooms):
+        open_ones = [index for index, room in enumerate(rooms) if room]
+        for index in open_ones[-left:]:
+            skipped[index] += 1
+            rooms[index] -= 1
+        left -= min(left, len(open_ones))
+    return skipped
 
 
 def _own_outcome(

@@ -21,6 +21,7 @@ from gearhorn.tests.ledger.durability import measure
 from gearhorn.tests.ledger.filling import KINDS as WAYS_TO_FILL
 from gearhorn.tests.ledger.filling import FillableScene, Filling
 from gearhorn.tests.ledger.forgetting import KINDS, ForgetfulScene, Forgetting
+from gearhorn.tests.ledger.journaling import APPENDFSYNC, JournalRunner, JournalScene, Kills
 from gearhorn.tests.ledger.runner import Runner
 from gearhorn.tests.ledger.scene import DAEMON_OPTIONS, Scene
 from gearhorn.tests.ledger.schedule import Schedule
@@ -123,6 +124,27 @@ def test_what_is_called_queued_arrives_and_what_is_called_full_does_not(
     assert not verdict.violations, verdict
     assert verdict.faults.total() == len(WAYS_TO_FILL) + 2
     assert verdict.required > verdict.full > 0
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("appendfsync", APPENDFSYNC)
+def test_whoever_has_a_position_sees_all_that_is_in_a_journal_though_everybody_is_killed(
+    new_scene: NewScene, appendfsync: str
+) -> None:
+    scene = new_scene(
+        JournalScene, appendfsync=appendfsync, topics=2, daemons=2, publishers=1, subscribers=1
+    )
+    runner = JournalRunner(scene, say, recovery_limit_s=RECOVERY_LIMIT_S, calm_s=0.2)
+    hit = ("daemon", "gearmand", "redis", "follower", "tailer")
+    targets = {name: share for name, share in scene.targets.items() if name.startswith(hit)}
+
+    verdict = runner.run(Kills(SEED, targets, pause=0.3), faults=10, per_round=10)
+
+    say(str(verdict))
+    assert not verdict.violations, verdict
+    assert verdict.faults.total() == 10
+    assert verdict.journals is not None
+    assert verdict.journals.required > 0
 
 
 @pytest.mark.timeout(240)

@@ -16,6 +16,7 @@ from gearhorn.tests.ledger.clustered import ClusterScene
 from gearhorn.tests.ledger.durability import measure
 from gearhorn.tests.ledger.filling import FillableScene, Filling
 from gearhorn.tests.ledger.forgetting import KINDS, ForgetfulScene, Forgetting
+from gearhorn.tests.ledger.journaling import APPENDFSYNC, JournalRunner, JournalScene, Kills
 from gearhorn.tests.ledger.record import read
 from gearhorn.tests.ledger.runner import Runner, say
 from gearhorn.tests.ledger.scene import Scene
@@ -73,6 +74,18 @@ def parse() -> argparse.Namespace:
         type=int,
         metavar="ROUNDS",
         help="instead, have subscribers stay away so often until their queues are full",
+    )
+    parser.add_argument(
+        "--journal",
+        type=int,
+        metavar="ROUNDS",
+        help="instead, give the topics journals, and kill everybody, --per-round in each round",
+    )
+    parser.add_argument(
+        "--appendfsync",
+        choices=APPENDFSYNC,
+        default="always",
+        help="with --journal: that of Redis; with everysec it loses what it wrote last",
     )
     parser.add_argument("--record", type=Path, help="the directory of the record; it is kept")
     parser.add_argument("--check", type=Path, help="only judge the record in that directory")
@@ -140,6 +153,26 @@ def fill(options: argparse.Namespace, seed: int, record: Path) -> Verdict:
         scene.close()
 
 
+def journal(options: argparse.Namespace, seed: int, record: Path) -> Verdict:
+    """Have everybody killed while topics have journals."""
+    scene = JournalScene(
+        record,
+        appendfsync=options.appendfsync,
+        daemons=options.daemons,
+        publishers=options.publishers,
+        subscribers=options.subscribers,
+        pause=options.rest,
+    )
+    try:
+        runner = JournalRunner(scene, say, recovery_limit_s=options.recovery, calm_s=0.5)
+        kills = Kills(seed, scene.targets, options.pause)
+        return runner.run(
+            kills, faults=options.journal * options.per_round, per_round=options.per_round
+        )
+    finally:
+        scene.close()
+
+
 def main() -> int:
     options = parse()
     if options.durability:
@@ -153,7 +186,8 @@ def main() -> int:
         record.mkdir(parents=True, exist_ok=True)
         say(f"seed {seed}; the record is in {record}")
         started = time.monotonic()
-        mode = forget if options.forget else fill if options.fill else run
+        modes = {forget: options.forget, fill: options.fill, journal: options.journal}
+        mode = next((each for each, asked in modes.items() if asked), run)
         verdict = mode(options, seed, record)
         say(f"seed {seed}, {time.monotonic() - started:.0f} s")
     say(str(verdict))

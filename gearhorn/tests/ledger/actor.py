@@ -36,12 +36,26 @@ class PublisherPart(Part, frozen=True, kw_only=True):
     """The time that a report may take."""
     timeout: float | None = None
     """The time that receivers have to answer, if it is another."""
+    batches: float = 0.1
+    """The share of its turns in which it publishes many messages at once."""
+    retries: int = 0
+    """How often a message without an answer is published again with the same ``id``."""
 
 
 class SubscriberPart(Part, frozen=True, kw_only=True):
     """A subscriber's: it receives for all these client_ids in all topics."""
 
     client_ids: list[str]
+
+
+class FollowerPart(Part, frozen=True, kw_only=True):
+    """That of a subscriber with a position. Times are in seconds."""
+
+    positions: str
+    """The directory of its positions."""
+    max_waiting: int
+    check_interval: float
+    renew: float
 
 
 class RegistrarPart(Part, frozen=True, kw_only=True):

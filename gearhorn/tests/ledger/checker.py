@@ -10,12 +10,14 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+from gearhorn.tests.ledger import journals
 from gearhorn.tests.ledger.membership import NEVER, Key, Span, Spans, memberships
 from gearhorn.tests.ledger.naming import names
 from gearhorn.tests.ledger.record import (
     Acknowledged,
     AnyEntry,
     Attempt,
+    Contents,
     Ended,
     FaultBegan,
     Forgot,
@@ -52,6 +54,7 @@ class Verdict:
     registrations: int = 0
     recoveries: list[float] = dataclasses.field(default_factory=list)
     """The time after each round of faults until everything worked, in seconds."""
+    journals: journals.Findings | None = None
 
     def __str__(self) -> str:
         faults = ", ".join(f"{kind} {count}" for kind, count in sorted(self.faults.items()))
@@ -66,6 +69,8 @@ class Verdict:
         ]
         if self.full:
             lines.append(f"left out, as queues are full: {self.full}")
+        if self.journals is not None:
+            lines.append(str(self.journals))
         if self.named:
             lines.append(f"lost with what the store forgot, and named: {self.named}")
         if recoveries:
@@ -116,6 +121,9 @@ class _Check:
                 self._look_at(attempt, key, receipts)
         self._find_forgotten()
         self._judge_recoveries()
+        if any(isinstance(entry, Contents) for entry in self._entries):
+            found = self._verdict.journals = journals.check(self._entries)
+            self._verdict.violations += found.violations
         for entry in self._entries:
             if isinstance(entry, Ended):
                 self._violation(f"process: {entry.process} {entry.reason}")
@@ -164,18 +172,28 @@ class _Check:
         received: dict[str, set[str]] = {}
         for message, (_, client_id) in self._receipts:
             received.setdefault(message, set()).add(client_id)
+        # By message or batch: how many more copies may have arrived, and how many were skipped.
+        left: Counter[str] = Counter()
+        skipped: Counter[str] = Counter()
+        unknown: set[str] = set()
         for message, answer in self._acknowledged.items():
             self._verdict.full += len(answer.full) + answer.skipped
             if answer.unsaid:
                 self._violation(f"sum: {message} has {answer.unsaid} copies in no count")
             attempt = self._attempts[message]
+            name = answer.batch or message
             if any(attempt.at <= end and start <= answer.at for start, end in self._repeating):
+                # What was skipped of the others of its batch is not known either.
+                unknown.add(name)
                 continue
             got = received.get(message, set())
             for client_id in got & {*answer.full}:
                 self._violation(f"sent to a full queue: {message} to {client_id}")
-            if answer.skipped and len(got) > answer.subscribers - answer.skipped:
-                self._violation(f"sent to a full queue: {message}, to one of those skipped")
+            left[name] += answer.subscribers - answer.skipped - len(got)
+            skipped[name] += answer.skipped
+        for name in left:
+            if skipped[name] and left[name] < 0 and name not in unknown:
+                self._violation(f"sent to a full queue: {name}, to one of those skipped")
 
     def _find_lost_in_silence(self) -> None:
         """Find those that had to arrive if the store had not forgotten, and that no line names."""

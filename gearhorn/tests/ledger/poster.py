@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import itertools
 import os
 import random
@@ -13,10 +12,11 @@ import signal
 import threading
 from pathlib import Path
 
-from gearhorn.tests.builders import message
 from gearhorn.tests.ledger.actor import PublisherPart, part
-from gearhorn.tests.ledger.record import Acknowledged, Attempt, Unanswered, Writer, now
+from gearhorn.tests.ledger.record import Acknowledged, Attempt, Unanswered, Writer, digest_of, now
 from gearhorn.tests.peer import Peer, ServerError
+
+_MOST_AT_ONCE = 20
 
 
 class Topic:
@@ -40,17 +40,27 @@ class Topic:
         self._close()
 
     def _publish(self, name: str) -> None:
-        payload = name.encode() + b"\n" + os.urandom(100)
-        request = message(
-            self._topic, base64.b64encode(payload).decode(), encoding="base64", background=True
-        )
-        digest = hashlib.sha1(payload).hexdigest()
+        count = 1 if random.random() >= self._part.batches else random.randint(2, _MOST_AT_ONCE)
+        names = [name] if count == 1 else [f"{name}.{index}" for index in range(count)]
+        payloads = [each.encode() + b"\n" + os.urandom(100) for each in names]
+        texts = [base64.b64encode(payload).decode() for payload in payloads]
+        keys = {"payload": texts[0]} if count == 1 else {"payloads": texts}
+        request = {
+            "topic": self._topic,
+            "encoding": "base64",
+            "background": True,
+            # A second run of the job is the same message.
+            "id": name,
+            **keys,
+        }
         by = self._part.name
-        self._writer.write(
-            Attempt(
-                at=now(), by=by, message=name, topic=self._topic, digest=digest, background=True
+        for each, payload in zip(names, payloads, strict=True):
+            digest = digest_of(payload)
+            self._writer.write(
+                Attempt(
+                    at=now(), by=by, message=each, topic=self._topic, digest=digest, background=True
+                )
             )
-        )
         try:
             if self._peer is None:
                 host, port = random.choice(self._part.servers).split(":")
@@ -58,10 +68,12 @@ class Topic:
             self._peer.start("fanout", request, background=True, unique=name)
         except (OSError, ServerError) as error:
             reason = f"{type(error).__name__}: {error}"
-            self._writer.write(Unanswered(at=now(), by=by, message=name, reason=reason))
+            for each in names:
+                self._writer.write(Unanswered(at=now(), by=by, message=each, reason=reason))
             self._close()
             return
-        self._writer.write(Acknowledged(at=now(), by=by, message=name, failed=[], queued=True))
+        for each in names:
+            self._writer.write(Acknowledged(at=now(), by=by, message=each, failed=[], queued=True))
 
     def _close(self) -> None:
         if self._peer is not None:

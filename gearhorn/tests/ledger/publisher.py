@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import itertools
 import os
 import random
@@ -16,9 +15,10 @@ from gearhorn import errors
 from gearhorn.client.async_publisher import AsyncPublisher
 from gearhorn.messages import QUEUE_FULL
 from gearhorn.tests.ledger.actor import PublisherPart, part
-from gearhorn.tests.ledger.record import Acknowledged, Attempt, Unanswered, Writer, now
+from gearhorn.tests.ledger.record import Acknowledged, Attempt, Unanswered, Writer, digest_of, now
 
 _SIZES = (0, 20, 200, 2_000, 20_000)
+_MOST_AT_ONCE = 20
 
 
 class Publisher:
@@ -40,42 +40,77 @@ class Publisher:
 
     async def _serve(self, publisher: AsyncPublisher, topic: str) -> None:
         while not self._stopping.is_set():
-            await self._publish(publisher, topic)
+            await self._take_turn(publisher, topic)
             pause = random.uniform(0, 2 * self._part.pause)
             try:
                 await asyncio.wait_for(self._stopping.wait(), pause)
             except asyncio.TimeoutError:
                 pass
 
-    async def _publish(self, publisher: AsyncPublisher, topic: str) -> None:
+    async def _take_turn(self, publisher: AsyncPublisher, topic: str) -> None:
+        if random.random() >= self._part.batches:
+            # Every byte value, so that whatever cuts or converts is seen.
+            data = os.urandom(random.choice(_SIZES))
+            background = random.random() >= self._part.foreground
+            await self._publish(publisher, topic, data, background, self._part.retries)
+            return
+        # The library sends those in one request that wait for another to be answered, if they
+        # are text. They have one id together, so each alone would be another message.
+        many = [
+            os.urandom(random.choice(_SIZES) // 2).hex().encode()
+            for _ in range(random.randint(2, _MOST_AT_ONCE))
+        ]
+        batch = f"{self._prefix}.{next(self._numbers)}"
+        await asyncio.gather(
+            *[self._publish(publisher, topic, data, True, 0, batch) for data in many]
+        )
+
+    async def _publish(
+        self,
+        publisher: AsyncPublisher,
+        topic: str,
+        data: bytes,
+        background: bool,
+        retries: int,
+        batch: str = "",
+    ) -> None:
         name = self._part.name
         message = f"{self._prefix}.{next(self._numbers)}"
-        # Every byte value, so that whatever cuts or converts is seen.
-        payload = message.encode() + b"\n" + os.urandom(random.choice(_SIZES))
-        background = random.random() >= self._part.foreground
-        digest = hashlib.sha1(payload).hexdigest()
+        payload = message.encode() + b"\n" + data
+        given_id = message if retries else None
         self._writer.write(
             Attempt(
                 at=now(),
                 by=name,
                 message=message,
                 topic=topic,
-                digest=digest,
+                digest=digest_of(payload),
                 background=background,
             )
         )
-        try:
-            timeout = None if background else self._part.timeout
-            report = await publisher.publish(topic, payload, background=background, timeout=timeout)
-        except errors.PartialFailure as error:
-            report = error.report
-        except errors.GearhornError as error:
-            reason = f"{type(error).__name__}: {error}"
-            refused = isinstance(error, errors.RequestError)
-            self._writer.write(
-                Unanswered(at=now(), by=name, message=message, reason=reason, refused=refused)
-            )
-            return
+        while True:
+            try:
+                report = await publisher.publish(
+                    topic,
+                    payload,
+                    background=background,
+                    id=given_id,
+                    timeout=None if background else self._part.timeout,
+                )
+                break
+            except errors.PartialFailure as error:
+                report = error.report
+                break
+            except errors.GearhornError as error:
+                refused = isinstance(error, errors.RequestError)
+                if retries > 0 and not refused and not self._stopping.is_set():
+                    retries -= 1
+                    continue
+                reason = f"{type(error).__name__}: {error}"
+                self._writer.write(
+                    Unanswered(at=now(), by=name, message=message, reason=reason, refused=refused)
+                )
+                return
         skipped = report.skipped or 0
         said = (report.delivered or 0) + (report.queued or 0) + (report.failed_count or 0) + skipped
         self._writer.write(
@@ -86,8 +121,11 @@ class Publisher:
                 failed=sorted(report.failed),
                 full=sorted(who for who, why in report.failed.items() if why == QUEUE_FULL),
                 skipped=skipped,
+                batch=batch,
                 subscribers=report.subscribers,
                 unsaid=report.subscribers - said,
+                journal=report.journal or None,
+                sequence=report.sequence or 0,
             )
         )
 

@@ -8,6 +8,7 @@ cannot tear. Times are of the monotonic clock, which all processes of a machine 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from pathlib import Path
@@ -42,11 +43,16 @@ class Acknowledged(Entry, frozen=True, kw_only=True):
     """Those of them whose queues are full: they were sent no copy."""
     skipped: int = 0
     """Further copies that were not sent because queues are full."""
+    batch: str = ""
+    """The name of those that it was published with, of which ``skipped`` is exact in sum."""
     subscribers: int = 0
     unsaid: int = 0
     """The copies that are in none of the report's counts."""
     queued: bool = False
     """The job of ``fanout`` is queued, says the job server; no daemon has reported."""
+    journal: str | None = None
+    sequence: int = 0
+    """The number of the message in its journal, if it has one."""
 
 
 class Unanswered(Entry, frozen=True, kw_only=True):
@@ -64,6 +70,44 @@ class Receipt(Entry, frozen=True, kw_only=True):
     topic: str
     client_id: str
     digest: str
+
+
+class Life(Entry, frozen=True, kw_only=True):
+    """A program that reads journals has started, or is about to end because it was asked to."""
+
+    ends: bool
+
+
+class Seen(Entry, frozen=True, kw_only=True):
+    """A reader, or the handler of a subscriber with a position, has a message in hand."""
+
+    topic: str
+    journal: str | None
+    sequence: int
+    message: str
+    digest: str
+
+
+class Missed(Entry, frozen=True, kw_only=True):
+    """A reader, or a subscriber with a position, was told that messages are gone."""
+
+    topic: str
+    journal: str
+    first: int
+    last: int
+    why: str
+
+
+class Contents(Entry, frozen=True, kw_only=True):
+    """A journal as it stands in the store, from the message after ``after`` on."""
+
+    topic: str
+    journal: str
+    after: int
+    most: int
+    """The most messages that the journal may hold."""
+    messages: list[tuple[int, str, str]]
+    """Sequence, message and digest of each."""
 
 
 class Asked(Entry, frozen=True, kw_only=True):
@@ -151,6 +195,10 @@ AnyEntry: TypeAlias = (
     | Acknowledged
     | Unanswered
     | Receipt
+    | Life
+    | Seen
+    | Missed
+    | Contents
     | Asked
     | Answered
     | NotAnswered
@@ -165,6 +213,15 @@ AnyEntry: TypeAlias = (
 )
 
 _decode = msgspec.json.Decoder(AnyEntry).decode
+
+
+def name_of(payload: bytes) -> str:
+    """The name of the message that has this payload."""
+    return payload.partition(b"\n")[0].decode("utf-8", "replace")
+
+
+def digest_of(payload: bytes) -> str:
+    return hashlib.sha1(payload).hexdigest()
 
 
 def now() -> float:
@@ -204,6 +261,11 @@ class Reader:
             self._offsets[path] = self._offsets.get(path, 0) + len(whole)
             entries.extend(map(_decode, whole.splitlines()))
         return sorted(entries, key=lambda entry: entry.at)
+
+
+def entries_of(path: Path) -> list[AnyEntry]:
+    """All entries of one file."""
+    return [*map(_decode, path.read_bytes().splitlines())]
 
 
 def read(directory: Path) -> list[AnyEntry]:

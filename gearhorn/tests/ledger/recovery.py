@@ -13,6 +13,7 @@ from gearhorn.tests.ledger.record import (
     Asked,
     Attempt,
     Receipt,
+    Seen,
 )
 
 
@@ -20,7 +21,8 @@ class Recovery:
     """Looks for a sign of life of everybody, begun after ``since``.
 
     Each publisher has had a message of each topic acknowledged, each standing subscriber has
-    received one of each topic, and a registration or removal was answered in each topic.
+    received one of each topic, whoever
+    reads journals has seen one of each, and a registration or removal was answered in each topic.
     """
 
     def __init__(
@@ -53,6 +55,8 @@ class Recovery:
                 case Acknowledged(by=by, message=message, failed=[]) if message in self._topics:
                     self._missing.discard(f"{by} publishing to {self._topics[message]}")
                 case Receipt(client_id=who, message=message) if message in self._topics:
+                    self._missing.discard(f"{who} receiving of {self._topics[message]}")
+                case Seen(by=who, message=message) if message in self._topics:
                     self._missing.discard(f"{who} receiving of {self._topics[message]}")
                 case Answered(number=number) if number in self._asked:
                     self._missing.discard(f"registrations for {self._asked[number]}")

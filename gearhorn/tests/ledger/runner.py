@@ -9,6 +9,7 @@ import heapq
 import sys
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 import redis.asyncio
 
@@ -29,7 +30,7 @@ from gearhorn.tests.ledger.record import (
 )
 from gearhorn.tests.ledger.recovery import Recovery
 from gearhorn.tests.ledger.scene import Scene
-from gearhorn.tests.ledger.schedule import ARMED, Fault, Schedule
+from gearhorn.tests.ledger.schedule import ARMED, Fault
 
 _BY = "runner"
 _NEVER_LOGGED = ("Traceback (most recent call last)", "unexpected error")
@@ -42,6 +43,13 @@ A subscriber with its default settings takes up to 20 seconds beside a job serve
 """
 
 Say = Callable[[str], object]
+
+
+class Rounds(Protocol):
+    """Something that draws rounds of faults."""
+
+    def round(self, count: int) -> list[Fault]:
+        """Return the next faults."""
 
 
 def say(line: str) -> None:
@@ -72,7 +80,7 @@ class Runner:
         self.down: set[str] = set()
         """The processes that a fault has ended."""
 
-    def run(self, schedule: Schedule, *, faults: int, per_round: int) -> Verdict:
+    def run(self, schedule: Rounds, *, faults: int, per_round: int) -> Verdict:
         """Have so many faults, and judge what came of them."""
         self.wait_until_it_works()
         for number in range(-(-faults // per_round)):
@@ -113,10 +121,15 @@ class Runner:
         for fault in faults:
             heapq.heappush(due, (fault.begins, fault.number, True, fault))
             heapq.heappush(due, (fault.ends, fault.number, False, fault))
+        begun: set[int] = set()
         while due:
             at, number, begins, fault = heapq.heappop(due)
             self.wait(started + at - now())
-            if begins:
+            if fault.target in self.down if begins else number not in begun:
+                # An orderly end before it takes longer.
+                heapq.heappush(due, (at + 0.1, number, begins, fault))
+            elif begins:
+                begun.add(number)
                 self._say(
                     f"  {at:5.1f} {fault.kind} {fault.target} for {fault.ends - at:.1f} s"
                     f"{f' after {fault.after_bytes} bytes' if fault.kind in ARMED else ''}"
@@ -149,7 +162,8 @@ class Runner:
     def recover(self, since: float) -> list[str]:
         """Wait until everything works, or the time is up; what does not work."""
         scene = self._scene
-        recovery = Recovery(since, scene.publishers, scene.topics, scene.standing)
+        receivers = [*scene.standing, *scene.readers]
+        recovery = Recovery(since, scene.publishers, scene.topics, receivers)
         recovery.feed([entry for entry in self._entries if entry.at > since])
         deadline = now() + self._limit_s
         while recovery.missing and now() < deadline:
@@ -183,6 +197,9 @@ class Runner:
         members = asyncio.run(self._members())
         self._writer.write(Stored(at=now(), by=_BY, began=began, members=members))
 
+    def write_journals_down(self) -> None:
+        """Write down what is in the journals at the end; here there are none."""
+
     async def _members(self) -> dict[str, list[str]]:
         # Not through the package, which could be wrong in the same way twice.
         async with redis.asyncio.Redis(
@@ -194,6 +211,10 @@ class Runner:
                 )
                 for topic in self._scene.topics
             }
+
+    def missing(self) -> list[str]:
+        """Return a line for each message that must arrive and has not yet."""
+        return missing_copies(self._entries)
 
     def finish(self) -> Verdict:
         """Stop asking, let everything arrive, and judge."""
@@ -214,13 +235,17 @@ class Runner:
         while now() < deadline:
             # Another look after the last has come: there may be one too many.
             self.wait(_QUIET_S)
-            if len(self._entries) == received and not missing_copies(self._entries):
+            if len(self._entries) == received and not self.missing():
                 break
             received = len(self._entries)
         self.write_store_down()
+        self.write_journals_down()
         for name, process in scene.processes.items():
             for text in _NEVER_LOGGED:
-                if name.startswith(("daemon", *asking, "subscriber")) and text in process.log:
+                if (
+                    name.startswith(("daemon", *asking, "subscriber", *scene.readers))
+                    and text in process.log
+                ):
                     self.ended(name, f"logged {text!r}")
             if name.startswith("daemon"):
                 for line in naming.lines(name, process.log):

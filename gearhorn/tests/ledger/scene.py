@@ -101,6 +101,8 @@ class Scene:
     :param renew: after so many seconds the others are registered again.
     :param foreground: the share of messages whose publishers wait for the receivers.
     :param timeout: the time that those have, in seconds, if it is another than by default.
+    :param batches: the share of turns of publishers in which they publish many messages at once.
+    :param retries: how often a publisher sends a message again that has no answer.
     """
 
     def __init__(
@@ -121,12 +123,16 @@ class Scene:
         renew: float | None = None,
         foreground: float = 0.2,
         timeout: float | None = None,
+        batches: float = 0.1,
+        retries: int = 0,
     ) -> None:
         self.record = record
         self.topics = [f"topic{number}" for number in range(topics)]
         self.publishers = [f"publisher-{number}" for number in range(publishers)]
         self.posters = [f"poster-{number}" for number in range(posters)]
         self.standing = [f"s{number}" for number in range(subscribers)]
+        self.readers: list[str] = []
+        """The programs that read journals."""
         self.processes: dict[str, Process] = {}
         self.proxies: dict[str, LedgerProxy] = {}
         self._stack = contextlib.ExitStack()
@@ -135,6 +141,8 @@ class Scene:
         self._daemon_options = daemon_options
         self._foreground = foreground
         self._timeout = timeout
+        self._batches = batches
+        self._retries = retries
         try:
             self._add_servers(queue)
             for number in range(daemons):
@@ -284,6 +292,8 @@ class Scene:
             foreground=self._foreground,
             patience=10.0,
             timeout=self._timeout,
+            batches=self._batches,
+            retries=self._retries,
         )
         self._add(name, Actor(name.partition("-")[0], part))
 

@@ -5,12 +5,11 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from pathlib import Path
 
 from gearhorn.client.async_subscriber import AsyncSubscriber
 from gearhorn.tests.ledger.actor import SubscriberPart, part
-from gearhorn.tests.ledger.record import Receipt, Writer, now
+from gearhorn.tests.ledger.record import Receipt, Writer, digest_of, name_of, now
 
 
 async def receive(part: SubscriberPart) -> None:
@@ -22,15 +21,14 @@ async def receive(part: SubscriberPart) -> None:
         for client_id in part.client_ids:
             subscriber.on(topic, client_id=client_id)
     async for message in subscriber:
-        payload = message.payload
         writer.write(
             Receipt(
                 at=now(),
                 by=part.name,
-                message=payload.partition(b"\n")[0].decode("utf-8", "replace"),
+                message=name_of(message.payload),
                 topic=message.topic,
                 client_id=message.client_id,
-                digest=hashlib.sha1(payload).hexdigest(),
+                digest=digest_of(message.payload),
             )
         )
         message.ack()

@@ -230,9 +230,28 @@ def test_where_not_all_failures_are_listed_each_has_all() -> None:
         assert own.failed == {"bob": "queue_full", "eve": "not_queued"}
 
 
-def test_the_last_are_taken_for_skipped() -> None:
-    assert outcomes(report(3, 2, skipped=3), 3) == [
-        report(1, 2),
-        report(1, 2, skipped=1),
-        report(1, 2, skipped=2),
-    ]
+@pytest.mark.parametrize(
+    ("skipped", "of_each"),
+    [
+        # A queue was full before the first, or was after the second.
+        (4, [1, 1, 1, 1]),
+        (2, [0, 0, 1, 1]),
+        # One was full before the first, and another after the third.
+        (5, [1, 1, 1, 2]),
+        (8, [2, 2, 2, 2]),
+    ],
+)
+def test_skipped_copies_are_those_of_queues_that_were_or_became_full(
+    skipped: int, of_each: list[int]
+) -> None:
+    found: Any = outcomes(report(4, 2, skipped=skipped), 4)
+    assert [each.skipped or 0 for each in found] == of_each
+    assert [each.queued for each in found] == [2 - each for each in of_each]
+
+
+def test_a_failed_copy_is_not_skipped_too() -> None:
+    failures = [(2, 3, "bob", "not_queued")]
+    keys: Any = {"failed": {"bob": "not_queued"}, "failed_count": 2, "failures": failures}
+    error = errors.PartialFailure("")
+    error.report = report(4, 2, skipped=6, **keys)
+    assert [one.report.skipped for one in outcomes(error, 4)[2:]] == [1, 1]  # type: ignore[union-attr]
