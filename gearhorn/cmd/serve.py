@@ -96,8 +96,7 @@ restart would change. From a terminal that is closed SIGHUP stops it. SIGUSR1 ha
 it write a report of what it does and holds into its log.
 
 exit codes:
-  0      stopped by a signal and drained; --accept-store, --adopt-journals and
-         --check: done
+  0      stopped and drained; --accept-store, --adopt-journals, --check: done
   1      unexpected error; the log has the traceback. --probe: not live or ready
   2      wrong command line
   69     no job server, or a busy port; --accept-store, --adopt-journals: refused

@@ -132,11 +132,16 @@ class Cluster(Closing):
 
     def holder(self, slot: int) -> Node:
         """The master that serves a slot, as the first node that runs knows it."""
+        node = self._serving(slot)
+        assert node is not None, f"no node serves slot {slot}"
+        return node
+
+    def _serving(self, slot: int) -> Node | None:
         asked = next(node for node in self.nodes if node.exit_code is None)
         for first, last, (_, port, *_), *_ in asked.call("CLUSTER", "SLOTS"):
             if first <= slot <= last:
                 return next(node for node in self.nodes if node.port == port)
-        raise AssertionError(f"no node serves slot {slot}")
+        return None
 
     @property
     def masters(self) -> Sequence[Node]:
@@ -183,7 +188,7 @@ class Cluster(Closing):
             yield
         finally:
             holder.call("CLUSTER", "ADDSLOTS", slot)
-            eventually(lambda: self.holder(slot) is holder)
+            eventually(lambda: self._serving(slot) is holder)
 
     def move(self, slot: int, target: Node) -> Iterator[None]:
         """Move a slot as redis-cli does, which waits after each step for the next."""

@@ -94,5 +94,8 @@ def test_nothing_but_what_expires_in_sqlite_reads_the_wall_clock() -> None:
     }
     # Subscriptions expire by it there, as by the server's in Redis.
     in_sqlite = {"store/sqlite.py", "store/sqlite_endings.py"}
-    # People read when a letter died, and when a line was logged.
-    assert readers == in_sqlite | {"client/dead_letters.py", "service/site.py"}
+    # Messages of a journal, too.
+    in_sqlite |= {"store/sqlite_journal.py", "store/sqlite_append.py"}
+    # People read when a letter died, when a line was logged, and when a sample was taken.
+    shown = {"client/dead_letters.py", "cmd/cli/dead.py", "service/site.py"}
+    assert readers == in_sqlite | shown | {"daemon/guard/sampler.py"}

@@ -180,7 +180,8 @@ def test_each_of_two_servers_is_looked_at_for_its_own_queues(
     other = start(Gearmand())
     daemon([gearmand, other], **{**FEW, "gearman.reconnect_max": 0.2})
     topic = new_topic(gearmand)
-    names = [f"c{number}" for number in range(8)]
+    # So many that they are not all on one server by chance.
+    names = [f"c{number}" for number in range(20)]
     topic.subscribe(*names)
     outcomes = fill_up(topic, *names, servers=[gearmand, other])
     depths = [server.admin.totals(map(topic.queue, names)) for server in (gearmand, other)]
