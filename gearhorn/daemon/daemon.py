@@ -314,8 +314,8 @@ class Daemon:
 
         What is in hand ends as it began, and no connection is dropped.
         """
-        self.settings = settings
-        for part in (self._workers, self._endings, self._sampler):
+        before, self.settings = self.settings, settings
+        for part in (self._workers, self._endings, self._sampler, self._journals):
             part.apply(settings)
         for pool in (self._submitter, self._marker, self._client_counter, self._looks):
             pool.apply(settings.wire)
@@ -323,7 +323,9 @@ class Daemon:
         self._store.set_timeout(settings.store_timeout)
         self._queries.set_timeout(QUERY_STORE_TIMEOUTS * settings.store_timeout)
         self._lists.set_max_topics(settings.max_cached_topics)
-        self._guard.apply(settings.limits, settings.max_cached_topics)
+        if settings.limits != before.limits:
+            self._guard.apply(settings.limits)
+        self._guard.max_topics = settings.max_cached_topics
         self._fanouts.apply(
             timeout=settings.fanout_timeout,
             generate_unique=settings.generate_unique,

@@ -354,9 +354,12 @@ class FanOuts:
         def admit(size: int) -> Recipients:
             return self._admitted(recipients, size)
 
-        SeriesDelivery(
+        delivery = SeriesDelivery(
             self._context, job, request, payloads, recipients, token, number, admit
-        ).start()
+        )
+        if delivery.is_long:
+            self._lanes.setdefault(delivery.topic, Lane(delivery.topic)).busy = True
+        delivery.start()
 
     def _admitted(self, recipients: Recipients, size: int) -> Recipients:
         """Return the list for a message of ``size`` bytes, without full queues, and count it."""
@@ -399,7 +402,7 @@ class FanOuts:
         if isinstance(delivery, ForegroundDelivery):
             self._progress.ended(delivery)
             delivery.leave()
-        if self._in_turn:
+        if self._in_turn or (isinstance(delivery, SeriesDelivery) and delivery.is_long):
             lane = self._lanes[delivery.topic]
             lane.busy = False
             # Not inside the call that ended it: a topic without subscribers would

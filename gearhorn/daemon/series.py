@@ -19,6 +19,9 @@ from gearhorn.wire.batch import Batch
 from gearhorn.wire.grabber import Job
 from gearhorn.wire.series import Series
 
+AT_ONCE = 1_000
+"""The messages that go out before it is asked again which queues are full."""
+
 Admit = Callable[[int], Recipients]
 """Counts a message of so many bytes, and returns the list without its full queues."""
 
@@ -84,6 +87,8 @@ class SeriesDelivery(BackgroundDelivery):
     ) -> None:
         super().__init__(context, job, request, b"", recipients, token, number)
         self._payloads = payloads
+        self._next = 0
+        """The index of the first message that is not handed over."""
         self._admit = admit
         self._copies = len(payloads) * recipients.count
         self._size_class = bisect_left(COPIES_BOUNDS, self._copies)
@@ -94,16 +99,30 @@ class SeriesDelivery(BackgroundDelivery):
         self._waiting: list[_Run] = []
         """What waits for a server."""
 
+    @property
+    def is_long(self) -> bool:
+        """True if it goes out in several turns, between which no other of its topic may come."""
+        return len(self._payloads) > AT_ONCE
+
     def start(self) -> None:
-        payloads, admit = self._payloads, self._admit
-        admitted = [admit(len(payload)) for payload in payloads]
+        self._go_on()
+        if not self._batches and not self._waiting:
+            self._end(clock.now())
+
+    def _go_on(self) -> None:
+        """Hand over the next messages, until some of them are under way."""
+        while self._next < len(self._payloads) and not self._batches and not self._waiting:
+            begin = self._next
+            self._next = min(begin + AT_ONCE, len(self._payloads))
+            self._start_some(begin, self._payloads[begin : self._next])
+
+    def _start_some(self, begin: int, payloads: Sequence[bytes]) -> None:
+        admitted = [self._admit(len(payload)) for payload in payloads]
         first = 0
         for index in range(1, len(payloads) + 1):
             if index == len(payloads) or admitted[index] is not admitted[first]:
-                self._start_run(first, payloads[first:index], admitted[first])
+                self._start_run(begin + first, payloads[first:index], admitted[first])
                 first = index
-        if not self._batches and not self._waiting:
-            self._end(clock.now())
 
     def _start_run(self, first: int, payloads: Sequence[bytes], recipients: Recipients) -> None:
         refused = len(payloads) * recipients.refused_count
@@ -171,6 +190,7 @@ class SeriesDelivery(BackgroundDelivery):
         del self._firsts[batch]
         self._batches.remove(batch)
         batch.count_queued()
+        self._go_on()
         if not self._batches and not self._waiting:
             self._end()
 

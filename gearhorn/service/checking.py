@@ -10,6 +10,7 @@ import contextlib
 import io
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -50,6 +51,7 @@ def faults(arguments: Sequence[str], running: cfg.ConfigOpts | None = None) -> l
     except SystemExit as end:
         # oslo.config ends so for a wrong value of an option that the command line has too.
         if end.code != 1:
+            sys.stderr.write(said.getvalue())
             raise
         return [*(fault for _, fault in found), _last_line(said.getvalue())]
     rest = [*config.wrong_values(conf), *_wrong_log(conf), *_wrong_service(conf)]

@@ -168,6 +168,8 @@ class _Signals:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 loop.add_signal_handler(number, self._signalled, number)
         loop.add_signal_handler(signal.SIGUSR1, self._report)
+        if signal.SIGUSR1 in _early:
+            self._report()
         # And one that runs under nohup SIGHUP.
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
             if has_terminal():

@@ -235,6 +235,10 @@ class Journals(abc.ABC):
         """
 
     @abc.abstractmethod
+    def set_timeout(self, timeout: float) -> None:
+        """Give every call that begins from now on so many seconds for an answer."""
+
+    @abc.abstractmethod
     async def close(self) -> None:
         """End the watch, and close the connections. Never raises."""
 

@@ -111,6 +111,9 @@ class RedisJournals(Journals):
             self._identity = identity
         return Opened(identity, bool(made), frozenset(tag.decode() for tag in follows if tag))
 
+    def set_timeout(self, timeout: float) -> None:
+        self._client.connections.set_timeout(timeout)
+
     async def close(self) -> None:
         await self._watch.close()
         await self._client.connections.close()

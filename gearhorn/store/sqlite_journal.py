@@ -3,6 +3,7 @@
 """The journals in an SQLite file. The tables are in :mod:`gearhorn.store.sqlite_tables`."""
 
 import asyncio
+import contextlib
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -54,6 +55,12 @@ class SQLiteJournals(Journals):
         if terms is not Terms.LOOK:
             self._watch.open_anew()
         return opened
+
+    def set_timeout(self, timeout: float) -> None:
+        # It refuses once it is closed.
+        with contextlib.suppress(RuntimeError):
+            # In its thread, which alone may use the connection.
+            self._thread.submit(self._file.set_timeout, timeout)
 
     async def close(self) -> None:
         await self._watch.close()

@@ -82,7 +82,7 @@ class DeepLog:
         below, was_full = named.get(queue, (0, False))
         if below and (was_full or not is_full):
             return
-        named[queue] = below or depth // 2, is_full
+        named[queue] = below or max(1, depth // 2), is_full
         kind = self._kinds[is_full]
         if not kind.count:
             kind.began = now

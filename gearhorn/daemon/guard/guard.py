@@ -70,7 +70,7 @@ class Guard:
         self._log = DeepLog()
         self._uncounted_topic = uncounted_topic
         self.daemons = daemons
-        self._max_topics = max_topics
+        self.max_topics = max_topics
         self._rules = Rules(settings)
         self._light_bytes = self._rules.light_bytes
         self._topics: OrderedDict[str, Topic] = OrderedDict()
@@ -83,7 +83,7 @@ class Guard:
         self.on_work: Callable[[Steps[None]], object] = at_once
         """Called with long work, to be done in steps."""
 
-    def apply(self, settings: LimitSettings, max_topics: int) -> None:
+    def apply(self, settings: LimitSettings) -> None:
         """Go by these limits: each topic is assessed anew with its next message.
 
         What the limits of a whole server mean the next look at it shows.
@@ -91,7 +91,6 @@ class Guard:
         self._rules = Rules(settings)
         self._light_bytes = self._rules.light_bytes
         self._assessor.apply(self._rules, limit(settings.warn_waiting))
-        self._max_topics = max_topics
         self.seen.apply(settings)
         self.servers_changed()
 
@@ -135,7 +134,7 @@ class Guard:
         topic = self._topics.get(name) or Topic(recipients)
         self._topics[name] = topic
         self._topics.move_to_end(name)
-        while len(self._topics) > self._max_topics:
+        while len(self._topics) > self.max_topics:
             self._topics.popitem(last=False)
         topic.recipients = recipients
         topic.open = None

@@ -264,6 +264,10 @@ class Samples:
         self._since: Mapping[bytes, float] = {}
         self._before: float | None = None
 
+    def show(self, most: int) -> None:
+        """Show so many topics at the most from now on."""
+        self.top = Top(most)
+
     def begin(self, now: float) -> Count:
         """Begin a sample whose looks were asked for at ``now``."""
         return Count(now, now if self._before is None else self._before, self._since)

@@ -84,13 +84,14 @@ class Sampler:
         """Sample as these settings say from now on."""
         before, self._settings = self._settings, settings
         if settings.top_topics != before.top_topics:
-            self._samples = Samples(settings.top_topics)
+            self._samples.show(settings.top_topics)
         if settings.queue_interval == before.queue_interval:
             return
         self.interval = settings.queue_interval
         if self._working is not None:
             self._working.cancel()
             self._working = self.last = None
+            self.complete = False
         if self._started:
             self.start()
 

@@ -11,6 +11,7 @@ from gearhorn.daemon.journal.patterns import Patterns
 from gearhorn.daemon.journal.reads import no_journal
 from gearhorn.daemon.journal.replays import Replayed
 from gearhorn.daemon.refusals import Refusals
+from gearhorn.daemon.settings import DaemonSettings
 from gearhorn.store.identity import Opened
 from gearhorn.store.journal import Head, JournalRow
 from gearhorn.tasks import OnFailed
@@ -35,6 +36,9 @@ class NoJournals:
         self._refusals = refusals
         self.on_failed: OnFailed = lambda error: None
         """Called with an unexpected error, after which journals are not looked after."""
+
+    def apply(self, settings: DaemonSettings) -> None:
+        """Go by these settings from now on, but for the patterns and limits of journals."""
 
     def make_fanouts(self, *args: Any, **options: Any) -> FanOuts:
         """Return the fan-outs of a daemon."""

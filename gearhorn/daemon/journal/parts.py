@@ -135,6 +135,11 @@ class JournalParts(NoJournals):
         """The bytes that their store used then, and the most that it may use."""
         self._tasks = Tasks(lambda error: self.on_failed(error))
 
+    def apply(self, settings: DaemonSettings) -> None:
+        """Go by these settings: the lists that are cached have been dropped."""
+        self._settings = settings
+        self.journals.set_timeout(settings.store_timeout)
+
     def _may_skip(self, recipients: Recipients) -> None:
         """Have those who want it skipped where their queues are full: they can read a journal."""
         if not self.patterns.covers(recipients.topic):

@@ -70,4 +70,6 @@ def test_a_store_that_is_a_file_is_not_made(tmp_path: Path, gearmand: Gearmand) 
 
 
 def test_a_wrong_command_line_is_one() -> None:
-    assert run("--check", "--chekc").returncode == 2
+    done = run("--check", "--chekc")
+    assert done.returncode == 2
+    assert "unrecognized arguments: --chekc" in done.stderr

@@ -59,6 +59,9 @@ class PlayedJournals(Journals):
     async def open(self, known: Collection[str] = (), terms: Terms = Terms.MAKE) -> Opened:
         return Opened("0" * 32, False, frozenset())
 
+    def set_timeout(self, timeout: float) -> None:
+        """Nothing takes long."""
+
     async def close(self) -> None:
         """Nothing is open."""
 

@@ -495,3 +495,36 @@ def test_a_series_that_is_abandoned_sends_nothing_more() -> None:
     outs.servers_changed()
     assert outbox.batches == []
     assert job.answers == []
+
+
+def test_of_a_long_series_a_thousand_go_out_at_a_time_and_nothing_comes_between() -> None:
+    async def run() -> None:
+        outbox = Outbox()
+        outbox.connect()
+        admitted: list[int] = []
+
+        def admit(recipients: Recipients, size: int) -> Recipients:
+            admitted.append(size)
+            return recipients
+
+        outs = fan_outs(outbox, 1, admit=admit)
+        long: Any = Job(request_of(*map(str, range(2500))))
+        later: Any = Job(request(payload="later"))
+        outs.take(long)
+        outs.take(later)
+        for expected in (1000, 2000, 2500):
+            assert len(admitted) == expected
+            (batch,) = outbox.batches
+            outbox.batches.clear()
+            create(batch, batch.count)
+        assert long.answers[0][1]["queued"] == 2500
+        assert later.answers == []
+        # It starts in the next turn of the loop.
+        await asyncio.sleep(0)
+        (batch,) = outbox.batches
+        assert batch.payload == b"later"
+        create(batch, 1)
+        assert later.answers[0][1]["queued"] == 1
+        assert outs.waiting() == {"list": 0, "job_server": 0, "turn": 0}
+
+    asyncio.run(run())

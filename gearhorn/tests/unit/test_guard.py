@@ -177,20 +177,20 @@ def test_limits_that_are_lowered_and_lifted_hold_from_the_next_message_on() -> N
     world.run(1, 10_000)
     assert world.peak <= SMALL.max_waiting
     guard = world.senders[0].guard
-    guard.apply(dataclasses.replace(SMALL, max_waiting=2 * SMALL.max_waiting), 100)
+    guard.apply(dataclasses.replace(SMALL, max_waiting=2 * SMALL.max_waiting))
     assert guard.seen.queues_full == 0
     world.run(1, 10_000)
     assert SMALL.max_waiting < world.peak <= 2 * SMALL.max_waiting
     reached = world.peak
-    guard.apply(dataclasses.replace(SMALL, max_waiting=100), 100)
+    guard.apply(dataclasses.replace(SMALL, max_waiting=100))
     world.run(1, 10_000)
     assert world.peak == reached
     assert guard.seen.queues_full == 1
-    guard.apply(dataclasses.replace(SMALL, max_waiting=0, max_waiting_bytes=0), 100)
+    guard.apply(dataclasses.replace(SMALL, max_waiting=0, max_waiting_bytes=0))
     world.run(1, 10_000)
     assert world.peak > reached + 9_000
     # And those of a whole server with the next look.
-    guard.apply(dataclasses.replace(SMALL, max_waiting=0, max_total=1_000), 100)
+    guard.apply(dataclasses.replace(SMALL, max_waiting=0, max_total=1_000))
     world.senders[0].pace.wanted = True
     world.run(0.5, 10_000)
     reached = world.peak
