@@ -165,7 +165,8 @@ class Bundles:
         if isinstance(error, errors.UnknownKey):
             self._alone_until = asyncio.get_running_loop().time() + ALONE_S
         for item in items:
-            self._hand_over(item)
+            if not item.cancelled:
+                self._hand_over(item)
 
     def _hand_over(self, item: Item) -> None:
         try:

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The reader of a journal for asyncio programs."""
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator, Iterable
 from types import TracebackType
@@ -17,6 +18,8 @@ from gearhorn.wire.watch import Watch
 
 WAIT_S = 60.0
 """Seconds that a daemon holds a question before it answers that nothing has come."""
+_PAUSE_S = 1.0
+"""Seconds until a reader that follows asks again after nobody has answered."""
 _MAX_ANSWER_BYTES = 8 * messages.MAX_READ_BYTES
 """A payload can grow in JSON, and one message always fits."""
 
@@ -125,13 +128,15 @@ class AsyncReader:
             except (errors.NoServer, errors.NoAnswer, errors.NotQueued):
                 if not self.follow:
                     raise
+                await asyncio.sleep(_PAUSE_S)
         if found.reset is True or (found.journal is None and self.after):
             self.after, end, self._is_reset = 0, None, True
         entries = entries_of(found, self.after, reset=self._is_reset, trimmed=self._is_trimmed)
         self.journal = found.journal
         if entries:
             self._is_reset = self._is_trimmed = False
-        elif found.trimmed is True:
+        elif found.trimmed is True or self.after < found.last:
+            # What is not there and was not trimmed was lost by the store.
             self.after, self._is_trimmed = found.last, True
         elif self.after > found.last:
             # What is there now is not what it was.

@@ -14,6 +14,7 @@ from gearhorn.client.journal.file_position import Position
 from gearhorn.client.journal.order import Order
 from gearhorn.client.numbers import number_of
 from gearhorn.messages import Start, Subscription
+from gearhorn.wire.address import Address
 from gearhorn.wire.connection import Connection
 from gearhorn.wire.job import Job, Keeper
 
@@ -46,6 +47,10 @@ class _Always:
     """In place of the connection of a copy: what has a position is nobody else's."""
 
     connected = True
+
+    def __init__(self, server: Address | None = None) -> None:
+        self.server = server
+        """From which the copy came; a letter of one without a unique is named by it."""
 
 
 _ALWAYS = cast(Connection, _Always())
@@ -211,7 +216,10 @@ class Follower:
         else:
             unique, handle, data = copy.unique, copy.handle, copy.data
         queue = self.binding.queue.encode()
-        job = Job(cast(Keeper, self), _ALWAYS, handle, queue, unique, data, False)
+        connection = _ALWAYS
+        if copy is not None:
+            connection = cast(Connection, _Always(copy.connection.server))
+        job = Job(cast(Keeper, self), connection, handle, queue, unique, data, False)
         number = show.number
         written = self._order.data(number) if self._order.moves(number) else None
         self.shown = Shown(show, job, written)

@@ -196,6 +196,10 @@ class Appends:
             except errors.StoreError:
                 self._fails()
                 raise
+            except Exception as error:
+                # Else the topic would wait for ever, and nobody would be told.
+                self._fails()
+                raise errors.StoreError(f"unexpected error: {error!r}") from error
             self._counts.journal_appends.note(clock.now() - begun)
             again: list[Append] = []
             fault: errors.StoreError | None = None

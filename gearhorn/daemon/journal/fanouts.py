@@ -69,7 +69,7 @@ class NumberedFanOuts(FanOuts):
             lane.reading = False
             if not waiting.ended:
                 number = waiting.number
-                if number is not None and number.payload is not None and waiting.payload:
+                if number is not None and number.payload is not None and waiting.request:
                     waiting.payload = number.payload
                 waiting.join(lane.waiting)
                 lane.waiting.move_to_end(waiting, last=False)

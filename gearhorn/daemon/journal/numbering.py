@@ -119,8 +119,14 @@ class Numbering:
         entry = Entry(_payloads(content), groups, request.id or "", not waiting.foreground)
 
         def done(journal: str, placed: Placed) -> None:
-            self._answered(waiting, entry, journal, placed)
-            on_numbered(waiting)
+            try:
+                self._answered(waiting, entry, journal, placed)
+                on_numbered(waiting)
+            except Exception as error:
+                # The others of the same append go on.
+                if not waiting.ended:
+                    waiting.end()
+                    self._refusals.fail_unexpectedly(waiting.job, error)
 
         def refused(why: Refused) -> None:
             if not waiting.ended:
