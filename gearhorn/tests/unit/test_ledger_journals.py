@@ -156,6 +156,9 @@ LOSS = r.Forgot(at=5, by="x", began=4, since=2.8, kind="restored")
         ([], [contents(1, 2), *SEEN]),
         # What was answered before the time that the loss reaches back to has to be there.
         (["lost from a journal"], [contents(1), *SEEN[:2]]),
+        # A copy of what was lost is shown as it comes; what is there is not.
+        ([], [contents(1, 2), seen("m3", 5, 3), *SEEN[:2]]),
+        (["out of order"], [contents(1, 2), SEEN[1], seen("m1", 9, 1)]),
         # The number that was lost is nobody else's.
         (["number given twice"], [contents(1, 2, 3, m3="m4"), *SEEN, *published("m4", 5.5, 3)]),
     ],
