@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,9 @@ from typing import Any
 import pytest
 
 from gearhorn import AsyncSubscriber, FilePosition, Message, Subscriber, errors
+from gearhorn.tests.builders import subscription
 from gearhorn.tests.functional.conftest import Topic
+from gearhorn.tests.functional.failing import Failing
 from gearhorn.tests.functional.programs import line_of, running_program, tell
 from gearhorn.tests.functional.subscribing import Running, running
 from gearhorn.tests.processes import eventually
@@ -453,3 +456,21 @@ def test_several_processes_with_one_client_id_and_no_position_share_its_messages
         run.join()
     assert all(seen)
     assert sorted(seen[0] + seen[1]) == numbered(*range(1, 21))
+
+
+def test_a_copy_without_a_unique_that_fails_for_good_has_its_letter(
+    journaled: Topic, kind: Any, position: FilePosition
+) -> None:
+    dead = f"dead-{journaled.name}"
+    request = subscription(dead, "ops")
+    assert journaled.client.submit("register_fanout_subscriber", request).completed
+    journaled.subscribe("bob")
+    subscriber = kind(journaled.server.address, "bob", position=position)
+    subscriber.on(journaled.name, dead_letter=dead)(Failing())
+    with running(subscriber):
+        # Anybody may submit to a queue.
+        for _ in range(2):
+            journaled.client.submit(journaled.queue("bob"), "hello")
+    with journaled.peer() as worker:
+        worker.can_do(f"{dead}_ops")
+        assert [json.loads(data)["payload"] for data in worker.take(2)] == ["hello", "hello"]

@@ -159,6 +159,16 @@ async def test_a_refused_bundle_is_sent_one_by_one(shop: Shop) -> None:
     assert shop.reports["b"] == shop.reports["d"] == report(1)
 
 
+async def test_one_that_is_cancelled_on_its_way_in_a_refused_bundle_is_not_sent_again(
+    shop: Shop,
+) -> None:
+    _, b, _ = shop.publish("a", "b", "c")
+    shop.answer()
+    b.cancel()
+    shop.answer(errors.MessageTooLarge("one of them"))
+    assert shop.sent == [["a"], ["b", "c"], ["c"]]
+
+
 async def test_daemons_that_know_no_bundles_are_sent_none(shop: Shop) -> None:
     shop.publish("a", "b", "c")
     shop.answer()
