@@ -135,7 +135,8 @@ def test_urgent_queries_hold_up_no_registration(
         impatient.send(SUBMIT_JOB_HIGH_BG, "fanout_query", "", '{"query": "status"}')
     impatient.echo()
 
-    assert client.submit("register_fanout_subscriber", subscription("memos", "bob")).completed
+    handle = client.start("register_fanout_subscriber", subscription("memos", "bob"))
+    assert client.finish(handle, 60).completed
 
     assert gearmand.admin.queue("fanout_query").total > 0
 
