@@ -133,8 +133,10 @@ class Reception:
                 call_soon=self._call_soon,
                 hand_on=self._hand_on,
                 answer=self.answer,
+                give_back=self._grabber.give_back,
                 held=lambda: self._grabber.held,
                 serve=self._grabber.serve,
+                on_left=self.wake,
                 on_failed=self._position_failed,
             )
             self.count_kept = lambda: positions.kept
@@ -197,8 +199,14 @@ class Reception:
             self._grabber.serve(binding.queue)
 
     def remove(self, binding: Binding) -> None:
-        """Stop serving a binding. Its messages in hand are still handled."""
+        """Stop serving a binding. Its messages in hand are still handled.
+
+        With a position that is one message. The others go back to the queue, as one that is
+        missing before them may not come any more.
+        """
         self._grabber.leave(binding.queue)
+        if self._positions is not None:
+            self._positions.remove(binding)
         self._removed.add(binding.queue.encode())
         if self._options.register:
             self._subscriptions.remove(binding.topic, binding.client_id)
@@ -348,14 +356,15 @@ class Reception:
         self._woken = False
         if self._answers:
             self._grabber.answer(self._answers)
-        if self._removed:
+        if self._removed or self._grabber.leaving:
             self._clear_removed()
         concurrency = self._options.concurrency
         self._grabber.set_window(self.count_kept() + concurrency + self.pace.ahead(concurrency))
 
     def _clear_removed(self) -> None:
         self._grabber.retry_leaving()
-        if not self._grabber.leaving:
+        # What was read from a journal is in hand without a copy.
+        if not (self._grabber.leaving or (self._positions and self._positions.leaving)):
             for queue in self._removed:
                 self._bindings.pop(queue, None)
             self._removed.clear()

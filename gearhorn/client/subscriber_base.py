@@ -246,7 +246,8 @@ class SubscriberBase:
     def off(self, topic: str, *, client_id: str | None = None) -> None:
         """Stop receiving a topic, and remove its registration if ``register`` was set.
 
-        Messages that have been fetched already are still handled.
+        Messages that have been fetched already are still handled. With a position that is the
+        one in hand: the others stay in the queue and the journal, for the next :meth:`on`.
 
         :param client_id: as for :meth:`on`.
         :raises RequestError: topic or client_id is not valid.

@@ -24,7 +24,7 @@ import asyncio
 import dataclasses
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from gearhorn import errors
 from gearhorn.wire import framing, grabber, probes
@@ -57,13 +57,24 @@ _SYNCHRONIZE = b"gearhorn-synchronize"
 class _Turn:
     """The functions of one connection, and their turns."""
 
-    __slots__ = ("functions", "leaving", "needed", "served", "since", "tried", "used")
+    __slots__ = (
+        "functions",
+        "leaving",
+        "needed",
+        "returned",
+        "served",
+        "since",
+        "tried",
+        "used",
+    )
 
     def __init__(self, functions: Sequence[bytes]) -> None:
         self.functions = list(functions)
         """The functions, from those moved longest ago to those moved last."""
         self.leaving: set[bytes] = set()
         """The functions to leave once none of their jobs is held."""
+        self.returned: set[bytes] = set()
+        """The functions whose jobs were given back, which the server is to be told by then."""
         self.needed: bool | None = None
         """True if the server does not take turns by itself; ``None`` until it is known."""
         self.tried = False
@@ -154,6 +165,17 @@ class FairGrabber(Grabber):
                 self._pause(connection)
         self._forget(function)
 
+    def give_back(self, jobs: Iterable[Job]) -> None:
+        """Have the servers queue these jobs again, once no other of their functions is held.
+
+        gear.Server does so only when the connection ends.
+        """
+        for job in jobs:
+            turn = self._turns.get(job.connection)
+            if turn is not None and self.release(job):
+                turn.returned.add(job.function)
+                self._pause(job.connection)
+
     def _limit_grabs(self) -> None:
         has_many = len(self._wanted) > MANY_FUNCTIONS
         self.max_grabs = grabber.MAX_GRABS if has_many else MAX_GRABS
@@ -201,12 +223,12 @@ class FairGrabber(Grabber):
     @property
     def leaving(self) -> bool:
         """True while functions wait to be left until their jobs are answered."""
-        return any(turn.leaving for turn in self._turns.values())
+        return any(turn.leaving or turn.returned for turn in self._turns.values())
 
     def retry_leaving(self) -> None:
         """Leave the functions whose jobs are answered by now."""
         for connection, turn in self._turns.items():
-            if turn.leaving:
+            if turn.leaving or turn.returned:
                 self._pause(connection)
 
     async def synchronize(self, timeout: float) -> None:
@@ -295,6 +317,10 @@ class FairGrabber(Grabber):
         :param held: the functions whose jobs are held.
         """
         packets: list[bytes] = []
+        for function in turn.returned - turn.leaving - held:
+            packets.append(framing.pack(framing.CANT_DO, function))
+            packets.append(framing.pack(framing.CAN_DO, function))
+        turn.returned &= held
         for function in turn.leaving - held:
             packets.append(framing.pack(framing.CANT_DO, function))
             turn.leaving.remove(function)

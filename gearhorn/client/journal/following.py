@@ -62,8 +62,8 @@ class Surroundings(Protocol):
     position: Position
     on_missed: Callable[[Missed], object] | None
 
-    def hand_on(self, job: Job) -> None:
-        """Give a message to the handlers."""
+    def hand_on(self, follower: "Follower", job: Job) -> None:
+        """Give a message of a follower to the handlers."""
 
     def answer(self, job: Job, data: bytes | None) -> None:
         """Answer a copy."""
@@ -80,7 +80,7 @@ class Surroundings(Protocol):
     async def tell(self, call: Callable[[], object]) -> None:
         """Call what the program has given."""
 
-    def start_task(self, work: Coroutine[Any, Any, None]) -> None:
+    def start_task(self, work: Coroutine[Any, Any, None]) -> object:
         """Do something in the background that must not fail."""
 
     def finish(self, work: Coroutine[Any, Any, None]) -> None:
@@ -112,6 +112,9 @@ class Follower:
         self.shown: Shown | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._is_closed = False
+        self._is_leaving = False
+        self.left = asyncio.Event()
+        """Set after :meth:`leave`, once what was in hand is handled and written."""
         self._has_warned = False
 
     @property
@@ -130,6 +133,14 @@ class Follower:
         if self._timer is not None:
             self._timer.cancel()
 
+    def leave(self) -> list[Job]:
+        """Begin nothing more, and finish what is in hand. Return the other copies."""
+        self._is_leaving = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._act()
+        return self._order.give_up()
+
     async def registered(self, answer: Subscription) -> None:
         """Begin where nothing is written, as the registration says. Nothing was fetched yet."""
         if isinstance(answer.sequence, int):
@@ -141,7 +152,7 @@ class Follower:
     async def unregistered(self) -> None:
         """The same, where nothing is registered: ask where the journal is."""
         request = messages.Read(topic=self.binding.topic, after=messages.MAX_SEQUENCE, limit=1)
-        while not self._order.has_begun:
+        while not self._order.has_begun and not self._is_leaving:
             try:
                 found = await self._around.read(request)
             except errors.NoJournal:
@@ -155,6 +166,9 @@ class Follower:
     async def told(self, journal: str | None, last: int) -> None:
         """Take what a daemon has told of today's journal."""
         order = self._order
+        if self._is_leaving:
+            # The position may be that of the next follower by now.
+            return
         if not order.has_begun:
             order.begin(journal, _beginning(self.binding.begins, journal, last))
             await self._write()
@@ -188,6 +202,10 @@ class Follower:
         await self._around.in_thread(lambda: self.write(data))
 
     def _act(self) -> None:
+        if self._is_leaving:
+            if not self._order.is_in_hand:
+                self.left.set()
+            return
         while not self._is_closed and (action := self._order.next()) is not None:
             match action:
                 case Answer():
@@ -223,7 +241,7 @@ class Follower:
         number = show.number
         written = self._order.data(number) if self._order.moves(number) else None
         self.shown = Shown(show, job, written)
-        self._around.hand_on(job)
+        self._around.hand_on(self, job)
 
     def _waited(self) -> None:
         self._order.waited(calm=self._around.is_calm())

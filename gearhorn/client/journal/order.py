@@ -86,6 +86,11 @@ class Order:
         return len(self._unknown) + sum(map(len, self._held.values()))
 
     @property
+    def is_in_hand(self) -> bool:
+        """True if something was begun whose end it was not told of."""
+        return self._in_hand is not None
+
+    @property
     def is_idle(self) -> bool:
         """True if there is no copy that is not answered."""
         return not (self._in_hand or self._loose or self._held or self._unknown or self._answers)
@@ -184,6 +189,15 @@ class Order:
         """Take it that what was in hand is over, and written."""
         self._in_hand = None
         self._release()
+
+    def give_up(self) -> list[Token]:
+        """Forget the copies that are neither in hand nor answered, and return them."""
+        copies = [each.copy for each in self._loose] + [copy for copy, _ in self._unknown]
+        copies += [copy for held in self._held.values() for copy in held]
+        self._loose.clear()
+        self._unknown.clear()
+        self._held.clear()
+        return copies
 
     # What is to be done.
 

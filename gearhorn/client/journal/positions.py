@@ -37,8 +37,10 @@ class Positions:
     :param call_soon: has the loop call something, from any thread.
     :param hand_on: gives a message to the handlers.
     :param answer: answers a copy.
+    :param give_back: has copies go to a subscriber again.
     :param held: returns the number of copies that are fetched and not answered.
     :param serve: begins to fetch the copies of a queue.
+    :param on_left: called once the follower of a topic that is off has ended.
     :param on_failed: called with what a position, or a part of the library, raised.
     """
 
@@ -51,8 +53,10 @@ class Positions:
         call_soon: Callable[..., object],
         hand_on: Callable[[list[Job]], None],
         answer: Callable[[Job, bytes | None], None],
+        give_back: Callable[[list[Job]], None],
         held: Callable[[], int],
         serve: Callable[[str], None],
+        on_left: Callable[[], None],
         on_failed: Callable[[BaseException], None],
     ) -> None:
         self.position: Position = options.position
@@ -63,11 +67,17 @@ class Positions:
         self._call_soon = call_soon
         self._hand_on = hand_on
         self._answer = answer
+        self._give_back = give_back
         self._held = held
         self._serve = serve
+        self._on_left = on_left
         self._on_failed = on_failed
         self._followers: dict[bytes, asyncio.Task[Follower]] = {}
         """By the queue; each is being made, or there."""
+        self._leaving: dict[bytes, asyncio.Task[None]] = {}
+        """By the queue, those that are off: the last one's end, which comes after the others'."""
+        self._shown: dict[Job, Follower] = {}
+        """The followers of the messages that are with the handlers."""
         self._used: set[tuple[int, str, str]] = set()
         # One thread, so that what is written later is not overtaken.
         self._executor = ThreadPoolExecutor(1, "gearhorn position")
@@ -83,10 +93,20 @@ class Positions:
         """Read the position of a binding, before its queue is served."""
         queue = binding.queue.encode()
         if queue not in self._followers:
-            self._followers[queue] = asyncio.get_running_loop().create_task(self._make(binding))
+            making = self._make(binding, self._leaving.get(queue))
+            self._followers[queue] = asyncio.get_running_loop().create_task(making)
 
     def remove(self, binding: Binding) -> None:
-        """Ask no more about a binding's journal. Its copies in hand are still handled."""
+        """Follow a queue no more. Its message in hand is still handled, and written."""
+        queue = binding.queue.encode()
+        making = self._followers.pop(queue, None)
+        if making is not None:
+            self._leaving[queue] = self.start_task(self._leave(queue, making))
+
+    @property
+    def leaving(self) -> bool:
+        """True while a message of a topic that is off may be in hand."""
+        return bool(self._leaving)
 
     def registered(self, binding: Binding, answer: Subscription) -> None:
         """Take the answer to a registration; the first has the queue served."""
@@ -100,15 +120,18 @@ class Positions:
         """Take copies that came from the queues."""
         for job in jobs:
             making = self._followers.get(job.function)
-            if making is not None and making.done() and not making.exception():
+            if making is None or not making.done():
+                # It was on its way when its topic went off.
+                self._give_back([job])
+            elif not making.exception():
                 making.result().came(job)
 
     def respond(self, job: Job, data: bytes | None) -> None:
         """Take the end of a handler, in any thread: write it first, then answer."""
-        making = self._followers[job.function]
-        follower = making.result()
-        shown = follower.shown
-        if shown is None or shown.job is not job:
+        # The topic may be off by now, and another follower have its queue.
+        follower = self._shown.pop(job, None)
+        shown = None if follower is None else follower.shown
+        if follower is None or shown is None:
             return
         if shown.data is None:
             self._soon(follower, shown, data)
@@ -152,13 +175,16 @@ class Positions:
 
     # What the followers need.
 
-    def hand_on(self, job: Job) -> None:
+    def hand_on(self, follower: Follower, job: Job) -> None:
+        self._shown[job] = follower
         self._hand_on([job])
 
     def answer(self, job: Job, data: bytes | None) -> None:
         self._answer(job, data)
 
     def is_calm(self) -> bool:
+        # Over all topics: one that fills the window keeps the copies of the others in the
+        # job server, and what is read before they come may tell that they are gone.
         return not self._held() and all(follower.is_idle for follower in self._made())
 
     async def in_thread(self, call: Callable[[], T]) -> T:
@@ -180,13 +206,15 @@ class Positions:
         except Exception:
             LOG.exception("on_missed failed")
 
-    def start_task(self, work: Coroutine[Any, Any, None]) -> None:
-        self._start(work, self._tasks)
+    def start_task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        return self._start(work, self._tasks)
 
     def finish(self, work: Coroutine[Any, Any, None]) -> None:
         self._start(work, self._finishing)
 
-    def _start(self, work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
+    def _start(
+        self, work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]
+    ) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         tasks.add(task)
 
@@ -196,6 +224,7 @@ class Positions:
                 self._on_failed(error)
 
         task.add_done_callback(ended)
+        return task
 
     def _made(self) -> list[Follower]:
         return [
@@ -204,9 +233,14 @@ class Positions:
             if making.done() and not making.cancelled() and making.exception() is None
         ]
 
-    async def _make(self, binding: Binding) -> Follower:
+    def _use(self, binding: Binding) -> tuple[int, str, str]:
+        return id(self.position), binding.topic, binding.client_id
+
+    async def _make(self, binding: Binding, former: asyncio.Task[None] | None) -> Follower:
         topic, client_id = binding.topic, binding.client_id
-        use = (id(self.position), topic, client_id)
+        if former is not None:
+            await asyncio.wait((former,))
+        use = self._use(binding)
         if use in _in_use:
             raise errors.PositionInUse(
                 f"another subscriber of this process uses the position of {client_id} for {topic}"
@@ -216,13 +250,29 @@ class Positions:
         kept = await self.in_thread(lambda: self.position.read(topic, client_id))
         return Follower(self, binding, kept)
 
+    async def _leave(self, queue: bytes, making: asyncio.Task[Follower]) -> None:
+        follower = await asyncio.shield(making)
+        self._give_back(follower.leave())
+        await follower.left.wait()
+        use = self._use(follower.binding)
+        self._used.discard(use)
+        _in_use.discard(use)
+        if self._leaving[queue] is asyncio.current_task():
+            del self._leaving[queue]
+        self._on_left()
+
     async def _begin(self, binding: Binding, answer: Subscription | None) -> None:
-        follower = await asyncio.shield(self._followers[binding.queue.encode()])
+        queue = binding.queue.encode()
+        making = self._followers.get(queue)
+        if making is None:
+            return
+        follower = await asyncio.shield(making)
         if answer is None:
             await follower.unregistered()
         else:
             await follower.registered(answer)
-        self._serve(binding.queue)
+        if self._followers.get(queue) is making:
+            self._serve(binding.queue)
 
     async def _check_often(self) -> None:
         """Ask if the last message of a quiet topic was left out."""

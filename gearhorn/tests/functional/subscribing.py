@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from gearhorn import AsyncSubscriber, Subscriber, errors
 
@@ -34,6 +34,13 @@ class Running:
         finally:
             self._loop.close()
 
+    def call(self, change: Callable[[], object]) -> None:
+        """Change what it receives, in the thread in which it may be changed."""
+        if isinstance(self._subscriber, AsyncSubscriber):
+            self._loop.call_soon_threadsafe(change)
+        else:
+            change()
+
     def stop(self) -> None:
         if isinstance(self._subscriber, AsyncSubscriber):
             with contextlib.suppress(RuntimeError):
@@ -48,11 +55,11 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(subscriber: Subscriber | AsyncSubscriber) -> Iterator[None]:
+def running(subscriber: Subscriber | AsyncSubscriber) -> Iterator[Running]:
     """The subscriber runs in a thread until the end of the block."""
     running = Running(subscriber)
     try:
-        yield
+        yield running
     finally:
         running.stop()
         running.join()

@@ -391,13 +391,126 @@ def test_large_messages_are_read_from_the_journal(journaled: Topic, position: Fi
     assert seen == [(number, 900_001) for number in (1, 2, 3)]
 
 
+def another(topic: Topic) -> Topic:
+    other = Topic.__new__(Topic)
+    other.__dict__.update(topic.__dict__)
+    other.name = f"{topic.name}-other"
+    return other
+
+
+@pytest.mark.parametrize("register", [True, False], ids=["registered", "not registered"])
+def test_a_topic_that_was_off_goes_on_where_it_was_and_holds_up_no_other_meanwhile(
+    journaled: Topic, kind: Any, position: FilePosition, register: bool
+) -> None:
+    other = another(journaled)
+    subscriber = kind(
+        journaled.server.address,
+        "bob",
+        position=position,
+        check_interval=0.2,
+        register=register,
+    )
+    queue = journaled.queue("bob")
+    seen: dict[str, Seen] = {journaled.name: [], other.name: []}
+    for each in (journaled, other):
+        subscriber.on(each.name, start="first")(handler(seen[each.name]))
+        publish(each, 1)
+    with running(subscriber) as run:
+        for first in (1, 4, 7):
+            eventually(lambda last=first: seen[journaled.name] == numbered(*range(1, last + 1)))  # type: ignore[misc]
+            run.call(lambda: subscriber.off(journaled.name))
+            eventually(lambda: journaled.server.admin.queue(queue).workers == 0)
+            for each in (other, journaled):
+                publish(each, *range(first + 1, first + 4))
+            # Read from the journal, where nobody is registered.
+            eventually(lambda last=first: len(seen[other.name]) == last + 3)  # type: ignore[misc]
+            assert len(seen[journaled.name]) == first
+            run.call(
+                lambda: subscriber.on(journaled.name, start="first")(handler(seen[journaled.name]))
+            )
+        eventually(lambda: len(seen[journaled.name]) == 10)
+    assert seen == {journaled.name: numbered(*range(1, 11)), other.name: numbered(*range(1, 11))}
+
+
+@pytest.mark.parametrize("is_copy", [True, False], ids=["copy", "read"])
+def test_a_topic_that_is_off_finishes_the_message_in_hand_and_gives_the_others_back(
+    journaled: Topic, kind: Any, position: FilePosition, is_copy: bool
+) -> None:
+    subscriber = kind(journaled.server.address, "bob", position=position, register=False)
+    publish(journaled, *range(1, 6))
+    queue = journaled.queue("bob")
+    copies = (1, 3, 5) if is_copy else (3, 5)
+    for number in copies:
+        journaled.client.start(queue, str(number), True, unique_of(journaled, number))
+    seen: Seen = []
+    go_on = threading.Event()
+
+    async def wait(message: Message) -> None:
+        seen.append((message.sequence, message.text))
+        assert await asyncio.to_thread(go_on.wait, 20)
+
+    def block(message: Message) -> None:
+        seen.append((message.sequence, message.text))
+        assert go_on.wait(20)
+
+    def change() -> None:
+        """All of it while the first message is in hand."""
+        for _ in range(3):
+            subscriber.off(journaled.name)
+            subscriber.on(journaled.name)(handler(seen))
+        subscriber.off(journaled.name)
+
+    subscriber.on(journaled.name, start="first")(wait if kind is AsyncSubscriber else block)
+    with running(subscriber) as run:
+        eventually(lambda: seen == numbered(1))
+        eventually(lambda: journaled.server.admin.queue(queue).running == len(copies))
+        run.call(change)
+        go_on.set()
+        eventually(lambda: journaled.server.admin.queue(queue).workers == 0)
+        assert seen == numbered(1)
+        assert journaled.waiting("bob") == 2
+        # The position is free for another subscriber.
+        second = kind(journaled.server.address, "bob", position=position, register=False)
+        second.on(journaled.name)(handler(seen))
+        with running(second):
+            eventually(lambda: len(seen) == 5)
+            eventually(lambda: journaled.server.admin.queue(queue).total == 0)
+    assert seen == numbered(*range(1, 6))
+
+
+def test_a_topic_that_is_off_and_on_while_a_message_is_in_hand_sees_the_rest_once(
+    journaled: Topic, position: FilePosition
+) -> None:
+    subscriber = Subscriber(journaled.server.address, "bob", position=position, register=False)
+    publish(journaled, *range(1, 6))
+    queue = journaled.queue("bob")
+    for number in (1, 3, 5):
+        journaled.client.start(queue, str(number), True, unique_of(journaled, number))
+    seen: Seen = []
+    go_on = threading.Event()
+
+    @subscriber.on(journaled.name, start="first")
+    def handle(message: Message) -> None:
+        seen.append((message.sequence, message.text))
+        assert go_on.wait(20)
+
+    with running(subscriber):
+        eventually(lambda: seen == numbered(1))
+        eventually(lambda: journaled.server.admin.queue(queue).running == 3)
+        subscriber.off(journaled.name)
+        subscriber.on(journaled.name)(handle)
+        go_on.set()
+        eventually(lambda: len(seen) == 5)
+        # The copies that were given back have come again, and are answered.
+        eventually(lambda: journaled.server.admin.queue(queue).total == 0)
+    assert seen == numbered(*range(1, 6))
+
+
 def test_one_topic_that_waits_for_a_missing_copy_holds_up_no_other(
     journaled: Topic, position: FilePosition
 ) -> None:
     """A handler of the one is called while the other waits."""
-    other = Topic.__new__(Topic)
-    other.__dict__.update(journaled.__dict__)
-    other.name = f"{journaled.name}-other"
+    other = another(journaled)
     seen: Seen = []
     subscriber = Subscriber(journaled.server.address, "bob", position=position, register=False)
     for each in (journaled, other):

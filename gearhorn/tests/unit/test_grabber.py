@@ -88,6 +88,36 @@ async def test_fewer_are_asked_for_where_one_in_vain_costs_the_server_more(
         await worker.close()
 
 
+async def test_a_job_is_given_back_also_where_its_function_is_served_again_at_once(
+    server: FakeServer,
+) -> None:
+    arrived: list[Job] = []
+    worker = FairGrabber("worker-1", FAST, 1 << 20, Watch(), 4, 1 << 30, arrived.extend)
+    worker.serve("queue")
+    worker.connect((server.address,))
+    try:
+        there = await asked(server)
+        there.assign(b"H:1", b"queue")
+        await there.settle()
+        outstanding = 1 + there.pending
+        await there.expect(wire.GRAB_JOB_UNIQ, there.pending)
+        worker.leave("queue")
+        worker.give_back(arrived)
+        worker.serve("queue")
+        await there.settle()
+        # A job that is on its way would be lost.
+        assert there.pending == 0
+        for _ in range(outstanding):
+            there.send(wire.NO_JOB)
+        await there.settle()
+        kinds = [(await there.receive()).type for _ in range(there.pending)]
+        assert kinds.count(wire.CANT_DO) == 1
+        assert there.functions == [b"queue", b"queue"]
+        assert (worker.held, worker.leaving) == (0, False)
+    finally:
+        await worker.close()
+
+
 async def test_it_sleeps_only_when_every_grab_is_answered_and_wakes_at_a_call(
     server: FakeServer, new_worker: NewWorker
 ) -> None:
