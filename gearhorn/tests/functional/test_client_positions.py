@@ -468,7 +468,7 @@ def test_a_topic_that_is_off_finishes_the_message_in_hand_and_gives_the_others_b
         go_on.set()
         eventually(lambda: journaled.server.admin.queue(queue).workers == 0)
         assert seen == numbered(1)
-        assert journaled.waiting("bob") == 2
+        eventually(lambda: journaled.waiting("bob") == 2)
         # The position is free for another subscriber.
         second = kind(journaled.server.address, "bob", position=position, register=False)
         second.on(journaled.name)(handler(seen))
