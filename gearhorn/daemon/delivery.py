@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The copies of one fan-out, from its list of subscribers to its report."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from msgspec import UNSET
 
@@ -17,6 +18,9 @@ from gearhorn.wire.address import Address
 from gearhorn.wire.batch import Batch, Listener
 from gearhorn.wire.grabber import Job
 from gearhorn.wire.submitter import Submitter
+
+Piece = TypeVar("Piece")
+"""What has to be placed: queues, and what goes to them."""
 
 OnAllQueued = Callable[[str, Numbered, int, int, int], None]
 
@@ -33,10 +37,10 @@ class Context:
     max_gathered_bytes: int
     """The most bytes of results that a report carries."""
     room: Room
-    on_stuck: Callable[["Delivery"], None]
+    on_stuck: Callable[["Delivery[Any]"], None]
     """Called when no job server is connected; :meth:`Delivery.resume` is due
     when one is."""
-    on_end: Callable[["Delivery"], None]
+    on_end: Callable[["Delivery[Any]"], None]
     on_all_failed: Callable[[str, int, str], None]
     """Called with the topic, the number of copies and the reason of the first."""
     on_left: Callable[[str], None]
@@ -46,8 +50,8 @@ class Context:
     a message with an id, in the background, of which no copy failed."""
 
 
-class Delivery(Listener):
-    """The base of both kinds of delivery: placing copies and ending.
+class Delivery(Listener, Generic[Piece]):
+    """The base of all deliveries: placing copies and ending.
 
     :param token: the beginning of the uniques that are generated for the copies;
         empty for copies without a unique.
@@ -56,6 +60,8 @@ class Delivery(Listener):
     """
 
     foreground: bool
+    holds_lane = False
+    """True if others of its topic wait for its end."""
 
     def __init__(
         self,
@@ -80,7 +86,7 @@ class Delivery(Listener):
         self._recipients = recipients
         self._token = token
         self._batches: set[Batch] = set()
-        self._unplaced: list[Share] = []
+        self._unplaced: list[Piece] = []
         self._copies = recipients.count
         self._size_class = recipients.size_class
         self._failed = dict(recipients.refused)
@@ -92,21 +98,13 @@ class Delivery(Listener):
 
     def start(self) -> None:
         """Hand the copies to the submitter."""
-        recipients = self._recipients
-        servers = self._context.submitter.servers
-        if not recipients.whole.queues:
-            self._end(clock.now())
-        elif not servers:
-            self._wait_for_server(recipients.whole)
-        else:
-            for server, share in recipients.shares(tuple(servers)).items():
-                self._submit(server, share)
+        raise NotImplementedError
 
     def resume(self) -> None:
         """Submit the copies that have waited for a server."""
         unplaced, self._unplaced = self._unplaced, []
-        for share in unplaced:
-            self._place(share)
+        for piece in unplaced:
+            self._place(piece)
 
     def abandon(self) -> None:
         """Stop without an answer: the job is another daemon's now."""
@@ -114,51 +112,28 @@ class Delivery(Listener):
         self._cancel()
         self._context.on_end(self)
 
-    def _place(self, share: Share) -> None:
+    def _place(self, piece: Piece) -> None:
         servers = self._context.submitter.servers
         if not servers:
-            self._wait_for_server(share)
+            self._wait_for_server(piece)
             return
-        for server, part in divide(share, tuple(servers)).items():
+        for server, part in self._divided(piece, tuple(servers)):
             self._submit(server, part)
 
-    def _wait_for_server(self, share: Share) -> None:
-        self._unplaced.append(share)
+    def _wait_for_server(self, piece: Piece) -> None:
+        self._unplaced.append(piece)
         self._context.on_stuck(self)
 
-    def _submit(self, server: Address, share: Share) -> None:
-        submitter = self._context.submitter
-        connection = submitter.servers[server]
-        number = self._number
-        groups = share.groups
-        if number is None:
-            uniques = self._uniques(connection.token)
-        else:
-            uniques = number.uniques(b"." + connection.token if self.foreground else b"")
-            groups = number.groups_of(share, self._recipients.group_count)
-        batch = Batch(
-            self,
-            self.topic,
-            priority=self._priority,
-            foreground=self.foreground,
-            queues=share.queues,
-            keys=share.client_ids,
-            uniques=uniques,
-            groups=groups if len(uniques) > 1 else None,
-            payload=self._payload,
-            longest_queue=self._recipients.longest_queue,
-        )
-        self._batches.add(batch)
-        submitter.submit(connection, batch)
-
-    def _uniques(self, connection_token: bytes) -> Sequence[bytes]:
-        """Return the unique of each group of copies."""
+    def _divided(self, piece: Piece, servers: Sequence[Address]) -> Iterable[tuple[Address, Piece]]:
+        """Return the part of each server."""
         raise NotImplementedError
 
-    def _generated_uniques(self) -> Sequence[bytes]:
-        if not self._token:
-            return (b"",)
-        return [b"%s-%x" % (self._token, group) for group in range(self._recipients.group_count)]
+    def _left_of(self, batch: Batch) -> Iterable[Piece]:
+        """Return what of a batch the server has not answered."""
+        raise NotImplementedError
+
+    def _submit(self, server: Address, piece: Piece) -> None:
+        raise NotImplementedError
 
     # Called by the submitter.
 
@@ -172,8 +147,8 @@ class Delivery(Listener):
         batch.count_queued()
         if batch.tally is not None:
             batch.tally.resubmitted += batch.count - batch.created
-        share = Share(batch.queues, batch.keys, batch.groups)
-        self._place(share.after(batch.created))
+        for piece in self._left_of(batch):
+            self._place(piece)
 
     def copy_refused(self, batch: Batch, index: int, *, full: bool) -> None:
         key = batch.key(index)
@@ -235,7 +210,62 @@ class Delivery(Listener):
         raise NotImplementedError
 
 
-class BackgroundDelivery(Delivery):
+class OneMessage(Delivery[Share]):
+    """A delivery of one message: what has to be placed is a share of its queues."""
+
+    def start(self) -> None:
+        recipients = self._recipients
+        servers = self._context.submitter.servers
+        if not recipients.whole.queues:
+            self._end(clock.now())
+        elif not servers:
+            self._wait_for_server(recipients.whole)
+        else:
+            for server, share in recipients.shares(tuple(servers)).items():
+                self._submit(server, share)
+
+    def _divided(self, piece: Share, servers: Sequence[Address]) -> Iterable[tuple[Address, Share]]:
+        return divide(piece, servers).items()
+
+    def _left_of(self, batch: Batch) -> Iterable[Share]:
+        yield Share(batch.queues, batch.keys, batch.groups).after(batch.created)
+
+    def _submit(self, server: Address, piece: Share) -> None:
+        submitter = self._context.submitter
+        connection = submitter.servers[server]
+        number = self._number
+        groups = piece.groups
+        if number is None:
+            uniques = self._uniques(connection.token)
+        else:
+            uniques = number.uniques(b"." + connection.token if self.foreground else b"")
+            groups = number.groups_of(piece, self._recipients.group_count)
+        batch = Batch(
+            self,
+            self.topic,
+            priority=self._priority,
+            foreground=self.foreground,
+            queues=piece.queues,
+            keys=piece.client_ids,
+            uniques=uniques,
+            groups=groups if len(uniques) > 1 else None,
+            payload=self._payload,
+            longest_queue=self._recipients.longest_queue,
+        )
+        self._batches.add(batch)
+        submitter.submit(connection, batch)
+
+    def _uniques(self, connection_token: bytes) -> Sequence[bytes]:
+        """Return the unique of each group of copies."""
+        raise NotImplementedError
+
+    def _generated_uniques(self) -> Sequence[bytes]:
+        if not self._token:
+            return (b"",)
+        return [b"%s-%x" % (self._token, group) for group in range(self._recipients.group_count)]
+
+
+class BackgroundDelivery(OneMessage):
     """A delivery that ends when job servers have queued or refused every copy."""
 
     foreground = False

@@ -11,7 +11,7 @@ import asyncio
 import dataclasses
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from gearhorn import errors, messages
 from gearhorn.daemon.attendance import Watched
@@ -123,7 +123,7 @@ class FanOuts:
         )
         self._lanes: dict[str, Lane] = {}
         self._tasks = Tasks()
-        self._stuck_deliveries: dict[Delivery, None] = {}
+        self._stuck_deliveries: dict[Delivery[Any], None] = {}
         self._progress = Progress()
 
     def apply(
@@ -357,7 +357,7 @@ class FanOuts:
         delivery = SeriesDelivery(
             self._context, job, request, payloads, recipients, token, number, admit
         )
-        if delivery.is_long:
+        if delivery.holds_lane:
             self._lanes.setdefault(delivery.topic, Lane(delivery.topic)).busy = True
         delivery.start()
 
@@ -396,13 +396,13 @@ class FanOuts:
             self._progress.follow(delivery)
         delivery.start()
 
-    def _ended(self, delivery: Delivery) -> None:
+    def _ended(self, delivery: Delivery[Any]) -> None:
         if self._stuck_deliveries:
             self._stuck_deliveries.pop(delivery, None)
         if isinstance(delivery, ForegroundDelivery):
             self._progress.ended(delivery)
             delivery.leave()
-        if self._in_turn or (isinstance(delivery, SeriesDelivery) and delivery.is_long):
+        if self._in_turn or delivery.holds_lane:
             lane = self._lanes[delivery.topic]
             lane.busy = False
             # Not inside the call that ended it: a topic without subscribers would
@@ -411,7 +411,7 @@ class FanOuts:
 
     # Waiting for a job server.
 
-    def _stuck(self, delivery: Delivery) -> None:
+    def _stuck(self, delivery: Delivery[Any]) -> None:
         if not self._stuck_deliveries:
             LOG.warning("no job server is connected: fan-outs wait")
         self._stuck_deliveries[delivery] = None

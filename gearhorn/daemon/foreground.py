@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 from gearhorn import clock, messages
 from gearhorn.daemon.attendance import Owner, Watched
-from gearhorn.daemon.delivery import Context, Delivery
+from gearhorn.daemon.delivery import Context, OneMessage
 from gearhorn.daemon.gathering import Results
 from gearhorn.daemon.journal.numbered import Numbered
 from gearhorn.daemon.open_fanouts import Place
@@ -19,7 +19,7 @@ from gearhorn.wire.batch import Batch, Copy
 from gearhorn.wire.grabber import Job
 
 
-class ForegroundDelivery(Delivery, Owner):
+class ForegroundDelivery(OneMessage, Owner):
     """A delivery that ends when every receiver has answered, or the time is up."""
 
     foreground = True

@@ -17,7 +17,8 @@ class Lane:
         self.waiting: OrderedDict[Waiting, None] = OrderedDict()
         self.reading = False
         self.busy = False
-        """True while a fan-out of the topic has not ended, with ``order = topic``."""
+        """True while a fan-out of the topic has not ended for whose end the others wait: any with
+        ``order = topic``, and one that goes out in several turns."""
         self.copies = 0
         """The number of copies of that."""
         self.fresh: list[Waiting] = []

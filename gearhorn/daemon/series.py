@@ -3,13 +3,13 @@
 """The copies of the messages of one request with ``payloads``, and their report."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from msgspec import UNSET
 
 from gearhorn import clock, messages
-from gearhorn.daemon.delivery import BackgroundDelivery, Context
+from gearhorn.daemon.delivery import Context, Delivery
 from gearhorn.daemon.journal.numbered import Numbered
 from gearhorn.daemon.metrics import COPIES_BOUNDS
 from gearhorn.daemon.placement import Share, divide
@@ -66,13 +66,15 @@ class Failures:
         ]
 
 
-class SeriesDelivery(BackgroundDelivery):
+class SeriesDelivery(Delivery[_Run]):
     """A delivery of several messages, which ends when every copy is queued or refused.
 
     :param payloads: the messages, in their order.
     :param recipients: the whole list.
     :param admit: is asked for each message.
     """
+
+    foreground = False
 
     def __init__(
         self,
@@ -94,24 +96,17 @@ class SeriesDelivery(BackgroundDelivery):
         self._size_class = bisect_left(COPIES_BOUNDS, self._copies)
         self._failures = Failures()
         self._failed = self._failures.first
-        self._firsts: dict[Batch, int] = {}
-        """The index of the first message of each batch under way."""
-        self._waiting: list[_Run] = []
-        """What waits for a server."""
-
-    @property
-    def is_long(self) -> bool:
-        """True if it goes out in several turns, between which no other of its topic may come."""
-        return len(self._payloads) > AT_ONCE
+        # It goes out in several turns, between which no other may come.
+        self.holds_lane = len(payloads) > AT_ONCE
 
     def start(self) -> None:
         self._go_on()
-        if not self._batches and not self._waiting:
+        if not self._batches and not self._unplaced:
             self._end(clock.now())
 
     def _go_on(self) -> None:
         """Hand over the next messages, until some of them are under way."""
-        while self._next < len(self._payloads) and not self._batches and not self._waiting:
+        while self._next < len(self._payloads) and not self._batches and not self._unplaced:
             begin = self._next
             self._next = min(begin + AT_ONCE, len(self._payloads))
             self._start_some(begin, self._payloads[begin : self._next])
@@ -135,81 +130,60 @@ class SeriesDelivery(BackgroundDelivery):
         if not recipients.whole.queues:
             return
         if not servers:
-            self._wait(_Run(first, recipients.whole, payloads))
+            self._wait_for_server(_Run(first, recipients.whole, payloads))
             return
         for server, share in recipients.shares(tuple(servers)).items():
-            self._submit_run(server, _Run(first, share, payloads))
+            self._submit(server, _Run(first, share, payloads))
 
-    def resume(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for run in waiting:
-            self._place_run(run)
+    def _divided(self, piece: _Run, servers: Sequence[Address]) -> Iterable[tuple[Address, _Run]]:
+        for server, share in divide(piece.share, servers).items():
+            yield server, piece._replace(share=share)
 
-    def _wait(self, run: _Run) -> None:
-        self._waiting.append(run)
-        self._context.on_stuck(self)
+    def _left_of(self, batch: Batch) -> Iterable[_Run]:
+        assert isinstance(batch, Series)
+        share = Share(batch.queues, batch.keys, batch.groups)
+        first, left = batch.message(batch.created), batch.left()
+        # All copies of a message before the first of the next one.
+        if begun := batch.created % len(batch.queues):
+            yield _Run(first, share.after(begun), left[:1])
+            first, left = first + 1, left[1:]
+        if left:
+            yield _Run(first, share, left)
 
-    def _place_run(self, run: _Run) -> None:
-        servers = self._context.submitter.servers
-        if not servers:
-            self._wait(run)
-            return
-        for server, share in divide(run.share, tuple(servers)).items():
-            self._submit_run(server, run._replace(share=share))
-
-    def _submit_run(self, server: Address, run: _Run) -> None:
+    def _submit(self, server: Address, piece: _Run) -> None:
         submitter = self._context.submitter
-        token, number, first = self._token, self._number, run.first
-        groups = run.share.groups
+        token, number = self._token, self._number
+        groups = piece.share.groups
         if number is not None:
-            groups = number.groups_of(run.share, self._recipients.group_count)
+            groups = number.groups_of(piece.share, self._recipients.group_count)
 
         def unique_of(message: int, group: int) -> bytes:
             if number is not None:
-                return number.unique(first + message, group)
-            return b"%s-%x-%x" % (token, first + message, group) if token else b""
+                return number.unique(message, group)
+            return b"%s-%x-%x" % (token, message, group) if token else b""
 
         batch = Series(
             self,
             self.topic,
             priority=self._priority,
-            queues=run.share.queues,
-            keys=run.share.client_ids,
+            queues=piece.share.queues,
+            keys=piece.share.client_ids,
             groups=groups,
             longest_queue=self._recipients.longest_queue,
-            payloads=run.payloads,
+            first=piece.first,
+            payloads=piece.payloads,
             unique_of=unique_of,
         )
         self._batches.add(batch)
-        self._firsts[batch] = run.first
         submitter.submit(submitter.servers[server], batch)
 
     # Called by the submitter.
 
     def batch_created(self, batch: Batch) -> None:
-        del self._firsts[batch]
-        self._batches.remove(batch)
-        batch.count_queued()
+        super().batch_created(batch)
         self._go_on()
-        if not self._batches and not self._waiting:
+        if not self._batches and not self._unplaced:
             self._end()
-
-    def batch_lost(self, batch: Batch) -> None:
-        assert isinstance(batch, Series)
-        first = self._firsts.pop(batch)
-        self._batches.remove(batch)
-        batch.count_queued()
-        if batch.tally is not None:
-            batch.tally.resubmitted += batch.count - batch.created
-        share = Share(batch.queues, batch.keys, batch.groups)
-        done = batch.message(batch.created)
-        # All copies of a message before the first of the next one.
-        if begun := batch.created % len(batch.queues):
-            rest = _Run(first + done, share.after(begun), batch.payloads[done : done + 1])
-            self._place_run(rest)
-            done += 1
-        if done < len(batch.payloads):
-            self._place_run(_Run(first + done, share, batch.payloads[done:]))
 
     def copy_refused(self, batch: Batch, index: int, *, full: bool) -> None:
         assert isinstance(batch, Series)
@@ -218,7 +192,7 @@ class SeriesDelivery(BackgroundDelivery):
             self._skipped_count += 1
             return
         reason = messages.QUEUE_FULL if full else messages.NOT_QUEUED
-        message = self._firsts[batch] + batch.message(index)
+        message = batch.message(index)
         self._count_failed(reason, 1)
         self._failures.add(message, message, key, reason)
 
@@ -227,10 +201,6 @@ class SeriesDelivery(BackgroundDelivery):
     def _count_failed(self, reason: str, copies: int) -> None:
         self._failed_count += copies
         self._counts.reasons[reason] += copies
-
-    def _cancel(self) -> None:
-        self._waiting.clear()
-        super()._cancel()
 
     def _report(self) -> bytes:
         failed = self._failed_count

@@ -14,11 +14,12 @@ UniqueOf = Callable[[int, int], bytes]
 class Series(Batch):
     """A background batch of copies of several payloads: all of one, then all of the next.
 
+    :param first: the index of its first message among all that are sent.
     :param payloads: the messages, in their order.
     :param unique_of: returns the unique of a copy.
     """
 
-    __slots__ = ("_largest", "_unique_of", "payloads")
+    __slots__ = ("_largest", "_unique_of", "first", "payloads")
 
     def __init__(
         self,
@@ -30,6 +31,7 @@ class Series(Batch):
         keys: Sequence[str],
         groups: Sequence[int] | None,
         longest_queue: int,
+        first: int,
         payloads: Sequence[bytes],
         unique_of: UniqueOf,
     ) -> None:
@@ -45,10 +47,11 @@ class Series(Batch):
             payload=b"",
             longest_queue=longest_queue,
         )
+        self.first = first
         self.payloads = payloads
         self.count = len(queues) * len(payloads)
         self._unique_of = unique_of
-        last = unique_of(len(payloads) - 1, groups[-1] if groups else 0)
+        last = unique_of(first + len(payloads) - 1, groups[-1] if groups else 0)
         self._largest = (
             framing.HEADER_BYTES + longest_queue + len(last) + 2 + max(map(len, payloads))
         )
@@ -61,11 +64,15 @@ class Series(Batch):
         return self.keys[index % len(self.keys)]
 
     def message(self, index: int) -> int:
-        """Return the index of the message of a copy."""
-        return index // len(self.queues)
+        """Return the index of the message of a copy, among all that are sent."""
+        return self.first + index // len(self.queues)
+
+    def left(self) -> Sequence[bytes]:
+        """Return the messages that are not created for all queues."""
+        return self.payloads[self.created // len(self.queues) :]
 
     def credits(self, weight: Callable[[int], int]) -> int:
-        return sum(weight(len(payload)) for payload in self.payloads[self.message(self.created) :])
+        return sum(weight(len(payload)) for payload in self.left())
 
     def drop_payload(self) -> None:
         self.payloads = ()
@@ -74,10 +81,10 @@ class Series(Batch):
         queues, groups, unique_of = self.queues, self.groups, self._unique_of
         packet_type = self.packet_type
         header = framing.header
-        message, place = divmod(start, len(queues))
+        message, place = self.message(start), start % len(queues)
         left = stop - start
         while left:
-            payload = self.payloads[message]
+            payload = self.payloads[message - self.first]
             end = min(len(queues), place + left)
             middle = b"\0%s\0" % unique_of(message, groups[place] if groups else 0)
             for index in range(place, end):

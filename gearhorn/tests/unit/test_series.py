@@ -26,6 +26,7 @@ def series(**changes: Any) -> Series:
         "keys": ["a", "bob", "c"],
         "groups": [0, 0, 1],
         "longest_queue": 5,
+        "first": 0,
         "payloads": PAYLOADS,
         "unique_of": lambda message, group: b"u-%d-%d" % (message, group),
     }
@@ -53,6 +54,12 @@ def test_all_copies_of_a_message_come_before_the_next(stops: tuple[int, ...]) ->
         for queue in QUEUES
     ]
     assert packed(series(), *stops) == expected
+
+
+def test_of_messages_from_the_middle_uniques_have_the_whole_index() -> None:
+    last = series(first=2, payloads=PAYLOADS[2:])
+    assert packed(last, last.count) == packed(series(), 12)[6:]
+    assert [last.message(index) for index in (0, 2, 3)] == [2, 2, 3]
 
 
 def test_no_packet_is_larger_than_it_says() -> None:
