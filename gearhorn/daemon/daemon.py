@@ -333,7 +333,7 @@ class Daemon:
             bounds=_bounds(settings),
         )
         if self._agreement.apply(settings.limits):
-            self._matchmaking.tell_settings()
+            self._matchmaking.renew_soon()
         self._look_at_parts()
 
     # Running.

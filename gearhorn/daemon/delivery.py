@@ -187,9 +187,7 @@ class Delivery(Listener, Generic[Piece]):
         failed = self._failed_count
         copies = self._copies
         took_s = (now or self._context.submitter.heard_at) - self.job.taken
-        self._counts.ended(copies, self._size_class, failed, took_s)
-        if self._skipped_count:
-            self._counts.skip(self._skipped_count)
+        self._counts.ended(copies, self._size_class, failed, self._skipped_count, took_s)
         if log and failed and failed == copies:
             self._context.on_all_failed(self.topic, failed, next(iter(self._failed.values())))
         report = self._report()

@@ -18,7 +18,7 @@ from gearhorn import clock
 from gearhorn.daemon.metrics import ALL, CROWDED_OUT, NOTICED, OUTDATED, Counts
 from gearhorn.daemon.recipients import Recipients
 from gearhorn.daemon.rounds import Rounds
-from gearhorn.store.base import Store
+from gearhorn.store.base import Members, Store
 from gearhorn.store.patience import Patience
 from gearhorn.tasks import in_turns
 
@@ -123,35 +123,33 @@ class ListCache:
         It waits as well while the patterns of journals are others than the daemon goes by.
         """
         read = _Read()
-        version = 0
 
-        async def ask() -> tuple[Recipients, bool]:
-            nonlocal version
+        async def ask() -> tuple[Recipients, Members]:
             # Reset for each attempt, which sees the changes that disturbed the last one.
             read.disturbed = False
             asked = clock.now()
             members = await self._rounds.members(topic)
-            version = members.patterns
             steps = Recipients.in_steps(topic, members.client_ids, asked, members.limits)
-            return await in_turns(steps), members.reader_known
+            return await in_turns(steps), members
 
         self._reads.setdefault(topic, set()).add(read)
         try:
-            recipients, known = await self._patience.call(ask)
-            while version != self.patterns:
-                await self.until_served(version)
-                recipients, known = await self._patience.call(ask)
+            while True:
+                recipients, members = await self._patience.call(ask)
+                if members.patterns == self.patterns:
+                    break
+                await self.until_served(members.patterns)
         finally:
             reads = self._reads[topic]
             reads.remove(read)
             if not reads:
                 del self._reads[topic]
-        if not known:
+        if not members.reader_known:
             self.on_unknown()
         self._note_groups(topic, recipients.group_count)
         self.on_read(recipients)
         kept = (
-            known
+            members.reader_known
             and not read.disturbed
             and topic != self._uncached_topic
             and recipients.asked + self._cache_ttl <= self._keep_until

@@ -143,12 +143,8 @@ class Matchmaking:
         return daemons
 
     def renew_soon(self) -> None:
-        """Renew the entry now, as the store may not know it."""
+        """Renew the entry now: the store may not know it, or has it with other settings."""
         self._renewal_due.set()
-
-    def tell_settings(self) -> None:
-        """Make the entry anew if its settings are others than those with which it was made."""
-        self.renew_soon()
 
     def store_went_back(self) -> None:
         """Drop all lists: changes of which this daemon was told are gone, and maybe its entry."""

@@ -65,15 +65,14 @@ class FanOutCounts:
         """Those of which all copies arrived."""
         return sum(self.sizes) - self.partial - self.failed
 
-    def skip(self, copies: int) -> None:
-        """Count copies of a fan-out that ended, which were left out and are no failures."""
-        self.skipped += copies
-        self.arrived -= copies
+    def ended(self, copies: int, size_class: int, failed: int, skipped: int, took_s: float) -> None:
+        """Count a fan-out that ended with its report.
 
-    def ended(self, copies: int, size_class: int, failed: int, took_s: float) -> None:
-        """Count a fan-out that ended with its report."""
+        :param skipped: the copies that were left out and are no failures.
+        """
         self.sizes[size_class] += 1
-        self.arrived += copies - failed
+        self.skipped += skipped
+        self.arrived += copies - failed - skipped
         # Histogram.note(), without a call, and mostly without another.
         seconds = self.seconds
         seconds.counts[0 if took_s < _QUICK_S else bisect_left(seconds.bounds, took_s)] += 1

@@ -14,6 +14,7 @@ from itertools import compress
 from operator import not_
 from typing import NamedTuple
 
+from gearhorn.messages import MAX_LISTED_FAILURES
 from gearhorn.tasks import Steps, at_once
 from gearhorn.wire.address import Address
 
@@ -40,10 +41,6 @@ class Share(NamedTuple):
         return Share(self.queues[rest], self.client_ids[rest], groups)
 
 
-_REFUSED_NAMES = 1_000
-"""The client_ids of queues that are left out, of which nobody asks for more."""
-
-
 def without_in_steps(
     share: Share, queues: Container[bytes], skipping: Callable[[str], bool] | None = None
 ) -> Steps[tuple[Share, Sequence[str], int]]:
@@ -64,14 +61,20 @@ def without_in_steps(
             failing = [client_id for client_id in left_out if not skipping(client_id)]
             skipped += len(left_out) - len(failing)
             names += failing
-        elif len(names) < _REFUSED_NAMES:
+        elif len(names) < MAX_LISTED_FAILURES:
             names += compress(client_ids_here, map(not_, keep))
         kept += compress(queues_here, keep)
         client_ids += compress(client_ids_here, keep)
         if groups is not None:
             groups += compress(groups_here or (), keep)
     left = Share(kept, client_ids, groups) if len(kept) < len(share.queues) else share
-    return left, names[:_REFUSED_NAMES], skipped
+    return left, names[:MAX_LISTED_FAILURES], skipped
+
+
+def server_of(queue: bytes, servers: Sequence[Address]) -> Address:
+    """Return the server to which one queue belongs, of at least one."""
+    (server,) = divide(Share((queue,), ("",), None), servers)
+    return server
 
 
 def divide(share: Share, servers: Sequence[Address]) -> Mapping[Address, Share]:

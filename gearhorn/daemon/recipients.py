@@ -27,6 +27,7 @@ _PIECE = 1_000
 
 
 _NO_LIMITS: Mapping[str, messages.Limits] = MappingProxyType({})
+_NO_OWN_LIMITS: Mapping[bytes, int] = MappingProxyType({})
 
 
 class Recipients:
@@ -66,6 +67,7 @@ class Recipients:
         longest_queue: int,
         asked: float,
         limits: Mapping[str, messages.Limits] = _NO_LIMITS,
+        own_limits: Mapping[bytes, int] = _NO_OWN_LIMITS,
     ) -> None:
         self.topic = topic
         self.whole = whole
@@ -77,7 +79,7 @@ class Recipients:
         self.size_class = bisect_left(COPIES_BOUNDS, self.count)
         """Its bucket, by the number of copies: once for the list, and not for each fan-out."""
         self.limits = limits
-        self.own_limits: Mapping[bytes, int] = {}
+        self.own_limits = own_limits
         """The limits in jobs that subscribers brought, by queue."""
         self.refused: Mapping[str, str] = {}
         """The reasons of the first copies that are not sent, by client_id."""
@@ -140,18 +142,16 @@ class Recipients:
                     own_limits[queue] = its.max_waiting
         if group_count == 1:
             ((queues, names),) = grouped
-            made = cls(topic, Share(queues, names, None), group_count, longest, asked, limits)
-            made.own_limits = own_limits
-            return made
+            whole = Share(queues, names, None)
+            return cls(topic, whole, group_count, longest, asked, limits, own_limits)
         yield
         queues = [queue for its_queues, _ in grouped for queue in its_queues]
         yield
         names = [name for _, its_client_ids in grouped for name in its_client_ids]
         yield
         groups = [number for number, (its_queues, _) in enumerate(grouped) for _ in its_queues]
-        made = cls(topic, Share(queues, names, groups), group_count, longest, asked, limits)
-        made.own_limits = own_limits
-        return made
+        whole = Share(queues, names, groups)
+        return cls(topic, whole, group_count, longest, asked, limits, own_limits)
 
     def without(self, full: Collection[bytes]) -> "Recipients":
         """Return the list whose copies for ``full`` queues fail, or are skipped, and not sent."""
@@ -162,9 +162,14 @@ class Recipients:
         whole = self.whole
         kept, refused, skipped = yield from without_in_steps(whole, full, self.skipping)
         left = Recipients(
-            self.topic, kept, self.group_count, self.longest_queue, self.asked, self.limits
+            self.topic,
+            kept,
+            self.group_count,
+            self.longest_queue,
+            self.asked,
+            self.limits,
+            self.own_limits,
         )
-        left.own_limits = self.own_limits
         left.count, left.size_class = self.count, self.size_class
         left.skipping = self.skipping
         left.skipped_count = skipped

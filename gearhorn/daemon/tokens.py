@@ -19,7 +19,7 @@ class Tokens:
 
     def __init__(self, *, generate: bool) -> None:
         self.generate = generate
-        self._prefix = os.urandom(6).hex()
+        self._prefix = os.urandom(6).hex().encode()
         self._numbers = itertools.count()
 
     def token(self, job: Job, message_id: str | None, background: bool) -> bytes:
@@ -38,7 +38,7 @@ class Tokens:
         if not job.unique:
             if not background:
                 return b""
-            return b"%s%x" % (self._prefix.encode(), next(self._numbers))
+            return b"%s%x" % (self._prefix, next(self._numbers))
         digest = blake2b(digest_size=_DIGEST_BYTES)
         for part in (job.unique, job.handle, str(job.connection.server).encode(), job.data):
             digest.update(b"%d:" % len(part))

@@ -84,8 +84,8 @@ class Workers:
             for _ in range(4)
         )
         self.all = (self.fanouts, self.requests, self.queries, self.notices, self.reads)
-        self._drained = (self.fanouts, self.requests, self.queries, self.reads)
-        self._served = (self.fanouts, self.requests, self.reads)
+        self._drained = (self.requests, self.reads, self.queries, self.fanouts)
+        self._served = (self.requests, self.reads, self.fanouts)
         self._worker_id = worker_id
         self._answers_queries = False
 
@@ -140,9 +140,9 @@ class Workers:
     async def take_all(self) -> None:
         """Connect, and return once all other jobs can be taken on one server."""
         self.take_queries()
-        for worker in (self.requests, self.reads, self.fanouts):
+        for worker in self._served:
             worker.connect(self._settings.servers)
-        for worker in (self.requests, self.reads, self.queries, self.fanouts):
+        for worker in self._drained:
             await worker.connected()
 
     async def pause(self) -> None:

@@ -114,10 +114,12 @@ class Grabber(Pool):
         """Give back all jobs in hand, by closing the connections, and take none."""
         self._resting = True
         self._grabbing = False
-        for connection in tuple(self._grabs):
+        closing = tuple(self._grabs)
+        for connection in closing:
             connection.abort("it gives its jobs back")
         while True:
-            if not self._grabs:
+            # One that is made meanwhile takes nothing.
+            if self._grabs.keys().isdisjoint(closing):
                 return
             await asyncio.sleep(0)
 

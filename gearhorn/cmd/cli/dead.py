@@ -17,7 +17,7 @@ from gearhorn.cmd.cli.group import format_option, pass_session
 from gearhorn.cmd.cli.journals import entry_of, reader_of
 from gearhorn.cmd.cli.output import Row, show_json, show_table
 from gearhorn.cmd.cli.session import Session, total
-from gearhorn.daemon.placement import Share, divide
+from gearhorn.daemon.placement import server_of
 from gearhorn.messages import printable
 from gearhorn.wire import admin
 
@@ -192,7 +192,7 @@ def _replay(session: Session, topic: str, number: int) -> Row:
         if not found:
             raise next(iter(faults.values()))
         # Where the daemons put its copies.
-        (server,) = divide(Share([queue.encode()], [letter.client_id], None), [*found])
+        server = server_of(queue.encode(), [*found])
         unique = b"replay-" + os.urandom(12).hex().encode()
         return await admin.submit_background(server, session.wire, queue, payload, unique=unique)
 

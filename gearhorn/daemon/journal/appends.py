@@ -36,10 +36,7 @@ OnAppended = Callable[[str, Placed], None]
 
 
 class Message:
-    """A message to append.
-
-    :ivar ended: true if nobody waits for its number any more.
-    """
+    """A message to append."""
 
     __slots__ = ("entry", "on_done", "on_refused", "wanted")
 
@@ -242,7 +239,7 @@ class Appends:
         if line.messages or line.marks:
             self._want(line)
         else:
-            self._forget(line)
+            self._lines.pop(append.topic)
         if isinstance(answer, Refused):
             for message in messages:
                 message.on_refused(answer)

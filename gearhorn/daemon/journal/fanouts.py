@@ -45,8 +45,6 @@ class NumberedFanOuts(FanOuts):
         request, number = waiting.request, waiting.number
         if waiting.ended or request is None or number is None:
             return
-        if number.payload is not None:
-            waiting.payload = number.payload
         if waiting.topic not in self._lanes:
             recipients = self._lists.cached(waiting.topic)
             if recipients is not None:
@@ -68,9 +66,6 @@ class NumberedFanOuts(FanOuts):
         def numbered(waiting: Waiting) -> None:
             lane.reading = False
             if not waiting.ended:
-                number = waiting.number
-                if number is not None and number.payload is not None and waiting.request:
-                    waiting.payload = number.payload
                 waiting.join(lane.waiting)
                 lane.waiting.move_to_end(waiting, last=False)
             self._advance(lane)

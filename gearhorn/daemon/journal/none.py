@@ -80,11 +80,6 @@ class NoJournals:
         """Return the journals of some topics, or a page of all."""
         return ()
 
-    @property
-    def fault(self) -> errors.StoreError | None:
-        """The error for which appends wait, if any do."""
-        return None
-
     def store_changed(self, subscriptions: Opened) -> None:
         """Go on with another store of the subscriptions."""
 

@@ -152,6 +152,9 @@ class Numbering:
             groups = first.groups
             whole = _first_payloads(first.payloads, entry.payloads)
             payload = whole if isinstance(waiting.payload, tuple) else whole[0]
+            # Of one that waits for its turn the job's data alone is kept.
+            if waiting.request is not None:
+                waiting.payload = payload
         waiting.number = Numbered(
             journal=journal,
             sequence=placed.sequence,

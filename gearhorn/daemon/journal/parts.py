@@ -20,7 +20,7 @@ from gearhorn.daemon.journal.replays import Replayed, Replays
 from gearhorn.daemon.journal.room import Room
 from gearhorn.daemon.list_cache import ListCache
 from gearhorn.daemon.metrics import Counts
-from gearhorn.daemon.placement import Share, divide
+from gearhorn.daemon.placement import server_of
 from gearhorn.daemon.recipients import Recipients
 from gearhorn.daemon.refusals import Refusals
 from gearhorn.daemon.settings import DaemonSettings
@@ -275,9 +275,8 @@ class JournalParts(NoJournals):
 
     def _room(self, queue: str, own_most: int | None) -> Room:
         def server() -> Address | None:
-            servers = sorted(self._submitter.servers, key=str)
-            share = Share((queue.encode(),), ("",), None)
-            return next(iter(divide(share, servers)), None) if servers else None
+            servers = tuple(self._submitter.servers)
+            return server_of(queue.encode(), servers) if servers else None
 
         return Room(
             queue, own_most, self._settings.limits, self._seen, server=server, look=self._look

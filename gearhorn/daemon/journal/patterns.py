@@ -103,9 +103,6 @@ class Patterns:
         self.limits = functools.lru_cache(_REMEMBERED)(self._limits)
         """Return the limits of a topic's journal, ``None`` if it has none."""
 
-    def __bool__(self) -> bool:
-        return bool(self._all)
-
     def covers(self, topic: str) -> bool:
         """Return true if a topic has a journal now."""
         return self.in_force and self.limits(topic) is not None

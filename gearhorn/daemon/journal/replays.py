@@ -17,7 +17,7 @@ from gearhorn import messages
 from gearhorn.daemon.journal.numbered import Numbered
 from gearhorn.daemon.journal.room import Room
 from gearhorn.daemon.metrics import Counts
-from gearhorn.daemon.placement import Share, divide
+from gearhorn.daemon.placement import server_of
 from gearhorn.messages import (
     FIRST,
     LAST,
@@ -219,14 +219,12 @@ class _Replay:
     async def _submit(self, page: Sequence[JournalMessage]) -> _Page:
         submitter = self._all._submitter
         while True:
-            servers = sorted(submitter.servers, key=str)
+            servers = tuple(submitter.servers)
             if servers:
                 break
             await asyncio.sleep(SERVER_S)
         queue = self._queue.encode()
-        share = Share((queue,), (self._client_id,), None)
-        (server,) = divide(share, servers)
-        connection = submitter.servers[server]
+        connection = submitter.servers[server_of(queue, servers)]
         sending = _Page(len(page))
         for found in page:
             number = Numbered(journal=self._journal, sequence=found.sequence, groups=found.groups)
@@ -241,7 +239,7 @@ class _Replay:
                     foreground=False,
                     queues=(queue,),
                     keys=(str(found.sequence),),
-                    uniques=(number.uniques()[group],),
+                    uniques=(number.unique(0, group),),
                     groups=None,
                     payload=found.payload,
                     longest_queue=len(queue),

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from gearhorn import clock
+from gearhorn.daemon.guard.depth import limit
 from gearhorn.daemon.guard.limits import LimitSettings
 from gearhorn.daemon.guard.seen import Seen
 from gearhorn.wire.address import Address
@@ -41,8 +42,8 @@ class Room:
         look: Callable[[Address, bool], None],
     ) -> None:
         self._queue = queue.encode()
-        self._most = min(settings.max_waiting or math.inf, own_most or math.inf)
-        self._most_bytes = settings.max_waiting_bytes or math.inf
+        self._most = min(limit(settings.max_waiting), own_most or math.inf)
+        self._most_bytes = limit(settings.max_waiting_bytes)
         self._seen = seen
         self._server = server
         self._look = look

@@ -80,7 +80,7 @@ class Opening:
         self._marks = lookout.marks
         self._memory = memory
         self._create = create
-        self.set_reconnect_max(reconnect_max)
+        self._set_reconnect_max(reconnect_max)
         self._known: frozenset[str] = frozenset()
         self._number = 0
         """What the store has told, as it was remembered."""
@@ -199,9 +199,9 @@ class Opening:
     def apply(self, wire: ConnectionSettings) -> None:
         """Go by these settings with the next look at the job servers."""
         self._lookout.set_wire(wire)
-        self.set_reconnect_max(wire.reconnect_max)
+        self._set_reconnect_max(wire.reconnect_max)
 
-    def set_reconnect_max(self, reconnect_max: float) -> None:
+    def _set_reconnect_max(self, reconnect_max: float) -> None:
         """Give daemons the time to find a job server that is back."""
         self._quiet_s = QUIET_S * max(1.0, reconnect_max / ConnectionSettings.reconnect_max)
 

@@ -136,12 +136,12 @@ async def test_other_settings_are_told_by_a_new_entry_and_no_list_outlives_the_o
         await settle()
         before = world.store.joined
         await world.lists.fetch("t")
-        world.matchmaking.tell_settings()
+        world.matchmaking.renew_soon()
         await settle()
         assert world.store.joined == before
         assert world.lists.cached("t") is not None
         assert world.agreement.apply(LimitSettings(max_waiting=500))
-        world.matchmaking.tell_settings()
+        world.matchmaking.renew_soon()
         await settle()
         assert world.store.joined == before + 1
         assert world.lists.cached("t") is None

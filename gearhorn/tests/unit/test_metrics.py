@@ -80,7 +80,7 @@ def test_all_is_there_before_anything_has_happened(all_families: list[Family]) -
 
 
 def test_what_is_shown_is_what_was_counted(daemon: Daemon) -> None:
-    daemon.survey.counts.fanouts[False].ended(3, 2, 1, 0.3)
+    daemon.survey.counts.fanouts[False].ended(3, 2, 1, 0, 0.3)
     daemon.survey.counts.fanouts[False].reasons["not_queued"] += 1
 
     text = Exposition(lambda: families(daemon.survey)).text().decode()
@@ -170,7 +170,7 @@ def test_a_daemon_that_does_not_sample_has_no_series_of_queues(daemon: Daemon) -
 )
 def test_outcomes_of_fan_outs(copies: int, failed: int, outcome: str) -> None:
     counts = FanOutCounts()
-    counts.ended(copies, 1, failed, 0.001)
+    counts.ended(copies, 1, failed, 0, 0.001)
     found = {"ok": counts.ended_ok, "partial": counts.partial, "failed": counts.failed}
     assert found == {**dict.fromkeys(found, 0), outcome: 1}
     assert counts.arrived == copies - failed
@@ -190,3 +190,9 @@ def test_every_code_and_every_call_of_the_store_has_its_series() -> None:
     methods = {**vars(Store), **vars(Endings), **vars(SharedPatterns)}
     asked = {name for name in methods if not name.startswith(("_", "on_"))}
     assert set(OPERATIONS) == asked - {"close", "set_timeout", "run_changed_at", "evicts"}
+
+
+def test_what_is_skipped_neither_arrives_nor_fails() -> None:
+    counts = FanOutCounts()
+    counts.ended(5, 1, 1, 2, 0.001)
+    assert (counts.arrived, counts.skipped, counts.partial) == (2, 2, 1)
