@@ -14,6 +14,7 @@ from gearhorn.tests.fake import FakeServer, fake_server
 from gearhorn.tests.processes import free_port
 from gearhorn.tests.unit.grabbing import FAST, NewWorker, asked
 from gearhorn.wire import fair_grabber
+from gearhorn.wire.connection import Connection
 from gearhorn.wire.fair_grabber import FairGrabber
 from gearhorn.wire.grabber import MAX_GRABS, Job
 from gearhorn.wire.watch import Watch
@@ -318,3 +319,21 @@ async def test_the_window_is_that_of_all_servers_together(
 async def lose(server: FakeServer) -> None:
     await server.stop()
     await server.start(free_port())
+
+
+async def test_a_pause_waits_for_no_connection_that_is_made_meanwhile(
+    server: FakeServer, new_worker: NewWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = new_worker()
+    await asked(server)
+    newer = Connection.__new__(Connection)
+    abort = Connection.abort
+
+    def abort_as_another_server_answers(self: Connection, reason: str) -> None:
+        worker._grabs[newer] = worker._grabs[self]
+        abort(self, reason)
+
+    monkeypatch.setattr(Connection, "abort", abort_as_another_server_answers)
+    await worker.pause()
+    assert list(worker._grabs) == [newer]
+    del worker._grabs[newer]
