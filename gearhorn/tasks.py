@@ -7,6 +7,8 @@ import logging
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from typing import Any, TypeVar
 
+import async_timeout
+
 LOG = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -98,3 +100,12 @@ async def in_turns(steps: Steps[T]) -> T:
             made: T = done.value
             return made
         await asyncio.sleep(0)
+
+
+async def wait_until(event: asyncio.Event, timeout: float) -> None:
+    """Return once an event is set, or after so many seconds."""
+    try:
+        async with async_timeout.timeout(timeout):
+            await event.wait()
+    except asyncio.TimeoutError:
+        pass

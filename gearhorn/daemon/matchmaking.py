@@ -25,7 +25,7 @@ from gearhorn.daemon.refusals import Refusals
 from gearhorn.daemon.trust.agreement import Agreement
 from gearhorn.store.base import Change, DaemonEntry, Store
 from gearhorn.store.patience import Patience
-from gearhorn.tasks import OnFailed, Tasks, end
+from gearhorn.tasks import OnFailed, Tasks, end, wait_until
 from gearhorn.wire.grabber import Job
 from gearhorn.wire.submitter import Submitter
 
@@ -158,11 +158,8 @@ class Matchmaking:
         ``daemon_ttl``. So an entry stands for that long from the time at which its
         renewal was asked for. No list is kept that could be used later than that.
         """
-        loop = asyncio.get_running_loop()
         while True:
-            timer = loop.call_later(self._leases.renewal_interval, self._renewal_due.set)
-            await self._renewal_due.wait()
-            timer.cancel()
+            await wait_until(self._renewal_due, self._leases.renewal_interval)
             self._renewal_due.clear()
             try:
                 await self._renew()

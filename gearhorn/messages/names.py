@@ -106,12 +106,7 @@ def check_unique(unique: str) -> None:
         raise errors.InvalidUnique('unique must not be "-"')
     if _control_character(unique):
         raise errors.InvalidUnique("unique must not hold a control character")
-    try:
-        size = len(unique.encode())
-    except UnicodeEncodeError:
-        raise errors.InvalidUnique("unique must be Unicode text") from None
-    if not 1 <= size <= MAX_UNIQUE_BYTES:
-        raise errors.InvalidUnique(f"unique has {size} bytes; it may have 1 to {MAX_UNIQUE_BYTES}")
+    _check_size(unique, "unique", MAX_UNIQUE_BYTES, errors.InvalidUnique)
 
 
 def check_id(message_id: str) -> None:
@@ -119,12 +114,16 @@ def check_id(message_id: str) -> None:
 
     :raises InvalidId: it is empty, over :data:`MAX_ID_BYTES`, or is not Unicode.
     """
+    _check_size(message_id, "id", MAX_ID_BYTES, errors.InvalidId)
+
+
+def _check_size(text: str, what: str, most: int, refusal: type[errors.RequestError]) -> None:
     try:
-        size = len(message_id.encode())
+        size = len(text.encode())
     except UnicodeEncodeError:
-        raise errors.InvalidId("id must be Unicode text") from None
-    if not 1 <= size <= MAX_ID_BYTES:
-        raise errors.InvalidId(f"id has {size} bytes; it may have 1 to {MAX_ID_BYTES}")
+        raise refusal(f"{what} must be Unicode text") from None
+    if not 1 <= size <= most:
+        raise refusal(f"{what} has {size} bytes; it may have 1 to {most}")
 
 
 def check_seconds(seconds: float, what: str) -> None:

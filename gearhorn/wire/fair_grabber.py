@@ -86,6 +86,11 @@ class _Turn:
         self.used: dict[bytes, float] = {}
         """The jobs of each function in earlier turns, fading."""
 
+    @property
+    def has_to_go(self) -> bool:
+        """True while the server is to be told of functions once their jobs are answered."""
+        return bool(self.leaving or self.returned)
+
     def end(self) -> None:
         """Forget all turns: every function was empty, and nobody is owed one."""
         self.since = 0.0
@@ -223,12 +228,12 @@ class FairGrabber(Grabber):
     @property
     def leaving(self) -> bool:
         """True while functions wait to be left until their jobs are answered."""
-        return any(turn.leaving or turn.returned for turn in self._turns.values())
+        return any(turn.has_to_go for turn in self._turns.values())
 
     def retry_leaving(self) -> None:
         """Leave the functions whose jobs are answered by now."""
         for connection, turn in self._turns.items():
-            if turn.leaving or turn.returned:
+            if turn.has_to_go:
                 self._pause(connection)
 
     async def synchronize(self, timeout: float) -> None:
@@ -318,8 +323,7 @@ class FairGrabber(Grabber):
         """
         packets: list[bytes] = []
         for function in turn.returned - turn.leaving - held:
-            packets.append(framing.pack(framing.CANT_DO, function))
-            packets.append(framing.pack(framing.CAN_DO, function))
+            packets += _again(function)
         turn.returned &= held
         for function in turn.leaving - held:
             packets.append(framing.pack(framing.CANT_DO, function))
@@ -338,8 +342,7 @@ class FairGrabber(Grabber):
         free = [name for name in turn.functions if name not in held]
         moved = sorted(free, key=lambda name: turn.used.get(name, 0.0))[:MAX_MOVED]
         for function in reversed(moved):
-            packets.append(framing.pack(framing.CANT_DO, function))
-            packets.append(framing.pack(framing.CAN_DO, function))
+            packets += _again(function)
         is_moved = set(moved)
         turn.functions = [name for name in turn.functions if name not in is_moved] + moved
 
@@ -362,3 +365,8 @@ class FairGrabber(Grabber):
         for function in turn.leaving:
             self._forget(function)
         self._tell_if_settled()
+
+
+def _again(function: bytes) -> list[bytes]:
+    """Return the packets with which a function is taken back and put first."""
+    return [framing.pack(framing.CANT_DO, function), framing.pack(framing.CAN_DO, function)]

@@ -27,7 +27,6 @@ class Topic(Traffic):
         "assessing",
         "began",
         "full",
-        "full_count",
         "mark",
         "open",
         "outdated",
@@ -44,7 +43,6 @@ class Topic(Traffic):
         self.parts: Mapping[Address, Part] = {}
         self.full: Mapping[Address, dict[bytes, float]] = {}
         """The full queues of each server, and the jobs below which each is open again."""
-        self.full_count = 0
         self.mark = 0
         """The credits at which something has to be done."""
         self.began = 0
@@ -53,6 +51,11 @@ class Topic(Traffic):
         """True while its credits are worked out."""
         self.outdated = False
         """True if they are to be worked out once more then."""
+
+    @property
+    def full_count(self) -> int:
+        """The number of full queues, each of which is on one server."""
+        return sum(map(len, self.full.values()))
 
     @property
     def is_long(self) -> bool:
@@ -147,7 +150,7 @@ class Assessor:
             if server in topic.parts:
                 part.seen = max(part.seen, topic.parts[server].seen)
         before_full, topic.full = topic.full, full
-        topic.open, topic.parts, topic.full_count = left, parts, len(together)
+        topic.open, topic.parts = left, parts
         self._on_assessed(topic)
         yield from self._note_full(before_full, full)
 

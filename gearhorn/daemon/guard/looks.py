@@ -19,7 +19,7 @@ from gearhorn.daemon.guard.guard import Guard, Outcome
 from gearhorn.daemon.guard.pace import Pace
 from gearhorn.daemon.settings import DaemonSettings
 from gearhorn.daemon.trust.agreement import Agreement
-from gearhorn.tasks import OnFailed, Steps, Tasks, in_turns
+from gearhorn.tasks import OnFailed, Steps, Tasks, in_turns, wait_until
 from gearhorn.wire import admin
 from gearhorn.wire.address import Address
 from gearhorn.wire.connection import ConnectionSettings
@@ -132,7 +132,7 @@ class Looks:
             # One that is away holds nothing up.
             watched.looked.set()
             watched.pace.wanted = True
-            await _wait_until(watched.woken, random.uniform(0.5, 1.0) * pause)
+            await wait_until(watched.woken, random.uniform(0.5, 1.0) * pause)
             pause = min(2 * pause, self._settings.reconnect_max)
 
     async def _wait(self, watched: _Watched) -> None:
@@ -143,7 +143,7 @@ class Looks:
             due = watched.pace.when(now, self._guard.daemons())
             if due <= now:
                 return
-            await _wait_until(watched.woken, due - now)
+            await wait_until(watched.woken, due - now)
 
     async def _look(
         self,
@@ -198,14 +198,6 @@ def guard_of(
         max_topics=settings.max_cached_topics,
     )
     return guard, Looks(settings.servers, settings.wire, guard, submitter)
-
-
-async def _wait_until(woken: asyncio.Event, timeout: float) -> None:
-    try:
-        async with async_timeout.timeout(timeout):
-            await woken.wait()
-    except asyncio.TimeoutError:
-        pass
 
 
 async def _timed(steps: Steps[Outcome]) -> tuple[Outcome, float]:

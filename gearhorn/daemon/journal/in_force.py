@@ -31,7 +31,7 @@ from gearhorn.store.base import Store
 from gearhorn.store.changes import Change
 from gearhorn.store.patience import Patience
 from gearhorn.store.patterns import Patterns as Shared
-from gearhorn.tasks import OnFailed, Tasks
+from gearhorn.tasks import OnFailed, Tasks, wait_until
 
 LOG = logging.getLogger(__name__)
 
@@ -106,11 +106,8 @@ class InForce:
         await self._agreed.wait()
 
     async def _keep(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
-            timer = loop.call_later(LOOK_S, self._due.set)
-            await self._due.wait()
-            timer.cancel()
+            await wait_until(self._due, LOOK_S)
             self._due.clear()
             try:
                 await self._look()

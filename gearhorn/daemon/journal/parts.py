@@ -136,7 +136,7 @@ class JournalParts(NoJournals):
         self._tasks = Tasks(lambda error: self.on_failed(error))
 
     def apply(self, settings: DaemonSettings) -> None:
-        """Go by these settings: the lists that are cached have been dropped."""
+        """Go by these settings."""
         self._settings = settings
         self.journals.set_timeout(settings.store_timeout)
 
@@ -144,12 +144,11 @@ class JournalParts(NoJournals):
         """Have those who want it skipped where their queues are full: they can read a journal."""
         if not self.patterns.covers(recipients.topic):
             return
-        default = self._settings.limits.overflow
         limits = recipients.limits
 
         def skips(client_id: str) -> bool:
             its = limits.get(client_id, messages.NO_LIMITS)
-            return (its.overflow or default) == messages.SKIP
+            return (its.overflow or self._settings.limits.overflow) == messages.SKIP
 
         recipients.skipping = skips
 
