@@ -76,8 +76,11 @@ class Journal:
         found = dict(rows.fetchall())
         return [found.get(sequence + i) for i in range(messages)]
 
-    def trim(self, max_messages: float, max_bytes: float, oldest: float) -> None:
-        """End the oldest messages: those too many, too large or older than a time."""
+    def trim(self, max_messages: float, max_bytes: float, oldest: float) -> bool:
+        """End the oldest messages: those too many, too large or older than a time.
+
+        Return true if there were any.
+        """
         rows = self._db.execute(
             "SELECT sequence, length(payload), published FROM journal_messages"
             " WHERE journal = ? ORDER BY sequence",
@@ -92,11 +95,13 @@ class Journal:
             self.messages -= 1
             self.bytes -= size
         rows.close()
-        if self.trimmed > before:
+        is_trimmed: bool = self.trimmed > before
+        if is_trimmed:
             self._db.execute(
                 "DELETE FROM journal_messages WHERE journal = ? AND sequence <= ?",
                 (self.number, self.trimmed),
             )
+        return is_trimmed
 
     def forget_ids(self, before: int) -> None:
         """Forget the ids that were last used before a time."""
@@ -142,11 +147,11 @@ def upkeep(
     if max_age and now - journal.appended_at >= UNUSED_AFTER * max_age:
         journal.delete()
         return
-    if max_age:
-        journal.trim(float("inf"), float("inf"), now - max_age)
+    # Most often there is nothing to end, and the file is not written.
+    if max_age and journal.trim(float("inf"), float("inf"), now - max_age):
+        journal.save()
     journal.forget_ids(now - milliseconds(id_window))
     journal.keep_newest_ids()
-    journal.save()
 
 
 class Appending:
