@@ -117,6 +117,15 @@ class Journal:
             (self.number, self.number, MOST_IDS - 1),
         )
 
+    def keep_newest_appends(self) -> None:
+        """Forget the oldest last appends of daemons beyond a number."""
+        self._db.execute(
+            "DELETE FROM journal_appends WHERE journal = ? AND worker_id IN ("
+            " SELECT worker_id FROM journal_appends WHERE journal = ?"
+            " ORDER BY at DESC, worker_id LIMIT -1 OFFSET ?)",
+            (self.number, self.number, MOST_WORKERS),
+        )
+
     def delete(self) -> None:
         self._db.execute("DELETE FROM journals WHERE journal = ?", (self.number,))
         for table in _PARTS:
@@ -178,7 +187,8 @@ class Appending:
                 self._mark(journal, mark)
         if not given.entries:
             return Appended(journal.id if journal else None, [])
-        if journal is not None and (done := self._done(journal)):
+        done = self._done(journal) if journal is not None else None
+        if journal is not None and done is not None:
             number, first, repeats = done
             if given.number < number:
                 return Refused.LATE
@@ -192,7 +202,7 @@ class Appending:
         told_last = told.sequence if told and told.journal == journal.id else 0
         if told_last > journal.last:
             self._jump(journal, told_last)
-        return self._write(journal, given)
+        return self._write(journal, given, is_first=done is None)
 
     def _begin(self, topic: str) -> Journal:
         (number,) = self._db.execute("SELECT ifnull(max(journal), 0) + 1 FROM journals").fetchone()
@@ -210,7 +220,11 @@ class Appending:
             self._db.execute("DELETE FROM journal_ids WHERE journal = ?", (journal.number,))
         journal.jump = journal.last + 1
 
-    def _write(self, journal: Journal, given: Append) -> Appended:
+    def _write(self, journal: Journal, given: Append, *, is_first: bool) -> Appended:
+        """Write the messages, and what was done.
+
+        :param is_first: nothing that this daemon appended to the journal is known.
+        """
         first = journal.last + 1
         published = max(journal.appended_at, self._now)
         repeats: dict[str, int] = {}
@@ -235,12 +249,8 @@ class Appending:
             "INSERT OR REPLACE INTO journal_appends VALUES (?, ?, ?, ?, ?, ?)",
             (journal.number, self._worker_id, given.number, self._now, first, json.dumps(repeats)),
         )
-        self._db.execute(
-            "DELETE FROM journal_appends WHERE journal = ? AND worker_id IN ("
-            " SELECT worker_id FROM journal_appends WHERE journal = ?"
-            " ORDER BY at DESC, worker_id LIMIT -1 OFFSET ?)",
-            (journal.number, journal.number, MOST_WORKERS),
-        )
+        if is_first:
+            journal.keep_newest_appends()
         return self._answer(journal, given, first, repeats)
 
     def _add(self, journal: Journal, entry: Entry, published: int) -> None:
