@@ -51,7 +51,7 @@ from gearhorn.store.journal import (
     Memory,
     Reading,
 )
-from gearhorn.store.journal_numbers import note_told
+from gearhorn.store.journal_numbers import milliseconds, note_told
 from gearhorn.store.redis_client import RedisClient
 from gearhorn.store.redis_watch import RedisWatch
 
@@ -121,7 +121,7 @@ class RedisJournals(Journals):
     async def append(self, turn: Sequence[Append]) -> Sequence[Answer]:
         arguments: list[str | bytes | int] = [
             self.worker_id,
-            _milliseconds(self.id_window),
+            milliseconds(self.id_window),
             MOST_IDS,
             MOST_WORKERS,
             self.max_topics,
@@ -169,8 +169,8 @@ class RedisJournals(Journals):
         return Memory(int(info["used_memory"]), int(info.get("maxmemory", 0)) or None)
 
     async def trim(self, topic: str, limits: JournalLimits | None) -> None:
-        age = "" if limits is None else _milliseconds(limits.max_age)
-        window = _milliseconds(self.id_window)
+        age = "" if limits is None else milliseconds(limits.max_age)
+        window = milliseconds(self.id_window)
         arguments = (topic, age, UNUSED_AFTER, window, MOST_IDS, _TRIMMED_AT_ONCE)
         while await self._checked("journal_trim", [topic], *arguments):
             pass
@@ -217,10 +217,6 @@ class RedisJournals(Journals):
         self._is_told = is_told
 
 
-def _milliseconds(seconds: float) -> int:
-    return max(1, round(seconds * 1000)) if seconds > 0 else 0
-
-
 def _arguments(append: Append, told: Head | None) -> list[str | bytes | int]:
     """Return what ``journal_append.lua`` takes for a topic."""
     limits = append.limits
@@ -230,7 +226,7 @@ def _arguments(append: Append, told: Head | None) -> list[str | bytes | int]:
         append.number,
         limits.max_messages,
         limits.max_bytes,
-        _milliseconds(limits.max_age),
+        milliseconds(limits.max_age),
         len(append.marks),
     ]
     for mark in append.marks:

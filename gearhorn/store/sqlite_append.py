@@ -25,6 +25,7 @@ from gearhorn.store.journal import (
     Placed,
     Refused,
 )
+from gearhorn.store.journal_numbers import milliseconds
 
 _FIELDS = "journal, topic, id, last, trimmed, jump, messages, bytes, appended_at, max_age"
 
@@ -138,10 +139,6 @@ def find(db: sqlite3.Connection, topic: str) -> Journal | None:
         (topic,),
     ).fetchone()
     return Journal(db, row) if row else None
-
-
-def milliseconds(seconds: float) -> int:
-    return max(1, round(seconds * 1000)) if seconds > 0 else 0
 
 
 def upkeep(
