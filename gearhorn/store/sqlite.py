@@ -41,18 +41,13 @@ class SQLiteStore(SQLiteEndings, SQLitePatterns, SQLiteLists):
     """A :class:`~gearhorn.store.base.Store` in a file."""
 
     async def open(self, known: Collection[str] = (), terms: Terms = Terms.MAKE) -> Opened:
-        opened = await self._in_thread(lambda: self._file.open(known, terms))
+        opened = await self._thread.run(lambda: self._file.open(known, terms))
         if terms is not Terms.LOOK:
             self.run_changed_at = clock.now() if self._file.restarted else -math.inf
         return opened
 
     async def close(self) -> None:
-        try:
-            await self._in_thread(self._file.close)
-        except (sqlite3.Error, RuntimeError):
-            # RuntimeError if it is closed already.
-            pass
-        self._thread.shutdown(wait=False)
+        await self._thread.end(self._file.close)
 
     async def vouch(self) -> None:
         # No process stands between a call and the file, but it may be another file.

@@ -10,15 +10,12 @@ import asyncio
 import functools
 import sqlite3
 from collections.abc import Callable, Collection
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
 from urllib.parse import quote
 
+from gearhorn.store.sqlite_thread import OneThread
 from gearhorn.tasks import Tasks
 
 _EVERY_S = 0.1
-
-_T = TypeVar("_T")
 
 
 class SQLiteWatch:
@@ -30,7 +27,7 @@ class SQLiteWatch:
     def __init__(self, path: str, on_append: Callable[[str | None], object]) -> None:
         self._path = path
         self._on_append = on_append
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="watch")
+        self._thread = OneThread("watch")
         self._tasks = Tasks()
         self._running: asyncio.Task[None] | None = None
         # In the thread alone.
@@ -44,7 +41,7 @@ class SQLiteWatch:
         if topic in self._topics:
             return
         self._topics[topic] = None
-        found = await self._in_thread(lambda: self._heads([topic]))
+        found = await self._thread.run(lambda: self._heads([topic]))
         if topic in self._topics:
             self._topics[topic] = (found or {}).get(topic)
         if self._running is None:
@@ -64,12 +61,7 @@ class SQLiteWatch:
         self._topics.clear()
         await self._tasks.cancel()
         self._running = None
-        try:
-            await self._in_thread(self._close)
-        except RuntimeError:
-            # It is closed already.
-            pass
-        self._thread.shutdown(wait=False)
+        await self._thread.end(self._close)
 
     async def _run(self) -> None:
         failed = False
@@ -78,8 +70,8 @@ class SQLiteWatch:
             if self._is_anew:
                 self._is_anew = False
                 failed = True
-                await self._in_thread(self._close)
-            heads = await self._in_thread(functools.partial(self._changed, [*self._topics]))
+                await self._thread.run(self._close)
+            heads = await self._thread.run(functools.partial(self._changed, [*self._topics]))
             if heads is not None:
                 self._compare(heads)
                 if failed:
@@ -91,10 +83,6 @@ class SQLiteWatch:
             if topic in self._topics and self._topics[topic] != head:
                 self._topics[topic] = head
                 self._on_append(topic)
-
-    async def _in_thread(self, function: Callable[[], _T]) -> _T:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, function)
 
     # In the thread.
 
