@@ -58,14 +58,14 @@ class Journal:
             ),
         )
 
-    def oldest(self) -> tuple[int, int] | None:
-        """Return the sequence of the oldest message and when it was published."""
+    def first(self) -> tuple[int, int | None]:
+        """Return the sequence of the oldest message, or of the next one, and its time."""
         found: tuple[int, int] | None = self._db.execute(
             "SELECT sequence, published FROM journal_messages WHERE journal = ?"
             " ORDER BY sequence LIMIT 1",
             (self.number,),
         ).fetchone()
-        return found
+        return found or (self.last + 1, None)
 
     def payloads(self, sequence: int, messages: int) -> list[bytes | None]:
         """Return the payloads from a sequence on, ``None`` for those that are gone."""

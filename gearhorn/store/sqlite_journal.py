@@ -151,7 +151,7 @@ def _read_page(
         return Reading(None, 1, 0, [], trimmed=False, gap=False, reset=is_reset)
     if is_reset:
         after = 0
-    oldest = journal.oldest()
+    first, _ = journal.first()
     rows = db.execute(
         "SELECT sequence, published, groups, payload FROM journal_messages"
         " WHERE journal = ? AND sequence > ? ORDER BY sequence LIMIT ?",
@@ -167,7 +167,7 @@ def _read_page(
     rows.close()
     return Reading(
         journal.id,
-        oldest[0] if oldest else journal.last + 1,
+        first,
         journal.last,
         messages,
         trimmed=journal.trimmed > after,
@@ -180,13 +180,13 @@ def _row(db: sqlite3.Connection, topic: str) -> JournalRow | None:
     journal = sqlite_append.find(db, topic)
     if journal is None:
         return None
-    oldest = journal.oldest()
+    first, published = journal.first()
     return JournalRow(
         topic,
         journal.id,
-        oldest[0] if oldest else journal.last + 1,
+        first,
         journal.last,
         journal.messages,
         journal.bytes,
-        max(0.0, time.time() - oldest[1] / 1000) if oldest else None,
+        None if published is None else max(0.0, time.time() - published / 1000),
     )
