@@ -18,13 +18,9 @@ class SQLitePatterns(SQLiteCalls):
     async def patterns(self) -> Patterns:
         return await self._read(lambda db: _read(db, self._matchmaking))
 
-    async def offer_patterns(self, patterns: Sequence[str], journals: str) -> Written:
-        return await self._write(patterns, journals, over=False)
-
-    async def adopt_patterns(self, patterns: Sequence[str], journals: str) -> Written:
-        return await self._write(patterns, journals, over=True)
-
-    async def _write(self, patterns: Sequence[str], journals: str, *, over: bool) -> Written:
+    async def _write_patterns(
+        self, patterns: Sequence[str], journals: str, *, over: bool
+    ) -> Written:
         def work(db: sqlite3.Connection) -> Written:
             standing = _read(db, self._matchmaking)
             others = (tuple(patterns), journals) != standing[1:3]
