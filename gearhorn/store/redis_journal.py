@@ -164,8 +164,6 @@ class RedisJournals(Journals):
     async def memory(self) -> Memory:
         async with self._client.talking():
             info = await self._client.redis.info("memory")
-        policy = str(info.get("maxmemory_policy", ""))
-        self.evicts = policy if policy.startswith("allkeys") else None
         return Memory(int(info["used_memory"]), int(info.get("maxmemory", 0)) or None)
 
     async def trim(self, topic: str, limits: JournalLimits | None) -> None:
