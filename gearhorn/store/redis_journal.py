@@ -25,8 +25,7 @@ Every key begins with the key prefix:
 
 The channel that tells of an append has the name of the stream. The keys beside
 ``journals`` and ``identity`` are those of one topic each, and each script is told all that
-it touches. (A cluster needs :meth:`RedisJournals._keys` to put a tag in them, and calls
-for the topics of one tag each.)
+it touches. In a cluster the prefix has a hash tag, so all of them are in one slot.
 """
 
 from collections.abc import Collection, Sequence
