@@ -34,7 +34,7 @@ from typing import Any
 from redis.asyncio.connection import AbstractConnection
 
 from gearhorn import errors
-from gearhorn.store import journal_replies, redis_warnings
+from gearhorn.store import journal_replies
 from gearhorn.store.identity import Opened, Terms, check_layout, new_identity, unusable
 from gearhorn.store.journal import (
     MOST_IDS,
@@ -81,7 +81,6 @@ class RedisJournals(Journals):
     ) -> None:
         super().__init__(worker_id, max_topics=max_topics, id_window=id_window)
         self._identity = ""
-        self._is_told = True
         self._told: dict[str, Head] = {}
         self._client = RedisClient(
             url,
@@ -137,7 +136,9 @@ class RedisJournals(Journals):
         faults = [answer for answer in answers if isinstance(answer, errors.StoreError)]
         if faults and len(faults) == len(answers):
             raise faults[0]
-        self._note(turn, answers)
+        note_told(self._told, turn, answers)
+        if not all(answer.told for answer in answers if isinstance(answer, Appended)):
+            self._watch.refused()
         return answers
 
     async def head(self, topic: str) -> Head:
@@ -204,14 +205,6 @@ class RedisJournals(Journals):
         kinds = ("journal_head", "journal", "journal_ids", "journal_ids_at")
         own = [f"{self._prefix}{kind}:{topic}" for topic in topics for kind in kinds]
         return [f"{self._prefix}identity", f"{self._prefix}journals", *own]
-
-    def _note(self, turn: Sequence[Append], answers: Sequence[Answer]) -> None:
-        """Note what was given, and say once that readers are not told."""
-        note_told(self._told, turn, answers)
-        is_told = all(answer.told for answer in answers if isinstance(answer, Appended))
-        if self._is_told and not is_told:
-            redis_warnings.untold()
-        self._is_told = is_told
 
 
 def _arguments(append: Append, told: Head | None) -> list[str | bytes | int]:

@@ -82,6 +82,12 @@ class RedisWatch:
         await self._tasks.cancel()
         self._running = None
 
+    def refused(self) -> None:
+        """Say once that the rights are missing without which readers are not told."""
+        if not self._is_refused:
+            self._is_refused = True
+            redis_warnings.untold()
+
     async def _unsubscribe(self, topic: str) -> None:
         # Unless it is watched again.
         if topic not in self._topics:
@@ -110,9 +116,8 @@ class RedisWatch:
                 await self._send("SUBSCRIBE", "", *self._topics)
                 await self._read(connection)
             except TRANSLATED as error:
-                if isinstance(error, exceptions.NoPermissionError) and not self._is_refused:
-                    self._is_refused = True
-                    redis_warnings.untold()
+                if isinstance(error, exceptions.NoPermissionError):
+                    self.refused()
             finally:
                 self._connection = None
                 await _disconnect(connection)
