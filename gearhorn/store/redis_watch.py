@@ -14,12 +14,10 @@ from redis import exceptions
 from redis.asyncio.connection import AbstractConnection
 
 from gearhorn.store import redis_warnings
+from gearhorn.store.patience import FIRST_DELAY, LONGEST_DELAY
 from gearhorn.store.redis_client import RedisClient
 from gearhorn.store.redis_errors import TRANSLATED
 from gearhorn.tasks import Tasks
-
-_FIRST_DELAY = 0.05
-_LONGEST_DELAY = 2.0
 
 _QUIET_S = 20.0
 """After so many seconds without a message the server is asked whether it is there."""
@@ -105,7 +103,7 @@ class RedisWatch:
 
     async def _run(self) -> None:
         """Keep a connection up that is subscribed to the channels."""
-        delay = _FIRST_DELAY
+        delay = FIRST_DELAY
         while True:
             connection = self._client.connections.make()
             begun = asyncio.get_running_loop().time()
@@ -123,14 +121,13 @@ class RedisWatch:
                 await _disconnect(connection)
             for ready in self._topics.values():
                 ready.set()
-            if asyncio.get_running_loop().time() - begun > _LONGEST_DELAY:
-                delay = _FIRST_DELAY
+            if asyncio.get_running_loop().time() - begun > LONGEST_DELAY:
+                delay = FIRST_DELAY
             await asyncio.sleep(delay)
-            delay = min(2 * delay, _LONGEST_DELAY)
+            delay = min(2 * delay, LONGEST_DELAY)
 
     async def _read(self, connection: Any) -> None:
         """Pass on what comes, until the connection is lost."""
-        is_first = True
         asked = False
         while True:
             reply = await connection.read_response(timeout=_QUIET_S, disconnect_on_error=False)
@@ -146,9 +143,8 @@ class RedisWatch:
                 self._on_append(topic)
             elif kind == b"subscribe" and topic in self._topics:
                 self._topics[topic].set()
-            elif kind == b"subscribe" and is_first:
-                is_first = False
-                # Something may have come while nothing was heard.
+            elif kind == b"subscribe" and not topic:
+                # That is the first answer. Something may have come while nothing was heard.
                 self._on_append(None)
 
 
