@@ -6,9 +6,9 @@
 Redis, also behind Sentinel or as a cluster (``redis``, ``redis_calls``, ``redis_url``,
 ``redis_cluster``, ``redis_errors``, and ``redis_scripts`` in Lua, ``redis_replies``,
 ``redis_warnings``),
-or an SQLite file (``sqlite``, ``sqlite_calls``, ``sqlite_file``, ``sqlite_tables``,
-``sqlite_counter``). ``redis_lists`` and ``sqlite_lists`` read the lists of several topics.
-``endings`` is the part about what ends.
+or an SQLite file (``sqlite``, ``sqlite_calls``, ``sqlite_thread``, ``sqlite_file``,
+``sqlite_tables``, ``sqlite_counter``). ``redis_lists`` and ``sqlite_lists`` read the lists of
+several topics. ``endings`` is the part about what ends.
 ``journal`` is the interface of the journals, which stand in the same store or in one of their
 own: :func:`open_journals`. Redis: ``redis_journal``, ``journal_replies``, ``redis_watch``;
 SQLite: ``sqlite_journal``, ``sqlite_append``, ``sqlite_watch``.

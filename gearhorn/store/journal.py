@@ -213,9 +213,6 @@ class Journals(abc.ABC):
     """Called with a topic that is watched, once there may be something new in its journal;
     with ``None`` if that may be so for every topic: the watch was interrupted."""
 
-    evicts: str | None = None
-    """The policy by which a store throws away keys when it is full, if it does so with any."""
-
     def __init__(self, worker_id: str, *, max_topics: int, id_window: float) -> None:
         self.worker_id = worker_id
         self.max_topics = max_topics

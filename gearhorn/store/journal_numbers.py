@@ -1,10 +1,15 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""What the stores of journals share about sequences."""
+"""What the stores of journals share about sequences and times."""
 
 from collections.abc import MutableMapping, Sequence
 
 from gearhorn.store.journal import Answer, Append, Appended, Head, JournalMessage
+
+
+def milliseconds(seconds: float) -> int:
+    """Return no 0, which is for ever, for the shortest of times."""
+    return max(1, round(seconds * 1000)) if seconds > 0 else 0
 
 
 def note_told(

@@ -16,8 +16,8 @@ LOG = logging.getLogger(__name__)
 MAX_REASONS = 10
 """The number of reasons for one fault that are logged."""
 
-_FIRST_DELAY = 0.05
-_LONGEST_DELAY = 2.0
+FIRST_DELAY = 0.05
+LONGEST_DELAY = 2.0
 
 _ADVICE: dict[type[errors.StoreError], str] = {
     errors.StoreAway: (
@@ -93,7 +93,7 @@ class Patience:
 
         An exception that is not a StoreError is raised: QueueTaken is an answer.
         """
-        delay = _FIRST_DELAY
+        delay = FIRST_DELAY
         waits_for: type[errors.StoreError] | None = None
         try:
             while True:
@@ -116,7 +116,7 @@ class Patience:
                 waits_for = type(fault)
                 # Jitter keeps the calls from coming back all at once.
                 await asyncio.sleep(delay * random.uniform(0.5, 1.0))
-                delay = min(2 * delay, _LONGEST_DELAY)
+                delay = min(2 * delay, LONGEST_DELAY)
         finally:
             # Not None only if the call was cancelled.
             self._leave(waits_for)

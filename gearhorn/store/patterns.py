@@ -49,13 +49,19 @@ class SharedPatterns(abc.ABC):
     async def patterns(self) -> Patterns:
         """Return the patterns that the store has."""
 
-    @abc.abstractmethod
     async def offer_patterns(self, patterns: Sequence[str], journals: str) -> Written:
         """Write the patterns of a daemon that has some, unless the store has any already."""
+        return await self._write_patterns(patterns, journals, over=False)
 
-    @abc.abstractmethod
     async def adopt_patterns(self, patterns: Sequence[str], journals: str) -> Written:
         """Write these patterns, on an operator's word, whatever stands there.
 
         The same ones, once more, change nothing. None at all are a pattern list, too.
         """
+        return await self._write_patterns(patterns, journals, over=True)
+
+    @abc.abstractmethod
+    async def _write_patterns(
+        self, patterns: Sequence[str], journals: str, *, over: bool
+    ) -> Written:
+        """Write patterns where there are none, or over others."""

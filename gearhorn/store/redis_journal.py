@@ -25,8 +25,7 @@ Every key begins with the key prefix:
 
 The channel that tells of an append has the name of the stream. The keys beside
 ``journals`` and ``identity`` are those of one topic each, and each script is told all that
-it touches. (A cluster needs :meth:`RedisJournals._keys` to put a tag in them, and calls
-for the topics of one tag each.)
+it touches. In a cluster the prefix has a hash tag, so all of them are in one slot.
 """
 
 from collections.abc import Collection, Sequence
@@ -35,7 +34,7 @@ from typing import Any
 from redis.asyncio.connection import AbstractConnection
 
 from gearhorn import errors
-from gearhorn.store import journal_replies, redis_warnings
+from gearhorn.store import journal_replies
 from gearhorn.store.identity import Opened, Terms, check_layout, new_identity, unusable
 from gearhorn.store.journal import (
     MOST_IDS,
@@ -51,7 +50,7 @@ from gearhorn.store.journal import (
     Memory,
     Reading,
 )
-from gearhorn.store.journal_numbers import note_told
+from gearhorn.store.journal_numbers import milliseconds, note_told
 from gearhorn.store.redis_client import RedisClient
 from gearhorn.store.redis_watch import RedisWatch
 
@@ -82,7 +81,6 @@ class RedisJournals(Journals):
     ) -> None:
         super().__init__(worker_id, max_topics=max_topics, id_window=id_window)
         self._identity = ""
-        self._is_told = True
         self._told: dict[str, Head] = {}
         self._client = RedisClient(
             url,
@@ -121,7 +119,7 @@ class RedisJournals(Journals):
     async def append(self, turn: Sequence[Append]) -> Sequence[Answer]:
         arguments: list[str | bytes | int] = [
             self.worker_id,
-            _milliseconds(self.id_window),
+            milliseconds(self.id_window),
             MOST_IDS,
             MOST_WORKERS,
             self.max_topics,
@@ -138,7 +136,9 @@ class RedisJournals(Journals):
         faults = [answer for answer in answers if isinstance(answer, errors.StoreError)]
         if faults and len(faults) == len(answers):
             raise faults[0]
-        self._note(turn, answers)
+        note_told(self._told, turn, answers)
+        if not all(answer.told for answer in answers if isinstance(answer, Appended)):
+            self._watch.refused()
         return answers
 
     async def head(self, topic: str) -> Head:
@@ -164,13 +164,11 @@ class RedisJournals(Journals):
     async def memory(self) -> Memory:
         async with self._client.talking():
             info = await self._client.redis.info("memory")
-        policy = str(info.get("maxmemory_policy", ""))
-        self.evicts = policy if policy.startswith("allkeys") else None
         return Memory(int(info["used_memory"]), int(info.get("maxmemory", 0)) or None)
 
     async def trim(self, topic: str, limits: JournalLimits | None) -> None:
-        age = "" if limits is None else _milliseconds(limits.max_age)
-        window = _milliseconds(self.id_window)
+        age = "" if limits is None else milliseconds(limits.max_age)
+        window = milliseconds(self.id_window)
         arguments = (topic, age, UNUSED_AFTER, window, MOST_IDS, _TRIMMED_AT_ONCE)
         while await self._checked("journal_trim", [topic], *arguments):
             pass
@@ -208,18 +206,6 @@ class RedisJournals(Journals):
         own = [f"{self._prefix}{kind}:{topic}" for topic in topics for kind in kinds]
         return [f"{self._prefix}identity", f"{self._prefix}journals", *own]
 
-    def _note(self, turn: Sequence[Append], answers: Sequence[Answer]) -> None:
-        """Note what was given, and say once that readers are not told."""
-        note_told(self._told, turn, answers)
-        is_told = all(answer.told for answer in answers if isinstance(answer, Appended))
-        if self._is_told and not is_told:
-            redis_warnings.untold()
-        self._is_told = is_told
-
-
-def _milliseconds(seconds: float) -> int:
-    return max(1, round(seconds * 1000)) if seconds > 0 else 0
-
 
 def _arguments(append: Append, told: Head | None) -> list[str | bytes | int]:
     """Return what ``journal_append.lua`` takes for a topic."""
@@ -230,7 +216,7 @@ def _arguments(append: Append, told: Head | None) -> list[str | bytes | int]:
         append.number,
         limits.max_messages,
         limits.max_bytes,
-        _milliseconds(limits.max_age),
+        milliseconds(limits.max_age),
         len(append.marks),
     ]
     for mark in append.marks:

@@ -17,13 +17,9 @@ class RedisPatterns(RedisCalls):
     async def patterns(self) -> Patterns:
         return _read(await self._checked("patterns"))
 
-    async def offer_patterns(self, patterns: Sequence[str], journals: str) -> Written:
-        return await self._write(patterns, journals, over=False)
-
-    async def adopt_patterns(self, patterns: Sequence[str], journals: str) -> Written:
-        return await self._write(patterns, journals, over=True)
-
-    async def _write(self, patterns: Sequence[str], journals: str, *, over: bool) -> Written:
+    async def _write_patterns(
+        self, patterns: Sequence[str], journals: str, *, over: bool
+    ) -> Written:
         text = json.dumps(list(patterns))
         reply = await self._numbered("write_patterns", text, journals, int(over))
         standing, ignorant, changes = reply

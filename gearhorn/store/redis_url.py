@@ -57,6 +57,7 @@ SCHEMES = (
 _make_sentinel: Any = sentinel.Sentinel
 _make_sentinel_pool: Any = sentinel.SentinelConnectionPool
 
+_PORT = 6379
 _SENTINEL_PORT = 26379
 _FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 _TLS_OPTIONS = (*_FILES, "ssl_cert_reqs", "ssl_check_hostname")
@@ -262,7 +263,7 @@ def _place(parts: SplitResult, options: dict[str, Any]) -> type[connections.Abst
             raise _wrong("lacks the path of the socket")
         options["path"] = unquote(parts.path)
         return connections.UnixDomainSocketConnection
-    options["host"], options["port"] = _host_and_port(parts.netloc, 6379)
+    options["host"], options["port"] = _host_and_port(parts.netloc, _PORT)
     options["socket_keepalive"] = True
     database = parts.path.strip("/")
     if database:
@@ -281,6 +282,12 @@ def _host_and_port(netloc: str, default_port: int) -> tuple[str, int]:
     return unquote(parts.hostname), port
 
 
+def _hosts(parts: SplitResult, default_port: int) -> list[tuple[str, int]]:
+    """Return the places in a URL that names several."""
+    places = parts.netloc.rpartition("@")[2].split(",")
+    return [_host_and_port(place, default_port) for place in places]
+
+
 def _sentinel(
     parts: SplitResult, options: dict[str, Any], common: dict[str, Any]
 ) -> sentinel.Sentinel:
@@ -292,11 +299,10 @@ def _sentinel(
     }
     if "tls_files" in options:
         own["tls_files"] = options["tls_files"]
-    hosts = parts.netloc.rpartition("@")[2].split(",")
     # Without retries: another Sentinel is asked at once.
     options = {"retry": Retry(NoBackoff(), 0), **common, **own}
     asker: sentinel.Sentinel = _make_sentinel([], sentinel_kwargs=options)
-    for host, port in (_host_and_port(text, _SENTINEL_PORT) for text in hosts):
+    for host, port in _hosts(parts, _SENTINEL_PORT):
         pool = connections.ConnectionPool(connection_class=Reached, host=host, port=port, **options)
         asker.sentinels.append(_SentinelClient(connection_pool=pool))
     return asker
@@ -306,8 +312,7 @@ def _cluster(parts: SplitResult, options: dict[str, Any], common: dict[str, Any]
     if parts.path.strip("/") or "db" in options:
         raise _wrong("names a database, and a cluster has none")
     options["socket_keepalive"] = True
-    hosts = parts.netloc.rpartition("@")[2].split(",")
-    nodes = [Node(*_host_and_port(text, 6379)) for text in hosts]
+    nodes = [Node(*place) for place in _hosts(parts, _PORT)]
     # Without retries: another node is asked at once.
     own = {"decode_responses": True, "retry": Retry(NoBackoff(), 0)}
     return Cluster(nodes, {**common, **own, **options})

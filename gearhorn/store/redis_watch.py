@@ -14,12 +14,10 @@ from redis import exceptions
 from redis.asyncio.connection import AbstractConnection
 
 from gearhorn.store import redis_warnings
+from gearhorn.store.patience import FIRST_DELAY, LONGEST_DELAY
 from gearhorn.store.redis_client import RedisClient
 from gearhorn.store.redis_errors import TRANSLATED
 from gearhorn.tasks import Tasks
-
-_FIRST_DELAY = 0.05
-_LONGEST_DELAY = 2.0
 
 _QUIET_S = 20.0
 """After so many seconds without a message the server is asked whether it is there."""
@@ -82,6 +80,12 @@ class RedisWatch:
         await self._tasks.cancel()
         self._running = None
 
+    def refused(self) -> None:
+        """Say once that the rights are missing without which readers are not told."""
+        if not self._is_refused:
+            self._is_refused = True
+            redis_warnings.untold()
+
     async def _unsubscribe(self, topic: str) -> None:
         # Unless it is watched again.
         if topic not in self._topics:
@@ -99,7 +103,7 @@ class RedisWatch:
 
     async def _run(self) -> None:
         """Keep a connection up that is subscribed to the channels."""
-        delay = _FIRST_DELAY
+        delay = FIRST_DELAY
         while True:
             connection = self._client.connections.make()
             begun = asyncio.get_running_loop().time()
@@ -110,22 +114,20 @@ class RedisWatch:
                 await self._send("SUBSCRIBE", "", *self._topics)
                 await self._read(connection)
             except TRANSLATED as error:
-                if isinstance(error, exceptions.NoPermissionError) and not self._is_refused:
-                    self._is_refused = True
-                    redis_warnings.untold()
+                if isinstance(error, exceptions.NoPermissionError):
+                    self.refused()
             finally:
                 self._connection = None
                 await _disconnect(connection)
             for ready in self._topics.values():
                 ready.set()
-            if asyncio.get_running_loop().time() - begun > _LONGEST_DELAY:
-                delay = _FIRST_DELAY
+            if asyncio.get_running_loop().time() - begun > LONGEST_DELAY:
+                delay = FIRST_DELAY
             await asyncio.sleep(delay)
-            delay = min(2 * delay, _LONGEST_DELAY)
+            delay = min(2 * delay, LONGEST_DELAY)
 
     async def _read(self, connection: Any) -> None:
         """Pass on what comes, until the connection is lost."""
-        is_first = True
         asked = False
         while True:
             reply = await connection.read_response(timeout=_QUIET_S, disconnect_on_error=False)
@@ -141,9 +143,8 @@ class RedisWatch:
                 self._on_append(topic)
             elif kind == b"subscribe" and topic in self._topics:
                 self._topics[topic].set()
-            elif kind == b"subscribe" and is_first:
-                is_first = False
-                # Something may have come while nothing was heard.
+            elif kind == b"subscribe" and not topic:
+                # That is the first answer. Something may have come while nothing was heard.
                 self._on_append(None)
 
 

@@ -10,13 +10,14 @@ clock.
 import math
 import sqlite3
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from gearhorn import clock, errors, messages
 from gearhorn.messages import NO_LIMITS, Limits
 from gearhorn.store.base import Change, DaemonEntry, SubscriberExpiry, TopicSize
 from gearhorn.store.endings import BeingDiscarded
 from gearhorn.store.identity import Opened, Terms
+from gearhorn.store.sqlite_counter import unconfirmed_of
 from gearhorn.store.sqlite_endings import (
     KNOWS,
     SQLiteEndings,
@@ -40,18 +41,13 @@ class SQLiteStore(SQLiteEndings, SQLitePatterns, SQLiteLists):
     """A :class:`~gearhorn.store.base.Store` in a file."""
 
     async def open(self, known: Collection[str] = (), terms: Terms = Terms.MAKE) -> Opened:
-        opened = await self._in_thread(lambda: self._file.open(known, terms))
+        opened = await self._thread.run(lambda: self._file.open(known, terms))
         if terms is not Terms.LOOK:
             self.run_changed_at = clock.now() if self._file.restarted else -math.inf
         return opened
 
     async def close(self) -> None:
-        try:
-            await self._in_thread(self._file.close)
-        except (sqlite3.Error, RuntimeError):
-            # RuntimeError if it is closed already.
-            pass
-        self._thread.shutdown(wait=False)
+        await self._thread.end(self._file.close)
 
     async def vouch(self) -> None:
         # No process stands between a call and the file, but it may be another file.
@@ -87,7 +83,7 @@ class SQLiteStore(SQLiteEndings, SQLitePatterns, SQLiteLists):
                 )
                 _limit(db, topic, client_id, limits)
                 begin_anew(db, queue)
-                return _unconfirmed(db, concerned)
+                return unconfirmed_of(db, concerned)
             if holder is not None:
                 if holder[2] is None or holder[2] > now:
                     raise errors.QueueTaken(
@@ -102,7 +98,7 @@ class SQLiteStore(SQLiteEndings, SQLitePatterns, SQLiteLists):
             )
             _limit(db, topic, client_id, limits)
             begin_anew(db, queue)
-            return _unconfirmed(db, concerned)
+            return unconfirmed_of(db, concerned)
 
         return await self._change(work)
 
@@ -110,7 +106,7 @@ class SQLiteStore(SQLiteEndings, SQLitePatterns, SQLiteLists):
         def work(db: sqlite3.Connection) -> list[Change]:
             self._discard(db, topic, client_id)
             keep_newest(db)
-            return _unconfirmed(db, [topic])
+            return unconfirmed_of(db, [topic])
 
         return await self._change(work)
 
@@ -124,7 +120,7 @@ class SQLiteStore(SQLiteEndings, SQLitePatterns, SQLiteLists):
             for topic, client_id in due:
                 self._discard(db, topic, client_id)
             keep_newest(db)
-            return len(due), _unconfirmed(db, {topic for topic, _ in due})
+            return len(due), unconfirmed_of(db, {topic for topic, _ in due})
 
         count, changes = await self._change(work)
         self.reaped += count
@@ -139,7 +135,7 @@ class SQLiteStore(SQLiteEndings, SQLitePatterns, SQLiteLists):
                 return []
             self._discard(db, *row)
             keep_newest(db)
-            return _unconfirmed(db, row[:1])
+            return unconfirmed_of(db, row[:1])
 
         return await self._change(work)
 
@@ -310,14 +306,3 @@ def _limit(db: sqlite3.Connection, topic: str, client_id: str, limits: Limits) -
     db.execute("DELETE FROM limits WHERE topic = ? AND client_id = ?", (topic, client_id))
     if limits:
         db.execute("INSERT INTO limits VALUES (?, ?, ?)", (topic, client_id, limits.text()))
-
-
-def _unconfirmed(db: sqlite3.Connection, topics: Iterable[str]) -> list[Change]:
-    found = []
-    for topic in topics:
-        row = db.execute(
-            "SELECT topic, version FROM unconfirmed WHERE topic = ?", (topic,)
-        ).fetchone()
-        if row is not None:
-            found.append(Change(*row))
-    return found

@@ -25,6 +25,7 @@ from gearhorn.store.journal import (
     Placed,
     Refused,
 )
+from gearhorn.store.journal_numbers import milliseconds
 
 _FIELDS = "journal, topic, id, last, trimmed, jump, messages, bytes, appended_at, max_age"
 
@@ -57,14 +58,14 @@ class Journal:
             ),
         )
 
-    def oldest(self) -> tuple[int, int] | None:
-        """Return the sequence of the oldest message and when it was published."""
+    def first(self) -> tuple[int, int | None]:
+        """Return the sequence of the oldest message, or of the next one, and its time."""
         found: tuple[int, int] | None = self._db.execute(
             "SELECT sequence, published FROM journal_messages WHERE journal = ?"
             " ORDER BY sequence LIMIT 1",
             (self.number,),
         ).fetchone()
-        return found
+        return found or (self.last + 1, None)
 
     def payloads(self, sequence: int, messages: int) -> list[bytes | None]:
         """Return the payloads from a sequence on, ``None`` for those that are gone."""
@@ -76,8 +77,11 @@ class Journal:
         found = dict(rows.fetchall())
         return [found.get(sequence + i) for i in range(messages)]
 
-    def trim(self, max_messages: float, max_bytes: float, oldest: float) -> None:
-        """End the oldest messages: those too many, too large or older than a time."""
+    def trim(self, max_messages: float, max_bytes: float, oldest: float) -> bool:
+        """End the oldest messages: those too many, too large or older than a time.
+
+        Return true if there were any.
+        """
         rows = self._db.execute(
             "SELECT sequence, length(payload), published FROM journal_messages"
             " WHERE journal = ? ORDER BY sequence",
@@ -92,11 +96,13 @@ class Journal:
             self.messages -= 1
             self.bytes -= size
         rows.close()
-        if self.trimmed > before:
+        is_trimmed: bool = self.trimmed > before
+        if is_trimmed:
             self._db.execute(
                 "DELETE FROM journal_messages WHERE journal = ? AND sequence <= ?",
                 (self.number, self.trimmed),
             )
+        return is_trimmed
 
     def forget_ids(self, before: int) -> None:
         """Forget the ids that were last used before a time."""
@@ -110,6 +116,15 @@ class Journal:
             "DELETE FROM journal_ids WHERE journal = ? AND used_at < (SELECT used_at"
             " FROM journal_ids WHERE journal = ? ORDER BY used_at DESC LIMIT 1 OFFSET ?)",
             (self.number, self.number, MOST_IDS - 1),
+        )
+
+    def keep_newest_appends(self) -> None:
+        """Forget the oldest last appends of daemons beyond a number."""
+        self._db.execute(
+            "DELETE FROM journal_appends WHERE journal = ? AND worker_id IN ("
+            " SELECT worker_id FROM journal_appends WHERE journal = ?"
+            " ORDER BY at DESC, worker_id LIMIT -1 OFFSET ?)",
+            (self.number, self.number, MOST_WORKERS),
         )
 
     def delete(self) -> None:
@@ -126,10 +141,6 @@ def find(db: sqlite3.Connection, topic: str) -> Journal | None:
     return Journal(db, row) if row else None
 
 
-def milliseconds(seconds: float) -> int:
-    return max(1, round(seconds * 1000)) if seconds > 0 else 0
-
-
 def upkeep(
     db: sqlite3.Connection, topic: str, limits: JournalLimits | None, id_window: float
 ) -> None:
@@ -142,11 +153,11 @@ def upkeep(
     if max_age and now - journal.appended_at >= UNUSED_AFTER * max_age:
         journal.delete()
         return
-    if max_age:
-        journal.trim(float("inf"), float("inf"), now - max_age)
+    # Most often there is nothing to end, and the file is not written.
+    if max_age and journal.trim(float("inf"), float("inf"), now - max_age):
+        journal.save()
     journal.forget_ids(now - milliseconds(id_window))
     journal.keep_newest_ids()
-    journal.save()
 
 
 class Appending:
@@ -173,7 +184,8 @@ class Appending:
                 self._mark(journal, mark)
         if not given.entries:
             return Appended(journal.id if journal else None, [])
-        if journal is not None and (done := self._done(journal)):
+        done = self._done(journal) if journal is not None else None
+        if journal is not None and done is not None:
             number, first, repeats = done
             if given.number < number:
                 return Refused.LATE
@@ -187,7 +199,7 @@ class Appending:
         told_last = told.sequence if told and told.journal == journal.id else 0
         if told_last > journal.last:
             self._jump(journal, told_last)
-        return self._write(journal, given)
+        return self._write(journal, given, is_first=done is None)
 
     def _begin(self, topic: str) -> Journal:
         (number,) = self._db.execute("SELECT ifnull(max(journal), 0) + 1 FROM journals").fetchone()
@@ -205,7 +217,11 @@ class Appending:
             self._db.execute("DELETE FROM journal_ids WHERE journal = ?", (journal.number,))
         journal.jump = journal.last + 1
 
-    def _write(self, journal: Journal, given: Append) -> Appended:
+    def _write(self, journal: Journal, given: Append, *, is_first: bool) -> Appended:
+        """Write the messages, and what was done.
+
+        :param is_first: nothing that this daemon appended to the journal is known.
+        """
         first = journal.last + 1
         published = max(journal.appended_at, self._now)
         repeats: dict[str, int] = {}
@@ -230,12 +246,8 @@ class Appending:
             "INSERT OR REPLACE INTO journal_appends VALUES (?, ?, ?, ?, ?, ?)",
             (journal.number, self._worker_id, given.number, self._now, first, json.dumps(repeats)),
         )
-        self._db.execute(
-            "DELETE FROM journal_appends WHERE journal = ? AND worker_id IN ("
-            " SELECT worker_id FROM journal_appends WHERE journal = ?"
-            " ORDER BY at DESC, worker_id LIMIT -1 OFFSET ?)",
-            (journal.number, journal.number, MOST_WORKERS),
-        )
+        if is_first:
+            journal.keep_newest_appends()
         return self._answer(journal, given, first, repeats)
 
     def _add(self, journal: Journal, entry: Entry, published: int) -> None:

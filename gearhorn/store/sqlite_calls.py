@@ -2,12 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """One call of an SQLite store: a transaction, in a thread, in a file that has not gone back."""
 
-import asyncio
-import contextlib
 import functools
 import sqlite3
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -16,6 +13,7 @@ from gearhorn.store.base import Store
 from gearhorn.store.numbers import Told, WentBack
 from gearhorn.store.sqlite_counter import Counter
 from gearhorn.store.sqlite_file import SQLiteFile, Work
+from gearhorn.store.sqlite_thread import OneThread
 
 _T = TypeVar("_T")
 
@@ -37,14 +35,10 @@ class SQLiteCalls(Store):
         self._counter = Counter(worker_id)
         self._file = SQLiteFile(path_of(url), timeout)
         self._matchmaking = matchmaking_topic
-        # SQLite blocks, and its connection may be used in one thread only.
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite")
+        self._thread = OneThread("sqlite")
 
     def set_timeout(self, timeout: float) -> None:
-        # It refuses once it is closed.
-        with contextlib.suppress(RuntimeError):
-            # In its thread, which alone may use the connection.
-            self._thread.submit(self._file.set_timeout, timeout)
+        self._thread.later(self._file.set_timeout, timeout)
 
     async def _execute(self, statement: str, values: Sequence[object]) -> None:
         def work(db: sqlite3.Connection) -> None:
@@ -73,7 +67,7 @@ class SQLiteCalls(Store):
                 return result, self._counter.own(db)
 
             try:
-                result, number = await self._in_thread(functools.partial(transaction, checked))
+                result, number = await self._thread.run(functools.partial(transaction, checked))
             except WentBack:
                 pass
             else:
@@ -81,12 +75,8 @@ class SQLiteCalls(Store):
                 return result
             # Not in the handler: oslo.log would add the exception to what is logged.
             # The file may be that of an older release.
-            await self._in_thread(self._file.add_tables)
+            await self._thread.run(self._file.add_tables)
             await self._go_back(told)
-
-    async def _in_thread(self, function: Callable[[], _T]) -> _T:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, function)
 
 
 def path_of(url: str) -> str:

@@ -3,7 +3,9 @@
 """The counter of an SQLite store, and what each daemon was told of it."""
 
 import sqlite3
+from collections.abc import Iterable
 
+from gearhorn.store.changes import Change
 from gearhorn.store.numbers import NONCES, Told, WentBack, new_nonce
 
 
@@ -50,3 +52,15 @@ class Counter:
             (topic, number * NONCES + new_nonce()),
         )
         return number
+
+
+def unconfirmed_of(db: sqlite3.Connection, topics: Iterable[str]) -> list[Change]:
+    """Return the changes of some topics that nobody has confirmed."""
+    found = []
+    for topic in topics:
+        row = db.execute(
+            "SELECT topic, version FROM unconfirmed WHERE topic = ?", (topic,)
+        ).fetchone()
+        if row is not None:
+            found.append(Change(*row))
+    return found

@@ -11,9 +11,20 @@ from gearhorn.store.endings import MOST_RECORDS, Ended, Taken
 from gearhorn.store.sqlite_calls import SQLiteCalls
 
 KNOWS = "records journals"
+"""What this release knows that older ones do not."""
 
 _GAPS = 10
 """A subscription is to end after so many times the longest gap between two looks at least."""
+
+
+def ignorant_of(db: sqlite3.Connection, word: str) -> list[str]:
+    """Return the daemons of an older release, which do not know of something."""
+    rows = db.execute(
+        "SELECT worker_id FROM daemons WHERE worker_id NOT IN"
+        " (SELECT worker_id FROM knows WHERE instr(text, ?) > 0)",
+        (word,),
+    )
+    return [worker_id for (worker_id,) in rows]
 
 
 class SQLiteEndings(SQLiteCalls):
@@ -64,12 +75,9 @@ class SQLiteEndings(SQLiteCalls):
             if not held and _age(db, queue) < age:
                 return Taken(False)
             # A daemon of an older release would add a subscription whatever is taken.
-            ignorant = db.execute(
-                "SELECT worker_id FROM daemons WHERE worker_id NOT IN (SELECT worker_id FROM knows)"
-            ).fetchall()
-            if ignorant:
+            if ignorant := ignorant_of(db, "records"):
                 _give_back(db, queue, held)
-                return Taken(False, [worker_id for (worker_id,) in ignorant])
+                return Taken(False, ignorant)
             db.execute(
                 "INSERT OR REPLACE INTO discards VALUES (?, ?, ?, ?)",
                 (queue, token, length, now + length),

@@ -2,12 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The journals in an SQLite file. The tables are in :mod:`gearhorn.store.sqlite_tables`."""
 
-import asyncio
-import contextlib
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from gearhorn import errors
@@ -27,6 +24,7 @@ from gearhorn.store.journal import (
 from gearhorn.store.journal_numbers import crosses, note_told
 from gearhorn.store.sqlite_calls import path_of
 from gearhorn.store.sqlite_file import SQLiteFile
+from gearhorn.store.sqlite_thread import OneThread
 from gearhorn.store.sqlite_watch import SQLiteWatch
 
 _T = TypeVar("_T")
@@ -45,31 +43,22 @@ class SQLiteJournals(Journals):
         super().__init__(worker_id, max_topics=max_topics, id_window=id_window)
         path = path_of(url)
         self._file = SQLiteFile(path, timeout)
-        # SQLite blocks, and its connection may be used in one thread only.
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="journals")
+        self._thread = OneThread("journals")
         self._told: dict[str, Head] = {}
         self._watch = SQLiteWatch(path, lambda topic: self.on_append(topic))
 
     async def open(self, known: Collection[str] = (), terms: Terms = Terms.MAKE) -> Opened:
-        opened = await self._in_thread(lambda: self._file.open(known, terms))
+        opened = await self._thread.run(lambda: self._file.open(known, terms))
         if terms is not Terms.LOOK:
             self._watch.open_anew()
         return opened
 
     def set_timeout(self, timeout: float) -> None:
-        # It refuses once it is closed.
-        with contextlib.suppress(RuntimeError):
-            # In its thread, which alone may use the connection.
-            self._thread.submit(self._file.set_timeout, timeout)
+        self._thread.later(self._file.set_timeout, timeout)
 
     async def close(self) -> None:
         await self._watch.close()
-        try:
-            await self._in_thread(self._file.close)
-        except (sqlite3.Error, RuntimeError):
-            # RuntimeError if it is closed already.
-            pass
-        self._thread.shutdown(wait=False)
+        await self._thread.end(self._file.close)
 
     async def append(self, turn: Sequence[Append]) -> Sequence[Answer]:
         def work(db: sqlite3.Connection) -> list[Answer]:
@@ -133,10 +122,10 @@ class SQLiteJournals(Journals):
         self._watch.discard(topic)
 
     async def _change(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
-        return await self._in_thread(lambda: self._do(self._file.change, work))
+        return await self._thread.run(lambda: self._do(self._file.change, work))
 
     async def _read(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
-        return await self._in_thread(lambda: self._do(self._file.read, work))
+        return await self._thread.run(lambda: self._do(self._file.read, work))
 
     def _do(
         self,
@@ -152,10 +141,6 @@ class SQLiteJournals(Journals):
         self._file.add_tables()
         return transaction(work)
 
-    async def _in_thread(self, function: Callable[[], _T]) -> _T:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, function)
-
 
 def _read_page(
     db: sqlite3.Connection, topic: str, after: int, asked: str | None, limit: int, max_bytes: int
@@ -166,7 +151,7 @@ def _read_page(
         return Reading(None, 1, 0, [], trimmed=False, gap=False, reset=is_reset)
     if is_reset:
         after = 0
-    oldest = journal.oldest()
+    first, _ = journal.first()
     rows = db.execute(
         "SELECT sequence, published, groups, payload FROM journal_messages"
         " WHERE journal = ? AND sequence > ? ORDER BY sequence LIMIT ?",
@@ -182,7 +167,7 @@ def _read_page(
     rows.close()
     return Reading(
         journal.id,
-        oldest[0] if oldest else journal.last + 1,
+        first,
         journal.last,
         messages,
         trimmed=journal.trimmed > after,
@@ -195,13 +180,13 @@ def _row(db: sqlite3.Connection, topic: str) -> JournalRow | None:
     journal = sqlite_append.find(db, topic)
     if journal is None:
         return None
-    oldest = journal.oldest()
+    first, published = journal.first()
     return JournalRow(
         topic,
         journal.id,
-        oldest[0] if oldest else journal.last + 1,
+        first,
         journal.last,
         journal.messages,
         journal.bytes,
-        max(0.0, time.time() - oldest[1] / 1000) if oldest else None,
+        None if published is None else max(0.0, time.time() - published / 1000),
     )

@@ -6,9 +6,10 @@ import json
 import sqlite3
 from collections.abc import Sequence
 
-from gearhorn.store.changes import Change
 from gearhorn.store.patterns import Patterns, Written
 from gearhorn.store.sqlite_calls import SQLiteCalls
+from gearhorn.store.sqlite_counter import unconfirmed_of
+from gearhorn.store.sqlite_endings import ignorant_of
 
 
 class SQLitePatterns(SQLiteCalls):
@@ -17,23 +18,15 @@ class SQLitePatterns(SQLiteCalls):
     async def patterns(self) -> Patterns:
         return await self._read(lambda db: _read(db, self._matchmaking))
 
-    async def offer_patterns(self, patterns: Sequence[str], journals: str) -> Written:
-        return await self._write(patterns, journals, over=False)
-
-    async def adopt_patterns(self, patterns: Sequence[str], journals: str) -> Written:
-        return await self._write(patterns, journals, over=True)
-
-    async def _write(self, patterns: Sequence[str], journals: str, *, over: bool) -> Written:
+    async def _write_patterns(
+        self, patterns: Sequence[str], journals: str, *, over: bool
+    ) -> Written:
         def work(db: sqlite3.Connection) -> Written:
             standing = _read(db, self._matchmaking)
             others = (tuple(patterns), journals) != standing[1:3]
             ignorant: list[str] = []
             if not standing.version or (over and others):
-                rows = db.execute(
-                    "SELECT worker_id FROM daemons WHERE worker_id NOT IN"
-                    " (SELECT worker_id FROM knows WHERE text LIKE '%journals%')"
-                )
-                ignorant = [worker_id for (worker_id,) in rows]
+                ignorant = ignorant_of(db, "journals")
                 if not ignorant:
                     version = self._counter.give_version(db, self._matchmaking)
                     db.execute("DELETE FROM patterns")
@@ -41,12 +34,8 @@ class SQLitePatterns(SQLiteCalls):
                         "INSERT INTO patterns VALUES (?, ?, ?)",
                         (version, json.dumps(list(patterns)), journals),
                     )
-            changes = db.execute(
-                "SELECT topic, version FROM unconfirmed WHERE topic = ?", (self._matchmaking,)
-            )
-            return Written(
-                _read(db, self._matchmaking), ignorant, [Change(*change) for change in changes]
-            )
+            changes = unconfirmed_of(db, [self._matchmaking])
+            return Written(_read(db, self._matchmaking), ignorant, changes)
 
         return await self._change(work)
 

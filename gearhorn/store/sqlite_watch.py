@@ -7,18 +7,17 @@ that no append waits for it.
 """
 
 import asyncio
-import functools
 import sqlite3
 from collections.abc import Callable, Collection
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
 from urllib.parse import quote
 
+from gearhorn.store.sqlite_thread import OneThread
 from gearhorn.tasks import Tasks
 
 _EVERY_S = 0.1
 
-_T = TypeVar("_T")
+_Heads = dict[str, tuple[str, int]]
+"""By topic, its journal and the last sequence in it."""
 
 
 class SQLiteWatch:
@@ -30,7 +29,7 @@ class SQLiteWatch:
     def __init__(self, path: str, on_append: Callable[[str | None], object]) -> None:
         self._path = path
         self._on_append = on_append
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="watch")
+        self._thread = OneThread("watch")
         self._tasks = Tasks()
         self._running: asyncio.Task[None] | None = None
         # In the thread alone.
@@ -44,7 +43,7 @@ class SQLiteWatch:
         if topic in self._topics:
             return
         self._topics[topic] = None
-        found = await self._in_thread(lambda: self._heads([topic]))
+        found = await self._look(self._heads, topic)
         if topic in self._topics:
             self._topics[topic] = (found or {}).get(topic)
         if self._running is None:
@@ -64,12 +63,7 @@ class SQLiteWatch:
         self._topics.clear()
         await self._tasks.cancel()
         self._running = None
-        try:
-            await self._in_thread(self._close)
-        except RuntimeError:
-            # It is closed already.
-            pass
-        self._thread.shutdown(wait=False)
+        await self._thread.end(self._close)
 
     async def _run(self) -> None:
         failed = False
@@ -78,55 +72,49 @@ class SQLiteWatch:
             if self._is_anew:
                 self._is_anew = False
                 failed = True
-                await self._in_thread(self._close)
-            heads = await self._in_thread(functools.partial(self._changed, [*self._topics]))
+                await self._thread.run(self._close)
+            heads = await self._look(self._changed, *self._topics)
             if heads is not None:
                 self._compare(heads)
                 if failed:
                     self._on_append(None)
             failed = heads is None
 
-    def _compare(self, heads: dict[str, tuple[str, int]]) -> None:
+    def _compare(self, heads: _Heads) -> None:
         for topic, head in heads.items():
             if topic in self._topics and self._topics[topic] != head:
                 self._topics[topic] = head
                 self._on_append(topic)
 
-    async def _in_thread(self, function: Callable[[], _T]) -> _T:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, function)
+    async def _look(self, look: Callable[[Collection[str]], _Heads], *topics: str) -> _Heads | None:
+        """Look in the thread, and return ``None`` on an error."""
+
+        def work() -> _Heads | None:
+            try:
+                return look(topics)
+            except sqlite3.Error:
+                self._close()
+                return None
+
+        return await self._thread.run(work)
 
     # In the thread.
 
-    def _changed(self, topics: Collection[str]) -> dict[str, tuple[str, int]] | None:
-        """Return the heads of topics, none if nothing has changed; ``None`` on an error."""
-        try:
-            # It changes with what other connections have written.
-            (version,) = self._connection().execute("PRAGMA data_version").fetchone()
-            if version == self._version:
-                return {}
-            heads = self._heads(topics)
-        except sqlite3.Error:
-            self._close()
-            return None
-        if heads is not None:
-            self._version = version
+    def _changed(self, topics: Collection[str]) -> _Heads:
+        """Return the heads of topics, none if nothing has changed."""
+        # It changes with what other connections have written.
+        (version,) = self._connection().execute("PRAGMA data_version").fetchone()
+        if version == self._version:
+            return {}
+        heads = self._heads(topics)
+        self._version = version
         return heads
 
-    def _heads(self, topics: Collection[str]) -> dict[str, tuple[str, int]] | None:
-        found = {}
-        try:
-            db = self._connection()
-            for topic in topics:
-                row = db.execute(
-                    "SELECT id, last FROM journals WHERE topic = ?", (topic,)
-                ).fetchone()
-                if row is not None:
-                    found[topic] = row
-        except sqlite3.Error:
-            self._close()
-            return None
-        return found
+    def _heads(self, topics: Collection[str]) -> _Heads:
+        query = "SELECT id, last FROM journals WHERE topic = ?"
+        db = self._connection()
+        rows = ((topic, db.execute(query, (topic,)).fetchone()) for topic in topics)
+        return {topic: row for topic, row in rows if row is not None}
 
     def _connection(self) -> sqlite3.Connection:
         if self._db is None:

@@ -44,8 +44,8 @@ def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience_module, "_FIRST_DELAY", 0.005)
-    monkeypatch.setattr(patience_module, "_LONGEST_DELAY", 0.02)
+    monkeypatch.setattr(patience_module, "FIRST_DELAY", 0.005)
+    monkeypatch.setattr(patience_module, "LONGEST_DELAY", 0.02)
 
 
 def levels(log: pytest.LogCaptureFixture) -> list[str]:

@@ -13,10 +13,18 @@ from pathlib import Path
 import pytest
 
 from gearhorn import errors
-from gearhorn.store.journal import Head
+from gearhorn.store.journal import Entry, Head
 from gearhorn.tests.functional.store import stores
 from gearhorn.tests.functional.store.copies import SQLiteCopies
-from gearhorn.tests.functional.store.journals import TOPIC, append, opened, request, send, shown
+from gearhorn.tests.functional.store.journals import (
+    LIMITS,
+    TOPIC,
+    append,
+    opened,
+    request,
+    send,
+    shown,
+)
 
 pytestmark = pytest.mark.once
 
@@ -91,3 +99,15 @@ async def test_a_turn_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
         with pytest.raises(errors.StoreFull):
             await journals.append(turn)
         assert await journals.topics("", 10) == []
+
+
+async def test_upkeep_that_ends_nothing_does_not_write_the_file(tmp_path: Path) -> None:
+    async with opened(f"sqlite://{tmp_path}/store.db") as journals:
+        await append(journals, Entry([b"a"], id="42"))
+        with contextlib.closing(sqlite3.connect(tmp_path / "store.db")) as other:
+            before = other.execute("PRAGMA data_version").fetchone()
+            await journals.upkeep(lambda topic: LIMITS)
+            assert other.execute("PRAGMA data_version").fetchone() == before
+            await asyncio.sleep(0.01)
+            await journals.upkeep(lambda topic: LIMITS._replace(max_age=0.005))
+            assert other.execute("PRAGMA data_version").fetchone() != before

@@ -171,11 +171,11 @@ async def test_a_full_disk_takes_no_changes_but_is_read(path: Path) -> None:
             assert store._file._db is not None
             store._file._db.execute(f"PRAGMA max_page_count = {pages}")
 
-        await store._in_thread(lambda: limit(1))
+        await store._thread.run(lambda: limit(1))
         with pytest.raises(errors.StoreFull, match="full"):
             await add_many(store)
         assert "alice" in await ids(store, "memos")
-        await store._in_thread(lambda: limit(1_000_000))
+        await store._thread.run(lambda: limit(1_000_000))
         await store.add("memos", "bob", None)
         assert {"alice", "bob"} <= await ids(store, "memos")
 
@@ -190,7 +190,7 @@ async def test_a_read_only_store_takes_no_changes(path: Path) -> None:
             # root, as whom the tests may run, is refused nothing by modes.
             store._file._db.execute("PRAGMA query_only = 1")
 
-        await store._in_thread(forbid)
+        await store._thread.run(forbid)
         with pytest.raises(errors.StoreFull, match="readonly"):
             await store.add("memos", "bob", None)
         assert await ids(store, "memos") == {"alice"}
