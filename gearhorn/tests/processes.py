@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import os
@@ -17,6 +18,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, ClassVar, TypeVar
+
+import async_timeout
 
 from gearhorn.tests.closing import Closing
 from gearhorn.tests.forkserver import Forked
@@ -51,6 +54,13 @@ def eventually(
             raise AssertionError(f"not within {timeout_s} s; the last answer was {result!r}")
         time.sleep(interval_s)
     return result
+
+
+async def until(condition: Callable[[], object], timeout_s: float = 10.0) -> None:
+    """The same in an event loop, which runs meanwhile."""
+    async with async_timeout.timeout(timeout_s):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
 
 
 class MissingProgramError(Exception):

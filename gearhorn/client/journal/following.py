@@ -134,7 +134,7 @@ class Follower:
             self._timer.cancel()
 
     def leave(self) -> list[Job]:
-        """Begin nothing more, and finish what is in hand. Return the other copies."""
+        """Begin nothing more, and finish what is in hand. Return the other copies, once."""
         self._is_leaving = True
         if self._timer is not None:
             self._timer.cancel()

@@ -100,8 +100,12 @@ class Positions:
         """Follow a queue no more. Its message in hand is still handled, and written."""
         queue = binding.queue.encode()
         making = self._followers.pop(queue, None)
-        if making is not None:
-            self._leaving[queue] = self.start_task(self._leave(queue, making))
+        if making is None:
+            return
+        if _is_made(making):
+            # At once: a message that ends in the same turn of the loop must not show the next.
+            self._give_back(making.result().leave())
+        self._leaving[queue] = self.start_task(self._leave(queue, making))
 
     @property
     def leaving(self) -> bool:
@@ -227,11 +231,7 @@ class Positions:
         return task
 
     def _made(self) -> list[Follower]:
-        return [
-            making.result()
-            for making in self._followers.values()
-            if making.done() and not making.cancelled() and making.exception() is None
-        ]
+        return [making.result() for making in self._followers.values() if _is_made(making)]
 
     def _use(self, binding: Binding) -> tuple[int, str, str]:
         return id(self.position), binding.topic, binding.client_id
@@ -295,3 +295,7 @@ class Positions:
             for row in rows:
                 for follower in by_topic.get(row.topic, ()):
                     self.start_task(follower.told(row.journal, row.last))
+
+
+def _is_made(making: asyncio.Task[Follower]) -> bool:
+    return making.done() and not making.cancelled() and making.exception() is None

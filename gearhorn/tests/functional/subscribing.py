@@ -60,8 +60,14 @@ def running(subscriber: Subscriber | AsyncSubscriber) -> Iterator[Running]:
     running = Running(subscriber)
     try:
         yield running
-    finally:
+    except BaseException as error:
         running.stop()
         running.join()
+        if running.raised is not None:
+            # Perhaps why the block failed.
+            raise error from running.raised
+        raise
+    running.stop()
+    running.join()
     if isinstance(running.raised, errors.GearhornError):
         raise running.raised

@@ -469,7 +469,9 @@ def test_a_topic_that_is_off_finishes_the_message_in_hand_and_gives_the_others_b
         eventually(lambda: journaled.server.admin.queue(queue).workers == 0)
         assert seen == numbered(1)
         eventually(lambda: journaled.waiting("bob") == 2)
-        # The position is free for another subscriber.
+        # Once the message in hand is written, the position is free for another subscriber.
+        eventually(lambda: not subscriber._reception._positions.leaving)
+        assert seen == numbered(1)
         second = kind(journaled.server.address, "bob", position=position, register=False)
         second.on(journaled.name)(handler(seen))
         with running(second):

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from gearhorn.tests import sessions
+from gearhorn.tests.builders import message
 from gearhorn.tests.conftest import Start
 from gearhorn.tests.functional.conftest import Topic
 from gearhorn.tests.functional.languages import LANGUAGES, Language
-from gearhorn.tests.functional.test_languages import Reader, run, run_session, section
+from gearhorn.tests.functional.test_languages import MEMO, Reader, run, run_session, section
 from gearhorn.tests.processes import eventually
 
 pytestmark = pytest.mark.once
@@ -67,6 +68,22 @@ def test_the_session_on_the_page_is_real(
     outputs = run_session(journaled, language, shown, tmp_path, "subscribe")
 
     assert list(outputs) == [command.output for command in shown]
+
+
+def test_a_reader_goes_on_after_each_answer_to_the_end(
+    journaled: Topic, language: Language, place: Path
+) -> None:
+    handles = [journaled.start(str(number), background=True) for number in range(1, 251)]
+    assert all(journaled.client.finish(handle).completed for handle in handles)
+    assert journaled.publish(MEMO, background=True).completed
+    request = message(journaled.name, "aGVsbG8=", encoding="base64", background=True)
+    assert journaled.client.submit("fanout", request).completed
+    place.write_text('{"after": 40}')
+    found = run(language, "read", journaled, journaled.name, str(place))
+    assert found.returncode == 0, found.stderr
+    lines = [f"{number} {number}" for number in range(41, 251)]
+    assert found.stdout.splitlines() == [*lines, f"251 {MEMO}", "252 hello"]
+    assert run(language, "read", journaled, journaled.name, str(place)).stdout == ""
 
 
 def test_a_reader_that_waits_is_given_what_comes(

@@ -22,6 +22,7 @@ from gearhorn.daemon.recipients import Recipients
 from gearhorn.daemon.refusals import Refusals
 from gearhorn.store.patience import Patience
 from gearhorn.tests.builders import encoded, message
+from gearhorn.tests.processes import until
 from gearhorn.tests.unit.played_journals import ID, PlayedJournals
 from gearhorn.tests.unit.test_fanout import Job, Lists, Outbox
 
@@ -191,7 +192,7 @@ async def test_an_append_without_an_answer_is_repeated_as_it_was(
     given_up.lose()
     world.take("c")
     world.journals.fault = None
-    await asyncio.wait_for(_until(lambda: len(world.sent()) == 2), 10)
+    await until(lambda: len(world.sent()) == 2)
 
     first, repeat, later = (
         world.journals.turns[0],
@@ -202,13 +203,6 @@ async def test_an_append_without_an_answer_is_repeated_as_it_was(
     assert [entry.payloads for entry in later[0].entries] == [(b"c",)]
     # The one that was given up stands in the journal, and is not sent.
     assert [uniques for _, uniques in world.sent()] == [[f"j.{ID}.2.0"], [f"j.{ID}.3.0"]]
-
-
-async def _until(condition: Any) -> None:
-    while True:
-        if condition():
-            return
-        await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("order", ["receiver", "topic"])
@@ -224,7 +218,7 @@ async def test_fan_outs_whose_append_fails_wait_outside_the_window(order: Order)
     assert world.fanouts.set_aside == 3
     assert world.fanouts.waiting()["list"] == 3
     world.journals.fault = None
-    await asyncio.wait_for(_until(lambda: bool(world.sent())), 10)
+    await until(lambda: bool(world.sent()))
     while not all(job.answers for job in jobs):
         world.queue_all()
         await turns()
@@ -412,6 +406,6 @@ async def test_what_comes_in_the_flush_interval_is_one_write() -> None:
     await turns()
     world.take("b")
     assert not world.journals.turns
-    await asyncio.wait_for(_until(lambda: len(world.sent()) == 2), 10)
+    await until(lambda: len(world.sent()) == 2)
 
     assert [len(turn[0].entries) for turn in world.journals.turns] == [2]

@@ -6,11 +6,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import async_timeout
 import pytest
 
 from gearhorn.daemon.guard import looks
@@ -21,6 +20,7 @@ from gearhorn.daemon.guard.looks import Looks
 from gearhorn.daemon.recipients import Recipients
 from gearhorn.tasks import at_once
 from gearhorn.tests.listening import close_server
+from gearhorn.tests.processes import until
 from gearhorn.wire.address import Address
 from gearhorn.wire.connection import ConnectionSettings
 from gearhorn.wire.look import NOTHING
@@ -103,12 +103,6 @@ async def looking(at: Playing) -> AsyncIterator[tuple[Looks, Guard, Address]]:
     finally:
         await looks.close()
         await close_server(server)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with async_timeout.timeout(10):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
 
 
 async def test_what_a_look_has_shown_is_known_before_jobs_are_taken(

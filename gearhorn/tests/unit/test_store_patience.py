@@ -7,7 +7,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
@@ -15,6 +14,7 @@ import pytest
 from gearhorn import errors
 from gearhorn.store import patience as patience_module
 from gearhorn.store.patience import Patience
+from gearhorn.tests.processes import until
 
 
 class FakeStore:
@@ -54,14 +54,6 @@ def levels(log: pytest.LogCaptureFixture) -> list[str]:
 
 async def settle(seconds: float = 0.05) -> None:
     await asyncio.sleep(seconds)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async def look() -> None:
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.001)
-
-    await asyncio.wait_for(look(), 10)
 
 
 async def test_a_sound_store_is_called_once(

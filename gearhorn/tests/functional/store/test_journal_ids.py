@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
@@ -100,13 +101,18 @@ async def test_a_message_that_was_trimmed_is_still_a_duplicate(journals: Journal
 
 
 async def test_an_id_is_kept_for_the_window_from_its_last_use(new_journals: NewJournals) -> None:
-    journals = new_journals(id_window=0.5)
+    journals = new_journals(id_window=3600)
     await journals.open()
     await append(journals, ENTRY)
-    for _ in range(3):
-        await asyncio.sleep(0.2)
+    first = time.monotonic()
+    for _ in range(2):
+        await asyncio.sleep(0.5)
         assert (await placed(journals, ENTRY)).sequence == 1
-    await asyncio.sleep(0.6)
+    # Its first use is longer ago.
+    journals.id_window = time.monotonic() - first - 0.1
+    assert (await placed(journals, ENTRY)).sequence == 1
+    journals.id_window = 0.05
+    await asyncio.sleep(0.1)
     again = await placed(journals, ENTRY)
     assert again == (3, None)
     await journals.close()

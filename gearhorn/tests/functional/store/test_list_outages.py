@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -14,6 +14,7 @@ from gearhorn.daemon.list_cache import Fetched, ListCache
 from gearhorn.store.base import Store
 from gearhorn.store.patience import Patience
 from gearhorn.tests.functional.store.stores import MATCHMAKING, make
+from gearhorn.tests.processes import until
 from gearhorn.tests.proxy import Proxy
 
 TOPICS = [f"topic{number}" for number in range(300)]
@@ -52,11 +53,6 @@ async def lists(store: Store, patience: Patience) -> AsyncIterator[ListCache]:
 
 def read_all(lists: ListCache) -> list[asyncio.Task[Fetched]]:
     return [asyncio.ensure_future(lists.fetch(topic)) for topic in TOPICS]
-
-
-async def until(condition: Callable[[], object]) -> None:
-    while not condition():  # noqa: ASYNC110
-        await asyncio.sleep(0.005)
 
 
 async def expect_all(reads: list[asyncio.Task[Fetched]]) -> None:
@@ -100,7 +96,7 @@ async def test_readers_that_are_ended_in_an_outage_leave_nothing_behind(
 ) -> None:
     proxied_redis.stall()
     reads = read_all(lists)
-    await asyncio.sleep(0.01)
+    await until(lambda: lists._rounds._under_way == 3)
     for task in reads:
         task.cancel()
     await lists.close()
