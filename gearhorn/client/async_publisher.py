@@ -3,7 +3,6 @@
 """The publisher for asyncio programs."""
 
 import asyncio
-import os
 import ssl
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
@@ -11,10 +10,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from gearhorn import errors, messages
-from gearhorn.client import forks
 from gearhorn.client.answers import fan_out_report
 from gearhorn.client.bundles import Bundles, Item, Outcome
-from gearhorn.client.caller import Caller, OnProgress
+from gearhorn.client.caller import OnProgress
+from gearhorn.client.loop_caller import LoopCaller
 from gearhorn.client.parameters import (
     PublishOptions,
     check_count,
@@ -26,7 +25,6 @@ from gearhorn.client.publications import Outgoing, Preparation, Publication, mes
 from gearhorn.messages import FunctionNames
 from gearhorn.wire.answer import Answer
 from gearhorn.wire.connection import ConnectionSettings
-from gearhorn.wire.watch import Watch
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -72,28 +70,25 @@ class AsyncPublisher:
         function: str = FunctionNames.fanout,
         max_message_bytes: int = messages.MAX_MESSAGE_BYTES,
     ) -> None:
-        self._servers = servers_of(servers)
+        addresses = servers_of(servers)
         check_seconds(connect_timeout, "connect_timeout")
         check_function(function, "function")
         self.prepare = Preparation(timeout, max_message_bytes)
         """Checks messages and makes requests of them, in any thread."""
-        self._connect_timeout = connect_timeout
-        self._settings = ConnectionSettings(tls=tls, connect_timeout=connect_timeout)
         self._function = function
-        self._max_report_bytes = _ESCAPED * max_message_bytes
         self._max_message_bytes = max_message_bytes
-        self._caller: Caller | None = None
+        self._caller = LoopCaller(
+            "publisher",
+            addresses,
+            ConnectionSettings(tls=tls, connect_timeout=connect_timeout),
+            _ESCAPED * max_message_bytes,
+            self._begin,
+        )
         self._bundles: Bundles
-        """Those of the caller."""
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._closed = False
-        forks.tell(self)
+        """Those of the caller that was made last."""
 
-    def _forked(self) -> None:
-        """Leave the connections to the parent; the child makes its own."""
-        if self._caller is not None:
-            forks.leave(self._caller)
-            self._caller = None
+    def _begin(self) -> None:
+        self._bundles = Bundles(self._send, self._max_message_bytes)
 
     async def __aenter__(self) -> "AsyncPublisher":
         return self
@@ -112,9 +107,7 @@ class AsyncPublisher:
         Messages that wait for their report fail with
         :class:`~gearhorn.errors.Closed`.
         """
-        self._closed = True
-        if self._caller is not None and self._loop is asyncio.get_running_loop():
-            await self._caller.close()
+        await self._caller.close()
 
     async def publish(
         self,
@@ -246,14 +239,14 @@ class AsyncPublisher:
 
         :param on_done: called with the report or the error, unless it is cancelled.
         """
-        self._open()
+        self._caller.get()
         return self._bundles.start(Item(publication, on_done, on_progress))
 
     def _send(self, item: Item) -> None:
         publication = item.publication
 
         def start(data: bytes, answered: Callable[[Answer | errors.GearhornError], object]) -> None:
-            item.call = self._open().start(
+            item.call = self._caller.get().start(
                 self._function,
                 data,
                 publication.topic,
@@ -274,27 +267,6 @@ class AsyncPublisher:
             item.on_done(_outcome(outcome))
 
         start(publication.data(), answered)
-
-    def _open(self) -> Caller:
-        if self._closed:
-            raise errors.Closed("the publisher is closed")
-        loop = asyncio.get_running_loop()
-        if self._caller is not None and self._loop is not loop:
-            # What the former loop had open ended with it.
-            if self._loop is not None and self._loop.is_running():
-                raise errors.WrongLoop(
-                    "this publisher is in use on another event loop: make one for each loop"
-                )
-            self._caller = None
-        if self._caller is None:
-            self._loop = loop
-            name = f"gearhorn-publisher-{os.getpid()}"
-            self._caller = Caller(
-                name, self._settings, self._max_report_bytes, Watch(), self._connect_timeout
-            )
-            self._caller.connect(self._servers)
-            self._bundles = Bundles(self._send, self._max_message_bytes)
-        return self._caller
 
 
 def value_of(outcome: Outcome, return_exceptions: bool) -> Outcome:

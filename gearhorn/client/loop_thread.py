@@ -7,12 +7,15 @@ import contextlib
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import CancelledError
 from typing import Any, TypeVar
 
 from gearhorn import errors
 from gearhorn.client import forks, log_thread
 
 T = TypeVar("T")
+
+_CLOSED = "it was closed before"
 
 _here = threading.local()
 """``loop_thread`` is the LoopThread whose thread this is, if it is one's."""
@@ -48,7 +51,8 @@ class LoopThread:
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run ``coroutine`` in the loop, wait for it, and return its result.
 
-        :raises Closed: the loop has been stopped, or the program is at its end.
+        :raises Closed: the loop has been stopped, perhaps meanwhile, or the program is at its
+            end.
         :raises WrongThread: the loop itself would wait, for ever.
         """
         try:
@@ -58,7 +62,7 @@ class LoopThread:
             with self._lock:
                 # Whatever is handed over before the end is run before it.
                 if self._stopped:
-                    raise errors.Closed("it was closed before")
+                    raise errors.Closed(_CLOSED)
                 future = asyncio.run_coroutine_threadsafe(coroutine, self._started())
         except errors.GearhornError:
             coroutine.close()
@@ -66,6 +70,11 @@ class LoopThread:
         try:
             with self.waited_for():
                 return future.result()
+        except CancelledError:
+            # The loop gave it up at its end.
+            if self._stopped:
+                raise errors.Closed(_CLOSED) from None
+            raise
         except BaseException:
             # KeyboardInterrupt, for one, may come while waiting.
             future.cancel()

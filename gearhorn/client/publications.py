@@ -52,15 +52,8 @@ class Publication(NamedTuple):
         return request.encode()
 
     def data_for_old_daemon(self) -> bytes:
-        """Return the request as a daemon takes it that knows no ``id``.
-
-        Copies are then recognised by a unique, while they are queued.
-        """
-        unique = self.request.unique
-        if unique is None:
-            named = self.request.id
-            unique = secrets.token_urlsafe(_ID_BYTES) if named is None else _digest(named)
-        return msgspec.structs.replace(self.request, id=None, unique=unique).encode()
+        """Return the request as a daemon takes it that knows no ``id``."""
+        return without_id(self.request).encode()
 
     @classmethod
     def together(cls, publications: "Sequence[Publication]") -> "Publication":
@@ -143,16 +136,16 @@ def message_parts(message: Outgoing) -> tuple[str, Any, str | None, str | None]:
     return topic, payload, unique, id_
 
 
-def _digest(message_id: str) -> str:
-    return blake2b(message_id.encode(), digest_size=_UNIQUE_BYTES).hexdigest()
-
-
 def without_id(request: messages.FanOut) -> messages.FanOut:
     """Return the request for a daemon of the release before, which knows no ``id``.
 
     Its copies are then recognised by a unique, while they are queued.
     """
     unique = request.unique
-    if unique is None and request.id is not None:
-        unique = _digest(request.id)
+    if unique is None:
+        unique = secrets.token_urlsafe(_ID_BYTES) if request.id is None else _digest(request.id)
     return msgspec.structs.replace(request, id=None, unique=unique)
+
+
+def _digest(message_id: str) -> str:
+    return blake2b(message_id.encode(), digest_size=_UNIQUE_BYTES).hexdigest()

@@ -7,7 +7,6 @@ import inspect
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import CancelledError
 
 from gearhorn import errors
 from gearhorn.client.binding import Handler
@@ -201,6 +200,6 @@ class Subscriber(SubscriberBase):
     def _again(self, reception: Reception, failure: Failure) -> bool:
         try:
             return self._thread.run(reception.retries.again(failure))
-        except (errors.Closed, CancelledError):
+        except errors.Closed:
             # The loop has ended before the wait: the message goes to a subscriber again.
             return False

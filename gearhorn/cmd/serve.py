@@ -170,7 +170,7 @@ def _run(conf: cfg.ConfigOpts, reload: Reload) -> int:
         if conf.standalone_mode:
             raise errors.ConfigurationError("--accept-store: --standalone accepts any store")
         daemonize.become(who)
-        return _accept(settings, conf.despite)
+        return _say_done(acceptance.accept(settings, conf.despite))
     if conf.adopt_journals:
         if conf.standalone_mode:
             raise errors.ConfigurationError("--adopt-journals: --standalone has one daemon")
@@ -204,16 +204,12 @@ def _run(conf: cfg.ConfigOpts, reload: Reload) -> int:
         return _serve(conf, settings, reload)
 
 
-def _accept(settings: DaemonSettings, despite: Sequence[str]) -> int:
-    return _say_done(acceptance.accept(settings, despite))
-
-
 def _say_done(work: Coroutine[Any, Any, str]) -> int:
     """Do what an operator's word asks for, and say what was done."""
     try:
         done = asyncio.run(work)
     except errors.StoreMisconfigured as error:
-        return _fail(errors.StoreMisconfigured(f"[store] {error}"), EX_CONFIG)
+        return _fail(error, EX_CONFIG)
     except (acceptance.NotAccepted, adopting.NotAdopted, errors.StoreError) as error:
         return _fail(error, EX_UNAVAILABLE)
     return 0 if streams.write_out(config.PROGRAM, f"{done}\n") else EX_IOERR

@@ -17,10 +17,12 @@ from pathlib import Path
 from oslo_config import cfg
 
 from gearhorn import errors
+from gearhorn.daemon import stores
 from gearhorn.daemon.settings import DaemonSettings
 from gearhorn.service import config, config_files, daemonize
-from gearhorn.store import open_journals, open_store
+from gearhorn.store.base import Store
 from gearhorn.store.identity import Terms
+from gearhorn.store.journal import Journals
 from gearhorn.wire import admin
 from gearhorn.wire.address import Address
 
@@ -115,51 +117,27 @@ def _located(homes: Mapping[tuple[str, str], Path], fault: str) -> str:
 
 
 async def unreachable(settings: DaemonSettings) -> list[str]:
-    """Return a line for the store and for each job server that cannot be used now."""
-    servers = (_try_server(one, settings) for one in settings.servers)
-    tried = (_try_store(settings), _try_journals(settings), *servers)
+    """Return a line for each store and each job server that cannot be used now."""
+    opened: list[tuple[str, Store | Journals]] = [("[store]", stores.subscriptions_of(settings))]
+    if settings.journal.url is not None:
+        opened.append(("[journal]", stores.journals_of(settings)))
+    tried = (
+        *(_try_store(group, store) for group, store in opened),
+        *(_try_server(one, settings) for one in settings.servers),
+    )
     return [fault for fault in await asyncio.gather(*tried) if fault]
 
 
-async def _try_store(settings: DaemonSettings) -> str:
-    store = open_store(
-        settings.store_url,
-        key_prefix=settings.key_prefix,
-        matchmaking_topic=settings.matchmaking_topic,
-        timeout=settings.store_timeout,
-    )
+async def _try_store(group: str, store: Store | Journals) -> str:
     try:
         await store.open((), Terms.LOOK)
     except errors.StoreReplaced:
         # It is empty: a daemon makes it one.
         pass
     except errors.StoreError as error:
-        return f"[store] url: {error}"
+        return f"{group} url: {error}"
     finally:
         await store.close()
-    return ""
-
-
-async def _try_journals(settings: DaemonSettings) -> str:
-    url = settings.journal.url
-    if url is None:
-        return ""
-    journals = open_journals(
-        url,
-        key_prefix=settings.key_prefix,
-        timeout=settings.store_timeout,
-        max_topics=settings.journal.max_topics,
-        id_window=settings.journal.id_window,
-    )
-    try:
-        await journals.open((), Terms.LOOK)
-    except errors.StoreReplaced:
-        # It is empty: a daemon makes it one.
-        pass
-    except errors.StoreError as error:
-        return f"[journal] url: {error}"
-    finally:
-        await journals.close()
     return ""
 
 

@@ -8,13 +8,12 @@ from collections.abc import AsyncIterator, Iterable
 from types import TracebackType
 
 from gearhorn import errors, messages
-from gearhorn.client.caller import Caller
 from gearhorn.client.journal import asking
 from gearhorn.client.journal.entries import Entry, entries_of
+from gearhorn.client.loop_caller import LoopCaller
 from gearhorn.client.parameters import check_function, check_seconds, servers_of
 from gearhorn.messages import Backlog, FunctionNames, Read
 from gearhorn.wire.connection import ConnectionSettings
-from gearhorn.wire.watch import Watch
 
 WAIT_S = 60.0
 """Seconds that a daemon holds a question before it answers that nothing has come."""
@@ -28,7 +27,8 @@ class AsyncReader:
     """A reader of a topic's journal, for asyncio programs: ``async for entry in reader``.
 
     It subscribes to nothing, and takes nothing from anybody. Each iteration goes on where
-    the one before has ended. Close it with :meth:`close`, or use it as an asynchronous
+    the one before has ended. It serves one event loop at a time, as an
+    :class:`AsyncPublisher` does. Close it with :meth:`close`, or use it as an asynchronous
     context manager.
 
     :param servers: the addresses of the job servers, ``host:port`` each, as a list or
@@ -59,7 +59,7 @@ class AsyncReader:
         tls: ssl.SSLContext | None = None,
         function: str = FunctionNames.read,
     ) -> None:
-        self._servers = servers_of(servers)
+        addresses = servers_of(servers)
         messages.check_type(topic, "topic", str)
         messages.check_type(after, "after", int)
         messages.check_type(journal, "journal", str, optional=True)
@@ -68,10 +68,9 @@ class AsyncReader:
         Read(topic=topic, after=after)
         self._topic = topic
         self.follow = follow
-        self._settings = ConnectionSettings(tls=tls, connect_timeout=connect_timeout)
         self._function = function
-        self._caller: Caller | None = None
-        self._is_closed = False
+        settings = ConnectionSettings(tls=tls, connect_timeout=connect_timeout)
+        self._caller = LoopCaller("reader", addresses, settings, _MAX_ANSWER_BYTES)
         self._is_reset = self._is_trimmed = False
         """What the next message is to say."""
         self.after = after
@@ -92,9 +91,7 @@ class AsyncReader:
 
     async def close(self) -> None:
         """Close the connections. An iteration that waits raises ``Closed``."""
-        self._is_closed = True
-        if self._caller is not None:
-            await self._caller.close()
+        await self._caller.close()
 
     async def __aiter__(self) -> AsyncIterator[Entry]:
         """Yield the messages; without ``follow`` until the last that is there.
@@ -104,6 +101,7 @@ class AsyncReader:
             that follows tries again.
         :raises NoAnswer: no daemon answered in time. A reader that follows asks again.
         :raises Closed: the reader is closed.
+        :raises WrongLoop: it is in use on another event loop, which still runs.
         :raises GearhornError: a daemon refused for another reason; the class says why.
         """
         end: int | None = None
@@ -144,17 +142,7 @@ class AsyncReader:
         return entries, found.last if end is None else end
 
     async def _ask(self) -> Backlog:
-        if self._is_closed:
-            raise errors.Closed("the reader is closed")
-        if self._caller is None:
-            self._caller = Caller(
-                "gearhorn-reader",
-                self._settings,
-                _MAX_ANSWER_BYTES,
-                Watch(),
-                self._settings.connect_timeout,
-            )
-            self._caller.connect(self._servers)
+        caller = self._caller.get()
         request = Read(
             topic=self._topic,
             after=self.after,
@@ -162,4 +150,4 @@ class AsyncReader:
             limit=messages.MAX_READ_LIMIT,
             wait=WAIT_S if self.follow else None,
         )
-        return await asking.read(self._caller, self._function, request)
+        return await asking.read(caller, self._function, request)

@@ -8,9 +8,10 @@ nothing more, and those with these ones serve.
 """
 
 from gearhorn import errors
+from gearhorn.daemon import stores
 from gearhorn.daemon.journal.patterns import Patterns
 from gearhorn.daemon.settings import DaemonSettings
-from gearhorn.store import open_journals, open_store
+from gearhorn.daemon.stores import naming
 from gearhorn.store.base import Store
 from gearhorn.store.identity import Terms
 
@@ -27,12 +28,7 @@ async def adopt(settings: DaemonSettings) -> str:
     :raises NotAdopted: a daemon of an older release is there, or there is no store.
     :raises StoreError: a store cannot be opened.
     """
-    store = open_store(
-        settings.store_url,
-        key_prefix=settings.key_prefix,
-        matchmaking_topic=settings.matchmaking_topic,
-        timeout=settings.store_timeout,
-    )
+    store = stores.subscriptions_of(settings)
     try:
         return await _adopt(settings, store)
     finally:
@@ -40,14 +36,17 @@ async def adopt(settings: DaemonSettings) -> str:
 
 
 async def _adopt(settings: DaemonSettings, store: Store) -> str:
-    try:
-        found = await store.open((), Terms.LOOK)
-    except errors.StoreReplaced:
-        raise NotAdopted("the store is empty: start a daemon, which makes it") from None
-    await store.open((found.tag,), Terms.TAKE)
-    before = await store.patterns()
+    with naming(stores.SUBSCRIPTIONS):
+        try:
+            found = await store.open((), Terms.LOOK)
+        except errors.StoreReplaced:
+            raise NotAdopted("the store is empty: start a daemon, which makes it") from None
+        await store.open((found.tag,), Terms.TAKE)
+        before = await store.patterns()
     texts = Patterns(settings.journal).texts
-    written = await store.adopt_patterns(texts, await _identity(settings))
+    journals = await _identity(settings)
+    with naming(stores.SUBSCRIPTIONS):
+        written = await store.adopt_patterns(texts, journals)
     if written.ignorant:
         raise NotAdopted(
             "daemons of an older release are there, which know of no journals: "
@@ -61,17 +60,11 @@ async def _adopt(settings: DaemonSettings, store: Store) -> str:
 
 async def _identity(settings: DaemonSettings) -> str:
     """Return the identity of the journals' store, ``""`` if it is that of the subscriptions."""
-    own = settings.journal
-    if own.url is None:
+    if settings.journal.url is None:
         return ""
-    journals = open_journals(
-        own.url,
-        key_prefix=settings.key_prefix,
-        timeout=settings.store_timeout,
-        max_topics=own.max_topics,
-        id_window=own.id_window,
-    )
+    journals = stores.journals_of(settings)
     try:
-        return (await journals.open()).identity
+        with naming(stores.JOURNALS):
+            return (await journals.open()).identity
     finally:
         await journals.close()

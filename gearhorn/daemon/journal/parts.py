@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gearhorn import errors, messages
+from gearhorn.daemon import stores
 from gearhorn.daemon.fanout import FanOuts
 from gearhorn.daemon.guard.seen import Seen
 from gearhorn.daemon.journal.appends import Appends
@@ -25,7 +26,6 @@ from gearhorn.daemon.recipients import Recipients
 from gearhorn.daemon.refusals import Refusals
 from gearhorn.daemon.settings import DaemonSettings
 from gearhorn.daemon.workers import WINDOW_MESSAGES
-from gearhorn.store import open_journals
 from gearhorn.store.base import Store
 from gearhorn.store.identity import Opened, Terms, tag_of
 from gearhorn.store.journal import Head, JournalRow
@@ -97,14 +97,7 @@ class JournalParts(NoJournals):
         """True if the journals have a store of their own."""
         self.patience = Patience() if self.is_apart else patience
         self.patterns = Patterns(own, settings.matchmaking_topic)
-        self.journals = open_journals(
-            own.url or settings.store_url,
-            key_prefix=settings.key_prefix,
-            timeout=settings.store_timeout,
-            worker_id=worker_id,
-            max_topics=own.max_topics,
-            id_window=own.id_window,
-        )
+        self.journals = stores.journals_of(settings, worker_id)
         self.appends = Appends(
             self.journals, self.patience, counts, flush_interval=own.flush_interval
         )
@@ -181,10 +174,11 @@ class JournalParts(NoJournals):
         # Which one it is stands in the subscriptions' store, beside the patterns.
         shared = await self._store.patterns()
         try:
-            if shared.journals:
-                opened = await self.journals.open((tag_of(shared.journals),), Terms.TAKE)
-            else:
-                opened = await self.journals.open()
+            with stores.naming(stores.JOURNALS):
+                if shared.journals:
+                    opened = await self.journals.open((tag_of(shared.journals),), Terms.TAKE)
+                else:
+                    opened = await self.journals.open()
         except errors.StoreReplaced as error:
             fault = str(error)
         else:

@@ -9,10 +9,10 @@ The word comes from the configuration's own machine and is written into the stor
 from collections.abc import Collection, Mapping
 
 from gearhorn import errors
+from gearhorn.daemon import stores
 from gearhorn.daemon.settings import DaemonSettings
 from gearhorn.daemon.trust.lookout import Lookout, Sight
 from gearhorn.daemon.trust.memory import Memory
-from gearhorn.store import open_store
 from gearhorn.store.base import Store
 from gearhorn.store.identity import Opened, Terms
 
@@ -37,24 +37,20 @@ async def accept(settings: DaemonSettings, despite: Collection[str]) -> str:
             "no job server answers, so nobody can tell whether another store is in use"
         )
     known = sight.stores | (await Memory(settings).recall()).tags
-    store = open_store(
-        settings.store_url,
-        key_prefix=settings.key_prefix,
-        matchmaking_topic=settings.matchmaking_topic,
-        timeout=settings.store_timeout,
-    )
+    store = stores.subscriptions_of(settings)
     try:
-        before = await _found(store)
-        own = set() if before is None else {before.tag}
-        for other in sorted(sight.served - own - set(despite)):
-            raise NotAccepted(
-                f"{', '.join(await lookout.names(other)) or 'a daemon'} serves from the store "
-                f"{other}: give it the right [store] url, or stop it. If its host is gone and "
-                f"job servers still list it, add --despite {other}"
-            )
-        replaces = before is None or not known - own <= before.follows
-        opened = await store.open(known | own, Terms.ACCEPT if replaces else Terms.TAKE)
-        mended = await store.mend(strike_out=True)
+        with stores.naming(stores.SUBSCRIPTIONS):
+            before = await _found(store)
+            own = set() if before is None else {before.tag}
+            for other in sorted(sight.served - own - set(despite)):
+                raise NotAccepted(
+                    f"{', '.join(await lookout.names(other)) or 'a daemon'} serves from the store "
+                    f"{other}: give it the right [store] url, or stop it. If its host is gone and "
+                    f"job servers still list it, add --despite {other}"
+                )
+            replaces = before is None or not known - own <= before.follows
+            opened = await store.open(known | own, Terms.ACCEPT if replaces else Terms.TAKE)
+            mended = await store.mend(strike_out=True)
     finally:
         await store.close()
     done = _done(opened, sight) if replaces else _in_place_already(opened, mended)

@@ -176,6 +176,64 @@ def test_an_asyncio_publisher_works_in_children_and_in_the_parent(queued: Topic)
     assert [found.count(text) for text in ("before", "child", "after", "last")] == [2, 6, 2, 2]
 
 
+@pytest.mark.parametrize(
+    "read",
+    [
+        "reader = Reader(server, topic)\ndef read(): return [entry.text for entry in reader]",
+        "reader = AsyncReader(server, topic)\n"
+        "async def texts(): return [entry.text async for entry in reader]\n"
+        "def read(): return asyncio.run(texts())",
+    ],
+    ids=["Reader", "AsyncReader"],
+)
+def test_a_reader_that_was_used_works_in_children_and_in_the_parent(
+    journaled: Topic, read: str
+) -> None:
+    program = f"""
+        from gearhorn import AsyncReader, Reader
+
+        publisher = Publisher(server, timeout=10)
+        def publish(text):
+            publisher.publish(topic, text, background=True)
+        exec({read!r})
+        publish("one")
+        say(*read())
+        publish("two")
+        forked(lambda: say("child", *read()))
+        forked(lambda: say("child", *read()))
+        publish("three")
+        say(*read())
+    """
+    said = run_program(program, journaled.server.address, journaled.name)
+    assert said == ["one", "child two", "child two", "two three"]
+
+
+def test_an_asyncio_reader_works_in_a_child_while_the_loop_of_the_parent_runs(
+    journaled: Topic,
+) -> None:
+    program = """
+        from gearhorn import AsyncReader
+
+        publisher = Publisher(server, timeout=10)
+        reader = AsyncReader(server, topic)
+
+        async def read():
+            return [entry.text async for entry in reader]
+
+        async def main():
+            publisher.publish(topic, "one", background=True)
+            say(*await read())
+            publisher.publish(topic, "two", background=True)
+            await asyncio.to_thread(forked, lambda: say("child", *asyncio.run(read())))
+            say(*await read())
+            await reader.close()
+
+        asyncio.run(main())
+    """
+    said = run_program(program, journaled.server.address, journaled.name)
+    assert said == ["one", "child two", "two"]
+
+
 def test_reports_that_were_under_way_are_the_parents(queued: Topic) -> None:
     program = """
         publisher = Publisher(server, timeout=10)

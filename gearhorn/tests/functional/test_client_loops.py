@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from gearhorn import AsyncPublisher, AsyncSubscriber, errors
+from gearhorn import AsyncPublisher, AsyncReader, AsyncSubscriber, errors
 from gearhorn.tests.functional.conftest import Topic
 
 
@@ -68,6 +68,39 @@ def test_a_publisher_that_is_in_use_on_another_loop_says_what_to_do(queued: Topi
         # Where it is in use nothing has changed.
         assert await publish() == 1
         await publisher.close()
+
+    asyncio.run(main())
+
+
+def test_a_reader_works_on_one_loop_after_the_other(journaled: Topic) -> None:
+    reader = AsyncReader(journaled.server.address, journaled.name)
+
+    async def read() -> list[str]:
+        return [entry.text async for entry in reader]
+
+    for number in ("1", "2", "3"):
+        assert journaled.publish(number, background=True).completed
+        assert asyncio.run(asyncio.wait_for(read(), 20)) == [number]
+    asyncio.run(reader.close())
+    with pytest.raises(errors.Closed):
+        asyncio.run(read())
+
+
+def test_a_reader_that_is_in_use_on_another_loop_says_what_to_do(journaled: Topic) -> None:
+    reader = AsyncReader(journaled.server.address, journaled.name)
+
+    async def read() -> list[str]:
+        return [entry.text async for entry in reader]
+
+    async def main() -> None:
+        assert journaled.publish("1", background=True).completed
+        assert await read() == ["1"]
+        with pytest.raises(errors.WrongLoop, match="make one for each loop"):
+            await asyncio.to_thread(asyncio.run, read())
+        # Where it is in use nothing has changed.
+        assert journaled.publish("2", background=True).completed
+        assert await read() == ["2"]
+        await reader.close()
 
     asyncio.run(main())
 

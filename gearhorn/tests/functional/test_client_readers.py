@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -20,6 +20,7 @@ from gearhorn import (
     Subscriber,
     errors,
 )
+from gearhorn.client.journal import asking
 from gearhorn.client.journal.entries import Entry
 from gearhorn.tests.builders import message
 from gearhorn.tests.functional.conftest import Topic
@@ -121,6 +122,31 @@ def test_closing_a_reader_ends_an_iteration_that_waits(journaled: Topic) -> None
     reader.close()
     thread.join(20)
     assert seen == ["1", "closed"]
+
+
+def test_closing_a_reader_ends_its_pause_after_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = threading.Event()
+
+    async def nobody_answers(*question: object) -> NoReturn:
+        asked.set()
+        raise errors.NoAnswer("no daemon answered in time")
+
+    monkeypatch.setattr(asking, "read", nobody_answers)
+    reader = Reader("127.0.0.1:1", "topic", follow=True)
+    ended: list[BaseException] = []
+
+    def read() -> None:
+        try:
+            next(iter(reader))
+        except BaseException as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    assert asked.wait(20)
+    reader.close()
+    thread.join(20)
+    assert [type(error) for error in ended] == [errors.Closed]
 
 
 def test_what_is_gone_and_another_journal_are_told(journaled: Topic, kind: Any) -> None:

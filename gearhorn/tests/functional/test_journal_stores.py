@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from gearhorn.tests.conftest import NewDaemon, Start
+from gearhorn.tests.daemons import Daemon
 from gearhorn.tests.functional.conftest import NewTopic, Topic
 from gearhorn.tests.functional.test_journal import append, payloads, read
 from gearhorn.tests.functional.test_journal_patterns import QUICK, adopt
@@ -67,6 +68,40 @@ def test_journals_whose_store_was_emptied_wait_for_a_word(
     assert adopt(process).returncode == 0
     assert topic.client.finish(handle, 30).report["sequence"] >= 1
     assert payloads(read(topic)) == ["two"]
+
+
+def test_a_store_of_journals_that_refuses_is_named_by_its_option(
+    daemon: NewDaemon, gearmand: Gearmand, start: Start
+) -> None:
+    apart = start(Redis(requirepass="right"))
+    wrong = f"redis://:wrong-one@{apart.address}/0"
+    options: dict[str, Any] = {"journal.topics": "t*"}
+    one = daemon(**options)
+    other = Daemon({**one.options, "gearman.worker_id": None, "journal.url": wrong})
+    other.start(wait_ready=False)
+    try:
+        eventually(lambda: "[journal] url: Redis: " in other.log)
+        said = adopt(other)
+    finally:
+        other.close()
+
+    assert (said.returncode, said.stdout) == (78, "")
+    assert said.stderr.startswith("gearhorn-fanout: [journal] url: Redis: ")
+    assert "wrong-one" not in other.log + said.stderr
+
+
+def test_the_store_of_the_subscriptions_that_refuses_is_named_by_its_group(
+    daemon: NewDaemon, start: Start
+) -> None:
+    locked = start(Redis(requirepass="right"))
+    options: dict[str, Any] = {"journal.topics": "t*"}
+    one = daemon(**options)
+    one.config_file.write_text(
+        one.config_file.read_text() + f"\n[store]\nurl = redis://:wrong-one@{locked.address}/0\n"
+    )
+    said = adopt(one)
+    assert (said.returncode, said.stdout) == (78, "")
+    assert said.stderr.startswith("gearhorn-fanout: [store] Redis: ")
 
 
 def test_a_daemon_that_drains_lets_readers_go(
