@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 
 from gearhorn import clock, errors, messages
+from gearhorn.daemon import stores
 from gearhorn.daemon.crowding import Crowding
 from gearhorn.daemon.guard.endings import Endings
 from gearhorn.daemon.guard.looks import guard_of
@@ -32,7 +33,6 @@ from gearhorn.daemon.trust.memory import Memory
 from gearhorn.daemon.trust.opening import Opening
 from gearhorn.daemon.upkeep import Upkeep
 from gearhorn.daemon.workers import WINDOW_MESSAGES, Workers, roles
-from gearhorn.store import open_store
 from gearhorn.store.identity import Opened
 from gearhorn.store.patience import Patience
 from gearhorn.store.timing import time_calls
@@ -116,13 +116,7 @@ class Daemon:
         """Make the store, the cached lists, and the parts that keep those true."""
         settings = self.settings
         self._patience = Patience()
-        self._store = open_store(
-            settings.store_url,
-            key_prefix=settings.key_prefix,
-            matchmaking_topic=settings.matchmaking_topic,
-            timeout=settings.store_timeout,
-            worker_id=self.worker_id,
-        )
+        self._store = stores.subscriptions_of(settings, self.worker_id)
         time_calls(self._store, self._counts.store_called)
         self._opening = Opening(
             self._store,

@@ -17,13 +17,17 @@ JOURNALS = "[journal] url:"
 """The option of a store that the journals have for themselves."""
 
 
-def subscriptions_of(settings: DaemonSettings) -> Store:
-    """Return the store of the subscriptions. It still has to be opened."""
+def subscriptions_of(settings: DaemonSettings, worker_id: str = "") -> Store:
+    """Return the store of the subscriptions. It still has to be opened.
+
+    :param worker_id: the daemon that uses it, ``""`` if none does.
+    """
     return open_store(
         settings.store_url,
         key_prefix=settings.key_prefix,
         matchmaking_topic=settings.matchmaking_topic,
         timeout=settings.store_timeout,
+        worker_id=worker_id,
     )
 
 
