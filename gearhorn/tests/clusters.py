@@ -191,15 +191,21 @@ class Cluster(Closing):
             eventually(lambda: self._serving(slot) is holder)
 
     def move(self, slot: int, target: Node) -> Iterator[None]:
-        """Move a slot as redis-cli does, which waits after each step for the next."""
+        """Move a slot as redis-cli does, which waits after each step for the next.
+
+        One that was broken off can be made again.
+        """
         source = self.holder(slot)
-        target.call("CLUSTER", "SETSLOT", slot, "IMPORTING", source.node_id)
-        source.call("CLUSTER", "SETSLOT", slot, "MIGRATING", target.node_id)
-        yield
-        place = target.host, target.port
-        while keys := source.call("CLUSTER", "GETKEYSINSLOT", slot, _BATCH):
-            source.call("MIGRATE", *place, "", 0, 5000, "KEYS", *keys)
+        if source is not target:
+            target.call("CLUSTER", "SETSLOT", slot, "IMPORTING", source.node_id)
+            source.call("CLUSTER", "SETSLOT", slot, "MIGRATING", target.node_id)
             yield
-        for node in (target, source, *self.masters):
+            place = target.host, target.port
+            while keys := source.call("CLUSTER", "GETKEYSINSLOT", slot, _BATCH):
+                # Of a key that is in both places the target's was left by a call that failed.
+                source.call("MIGRATE", *place, "", 0, 5000, "REPLACE", "KEYS", *keys)
+                yield
+            target.call("CLUSTER", "SETSLOT", slot, "NODE", target.node_id)
+        for node in self.masters:
             node.call("CLUSTER", "SETSLOT", slot, "NODE", target.node_id)
         yield

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -94,13 +95,16 @@ def said_to(typed: Sequence[str], path: str) -> str:
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
-    try:
-        assert shell.wait(30) == 0
-    finally:
-        os.killpg(shell.pid, signal.SIGKILL)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        shell.wait(45)
+    code = shell.poll()
+    os.killpg(shell.pid, signal.SIGKILL)
     assert shell.stdout is not None
     with shell.stdout:
-        return shell.stdout.read().decode()
+        said = shell.stdout.read().decode()
+    shell.wait()
+    assert code == 0, said
+    return said
 
 
 def test_it_says_what_its_job_server_does_not_keep(tmp_path: Path, start: Start) -> None:

@@ -61,26 +61,26 @@ class ClusterScene(Scene):
     def begin(self, fault: Fault) -> None:
         if fault.target == "slot":
             self._pending = fault
-            self._is_done()
+            self._do_pending()
             return
         if fault.target.startswith("redis"):
             self._hit.add(fault.target)
         super().begin(fault)
 
-    def can_end(self, fault: Fault) -> bool:
-        return self._is_done() if fault.target == "slot" else super().can_end(fault)
+    def hindrance(self, fault: Fault) -> str:
+        return self._do_pending() if fault.target == "slot" else super().hindrance(fault)
 
     def end(self, fault: Fault) -> None:
         if fault.target != "slot":
             super().end(fault)
             self._hit.discard(fault.target)
 
-    def _is_done(self) -> bool:
-        """Do what is to be done to the slot, if all nodes are there."""
+    def _do_pending(self) -> str:
+        """Do what is to be done to the slot; return why that cannot be done now."""
         if self._pending is None:
-            return True
+            return ""
         if self._hit:
-            return False
+            return f"{', '.join(sorted(self._hit))} is not there"
         try:
             if self._pending.kind == "fail over":
                 self._cluster.fail_over(SLOT)
@@ -89,7 +89,7 @@ class ClusterScene(Scene):
                 for _ in self._cluster.move(SLOT, self._target):
                     time.sleep(_STEP_S)
         # A node that was just started has to find the others.
-        except (redis.RedisError, OSError, AssertionError):
-            return False
+        except (redis.RedisError, OSError, AssertionError) as error:
+            return f"{self._pending.kind}: {error!r}"
         self._pending = self._target = None
-        return True
+        return ""

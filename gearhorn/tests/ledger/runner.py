@@ -41,6 +41,7 @@ _END_LIMIT_S = 45.0
 
 A subscriber with its default settings takes up to 20 seconds beside a job server that is silent.
 """
+_TOO_SLOW = f"did not end in {_END_LIMIT_S:g} s when asked to"
 
 Say = Callable[[str], object]
 
@@ -138,11 +139,11 @@ class Runner:
                     self.down.add(fault.target)
                 self.begin(fault.kind, fault.target, number)
                 self._scene.begin(fault)
-            elif not self._scene.can_end(fault) and at < fault.ends + _END_LIMIT_S:
+            elif (hindrance := self._scene.hindrance(fault)) and at < fault.ends + _END_LIMIT_S:
                 heapq.heappush(due, (at + 0.1, number, False, fault))
             else:
-                if not self._scene.can_end(fault):
-                    self.ended(fault.target, f"did not end in {_END_LIMIT_S:g} s when asked to")
+                if hindrance:
+                    self.ended(fault.target, f"{_TOO_SLOW} ({hindrance})")
                 self._scene.end(fault)
                 self.down.discard(fault.target)
                 self._writer.write(FaultEnded(at=now(), by=_BY, number=number))
@@ -228,7 +229,7 @@ class Runner:
                 scene.processes[name].wait(_END_LIMIT_S)
             except AssertionError:
                 # Its request is not answered.
-                self.ended(name, f"did not end in {_END_LIMIT_S:g} s when asked to")
+                self.ended(name, _TOO_SLOW)
                 scene.processes[name].kill()
         deadline = now() + self._limit_s
         received = -1

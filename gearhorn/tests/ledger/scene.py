@@ -206,9 +206,11 @@ class Scene:
         else:
             process.terminate()
 
-    def can_end(self, fault: Fault) -> bool:
-        """Return false while a process that was asked to end still runs."""
-        return fault.kind != "restart" or self.processes[fault.target].exit_code is not None
+    def hindrance(self, fault: Fault) -> str:
+        """Return why the fault cannot end yet: a process that was asked to end still runs."""
+        if fault.kind == "restart" and self.processes[fault.target].exit_code is None:
+            return "it still runs"
+        return ""
 
     def end(self, fault: Fault) -> None:
         if fault.target in self.proxies:

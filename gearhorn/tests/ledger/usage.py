@@ -26,7 +26,8 @@ class Usage(NamedTuple):
     """Open file descriptors, connections among them."""
     threads: int
     keys: int
-    """Redis keys, and what its sets and hashes hold; 0 for a process."""
+    """Redis keys, and what its sets and hashes hold, without records of what ended; 0 for a
+    process."""
 
 
 def of_process(at: float, name: str, process: Process) -> Usage:
@@ -45,7 +46,12 @@ def of_process(at: float, name: str, process: Process) -> Usage:
 def of_store(at: float, port: int, key_prefix: str) -> Usage:
     """Return a sample of Redis, from Redis itself."""
     with redis.Redis(port=port, decode_responses=True) as client:
-        keys = cast("list[str]", client.keys(f"{key_prefix}*"))
+        # The records of ended subscriptions grow by design, up to 100,000.
+        keys = [
+            key
+            for key in cast("list[str]", client.keys(f"{key_prefix}*"))
+            if not key.startswith(f"{key_prefix}ended")
+        ]
         held = sum(cast(int, _size(client, key)) for key in keys)
         memory = cast("Mapping[str, int]", client.info("memory"))
     return Usage(at, "redis", memory["used_memory"] // 1024, 0, 0, len(keys) + held)
