@@ -130,8 +130,6 @@ class FakeTransport(asyncio.Transport):
         """Everything is read at once."""
 
     def write(self, data: Any) -> None:
-        if not self.open:
-            return
         self._input += bytes(data)
         while len(self._input) >= 12:
             magic, packet_type, size = wire.HEADER.unpack_from(self._input)
@@ -166,7 +164,12 @@ class FakeTransport(asyncio.Transport):
             self._loop.do(self._protocol.data_received, data)
 
     def _take(self, packet_type: int, body: bytes) -> None:
-        if packet_type in _SUBMITS:
+        if packet_type in (wire.WORK_STATUS, wire.WORK_WARNING, *_ENDS):
+            # An answer counts also where the package is not told yet that nobody hears it.
+            self.server.on_answer(self, wire.Packet(packet_type, body))
+        elif not self.open:
+            return
+        elif packet_type in _SUBMITS:
             queue, unique, payload = body.split(b"\0", 2)
             submission = Submission(self, queue, unique, payload, _SUBMITS[packet_type])
             self.submissions.append(submission)
@@ -183,8 +186,6 @@ class FakeTransport(asyncio.Transport):
                 self._loop.call_soon(self.send, wire.ECHO_RES, body)
         elif packet_type == wire.CAN_DO:
             self.functions.add(body)
-        elif packet_type in (wire.WORK_STATUS, wire.WORK_WARNING, *_ENDS):
-            self.server.on_answer(self, wire.Packet(packet_type, body))
 
 
 _ENDS = (wire.WORK_COMPLETE, wire.WORK_FAIL)
