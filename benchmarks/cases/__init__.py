@@ -15,6 +15,7 @@ from benchmarks.cases import (
     memory,
     registrations,
     scale,
+    spread,
     waiting,
 )
 
@@ -33,6 +34,7 @@ CASES = (
     large.CASE,
     registrations.CASE,
     scale.CASE,
+    spread.CASE,
     daemons.CASE,
     limits.CASE,
     memory.CASE,
