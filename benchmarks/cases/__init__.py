@@ -9,6 +9,7 @@ from benchmarks.cases import (
     end_to_end,
     fairness,
     foreground,
+    growth,
     large,
     latency,
     limits,
@@ -38,4 +39,5 @@ CASES = (
     daemons.CASE,
     limits.CASE,
     memory.CASE,
+    growth.CASE,
 )
