@@ -8,8 +8,8 @@ or lets the fan-out wait in the topic's lane while they are read (``rounds``). T
 batch of copies for each job server (``placement``) and ends the job with its report.
 ``registry`` takes registrations. It changes the store, has ``matchmaking`` tell every
 daemon (``notices``), and answers once no list from before can be in use (``leases``).
-``upkeep`` does regular work that nobody asks for. ``daemon`` puts the parts together and
-connects them.
+``upkeep`` does regular work that nobody asks for. ``assembly`` makes the parts and connects them,
+``daemon`` starts and stops them.
 
 Three rooms: ``guard`` keeps queues within their limits, ``trust`` decides which store
 may be used, and ``numbers`` shows what the parts have counted (``metrics``).
