@@ -11,8 +11,9 @@ daemon (``notices``), and answers once no list from before can be in use (``leas
 ``upkeep`` does regular work that nobody asks for. ``assembly`` makes the parts and connects them,
 ``daemon`` starts and stops them.
 
-Three rooms: ``guard`` keeps queues within their limits, ``trust`` decides which store
-may be used, and ``numbers`` shows what the parts have counted (``metrics``).
+Four rooms: ``guard`` keeps queues within their limits, ``journal`` keeps the messages of
+topics that have one, ``trust`` decides which store may be used, and ``numbers`` shows what
+the parts have counted (``metrics``).
 
 Invariants:
 
