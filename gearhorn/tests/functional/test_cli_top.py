@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""``gearhorn top`` and ``gearhorn doctor --format nagios``, for eyes and for checks."""
+"""``gearhorn top``, as it is and on a screen."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import re
 import select
 import subprocess
 import time
-from typing import Any
 
 import pytest
 
@@ -138,35 +137,3 @@ def test_a_screen_with_keys(service: Service, topic: Topic) -> None:
         process.kill()
         process.wait()
         os.close(ours)
-
-
-def test_a_plugin_for_nagios(run: Run, topic: Topic, gearmand: Gearmand) -> None:
-    topic.subscribe("b|b")
-    topic.publish(background=True)
-
-    done = run("doctor", "--interval", "0.1", "--format", "nagios")
-
-    first, *others = done.stdout.splitlines()
-    assert done.returncode == 1, done
-    state, _, numbers = first.partition(" | ")
-    assert state.startswith("GEARHORN WARNING - ")
-    found: dict[str, Any] = dict(pair.split("=") for pair in numbers.split())
-    assert found["servers"] == "1;;;0"
-    assert int(found["unread_queues"].partition(";")[0]) >= 1
-    assert int(found["warnings"].partition(";")[0]) >= 1
-    assert found["errors"] == "0;;;0"
-    # A bar begins numbers, so that none comes from a name.
-    assert any(f"{topic.name}_b/b" in line for line in others)
-    assert not any("|" in line for line in others)
-    assert any("runbook.html#finding-queue-unread" in line for line in others)
-
-    # A job server without a daemon.
-    done = gearhorn([gearmand.address], "doctor", "--interval", "0.1", "--format", "nagios")
-    assert done.returncode == 2
-    assert done.stdout.startswith("GEARHORN CRITICAL - ")
-
-
-def test_a_plugin_that_fails_is_unknown(run: Run) -> None:
-    done = run("--timeout", "0.000001", "doctor", "--format", "nagios")
-    assert done.returncode in (2, 3)
-    assert done.stdout.startswith("GEARHORN ")
