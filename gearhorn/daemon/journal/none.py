@@ -38,7 +38,7 @@ class NoJournals:
         """Called with an unexpected error, after which journals are not looked after."""
 
     def apply(self, settings: DaemonSettings) -> None:
-        """Go by these settings from now on, but for the patterns and limits of journals."""
+        """Go by these settings from now on, but for the patterns of journals and their store."""
 
     def make_fanouts(self, *args: Any, **options: Any) -> FanOuts:
         """Return the fan-outs of a daemon."""

@@ -129,9 +129,15 @@ class JournalParts(NoJournals):
         self._tasks = Tasks(lambda error: self.on_failed(error))
 
     def apply(self, settings: DaemonSettings) -> None:
-        """Go by these settings."""
+        """Go by these settings; the patterns and the store stay."""
         self._settings = settings
+        own = settings.journal
         self.journals.set_timeout(settings.store_timeout)
+        self.journals.max_topics = own.max_topics
+        self.journals.id_window = own.id_window
+        self.patterns.apply(own)
+        self.appends.set_flush_interval(own.flush_interval)
+        self.numbering.set_max_message_bytes(own.max_message_bytes)
 
     def _may_skip(self, recipients: Recipients) -> None:
         """Have those who want it skipped where their queues are full: they can read a journal."""
