@@ -35,7 +35,7 @@ from gearhorn.daemon.upkeep import Upkeep
 from gearhorn.daemon.workers import WINDOW_MESSAGES, Workers, roles
 from gearhorn.store.identity import Opened
 from gearhorn.store.patience import Patience
-from gearhorn.store.timing import time_calls
+from gearhorn.store.timing import OPERATIONS, time_calls
 from gearhorn.tasks import end
 from gearhorn.version import installed_version
 from gearhorn.wire.address import Address
@@ -117,7 +117,7 @@ class Daemon:
         settings = self.settings
         self._patience = Patience()
         self._store = stores.subscriptions_of(settings, self.worker_id)
-        time_calls(self._store, self._counts.store_called)
+        time_calls(self._store, OPERATIONS, self._counts.calls.called)
         self._opening = Opening(
             self._store,
             self._patience,

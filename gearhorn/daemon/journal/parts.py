@@ -30,6 +30,7 @@ from gearhorn.store.base import Store
 from gearhorn.store.identity import Opened, Terms, tag_of
 from gearhorn.store.journal import Head, JournalRow
 from gearhorn.store.patience import Patience
+from gearhorn.store.timing import JOURNAL_OPERATIONS, time_calls
 from gearhorn.tasks import Tasks
 from gearhorn.wire.address import Address
 from gearhorn.wire.job import Job
@@ -98,6 +99,7 @@ class JournalParts(NoJournals):
         self.patience = Patience() if self.is_apart else patience
         self.patterns = Patterns(own, settings.matchmaking_topic)
         self.journals = stores.journals_of(settings, worker_id)
+        time_calls(self.journals, JOURNAL_OPERATIONS, counts.journal_calls.called)
         self.appends = Appends(
             self.journals, self.patience, counts, flush_interval=own.flush_interval
         )
