@@ -29,6 +29,12 @@ class NoJournals:
     readers = 0
     """Readers that wait."""
     replays_running = 0
+    is_apart = False
+    """True if the journals have a store of their own."""
+    waiting = 0
+    """Messages that are not appended yet."""
+    fault: errors.StoreError | None = None
+    """The error for which appends wait, if any do."""
     is_up = True
     """True if the store of the journals does what it is asked."""
 

@@ -95,7 +95,6 @@ class JournalParts(NoJournals):
         self._lists = lists
         self._settings = settings
         self.is_apart = own.url is not None
-        """True if the journals have a store of their own."""
         self.patience = Patience() if self.is_apart else patience
         self.patterns = Patterns(own, settings.matchmaking_topic)
         self.journals = stores.journals_of(settings, worker_id)
@@ -245,6 +244,11 @@ class JournalParts(NoJournals):
         return self.reads.waiting
 
     @property
+    def waiting(self) -> int:  # type: ignore[override]
+        """Messages that are not appended yet."""
+        return self.appends.waiting
+
+    @property
     def replays_running(self) -> int:  # type: ignore[override]
         """Replays that run, or wait for their turn."""
         return self.replays.running
@@ -298,7 +302,7 @@ class JournalParts(NoJournals):
         }
 
     @property
-    def fault(self) -> errors.StoreError | None:
+    def fault(self) -> errors.StoreError | None:  # type: ignore[override]
         """The error for which appends wait, if any do."""
         return self.patience.fault if self.is_apart or self.appends.failing else None
 
