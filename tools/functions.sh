@@ -94,6 +94,14 @@ prepare_servers() {
     fi
 }
 
+# Install a browser, which looks at the page. That takes the longest of all packages, and without one
+# its tests are skipped: so nothing else depends on it.
+prepare_browser() {
+    local missing
+    missing=$("$venv/bin/bindep" --brief browser) || (install_packages $missing) ||
+        echo "No browser is installed; its tests are skipped." >&2
+}
+
 # Install what the examples in JavaScript need, as their lock file says. npm comes with some packages
 # of Node, and is one of its own beside others, which conflict with it: so bindep cannot name it.
 # Without npm, or with a registry that is out of reach, the tests of these examples are skipped.

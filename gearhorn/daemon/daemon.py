@@ -68,6 +68,11 @@ class Daemon:
         return clock.now() - self._created
 
     @property
+    def journals_differ(self) -> errors.JournalsDiffer | None:
+        """Why it takes no fan-outs, registrations and reads, if its patterns are others."""
+        return self._parts.in_force.fault
+
+    @property
     def failed(self) -> bool:
         """True if a part that it cannot do without has ended."""
         return self._failure is not None
@@ -204,5 +209,5 @@ class Daemon:
             fault,
             worker_id=self.worker_id,
             uptime=self.uptime,
-            differs=self._parts.in_force.fault,
+            differs=self.journals_differ,
         )

@@ -84,6 +84,28 @@ class FanOutCounts:
                 self.failed += 1
 
 
+class CallCounts:
+    """The calls of a store, by the name of the method."""
+
+    __slots__ = ("errors", "seconds")
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, Histogram] = {}
+        self.errors: Counter[str] = Counter()
+        """Those that failed, by code."""
+
+    def called(self, operation: str, took_s: float, code: str | None) -> None:
+        """Count a call.
+
+        :param code: that of the error with which it ended.
+        """
+        if operation not in self.seconds:
+            self.seconds[operation] = Histogram(CALL_BOUNDS_S)
+        self.seconds[operation].note(took_s)
+        if code is not None:
+            self.errors[code] += 1
+
+
 class Counts:
     """All counts of a daemon but those at job servers (``wire.tally``)."""
 
@@ -110,14 +132,14 @@ class Counts:
         self.journal_read = self.journal_replayed = 0
         """Messages that readers were given, and that were put into queues for a start."""
         self.journal_appends = Histogram(CALL_BOUNDS_S)
+        self.journal_calls = CallCounts()
         # Lists.
         self.hits = 0
         self.reads: Counter[bool] = Counter()
         """Lists that were read, by whether they were kept."""
         self.dropped: Counter[str] = Counter()
         # The store.
-        self.calls: dict[str, Histogram] = {}
-        self.store_errors: Counter[str] = Counter()
+        self.calls = CallCounts()
         # Matchmaking.
         self.notices_sent = self.notices_confirmed = self.notices_unanswered = 0
         """Notices, of which each daemon gets one for a change, on whatever servers."""
@@ -137,14 +159,3 @@ class Counts:
         self.notices_sent += daemons
         self.notices_confirmed += daemons - silent
         self.notices_unanswered += silent
-
-    def store_called(self, operation: str, took_s: float, code: str | None) -> None:
-        """Count a call of the store.
-
-        :param code: that of the error with which it ended.
-        """
-        if operation not in self.calls:
-            self.calls[operation] = Histogram(CALL_BOUNDS_S)
-        self.calls[operation].note(took_s)
-        if code is not None:
-            self.store_errors[code] += 1

@@ -168,8 +168,9 @@ class StatusRow(Struct, frozen=True, kw_only=True):
     """The bytes of memory that the store of the journals uses, if it tells."""
     store_max_memory: int | None = None
     """The most that it may use, if it tells; 0 for no limit."""
-    counters: dict[str, float] = {}
-    """What it has counted since its start, without what is 0, by the names of the metrics."""
+    counters: dict[str, float] | None = None
+    """What it has counted since its start, without what is 0, by the names of the metrics;
+    older releases do not tell it."""
 
 
 Row = TypeVar("Row")

@@ -29,7 +29,8 @@ class Check(NamedTuple):
 
 
 def readiness(daemon: Daemon) -> Sequence[Check]:
-    """Return the checks of whether the daemon serves."""
+    """Return the checks of whether the daemon serves; of journals only where it has to do with
+    some."""
     return (
         Check(
             "started",
@@ -46,12 +47,15 @@ def readiness(daemon: Daemon) -> Sequence[Check]:
         ),
         _job_servers(daemon),
         _store(daemon),
+        *_journals(daemon),
     )
 
 
 def _job_servers(daemon: Daemon) -> Check:
     pools = daemon.survey.pools()
-    needed = (workers.FANOUT, REQUEST, workers.QUERY, workers.NOTICE, COPIES)
+    needed = [workers.QUERY, workers.NOTICE, COPIES]
+    if daemon.journals_differ is None:
+        needed = [workers.FANOUT, REQUEST, workers.READ, *needed]
     without = [role for role in needed if not pools[role].connections]
     return Check(
         "job-servers",
@@ -68,6 +72,28 @@ def _store(daemon: Daemon) -> Check:
     if fault is None:
         return Check("store", True, "the store does what it is asked")
     return Check("store", False, f"{fault.code}: {fault}", f"{advice_on(fault)}.")
+
+
+def _journals(daemon: Daemon) -> Iterator[Check]:
+    if differs := daemon.journals_differ:
+        yield Check(
+            "journals",
+            False,
+            f"{differs.code}: {differs}",
+            "It takes no messages. Start it with the patterns of the store, or write its own "
+            "there: gearhorn-fanout --config FILE --adopt-journals.",
+        )
+        return
+    journals = daemon.survey.journals
+    if journals.patterns is None:
+        return
+    # One store for both has one fault.
+    fault = journals.fault if journals.is_apart else None
+    if fault is None:
+        yield Check("journals", True, "messages are appended to journals")
+    else:
+        advice = f"{advice_on(fault)}. It is the store of [journal] url."
+        yield Check("journals", False, f"{fault.code}: {fault}", advice)
 
 
 def remarks(daemon: Daemon) -> Sequence[Check]:

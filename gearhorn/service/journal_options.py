@@ -22,6 +22,7 @@ JOURNAL = (
     ),
     cfg.IntOpt(
         "max_messages",
+        mutable=True,
         default=JournalSettings.max_messages,
         min=1,
         max=MOST_MESSAGES,
@@ -29,6 +30,7 @@ JOURNAL = (
     ),
     cfg.IntOpt(
         "max_bytes",
+        mutable=True,
         default=JournalSettings.max_bytes,
         min=1,
         max=MOST_BYTES,
@@ -36,6 +38,7 @@ JOURNAL = (
     ),
     cfg.FloatOpt(
         "max_age",
+        mutable=True,
         default=JournalSettings.max_age,
         min=0,
         max=messages.MAX_SECONDS,
@@ -44,6 +47,7 @@ JOURNAL = (
     ),
     cfg.IntOpt(
         "max_message_bytes",
+        mutable=True,
         default=JournalSettings.max_message_bytes,
         min=1,
         max=1 << 30,
@@ -52,6 +56,7 @@ JOURNAL = (
     ),
     cfg.IntOpt(
         "max_topics",
+        mutable=True,
         default=JournalSettings.max_topics,
         min=1,
         max=MOST_TOPICS,
@@ -59,6 +64,7 @@ JOURNAL = (
     ),
     cfg.FloatOpt(
         "flush_interval",
+        mutable=True,
         default=JournalSettings.flush_interval,
         min=0,
         max=1,
@@ -67,6 +73,7 @@ JOURNAL = (
     ),
     cfg.FloatOpt(
         "id_window",
+        mutable=True,
         default=JournalSettings.id_window,
         min=1,
         max=MOST_WINDOW_S,

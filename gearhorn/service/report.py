@@ -63,9 +63,15 @@ def _fanouts(daemon: Daemon) -> Iterator[str]:
     yield (
         f"in hand: {workers.fanouts.held} fan-outs, of which {workers.fanouts.aside} are outside "
         f"the window, and {workers.fanouts.held_bytes} bytes; {workers.requests.held} "
-        f"registrations, {workers.queries.held} queries, {workers.notices.held} notices; the "
-        f"oldest fan-out came {survey.oldest_s():.1f} s ago"
+        f"registrations, {workers.queries.held} queries, {workers.reads.held} reads, "
+        f"{workers.notices.held} notices; the oldest fan-out came {survey.oldest_s():.1f} s ago"
     )
+    if survey.journals.patterns is not None:
+        yield (
+            f"journals: {survey.journals.waiting} messages wait for their numbers, "
+            f"{survey.journals.readers} readers for messages; {survey.journals.replays_running} "
+            "replays run or wait"
+        )
     yield f"open in the foreground: {survey.fanouts.open}, copies {survey.fanouts.copies_open}"
     for what, count in survey.fanouts.waiting().items():
         yield f"fan-outs that wait for a {what.replace('_', ' ')}: {count}"

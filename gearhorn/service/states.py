@@ -34,8 +34,8 @@ class States:
     def text(self) -> str:
         """Return the state in a sentence."""
         daemon = self._daemon
-        _, _, servers, store = readiness(daemon)
-        wrong = [check.text for check in (servers, store) if not check.ok]
+        _, _, *parts = readiness(daemon)
+        wrong = [check.text for check in parts if not check.ok]
         if daemon.draining:
             workers = daemon.survey.workers
             held = sum(one.held for one in (workers.fanouts, workers.requests, workers.queries))

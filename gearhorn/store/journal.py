@@ -215,6 +215,7 @@ class Journals(abc.ABC):
 
     def __init__(self, worker_id: str, *, max_topics: int, id_window: float) -> None:
         self.worker_id = worker_id
+        # Both can be set anew, for the calls that begin then.
         self.max_topics = max_topics
         self.id_window = id_window
         self.on_append = lambda topic: None

@@ -2,15 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The group of all commands, with the options before the command."""
 
+import contextlib
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import click
 
 from gearhorn import errors, messages
 from gearhorn.cmd import streams
+from gearhorn.cmd.cli import nagios
 from gearhorn.cmd.cli.exits import FAILED, failure_of
 from gearhorn.cmd.cli.session import FUNCTIONS, Session
 from gearhorn.net.tls import tls_context
@@ -22,17 +24,33 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 FORMATS = click.Choice(["table", "json"])
 
+_IS_PLUGIN = "gearhorn.is_plugin"
+
 pass_session = click.make_pass_decorator(Session)
 
 
 class _Group(click.Group):
     """A group that turns gearhorn's errors into messages and exit codes."""
 
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        is_plugin = nagios.is_asked_for(args)
+        with _unknown_to_plugins(is_plugin):
+            context = super().make_context(info_name, args, parent, **extra)
+        context.meta[_IS_PLUGIN] = is_plugin
+        return context
+
     def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except errors.GearhornError as error:
-            raise failure_of(error) from error
+        with _unknown_to_plugins(ctx.meta.get(_IS_PLUGIN, False)):
+            try:
+                return super().invoke(ctx)
+            except errors.GearhornError as error:
+                raise failure_of(error) from error
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         streams.escape_unencodable()
@@ -42,6 +60,17 @@ class _Group(click.Group):
             # What is read has errors of its own.
             streams.report_unwritten("gearhorn", error)
             sys.exit(FAILED)
+
+
+@contextlib.contextmanager
+def _unknown_to_plugins(is_plugin: bool) -> Iterator[None]:
+    """Have a wrong command line end as a plugin does: the code for it means critical there."""
+    try:
+        yield
+    except click.ClickException as error:
+        if not is_plugin:
+            raise
+        raise nagios.Unknown(error.format_message()) from error
 
 
 def _split(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> list[str]:

@@ -7,6 +7,10 @@ The exit code is the state.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import IO, Any
+
+import click
 
 from gearhorn.cmd.cli.facts import Facts, jobs_waiting
 from gearhorn.cmd.cli.findings import LEVELS, Finding
@@ -17,8 +21,23 @@ from gearhorn.messages import printable
 NAME = "GEARHORN"
 STATES = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
-"""The exit codes. That the check itself failed is unknown, and that nobody answers is
-critical."""
+"""The exit codes. That the check itself failed, or its command line is wrong, is unknown;
+that nobody answers is critical."""
+
+
+class Unknown(click.ClickException):
+    """A check that could not be made."""
+
+    exit_code = UNKNOWN
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the reason where a plugin's output is looked for."""
+        click.echo(unknown(self.message))
+
+
+def is_asked_for(arguments: Sequence[str]) -> bool:
+    """Tell if a command line, which may be wrong, is that of a plugin."""
+    return "--format=nagios" in arguments or ("--format", "nagios") in pairwise(arguments)
 
 
 def state_of(found: Sequence[Finding]) -> int:

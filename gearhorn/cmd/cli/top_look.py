@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from gearhorn import errors, messages
+from gearhorn.client.answers import refusal
 from gearhorn.cmd.cli.session import Session, total
 from gearhorn.cmd.cli.show import state_of
 from gearhorn.messages import DaemonRow, Page, Query, StatusRow
@@ -32,6 +33,9 @@ SUBSCRIPTIONS_S = 30.0
 _ANSWER_S = 5.0
 """The seconds that a daemon has for its status: one that is frozen holds nothing up."""
 
+OLDER, NO_ANSWER = "older_release", "no_answer"
+"""Why numbers of a daemon are missing."""
+
 Queues = Mapping[Address, Mapping[str, QueueState]]
 
 
@@ -41,6 +45,7 @@ class Look:
 
     :param faults: the servers that did not answer, and why.
     :param statuses: the status of each daemon that told it, by worker id.
+    :param missing: why numbers of the others are missing, or the counters of these.
     """
 
     taken: float
@@ -49,6 +54,7 @@ class Look:
     subscriptions: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     daemons: Sequence[DaemonRow] = ()
     statuses: Mapping[str, StatusRow] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
     daemon_ttl: float = 0.0
     fault: str | None = None
     """Why no daemon has told of subscriptions and daemons."""
@@ -74,15 +80,25 @@ class Looker:
             answers = await asyncio.gather(
                 *(self._status(look, any_status, daemon.worker_id) for daemon in look.daemons)
             )
-            look.statuses = {row.worker_id: row for row in answers if row is not None}
+            told = zip(look.daemons, answers, strict=True)
+            answered = {daemon.worker_id: answer for daemon, answer in told}
+            look.statuses = {
+                name: answer for name, answer in answered.items() if isinstance(answer, StatusRow)
+            }
+            look.missing = {
+                name: reason for name, answer in answered.items() if (reason := _missing(answer))
+            }
             await self._read_subscriptions(any_status.matchmaking_topic)
         except errors.GearhornError as error:
             look.fault = str(error)
         look.subscriptions = dict(self._subscriptions)
         return look
 
-    async def _status(self, look: Look, known: StatusRow, worker_id: str) -> StatusRow | None:
-        """Ask a daemon in its own function, on a server where it works."""
+    async def _status(self, look: Look, known: StatusRow, worker_id: str) -> StatusRow | str:
+        """Ask a daemon in its own function, on a server where it works.
+
+        :returns: its status, or why it has told none.
+        """
         if worker_id == known.worker_id:
             return known
         function = messages.queue_name(known.matchmaking_topic, worker_id)
@@ -92,13 +108,18 @@ class Looker:
                 timeout = min(self._session.timeout, _ANSWER_S)
                 try:
                     answer = await admin.ask(server, self._session.wire, function, request, timeout)
-                    if answer.completed:
-                        return msgspec.json.decode(answer.data, type=Page[StatusRow]).rows[0]
-                except (errors.GearhornError, msgspec.DecodeError, IndexError):
+                    if not answer.completed:
+                        raise refusal(answer.data)
+                    (row,) = msgspec.json.decode(answer.data, type=Page[StatusRow]).rows
+                except errors.UnknownKey:
+                    # It takes nothing but notices there.
+                    return OLDER
+                except (errors.GearhornError, msgspec.DecodeError, ValueError):
                     continue
-                # One of an older release: it is shown without counters.
-                return None
-        return None
+                # Anybody may answer in that function.
+                if row.worker_id == worker_id:
+                    return row
+        return NO_ANSWER
 
     async def _read_subscriptions(self, matchmaking_topic: str) -> None:
         now = time.monotonic()
@@ -117,7 +138,8 @@ class Frame:
     """What is shown at a time: the newer of two looks, and what has changed since the older."""
 
     seconds: float
-    rates: Mapping[str, float]
+    rates: Mapping[str, float | None]
+    """``None`` where no daemon tells its counters."""
     fanouts: int
     requests: int
     waiting: int
@@ -132,7 +154,9 @@ class Frame:
         """Return the frame for programs, with so many topics and queues at the most."""
         return {
             "seconds": round(self.seconds, 3),
-            "rates": {name: round(rate, 3) for name, rate in self.rates.items()},
+            "rates": {
+                name: None if rate is None else round(rate, 3) for name, rate in self.rates.items()
+            },
             "fanouts": self.fanouts,
             "requests": self.requests,
             "waiting": self.waiting,
@@ -147,12 +171,6 @@ class Frame:
 def frame_of(before: Look, now: Look) -> Frame:
     """Compare two looks."""
     seconds = max(now.taken - before.taken, 0.001)
-    rates = dict.fromkeys(RATES, 0.0)
-    for worker_id, status in now.statuses.items():
-        if (earlier := before.statuses.get(worker_id)) is not None:
-            for name, counter in RATES.items():
-                more = _sum(status.counters, counter) - _sum(earlier.counters, counter)
-                rates[name] += max(0.0, more) / seconds
     subscribers = [
         _subscriber(before, now, queue, topic, client_id)
         for queue, (topic, client_id) in now.subscriptions.items()
@@ -177,7 +195,7 @@ def frame_of(before: Look, now: Look) -> Frame:
     unread = [row for row in subscribers if not row["workers"] and row["waiting"]]
     return Frame(
         seconds=seconds,
-        rates=rates,
+        rates=_rates(before, now, seconds),
         fanouts=sum(status.fanouts for status in now.statuses.values()),
         requests=sum(status.requests for status in now.statuses.values()),
         waiting=sum(row["waiting"] for row in subscribers),
@@ -188,6 +206,32 @@ def frame_of(before: Look, now: Look) -> Frame:
         fault=now.fault,
         subscribers=sorted(subscribers, key=lambda row: (-row["waiting"], row["queue"])),
     )
+
+
+def _missing(answer: StatusRow | str) -> str | None:
+    """Return why the numbers of a daemon are missing, or only its counters; None if none are."""
+    if isinstance(answer, str):
+        return answer
+    return OLDER if answer.counters is None else None
+
+
+def _rates(before: Look, now: Look, seconds: float) -> dict[str, float | None]:
+    """Return what was done a second by the daemons that told their counters both times."""
+    told = [
+        (earlier.counters, status.counters)
+        for worker_id, status in now.statuses.items()
+        if status.counters is not None
+        and (earlier := before.statuses.get(worker_id)) is not None
+        and earlier.counters is not None
+    ]
+    if not told:
+        return dict.fromkeys(RATES)
+    return {
+        # One that was started anew begins at 0.
+        name: sum(max(0.0, _sum(after, counter) - _sum(first, counter)) for first, after in told)
+        / seconds
+        for name, counter in RATES.items()
+    }
 
 
 def _sum(counters: Mapping[str, float], name: str) -> float:
@@ -220,4 +264,5 @@ def _daemon(row: DaemonRow, look: Look) -> dict[str, Any]:
         "store_fault": None if status is None else status.store_fault,
         "uptime": None if status is None else status.uptime,
         "version": None if status is None else status.version,
+        "missing": look.missing.get(row.worker_id),
     }

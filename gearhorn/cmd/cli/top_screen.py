@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gearhorn.cmd.cli.output import seconds
-from gearhorn.cmd.cli.top_look import Frame
+from gearhorn.cmd.cli.top_look import NO_ANSWER, OLDER, Frame
 from gearhorn.messages import printable
 
 Row = Mapping[str, Any]
@@ -30,6 +30,12 @@ _UNREAD_COLUMNS = ("queue", "waiting", "change")
 _DAEMON_COLUMNS = ("worker_id", "state", "fanouts", "requests", "up", "store_fault")
 _UNREAD_MOST = 5
 _DAEMONS_MOST = 8
+_NAMED = 3
+_MISSING = {
+    OLDER: "NOTE of an older release, which tells no counters; the rates are without: {}",
+    NO_ANSWER: "WARNING no answer, and all numbers are without: {}",
+}
+"""What is said of the daemons whose numbers are missing, by the reason."""
 
 ENTER = ("\r", "\n")
 ESCAPE = "\x1b"
@@ -137,7 +143,8 @@ def frame_lines(frame: Frame, most: int) -> list[str]:
 def summary(frame: Frame) -> list[str]:
     """Return what is done a second, what is in hand, and what is wrong."""
     rates = "  ".join(
-        f"{name.replace('_', ' ')} {rate:,.1f}/s" for name, rate in frame.rates.items()
+        f"{name.replace('_', ' ')} {'-' if rate is None else f'{rate:,.1f}/s'}"
+        for name, rate in frame.rates.items()
     )
     lines = [
         rates,
@@ -147,6 +154,11 @@ def summary(frame: Frame) -> list[str]:
     lines += [f"ERROR {reason}" for reason in frame.faults.values()]
     if frame.fault is not None:
         lines.append(f"ERROR {frame.fault}: see gearhorn doctor")
+    for reason, text in _MISSING.items():
+        names = [row["worker_id"] for row in frame.daemons if row["missing"] == reason]
+        if names:
+            more = [f"{len(names) - _NAMED} more"] if len(names) > _NAMED else []
+            lines.append(text.format(", ".join(names[:_NAMED] + more)))
     return lines
 
 

@@ -121,6 +121,10 @@ class Appends:
         line.marks.append(mark)
         self._want(line)
 
+    def set_flush_interval(self, flush_interval: float) -> None:
+        """Collect the messages of each write from the next one on for so many seconds."""
+        self._flush_interval = flush_interval
+
     async def close(self) -> None:
         """Write no more; what is not answered is given up."""
         await self._tasks.cancel()

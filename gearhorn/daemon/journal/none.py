@@ -29,6 +29,12 @@ class NoJournals:
     readers = 0
     """Readers that wait."""
     replays_running = 0
+    is_apart = False
+    """True if the journals have a store of their own."""
+    waiting = 0
+    """Messages that are not appended yet."""
+    fault: errors.StoreError | None = None
+    """The error for which appends wait, if any do."""
     is_up = True
     """True if the store of the journals does what it is asked."""
 
@@ -38,7 +44,7 @@ class NoJournals:
         """Called with an unexpected error, after which journals are not looked after."""
 
     def apply(self, settings: DaemonSettings) -> None:
-        """Go by these settings from now on, but for the patterns and limits of journals."""
+        """Go by these settings from now on, but for the patterns of journals and their store."""
 
     def make_fanouts(self, *args: Any, **options: Any) -> FanOuts:
         """Return the fan-outs of a daemon."""

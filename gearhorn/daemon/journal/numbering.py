@@ -66,6 +66,10 @@ class Numbering:
         """The number of those outside the window."""
         appends.on_failing = self._set_aside
 
+    def set_max_message_bytes(self, max_message_bytes: int) -> None:
+        """Take payloads of so many bytes from now on."""
+        self._max_message_bytes = max_message_bytes
+
     @property
     def waiting(self) -> int:
         """The number of fan-outs that wait for their numbers, inside the window and outside.

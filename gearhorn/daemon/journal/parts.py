@@ -30,6 +30,7 @@ from gearhorn.store.base import Store
 from gearhorn.store.identity import Opened, Terms, tag_of
 from gearhorn.store.journal import Head, JournalRow
 from gearhorn.store.patience import Patience
+from gearhorn.store.timing import JOURNAL_OPERATIONS, time_calls
 from gearhorn.tasks import Tasks
 from gearhorn.wire.address import Address
 from gearhorn.wire.job import Job
@@ -94,10 +95,10 @@ class JournalParts(NoJournals):
         self._lists = lists
         self._settings = settings
         self.is_apart = own.url is not None
-        """True if the journals have a store of their own."""
         self.patience = Patience() if self.is_apart else patience
         self.patterns = Patterns(own, settings.matchmaking_topic)
         self.journals = stores.journals_of(settings, worker_id)
+        time_calls(self.journals, JOURNAL_OPERATIONS, counts.journal_calls.called)
         self.appends = Appends(
             self.journals, self.patience, counts, flush_interval=own.flush_interval
         )
@@ -129,9 +130,15 @@ class JournalParts(NoJournals):
         self._tasks = Tasks(lambda error: self.on_failed(error))
 
     def apply(self, settings: DaemonSettings) -> None:
-        """Go by these settings."""
+        """Go by these settings; the patterns and the store stay."""
         self._settings = settings
+        own = settings.journal
         self.journals.set_timeout(settings.store_timeout)
+        self.journals.max_topics = own.max_topics
+        self.journals.id_window = own.id_window
+        self.patterns.apply(own)
+        self.appends.set_flush_interval(own.flush_interval)
+        self.numbering.set_max_message_bytes(own.max_message_bytes)
 
     def _may_skip(self, recipients: Recipients) -> None:
         """Have those who want it skipped where their queues are full: they can read a journal."""
@@ -237,6 +244,11 @@ class JournalParts(NoJournals):
         return self.reads.waiting
 
     @property
+    def waiting(self) -> int:  # type: ignore[override]
+        """Messages that are not appended yet."""
+        return self.appends.waiting
+
+    @property
     def replays_running(self) -> int:  # type: ignore[override]
         """Replays that run, or wait for their turn."""
         return self.replays.running
@@ -290,7 +302,7 @@ class JournalParts(NoJournals):
         }
 
     @property
-    def fault(self) -> errors.StoreError | None:
+    def fault(self) -> errors.StoreError | None:  # type: ignore[override]
         """The error for which appends wait, if any do."""
         return self.patience.fault if self.is_apart or self.appends.failing else None
 

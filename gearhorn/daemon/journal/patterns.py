@@ -91,15 +91,22 @@ class Patterns:
     """
 
     def __init__(self, settings: JournalSettings, never: str = "") -> None:
+        self._never = never
+        self.in_force = True
+        """False until the store has them, and every daemon knows."""
+        self.apply(settings)
+
+    def apply(self, settings: JournalSettings) -> None:
+        """Go by these limits where a pattern has none of its own; the patterns stay.
+
+        :raises ConfigurationError: a pattern is wrong.
+        """
         defaults = JournalLimits(settings.max_messages, settings.max_bytes, settings.max_age)
         self._all = [parse(text, defaults) for text in settings.topics]
         self._fits = [
             (re.compile(fnmatch.translate(pattern.text)).match, pattern.limits)
             for pattern in self._all
         ]
-        self._never = never
-        self.in_force = True
-        """False until the store has them, and every daemon knows."""
         self.limits = functools.lru_cache(_REMEMBERED)(self._limits)
         """Return the limits of a topic's journal, ``None`` if it has none."""
 

@@ -13,10 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from gearhorn import errors, messages
 from gearhorn.daemon import metrics, workers
 from gearhorn.daemon.metrics import COPIES_BOUNDS
-from gearhorn.daemon.numbers.family import Family, Value, by, one, plain
+from gearhorn.daemon.numbers.family import STORE_CODES, Family, Value, by, one, plain
 from gearhorn.daemon.numbers.guard import guard, open_fanouts
 from gearhorn.daemon.numbers.journals import journals
-from gearhorn.daemon.numbers.neighbours import STORE_CODES, daemons, job_servers, store
+from gearhorn.daemon.numbers.neighbours import daemons, job_servers, store
 from gearhorn.daemon.numbers.queues import sampled
 from gearhorn.daemon.numbers.survey import MODES, Survey
 from gearhorn.wire.tally import Histogram

@@ -4,12 +4,16 @@
 
 from collections.abc import Iterator
 
-from gearhorn.daemon.numbers.family import Family, one, plain
+from gearhorn.daemon.numbers.family import Family, calls, one, plain
 from gearhorn.daemon.numbers.survey import Survey
+from gearhorn.store.timing import JOURNAL_OPERATIONS
 
 
 def journals(survey: Survey) -> Iterator[Family]:
+    """Yield those of a daemon that has journals."""
     counts, its = survey.counts, survey.journals
+    if its.patterns is None:
+        return
     yield from plain(
         "counter",
         ("journal_messages_total", "Messages appended to journals.", counts.journal_messages),
@@ -30,3 +34,5 @@ def journals(survey: Survey) -> Iterator[Family]:
         "The time that a write to the journals took.",
         one(counts.journal_appends),
     )
+    names = ("journal_errors_total", "journal_call_duration_seconds")
+    yield from calls(names, "the journals' store", JOURNAL_OPERATIONS, counts.journal_calls)

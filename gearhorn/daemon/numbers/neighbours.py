@@ -4,22 +4,13 @@
 
 from collections.abc import Iterator
 
-from gearhorn import clock, errors
+from gearhorn import clock
 from gearhorn.daemon import metrics
-from gearhorn.daemon.numbers.family import Family, by, one, plain
+from gearhorn.daemon.numbers.family import STORE_CODES, Family, by, calls, one, plain
 from gearhorn.daemon.numbers.survey import STATES, Survey
 from gearhorn.store.timing import OPERATIONS
 from gearhorn.wire.address import Address
 from gearhorn.wire.tally import Histogram, Tally
-
-STORE_CODES = (
-    errors.StoreAway.code,
-    errors.StoreFull.code,
-    errors.StoreMisconfigured.code,
-    errors.StoreReplaced.code,
-    errors.StoreIncomplete.code,
-    errors.StoreError.code,
-)
 
 
 def job_servers(survey: Survey) -> Iterator[Family]:
@@ -93,21 +84,14 @@ def store(survey: Survey) -> Iterator[Family]:
         "Seconds with such an error.",
         one(survey.patience.fault_seconds),
     )
-    yield Family(
-        "store_errors_total",
-        "counter",
-        "Calls of the store that failed.",
-        {(code,): counts.store_errors[code] for code in STORE_CODES},
-        ("code",),
-    )
-    empty = Histogram(metrics.CALL_BOUNDS_S)
-    yield Family(
-        "store_call_duration_seconds",
-        "histogram",
-        "The time of a call, whatever its end.",
-        {(operation,): counts.calls.get(operation, empty) for operation in OPERATIONS},
-        ("operation",),
-    )
+    unused = set()
+    if survey.journals.patterns is None:
+        unused.add("offer_patterns")
+    if survey.sampler.interval is None:
+        unused.add("holders")
+    operations = [name for name in OPERATIONS if name not in unused - counts.calls.seconds.keys()]
+    names = ("store_errors_total", "store_call_duration_seconds")
+    yield from calls(names, "the store", operations, counts.calls)
 
 
 def daemons(survey: Survey) -> Iterator[Family]:

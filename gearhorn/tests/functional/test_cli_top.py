@@ -1,6 +1,6 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""``gearhorn top`` and ``gearhorn doctor --format nagios``, for eyes and for checks."""
+"""``gearhorn top``, as it is and on a screen."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ import pty
 import re
 import select
 import subprocess
+import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
+from gearhorn.tests import packets
 from gearhorn.tests.cli import COMMAND, Run, gearhorn
-from gearhorn.tests.conftest import NewDaemon
+from gearhorn.tests.conftest import NewDaemon, NewPeer
 from gearhorn.tests.functional.conftest import NewTopic, Service, Topic
+from gearhorn.tests.peer import Peer
 from gearhorn.tests.processes import free_port
 from gearhorn.tests.servers import Gearmand
 
@@ -51,6 +55,7 @@ def test_rates_queues_and_each_daemon(
     assert {row["worker_id"] for row in frame["daemons"]} == {one.worker_id, two.worker_id}
     # Each has told it of itself.
     assert all(row["state"] == "live" and row["uptime"] > 0 for row in frame["daemons"])
+    assert all(row["missing"] is None for row in frame["daemons"])
     # Of queries alone: nobody has published meanwhile.
     assert frame["rates"]["fanouts"] == 0
     assert frame["rates"]["requests"] > 0
@@ -85,6 +90,101 @@ def test_without_a_job_server_top_ends_with_4() -> None:
     done = gearhorn([f"127.0.0.1:{free_port()}"], "top", "--once", "--interval", "0.1")
     assert done.returncode == 4
     assert "ERROR " in done.stdout
+
+
+# Beside daemons of older releases.
+
+
+class OlderDaemon:
+    """A daemon that knows no counters, and takes nothing but notices in its own function."""
+
+    def __init__(self, peer: Peer, worker_id: str, daemons: Sequence[str] = ()) -> None:
+        self._peer, self._own = peer, f"__matchmaking_{worker_id}".encode()
+        self._rows: dict[str, list[dict[str, Any]]] = {
+            "status": [
+                {
+                    "worker_id": worker_id,
+                    "version": "1.0",
+                    "uptime": 50.0,
+                    "store_fault": None,
+                    "servers": {},
+                    "fanouts": 7,
+                    "requests": 1,
+                    "cached_topics": 0,
+                    "functions": {},
+                    "matchmaking_topic": "__matchmaking",
+                    "cache_ttl": 10.0,
+                    "daemon_ttl": 60.0,
+                }
+            ],
+            "daemons": [{"worker_id": name, "age": 1.0, "barred": False} for name in daemons],
+            "topics": [{"topic": "memos", "subscribers": 1}],
+            "subscribers": [{"client_id": "bob", "queue": "memos_bob", "expires_in": None}],
+        }
+        peer.can_do(self._own, *[b"fanout_query"] * bool(daemons))
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                job = self._peer.grab(60)
+            except (OSError, ValueError):
+                return
+            query = json.loads(job.data)["query"]
+            if job.function == self._own:
+                refusal = {"error": "unknown_key", "message": "unknown key 'query'"}
+                self._peer.send(packets.WORK_WARNING, job.handle, json.dumps(refusal))
+                self._peer.fail(job)
+            else:
+                page = {"query": query, "rows": self._rows[query], "next": None}
+                self._peer.complete(job, json.dumps(page))
+
+
+def test_a_daemon_of_an_older_release_that_answers(gearmand: Gearmand, peer: NewPeer) -> None:
+    OlderDaemon(peer(), "older", ["older"])
+    peer().submit("memos_bob", "hello", background=True)
+
+    done = gearhorn([gearmand.address], "top", "--once", "--interval", "0.1")
+
+    assert done.returncode == 0, done
+    # Nobody knows the rates. All else is there.
+    first, second, note, *others = done.stdout.splitlines()
+    assert first.startswith("fanouts -  copies queued -  ")
+    assert second.startswith("in hand: fanouts 7, requests 1; waiting for subscribers: 1")
+    assert note.startswith("NOTE of an older release, ")
+    assert note.endswith(": older")
+    assert re.search(r"^older +live +7 +1 +50 s +-$", "\n".join(others), re.MULTILINE)
+    assert re.search(r"^memos +1 +1 +\+0 +0 +1$", "\n".join(others), re.MULTILINE)
+    done = gearhorn([gearmand.address], "top", "--once", "--interval", "0.1", "--format", "json")
+    frame = json.loads(done.stdout)
+    assert set(frame["rates"].values()) == {None}
+    assert frame["daemons"][0]["missing"] == "older_release"
+
+
+def test_a_daemon_beside_older_ones_and_some_that_are_silent(
+    daemon: NewDaemon, gearmand: Gearmand, peer: NewPeer
+) -> None:
+    one, two, three = (daemon() for _ in range(3))
+    for killed in (two, three):
+        killed.kill()
+    # The second goes on as one that was not upgraded.
+    OlderDaemon(peer(), two.worker_id)
+
+    top = ("top", "--once", "--interval", "0.1")
+    text = gearhorn([gearmand.address], *top).stdout
+    frame = json.loads(gearhorn([gearmand.address], *top, "--format", "json").stdout)
+
+    # The rates are those of the one that tells them.
+    assert re.match(r"fanouts 0\.0/s  .*  requests [\d.]+/s\n", text)
+    assert f"counters; the rates are without: {two.worker_id}\n" in text
+    assert f"\nWARNING no answer, and all numbers are without: {three.worker_id}\n" in text
+    assert re.search(rf"^{two.worker_id} +live +- +- +- +-$", text, re.MULTILINE)
+    assert {row["worker_id"]: row["missing"] for row in frame["daemons"]} == {
+        one.worker_id: None,
+        two.worker_id: "older_release",
+        three.worker_id: "no_answer",
+    }
+    assert frame["rates"]["requests"] > 0
 
 
 @pytest.mark.once
@@ -138,35 +238,3 @@ def test_a_screen_with_keys(service: Service, topic: Topic) -> None:
         process.kill()
         process.wait()
         os.close(ours)
-
-
-def test_a_plugin_for_nagios(run: Run, topic: Topic, gearmand: Gearmand) -> None:
-    topic.subscribe("b|b")
-    topic.publish(background=True)
-
-    done = run("doctor", "--interval", "0.1", "--format", "nagios")
-
-    first, *others = done.stdout.splitlines()
-    assert done.returncode == 1, done
-    state, _, numbers = first.partition(" | ")
-    assert state.startswith("GEARHORN WARNING - ")
-    found: dict[str, Any] = dict(pair.split("=") for pair in numbers.split())
-    assert found["servers"] == "1;;;0"
-    assert int(found["unread_queues"].partition(";")[0]) >= 1
-    assert int(found["warnings"].partition(";")[0]) >= 1
-    assert found["errors"] == "0;;;0"
-    # A bar begins numbers, so that none comes from a name.
-    assert any(f"{topic.name}_b/b" in line for line in others)
-    assert not any("|" in line for line in others)
-    assert any("runbook.html#finding-queue-unread" in line for line in others)
-
-    # A job server without a daemon.
-    done = gearhorn([gearmand.address], "doctor", "--interval", "0.1", "--format", "nagios")
-    assert done.returncode == 2
-    assert done.stdout.startswith("GEARHORN CRITICAL - ")
-
-
-def test_a_plugin_that_fails_is_unknown(run: Run) -> None:
-    done = run("--timeout", "0.000001", "doctor", "--format", "nagios")
-    assert done.returncode in (2, 3)
-    assert done.stdout.startswith("GEARHORN ")

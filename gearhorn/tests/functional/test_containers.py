@@ -243,6 +243,18 @@ def test_the_manifests_are_objects_of_kubernetes() -> None:
     assert KUBERNETES["Service"]["metadata"]["name"] == spec["serviceName"]
 
 
+def test_the_manifests_are_right_by_the_schemas_of_each_release_of_kubernetes() -> None:
+    schemas = pytest.importorskip(
+        "kubernetes_validate.utils", reason="the schemas are installed by a step of CI"
+    )
+    releases = set(schemas.all_versions())
+    assert len(releases) > 5
+    for release in releases:
+        for document in KUBERNETES.values():
+            # Strict is without keys that are not known.
+            schemas.validate(document, release, strict=True)
+
+
 def test_kubelet_asks_for_the_paths_of_the_probes(replicas: list[Any]) -> None:
     (port,) = CONTAINER["ports"]
     for probe, path in (("livenessProbe", "/livez"), ("readinessProbe", "/readyz")):

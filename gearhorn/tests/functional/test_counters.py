@@ -109,6 +109,30 @@ def test_notices_that_daemons_send_each_other(
     assert sum(found.get("copies_queued_total", 0) for found in both) == 0
 
 
+def test_calls_of_the_store_of_journals(
+    daemon: NewDaemon, gearmand: Gearmand, redis: Redis, new_topic: NewTopic
+) -> None:
+    journals: dict[str, Any] = {"journal.topics": "t*", "journal.url": redis.url}
+    daemon(**journals)
+    topic = new_topic(gearmand)
+    topic.publish("12345", background=True)
+    assert topic.client.submit("fanout_read", {"topic": topic.name}).completed
+    found = counters(topic.client)
+
+    def calls(operation: str) -> float | None:
+        return found.get(f'journal_call_duration_seconds_count{{operation="{operation}"}}')
+
+    assert calls("append") == found["journal_append_seconds_count"] == 1
+    assert calls("open") == 1
+    assert calls("read") == 1
+    assert not any(name.startswith("journal_errors_total") for name in found)
+    redis.kill()
+    topic.start("678", background=True)
+    eventually(lambda: counters(topic.client).get('journal_errors_total{code="store_away"}'))
+    # The store of the subscriptions is another one.
+    assert 'store_errors_total{code="store_away"}' not in counters(topic.client)
+
+
 @pytest.mark.slow
 def test_a_store_and_a_job_server_that_go_away(
     daemon: NewDaemon, gearmand: Gearmand, redis: Redis, peer: NewPeer

@@ -95,7 +95,7 @@ def test_the_status_follows_the_state(
     one = daemon([proxied_gearmand], **options)
     serving = f"STATUS=serving as {one.worker_id}"
     proxied_gearmand.cut()
-    away = "but no job server is connected for fanout, request, query, notice, copies"
+    away = "but no job server is connected for fanout, request, read, query, notice, copies"
     one.wait_notification(f"{serving}, {away}")
     one.notifications.clear()
     proxied_gearmand.mend()
@@ -116,5 +116,6 @@ def test_the_status_says_what_a_start_waits_for(daemon: NewDaemon) -> None:
     constants = {"gearhorn.service.states.LOOK_S": 0.05}
     one = daemon([f"127.0.0.1:{free_port()}"], wait_ready=False, constants=constants)
     one.wait_notification(
-        "STATUS=starting: no job server is connected for fanout, request, query, notice, copies"
+        "STATUS=starting: "
+        "no job server is connected for fanout, request, read, query, notice, copies"
     )

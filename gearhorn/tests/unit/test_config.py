@@ -291,6 +291,8 @@ def test_what_can_change_while_it_runs_reaches_a_running_daemon() -> None:
     }
     assert {"gearman.servers", "store.url", "matchmaking.cache_ttl", "fanout.order"} <= fixed
     assert not {name for name in fixed if name.startswith(("limits.", "http."))}
+    journals = {name for name in fixed if name.startswith("journal.")}
+    assert journals == {"journal.topics", "journal.url"}
 
 
 def test_a_list_that_just_may_be_cached_is_accepted(tmp_path: Path) -> None:

@@ -14,17 +14,18 @@ import gearhorn
 from gearhorn import clock, errors
 from gearhorn.daemon.daemon import Daemon
 from gearhorn.daemon.guard.sample import STATES, Sample, TopicSample
+from gearhorn.daemon.journal.settings import JournalSettings
 from gearhorn.daemon.metrics import FanOutCounts
 from gearhorn.daemon.numbers.families import CODES, families, numbers
-from gearhorn.daemon.numbers.family import Family
-from gearhorn.daemon.numbers.neighbours import STORE_CODES
+from gearhorn.daemon.numbers.family import STORE_CODES, Family
 from gearhorn.daemon.settings import DaemonSettings
 from gearhorn.service.exposition import PREFIX, Exposition
 from gearhorn.service.watching import Watching
 from gearhorn.store.base import Store
 from gearhorn.store.endings import Endings
+from gearhorn.store.journal import Journals
 from gearhorn.store.patterns import SharedPatterns
-from gearhorn.store.timing import OPERATIONS
+from gearhorn.store.timing import JOURNAL_OPERATIONS, OPERATIONS
 from gearhorn.tests.unit.test_documentation import subclasses
 from gearhorn.wire.address import Address
 from gearhorn.wire.tally import Histogram
@@ -37,9 +38,14 @@ SERVERS = (Address("one.example", 4730), Address("two.example", 4730))
 
 @pytest.fixture
 async def daemon() -> Daemon:
-    """A daemon that has not started, but has sampled the queues."""
+    """A daemon with journals that has not started, but has sampled the queues."""
     daemon = Daemon(
-        DaemonSettings(servers=SERVERS, store_url="redis://127.0.0.1:1/0", queue_interval=15.0)
+        DaemonSettings(
+            servers=SERVERS,
+            store_url="redis://127.0.0.1:1/0",
+            queue_interval=15.0,
+            journal=JournalSettings(topics=("t*",)),
+        )
     )
     top = [TopicSample("t" + chr(0x202E), 5, 2, 1, 7.5), TopicSample('"a"\\')]
     states = dict.fromkeys(STATES, 1)
@@ -164,6 +170,18 @@ def test_a_daemon_that_does_not_sample_has_no_series_of_queues(daemon: Daemon) -
     assert "sample_complete" not in {family.name for family in families(daemon.survey)}
 
 
+async def test_a_daemon_has_no_series_of_what_it_cannot_do() -> None:
+    plain = Daemon(DaemonSettings(servers=SERVERS, store_url="redis://127.0.0.1:1/0"))
+    samples = {family.name: family.samples for family in families(plain.survey)}
+    assert not [name for name in samples if name.startswith("journal_")]
+    calls = {operation for (operation,) in samples["store_call_duration_seconds"]}
+    assert set(OPERATIONS) - calls == {"holders", "offer_patterns"}
+    # What was called before a reload turned it off is told on.
+    plain.survey.counts.calls.called("holders", 0.1, None)
+    samples = {family.name: family.samples for family in families(plain.survey)}
+    assert ("holders",) in samples["store_call_duration_seconds"]
+
+
 @pytest.mark.parametrize(
     ("copies", "failed", "outcome"),
     [(2, 0, "ok"), (0, 0, "ok"), (2, 1, "partial"), (2, 2, "failed")],
@@ -189,7 +207,17 @@ def test_every_code_and_every_call_of_the_store_has_its_series() -> None:
     }
     methods = {**vars(Store), **vars(Endings), **vars(SharedPatterns)}
     asked = {name for name in methods if not name.startswith(("_", "on_"))}
-    assert set(OPERATIONS) == asked - {"close", "set_timeout", "run_changed_at", "evicts"}
+    assert set(OPERATIONS) == asked - {
+        *("close", "set_timeout", "run_changed_at", "evicts"),
+        # With these a command does what an operator said.
+        *("mend", "adopt_patterns"),
+    }
+    asked = {name for name in vars(Journals) if not name.startswith(("_", "on_"))}
+    assert set(JOURNAL_OPERATIONS) == asked - {
+        *("close", "set_timeout", "watch", "unwatch"),
+        # Made of others.
+        *("page", "upkeep"),
+    }
 
 
 def test_what_is_skipped_neither_arrives_nor_fails() -> None:

@@ -4,12 +4,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 
-from gearhorn.cmd.cli.top_look import Frame, Look, frame_of
-from gearhorn.cmd.cli.top_screen import Screen, frame_lines
+from gearhorn.cmd.cli.top_look import NO_ANSWER, OLDER, Frame, Look, frame_of
+from gearhorn.cmd.cli.top_screen import Screen, frame_lines, summary
 from gearhorn.messages import DaemonRow, StatusRow
 from gearhorn.wire.address import Address
 from gearhorn.wire.status import QueueState
@@ -36,7 +39,9 @@ def status(worker_id: str, **counters: float) -> StatusRow:
     )
 
 
-def look(taken: float, waiting: int, *statuses: StatusRow) -> Look:
+def look(
+    taken: float, waiting: int, *statuses: StatusRow, missing: Mapping[str, str] | None = None
+) -> Look:
     """A look at three queues, the first of which has so many jobs, on two servers."""
     rows = [DaemonRow(name, 1.0, False) for name in ("a", "b", "older")]
     return Look(
@@ -49,6 +54,7 @@ def look(taken: float, waiting: int, *statuses: StatusRow) -> Look:
         subscriptions={"t_x": ("t", "x"), "t_y": ("t", "y"), f"{HOSTILE}_z": (HOSTILE, "z")},
         daemons=rows,
         statuses={row.worker_id: row for row in statuses},
+        missing=missing or {},
         daemon_ttl=60.0,
     )
 
@@ -75,6 +81,29 @@ def test_what_has_changed_between_two_looks(frame: Frame) -> None:
     assert (hostile["topic"], hostile["waiting"], hostile["unread"]) == (HOSTILE, 100, 0)
     assert [row["queue"] for row in frame.unread] == ["t_x"]
     assert [row["fanouts"] for row in frame.daemons] == [3, 3, None]
+
+
+def test_counters_that_only_some_daemons_tell() -> None:
+    def older(worker_id: str) -> StatusRow:
+        return msgspec.structs.replace(status(worker_id), counters=None)
+
+    before, now = (
+        look(taken, 0, status("a", fanouts=n), older("b"), missing={"b": OLDER, "older": NO_ANSWER})
+        for taken, n in ((10.0, 100), (12.0, 120))
+    )
+    frame = frame_of(before, now)
+    assert (frame.rates["fanouts"], frame.fanouts) == (10.0, 6)
+    lines = summary(frame)
+    assert [line.rpartition(": ")[2] for line in lines if "the rates are without" in line] == ["b"]
+    assert [line.rpartition(": ")[2] for line in lines if "no answer" in line] == ["older"]
+    # Upgraded between the looks.
+    assert frame_of(look(10.0, 0, older("a")), now).rates["fanouts"] is None
+
+
+def test_names_of_silent_daemons_fit_on_a_line(frame: Frame) -> None:
+    rows = [{**frame.daemons[0], "worker_id": f"d{n}", "missing": NO_ANSWER} for n in range(9)]
+    (line,) = [line for line in summary(replace(frame, daemons=rows)) if "no answer" in line]
+    assert line.endswith(": d0, d1, d2, 6 more")
 
 
 def shown(screen: Screen, frame: Frame, height: int = 40) -> list[str]:
