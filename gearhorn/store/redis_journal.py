@@ -55,7 +55,7 @@ from gearhorn.store.redis_client import RedisClient
 from gearhorn.store.redis_watch import RedisWatch
 
 _LEAST_VERSION = (6, 2)
-"""The release that can trim a stream up to a sequence."""
+"""The release that can read a stream from behind a sequence."""
 
 _TRIMMED_AT_ONCE = 1000
 """The messages and ids that one step of upkeep ends: it holds up everybody else."""
