@@ -186,6 +186,7 @@ async def _ask_daemons(session: Session, facts: Facts) -> None:
     try:
         facts.status = await session.status()
         facts.daemons = await session.daemons()
+        facts.statuses = await session.statuses(facts.status, facts.daemons, facts.first)
         for row in await session.topics():
             if row.topic != facts.status.matchmaking_topic:
                 for subscriber in await session.subscribers(row.topic):

@@ -30,6 +30,8 @@ from gearhorn.wire.watch import Watch
 
 T = TypeVar("T")
 Row = TypeVar("Row")
+Queues = Mapping[Address, Mapping[str, QueueState]]
+"""The functions of each server."""
 
 FUNCTIONS = {
     name: getattr(messages.FunctionNames, name)
@@ -39,6 +41,8 @@ FUNCTIONS = {
 
 
 _MAX_ANSWER_BYTES = 1 << 20
+_STATUS_S = 5.0
+"""The seconds that a daemon has for its status: one that is frozen holds nothing up."""
 
 
 class NoDaemon(errors.WireError):
@@ -193,8 +197,39 @@ class Session:
         (row,) = await self._rows(StatusRow, messages.STATUS)
         return row
 
+    async def statuses(
+        self, known: StatusRow, daemons: Sequence[DaemonRow], queues: Queues
+    ) -> dict[str, StatusRow]:
+        """Return the status of each daemon that tells it, by worker id.
 
-def total(found: Mapping[Address, Mapping[str, QueueState]], function: str) -> QueueState:
+        :param known: that of the daemon which answered already.
+        """
+        others = [row.worker_id for row in daemons if row.worker_id != known.worker_id]
+        topic = known.matchmaking_topic
+        answers = await asyncio.gather(
+            *(self._own_status(messages.queue_name(topic, other), queues) for other in others)
+        )
+        told = (answer for answer in answers if answer is not None)
+        return {row.worker_id: row for row in (known, *told)}
+
+    async def _own_status(self, function: str, queues: Queues) -> StatusRow | None:
+        """Ask a daemon in its own function, on a server where it works."""
+        request = Query(query=messages.STATUS).encode()
+        for server, states in queues.items():
+            if states.get(function, _NONE).workers:
+                timeout = min(self.timeout, _STATUS_S)
+                try:
+                    answer = await admin.ask(server, self.wire, function, request, timeout)
+                    if answer.completed:
+                        return msgspec.json.decode(answer.data, type=Page[StatusRow]).rows[0]
+                except (errors.GearhornError, msgspec.DecodeError, IndexError):
+                    continue
+                # One of an older release.
+                return None
+        return None
+
+
+def total(found: Queues, function: str) -> QueueState:
     """Return the state of a function on all servers together."""
     states = [states[function] for states in found.values() if function in states]
     return QueueState(*(sum(column) for column in zip(*states, strict=True))) if states else _NONE

@@ -2,21 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What ``gearhorn top`` sees: looks at queues and daemons, and what has changed between two."""
 
-import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
-
-from gearhorn import errors, messages
-from gearhorn.cmd.cli.session import Session, total
+from gearhorn import errors
+from gearhorn.cmd.cli.session import Queues, Session, total
 from gearhorn.cmd.cli.show import state_of
-from gearhorn.messages import DaemonRow, Page, Query, StatusRow
-from gearhorn.wire import admin
-from gearhorn.wire.address import Address
-from gearhorn.wire.status import QueueState
+from gearhorn.messages import DaemonRow, StatusRow
 
 RATES = {
     "fanouts": "fanouts_total",
@@ -29,10 +23,6 @@ RATES = {
 
 SUBSCRIPTIONS_S = 30.0
 """The seconds after which the subscriptions are asked for again: there may be many."""
-_ANSWER_S = 5.0
-"""The seconds that a daemon has for its status: one that is frozen holds nothing up."""
-
-Queues = Mapping[Address, Mapping[str, QueueState]]
 
 
 @dataclass
@@ -71,34 +61,13 @@ class Looker:
             any_status = await session.status()
             look.daemon_ttl = any_status.daemon_ttl
             look.daemons = await session.daemons()
-            answers = await asyncio.gather(
-                *(self._status(look, any_status, daemon.worker_id) for daemon in look.daemons)
-            )
-            look.statuses = {row.worker_id: row for row in answers if row is not None}
+            # One of an older release is shown without counters.
+            look.statuses = await session.statuses(any_status, look.daemons, queues)
             await self._read_subscriptions(any_status.matchmaking_topic)
         except errors.GearhornError as error:
             look.fault = str(error)
         look.subscriptions = dict(self._subscriptions)
         return look
-
-    async def _status(self, look: Look, known: StatusRow, worker_id: str) -> StatusRow | None:
-        """Ask a daemon in its own function, on a server where it works."""
-        if worker_id == known.worker_id:
-            return known
-        function = messages.queue_name(known.matchmaking_topic, worker_id)
-        request = Query(query=messages.STATUS).encode()
-        for server, states in look.queues.items():
-            if function in states and states[function].workers:
-                timeout = min(self._session.timeout, _ANSWER_S)
-                try:
-                    answer = await admin.ask(server, self._session.wire, function, request, timeout)
-                    if answer.completed:
-                        return msgspec.json.decode(answer.data, type=Page[StatusRow]).rows[0]
-                except (errors.GearhornError, msgspec.DecodeError, IndexError):
-                    continue
-                # One of an older release: it is shown without counters.
-                return None
-        return None
 
     async def _read_subscriptions(self, matchmaking_topic: str) -> None:
         now = time.monotonic()
