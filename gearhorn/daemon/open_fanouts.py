@@ -154,16 +154,19 @@ class OpenFanOuts:
         :param bound: false to give a place beyond the bounds too.
         :raises TooManyOpen: it would be beyond a bound.
         """
-        crowd = self.crowds.get(topic)
         if bound:
-            self._check(crowd, copies, waiting_bytes)
+            self.check(topic, copies, waiting_bytes)
+        crowd = self.crowds.get(topic)
         if crowd is None:
             crowd = self.crowds[topic] = Crowd(topic, self.bounds.out)
         return Place(self, crowd, copies, waiting_bytes)
 
-    def _check(self, crowd: Crowd | None, copies: int, waiting_bytes: int) -> None:
-        """Refuse one more fan-out beyond all of a bound, or beyond half for its topic."""
-        bounds = self.bounds
+    def check(self, topic: str, copies: int, waiting_bytes: int = 0) -> None:
+        """Refuse one more fan-out beyond all of a bound, or beyond half for its topic.
+
+        :raises TooManyOpen: it would be beyond a bound.
+        """
+        bounds, crowd = self.bounds, self.crowds.get(topic)
         for whose, those, times in (("the daemon", self, 1), ("the topic", crowd, 2)):
             # Whoever is alone is within them.
             if (

@@ -188,6 +188,17 @@ class Turns:
             waiting.watched = self._watch(job, waiting)
         return waiting
 
+    def has_room(self, job: Job, topic: str, copies: int) -> bool:
+        """Refuse a foreground fan-out that would be beyond a bound now; return true otherwise."""
+        crowd = self.open.crowds.get(topic)
+        waits = crowd is not None and (crowd.waiting or not crowd.has_turn)
+        try:
+            self.open.check(topic, copies, len(job.data) if waits else 0)
+        except errors.TooManyOpen as error:
+            self._refuse(job, None, error)
+            return False
+        return True
+
     def start(
         self,
         job: Job,

@@ -81,7 +81,7 @@ def _advice(text: str) -> str:
         return "; this is a node of a Redis Cluster: write redis+cluster:// in [store] url"
     if "cluster support disabled" in text:
         return "; this is no node of a cluster: write redis:// in [store] url"
-    if text.startswith("WRONGTYPE"):
+    if re.search(r"\bWRONGTYPE\b", text):
         return (
             "; if another program's keys stand there, set another key_prefix; if another release "
             "of gearhorn has converted the store, use that release"

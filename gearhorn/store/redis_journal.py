@@ -28,7 +28,7 @@ The channel that tells of an append has the name of the stream. The keys beside
 it touches. In a cluster the prefix has a hash tag, so all of them are in one slot.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from redis.asyncio.connection import AbstractConnection
@@ -50,12 +50,13 @@ from gearhorn.store.journal import (
     Memory,
     Reading,
 )
-from gearhorn.store.journal_numbers import milliseconds, note_told
+from gearhorn.store.journal_numbers import milliseconds
 from gearhorn.store.redis_client import RedisClient
 from gearhorn.store.redis_watch import RedisWatch
+from gearhorn.store.told import Told
 
 _LEAST_VERSION = (6, 2)
-"""The release that can trim a stream up to a sequence."""
+"""The release that can read a stream from behind a sequence."""
 
 _TRIMMED_AT_ONCE = 1000
 """The messages and ids that one step of upkeep ends: it holds up everybody else."""
@@ -81,7 +82,7 @@ class RedisJournals(Journals):
     ) -> None:
         super().__init__(worker_id, max_topics=max_topics, id_window=id_window)
         self._identity = ""
-        self._told: dict[str, Head] = {}
+        self._told = Told()
         self._client = RedisClient(
             url,
             key_prefix=key_prefix,
@@ -126,7 +127,7 @@ class RedisJournals(Journals):
             f"{self._prefix}journal:",
         ]
         for append in turn:
-            arguments += _arguments(append, self._told.get(append.topic))
+            arguments += _arguments(append, self._told.of(append.topic))
         topics = [append.topic for append in turn]
         replies = await self._checked("journal_append", topics, *arguments)
         answers = [
@@ -136,7 +137,7 @@ class RedisJournals(Journals):
         faults = [answer for answer in answers if isinstance(answer, errors.StoreError)]
         if faults and len(faults) == len(answers):
             raise faults[0]
-        note_told(self._told, turn, answers)
+        self._told.note(turn, answers)
         if not all(answer.told for answer in answers if isinstance(answer, Appended)):
             self._watch.refused()
         return answers
@@ -172,6 +173,10 @@ class RedisJournals(Journals):
         arguments = (topic, age, UNUSED_AFTER, window, MOST_IDS, _TRIMMED_AT_ONCE)
         while await self._checked("journal_trim", [topic], *arguments):
             pass
+
+    async def upkeep(self, limits_of: Callable[[str], JournalLimits | None]) -> None:
+        await super().upkeep(limits_of)
+        await self._told.forget_ended(self.max_topics, self.rows)
 
     async def watch(self, topic: str) -> None:
         await self._watch.add(topic)

@@ -21,11 +21,12 @@ from gearhorn.store.journal import (
     Memory,
     Reading,
 )
-from gearhorn.store.journal_numbers import crosses, note_told
+from gearhorn.store.journal_numbers import crosses
 from gearhorn.store.sqlite_calls import path_of
 from gearhorn.store.sqlite_file import SQLiteFile
 from gearhorn.store.sqlite_thread import OneThread
 from gearhorn.store.sqlite_watch import SQLiteWatch
+from gearhorn.store.told import Told
 
 _T = TypeVar("_T")
 
@@ -44,7 +45,7 @@ class SQLiteJournals(Journals):
         path = path_of(url)
         self._file = SQLiteFile(path, timeout)
         self._thread = OneThread("journals")
-        self._told: dict[str, Head] = {}
+        self._told = Told()
         self._watch = SQLiteWatch(path, lambda topic: self.on_append(topic))
 
     async def open(self, known: Collection[str] = (), terms: Terms = Terms.MAKE) -> Opened:
@@ -61,14 +62,16 @@ class SQLiteJournals(Journals):
         await self._thread.end(self._file.close)
 
     async def append(self, turn: Sequence[Append]) -> Sequence[Answer]:
+        told = [self._told.of(append.topic) for append in turn]
+
         def work(db: sqlite3.Connection) -> list[Answer]:
             appending = sqlite_append.Appending(
                 db, self.worker_id, max_topics=self.max_topics, id_window=self.id_window
             )
-            return [appending.append(append, self._told.get(append.topic)) for append in turn]
+            return [appending.append(*each) for each in zip(turn, told, strict=True)]
 
         answers = await self._change(work)
-        note_told(self._told, turn, answers)
+        self._told.note(turn, answers)
         return answers
 
     async def head(self, topic: str) -> Head:
@@ -114,6 +117,10 @@ class SQLiteJournals(Journals):
 
     async def trim(self, topic: str, limits: JournalLimits | None) -> None:
         await self._change(lambda db: sqlite_append.upkeep(db, topic, limits, self.id_window))
+
+    async def upkeep(self, limits_of: Callable[[str], JournalLimits | None]) -> None:
+        await super().upkeep(limits_of)
+        await self._told.forget_ended(self.max_topics, self.rows)
 
     async def watch(self, topic: str) -> None:
         await self._watch.add(topic)

@@ -131,16 +131,18 @@ class Cluster(Closing):
         return [node.ask(*words) for node in self.nodes][-1]
 
     def holder(self, slot: int) -> Node:
-        """The master that serves a slot, as the first node that runs knows it."""
+        """The master that serves a slot, as the first node that runs and knows one says."""
         node = self._serving(slot)
         assert node is not None, f"no node serves slot {slot}"
         return node
 
     def _serving(self, slot: int) -> Node | None:
-        asked = next(node for node in self.nodes if node.exit_code is None)
-        for first, last, (_, port, *_), *_ in asked.call("CLUSTER", "SLOTS"):
-            if first <= slot <= last:
-                return next(node for node in self.nodes if node.port == port)
+        # A node to which the slot is being moved does not hear that its master was replaced.
+        for asked in self.nodes:
+            if asked.exit_code is None:
+                for first, last, (_, port, *_), *_ in asked.call("CLUSTER", "SLOTS"):
+                    if first <= slot <= last:
+                        return next(node for node in self.nodes if node.port == port)
         return None
 
     @property
@@ -197,6 +199,8 @@ class Cluster(Closing):
         """
         source = self.holder(slot)
         if source is not target:
+            # Where another has been made its master meanwhile, the target does not know it.
+            target.call("CLUSTER", "SETSLOT", slot, "NODE", source.node_id)
             target.call("CLUSTER", "SETSLOT", slot, "IMPORTING", source.node_id)
             source.call("CLUSTER", "SETSLOT", slot, "MIGRATING", target.node_id)
             yield

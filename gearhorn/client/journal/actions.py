@@ -61,11 +61,13 @@ class Asked(NamedTuple):
 
     :param names: true if it is to tell which journal is today's, and nothing else.
     :param had_come: the copies that had come before.
+    :param tells: true if what is not there is gone. If not, its copies may be in the queue.
     """
 
     read: Read
     names: bool
     had_come: frozenset[int]
+    tells: bool
 
 
 class Loose(NamedTuple):

@@ -71,7 +71,7 @@ class AsyncReader:
         self._function = function
         settings = ConnectionSettings(tls=tls, connect_timeout=connect_timeout)
         self._caller = LoopCaller("reader", addresses, settings, _MAX_ANSWER_BYTES)
-        self._is_reset = self._is_trimmed = False
+        self._is_reset = self._is_trimmed = self._is_gap = False
         """What the next message is to say."""
         self.after = after
         """The sequence of the message that was read last."""
@@ -129,13 +129,21 @@ class AsyncReader:
                 await asyncio.sleep(_PAUSE_S)
         if found.reset is True or (found.journal is None and self.after):
             self.after, end, self._is_reset = 0, None, True
-        entries = entries_of(found, self.after, reset=self._is_reset, trimmed=self._is_trimmed)
+        entries = entries_of(
+            found,
+            self.after,
+            reset=self._is_reset,
+            trimmed=self._is_trimmed,
+            gap=self._is_gap,
+        )
         self.journal = found.journal
         if entries:
-            self._is_reset = self._is_trimmed = False
+            self._is_reset = self._is_trimmed = self._is_gap = False
         elif found.trimmed is True or self.after < found.last:
+            self.after = found.last
+            self._is_trimmed |= found.trimmed is True
             # What is not there and was not trimmed was lost by the store.
-            self.after, self._is_trimmed = found.last, True
+            self._is_gap |= found.gap is True or found.trimmed is not True
         elif self.after > found.last:
             # What is there now is not what it was.
             end = self.after

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The messages that a reader of a journal gets."""
 
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -48,20 +49,24 @@ class Entry(msgspec.Struct, frozen=True):
             raise ValueError("the payload nests too deep") from None
 
 
-def entries_of(found: Backlog, after: int, *, reset: bool, trimmed: bool) -> list[Entry]:
+def entries_of(found: Backlog, after: int, *, reset: bool, trimmed: bool, gap: bool) -> list[Entry]:
     """Return the messages of an answer.
 
     :param after: the position for which it was asked.
     :param reset: true if the first is the first of another journal than before.
     :param trimmed: true if messages before the first are gone, as an answer before has said.
+    :param gap: true if some may have been lost, as an answer before has said.
     """
     if found.journal is None:
         return []
     entries: list[Entry] = []
     trimmed |= found.trimmed is True
-    for message in found.messages:
+    before = [after, *(message.sequence for message in found.messages)]
+    is_hole = [later > earlier + 1 for earlier, later in pairwise(before)]
+    # Where the numbers jump there is a hole. If it is none of the later ones, it is the first.
+    gap |= found.gap is True and not any(is_hole[1:])
+    for message, follows_hole in zip(found.messages, is_hole, strict=True):
         is_first = not entries
-        is_trimmed = is_first and trimmed
         entries.append(
             Entry(
                 found.topic,
@@ -69,10 +74,9 @@ def entries_of(found: Backlog, after: int, *, reset: bool, trimmed: bool) -> lis
                 message.sequence,
                 message.published,
                 message.payload_bytes(),
-                gap=message.sequence > after + 1 and not is_trimmed,
-                trimmed=is_trimmed,
+                gap=(is_first and gap) or (follows_hole and not (is_first and trimmed)),
+                trimmed=is_first and trimmed,
                 reset=is_first and reset,
             )
         )
-        after = message.sequence
     return entries

@@ -32,7 +32,7 @@ class Missed(NamedTuple):
     """Messages that are gone before a subscriber with a position could see them.
 
     ``why`` is ``"trimmed"`` where the journal's limits ended them, and ``"gap"`` where the
-    store may have lost them.
+    store may have lost them. Where both may be, each is told, with the same numbers.
     """
 
     topic: str
@@ -165,6 +165,15 @@ class Follower:
 
     async def told(self, journal: str | None, last: int) -> None:
         """Take what a daemon has told of today's journal."""
+        await self._told(journal, last, self._order.told)
+
+    async def checked(self, journal: str | None, last: int) -> None:
+        """Take the same, every ``check_interval``."""
+        await self._told(journal, last, self._order.checked)
+
+    async def _told(
+        self, journal: str | None, last: int, tell: Callable[[str | None, int], None]
+    ) -> None:
         order = self._order
         if self._is_leaving:
             # The position may be that of the next follower by now.
@@ -172,7 +181,7 @@ class Follower:
         if not order.has_begun:
             order.begin(journal, _beginning(self.binding.begins, journal, last))
             await self._write()
-        order.told(journal, last)
+        tell(journal, last)
         self._act()
 
     def came(self, job: Job) -> None:

@@ -15,6 +15,7 @@ without it. The unit test searches them.
 """
 
 from collections import deque
+from itertools import pairwise
 
 from gearhorn.client.journal import places
 from gearhorn.client.journal.actions import (
@@ -58,7 +59,10 @@ class Order:
         """Copies of a journal that may be today's."""
         self._read: dict[int, JournalMessage] = {}
         """What was read of today's journal and not shown yet."""
-        self._gone: list[tuple[int, int, str]] = []
+        self._gone: list[tuple[int, int, tuple[str, ...]]] = []
+        """The first and the last sequence of what is gone, and why."""
+        self._tells: deque[Tell] = deque()
+        """What is told of one of these, before anything else is done."""
         self._last = 0
         """The last sequence of today's journal, as far as it is known."""
         self._is_unsure = True
@@ -69,6 +73,10 @@ class Order:
         self._waits: tuple[str, int, int] | None = None
         self._is_due = False
         """True once it was waited long enough to read."""
+        self._behind = 0
+        """What was missing when it was last asked, and had no copy; 0 if nothing was."""
+        self._is_late = False
+        """True if that was missing twice."""
 
     # What it is told.
 
@@ -128,6 +136,17 @@ class Order:
             self._name(journal)
             self._last = max(self._last, last)
 
+    def checked(self, journal: str | None, last: int) -> None:
+        """Take the same, which was asked for as something may have been left out.
+
+        What was missing already, the check before, is read even if the queue has more: what
+        the journal has is shown, and of the rest nothing is told.
+        """
+        self.told(journal, last)
+        behind = self._next_sequence if self._need() == _BEHIND else 0
+        self._is_late = behind != 0 and behind == self._behind
+        self._behind = behind
+
     def no_journal(self) -> None:
         """Take a daemon's word that the topic has no journal: copies are shown as they come."""
         self._asked = None
@@ -145,7 +164,7 @@ class Order:
     def answered(self, backlog: Backlog) -> None:
         """Take what was read."""
         assert self._asked is not None
-        read, names, had_come = self._asked
+        read, names, had_come, tells = self._asked
         self._asked = None
         today = self._name(backlog.journal)
         self._last = backlog.last
@@ -164,6 +183,8 @@ class Order:
             if sequence > backlog.last and sequence != today.position + 1:
                 self._loose += [Loose(copy, None) for copy in self._held.pop(sequence, ())]
         self._take(today, read.after, backlog)
+        if not tells:
+            self._gone.clear()
 
     def waited(self, *, calm: bool) -> None:
         """Take it that the time to wait is over.
@@ -223,6 +244,8 @@ class Order:
             return None
         sequence = today.position + 1
         number = Number(today.journal, sequence)
+        if self._tells:
+            return self._tell(today)
         if copies := self._held.get(sequence):
             # Each hole is waited for anew.
             self._is_due = False
@@ -233,15 +256,20 @@ class Order:
             return self._hand(Show(copy, number))
         if (read := self._read.pop(sequence, None)) is not None:
             return self._hand(Show(None, number, read))
-        for first, last, why in self._gone:
+        for first, last, whys in self._gone:
             if first <= sequence <= last:
                 # What has come after all is shown.
                 last = min([last, *(each - 1 for each in {*self._held, *today.ahead})])
-                self._hand(Tell(today.journal, sequence, last, why))
-                today.move(last)
-                self._gone = [each for each in self._gone if each[1] > today.position]
-                return self._in_hand
+                self._tells += [Tell(today.journal, sequence, last, why) for why in whys]
+                return self._tell(today)
         return None
+
+    def _tell(self, today: Place) -> Action:
+        tell = self._tells.popleft()
+        if not self._tells:
+            today.move(tell.last)
+            self._gone = [each for each in self._gone if each[1] > today.position]
+        return self._hand(tell)
 
     def _question(self) -> Action | None:
         if self._asked is not None or not self._has_journal:
@@ -255,11 +283,12 @@ class Order:
         if need is None or today is None:
             self._is_due = False
             return None
-        if self._is_due:
+        is_late = self._is_late and need == _BEHIND and self._next_sequence == self._behind
+        self._is_late = False
+        if self._is_due or is_late:
             missing = min(self._held) - today.position - 1 if self._held else MAX_READ_LIMIT
-            return self._ask(
-                Read(today.position, today.journal, min(missing, MAX_READ_LIMIT)), names=False
-            )
+            read = Read(today.position, today.journal, min(missing, MAX_READ_LIMIT))
+            return self._ask(read, names=False, tells=self._is_due)
         if self._waits is not None:
             return None
         self._waits = (need, self._next_sequence, self._came)
@@ -274,8 +303,8 @@ class Order:
             return None if self._next_sequence in self._held else _HOLE
         return _BEHIND if self._is_unsure or self._last > today.position else None
 
-    def _ask(self, read: Read, *, names: bool) -> Read:
-        self._asked = Asked(read, names, frozenset(self._held))
+    def _ask(self, read: Read, *, names: bool, tells: bool = True) -> Read:
+        self._asked = Asked(read, names, frozenset(self._held), tells)
         return read
 
     def _hand(self, action: Show | Tell) -> Show | Tell:
@@ -327,8 +356,10 @@ class Order:
         """Show the copies of a journal that is not today's any more as they come."""
         self._read.clear()
         self._gone.clear()
+        self._tells.clear()
         self._last = 0
-        self._is_due = False
+        self._is_due = self._is_late = False
+        self._behind = 0
         held, self._held = self._held, {}
         if former is not None and former.journal is not None:
             for sequence in sorted(held):
@@ -341,20 +372,21 @@ class Order:
 
     def _take(self, today: Place, after: int, backlog: Backlog) -> None:
         """Note what an answer has and what it lacks."""
-        self._gone.clear()
-        expected = after + 1
+        found = [message.sequence for message in backlog.messages]
+        ends = found or [backlog.last + 1]
+        holes = [
+            (before + 1, sequence - 1)
+            for before, sequence in pairwise([after, *ends])
+            if sequence > before + 1
+        ]
+        self._gone = [(first, last, (GAP,)) for first, last in holes]
+        if backlog.trimmed is True and holes and holes[0][0] == after + 1:
+            # The numbers may have jumped there, too: elsewhere that would be a hole.
+            jumped = backlog.gap is True and len(holes) == 1
+            self._gone[0] = (*holes[0], (TRIMMED, GAP) if jumped else (TRIMMED,))
         for message in backlog.messages:
-            is_first = expected == after + 1
-            self._lacks(expected, message.sequence - 1, is_first and backlog.trimmed is True)
-            expected = message.sequence + 1
             if not today.is_handled(message.sequence) and message.sequence > today.position:
                 self._read[message.sequence] = message
-        if not backlog.messages:
-            self._lacks(expected, backlog.last, backlog.trimmed is True)
-
-    def _lacks(self, first: int, last: int, is_trimmed: bool) -> None:
-        if last >= first:
-            self._gone.append((first, last, TRIMMED if is_trimmed else GAP))
 
     def _release(self) -> None:
         """Answer the copies of what is handled by now."""

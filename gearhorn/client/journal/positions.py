@@ -294,7 +294,7 @@ class Positions:
             has_warned = False
             for row in rows:
                 for follower in by_topic.get(row.topic, ()):
-                    self.start_task(follower.told(row.journal, row.last))
+                    self.start_task(follower.checked(row.journal, row.last))
 
 
 def _is_made(making: asyncio.Task[Follower]) -> bool:

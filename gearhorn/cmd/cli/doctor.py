@@ -15,7 +15,7 @@ from gearhorn.cmd.cli.facts import Facts
 from gearhorn.cmd.cli.findings import LEVELS, Finding
 from gearhorn.cmd.cli.group import pass_session
 from gearhorn.cmd.cli.output import plural, show_json
-from gearhorn.cmd.cli.session import Session
+from gearhorn.cmd.cli.session import Session, told
 from gearhorn.messages import printable
 from gearhorn.wire import admin, probes
 from gearhorn.wire.address import Address
@@ -186,6 +186,8 @@ async def _ask_daemons(session: Session, facts: Facts) -> None:
     try:
         facts.status = await session.status()
         facts.daemons = await session.daemons()
+        answers = await session.statuses(facts.status, facts.daemons, facts.first)
+        facts.statuses = told(answers)
         for row in await session.topics():
             if row.topic != facts.status.matchmaking_topic:
                 for subscriber in await session.subscribers(row.topic):

@@ -5,12 +5,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from gearhorn.cmd.cli.session import total
+from gearhorn.cmd.cli.session import Queues, total
 from gearhorn.messages import DaemonRow, StatusRow
 from gearhorn.wire.address import Address
-from gearhorn.wire.status import QueueState
-
-Queues = Mapping[Address, Mapping[str, QueueState]]
 
 
 @dataclass
@@ -45,6 +42,9 @@ class Facts:
     second: Queues = field(default_factory=dict)
     connections: list[tuple[str, str]] = field(default_factory=list)
     status: StatusRow | None = None
+    """That of the daemon which answered."""
+    statuses: Mapping[str, StatusRow] = field(default_factory=dict)
+    """That of each daemon that tells it in a function of its own, by worker id."""
     query_fault: tuple[str, str] | None = None
     """The code and the text of the error with which a query ended."""
     daemons: Sequence[DaemonRow] | None = None

@@ -22,25 +22,26 @@ _OTHER = "Check the store of the journals: messages for these topics wait until 
 
 
 def check_journals(facts: Facts) -> Iterator[Finding]:
-    """Yield all findings about journals, by what the daemon that answers knows of them."""
-    status = facts.status
-    if status is None:
-        return
-    if status.journal_fault is not None:
-        code = status.journal_fault
-        yield Finding(
-            findings.JOURNAL,
-            code,
-            f"daemon {status.worker_id} cannot append to journals: {code}",
-            _ADVICE.get(code, _OTHER),
-        )
-    used, limit = status.store_memory, status.store_max_memory
-    if status.journal_bytes and used is not None and limit and used > MOST * limit:
-        yield Finding(
-            findings.JOURNAL_MEMORY,
-            f"{used} of {limit}",
-            f"the store of the journals uses {used // _MIB} MiB of the {limit // _MIB} that Redis "
-            f"may use; their messages have {status.journal_bytes // _MIB}",
-            "Raise maxmemory, or lower max_messages, max_bytes or max_age in [journal]: when it is "
-            "full, messages for topics with a journal wait.",
-        )
+    """Yield all findings about journals, by what the daemons know of them."""
+    for worker_id, status in sorted(facts.statuses.items()):
+        if status.journal_fault is not None:
+            code = status.journal_fault
+            yield Finding(
+                findings.JOURNAL,
+                code,
+                f"daemon {worker_id} cannot append to journals: {code}",
+                _ADVICE.get(code, _OTHER),
+            )
+    for status in facts.statuses.values():
+        used, limit = status.store_memory, status.store_max_memory
+        if status.journal_bytes and used is not None and limit and used > MOST * limit:
+            yield Finding(
+                findings.JOURNAL_MEMORY,
+                f"{used} of {limit}",
+                f"the store of the journals uses {used // _MIB} MiB of the {limit // _MIB} that "
+                f"Redis may use; their messages have {status.journal_bytes // _MIB}",
+                "Raise maxmemory, or lower max_messages, max_bytes or max_age in [journal]: when "
+                "it is full, messages for topics with a journal wait.",
+            )
+            # It is the store of all of them.
+            return

@@ -30,6 +30,8 @@ from gearhorn.wire.watch import Watch
 
 T = TypeVar("T")
 Row = TypeVar("Row")
+Queues = Mapping[Address, Mapping[str, QueueState]]
+"""The functions of each server."""
 
 FUNCTIONS = {
     name: getattr(messages.FunctionNames, name)
@@ -39,6 +41,11 @@ FUNCTIONS = {
 
 
 _MAX_ANSWER_BYTES = 1 << 20
+_STATUS_S = 5.0
+"""The seconds that a daemon has for its status: one that is frozen holds nothing up."""
+
+OLDER, NO_ANSWER = "older_release", "no_answer"
+"""Why a daemon has told no status."""
 
 
 class NoDaemon(errors.WireError):
@@ -193,8 +200,47 @@ class Session:
         (row,) = await self._rows(StatusRow, messages.STATUS)
         return row
 
+    async def statuses(
+        self, known: StatusRow, daemons: Sequence[DaemonRow], queues: Queues
+    ) -> dict[str, StatusRow | str]:
+        """Return the status of each daemon by worker id, or why it has told none.
 
-def total(found: Mapping[Address, Mapping[str, QueueState]], function: str) -> QueueState:
+        :param known: that of the daemon which answered already.
+        """
+        names = [row.worker_id for row in daemons if row.worker_id != known.worker_id]
+        topic = known.matchmaking_topic
+        answers = await asyncio.gather(*(self._status_of(name, topic, queues) for name in names))
+        return {known.worker_id: known, **dict(zip(names, answers, strict=True))}
+
+    async def _status_of(self, worker_id: str, topic: str, queues: Queues) -> StatusRow | str:
+        """Ask a daemon in its own function, on a server where it works."""
+        function = messages.queue_name(topic, worker_id)
+        request = Query(query=messages.STATUS).encode()
+        for server, states in queues.items():
+            if states.get(function, _NONE).workers:
+                timeout = min(self.timeout, _STATUS_S)
+                try:
+                    answer = await admin.ask(server, self.wire, function, request, timeout)
+                    if not answer.completed:
+                        raise refusal(answer.data)
+                    (row,) = msgspec.json.decode(answer.data, type=Page[StatusRow]).rows
+                except errors.UnknownKey:
+                    # It takes nothing but notices there.
+                    return OLDER
+                except (errors.GearhornError, msgspec.DecodeError, ValueError):
+                    continue
+                # Anybody may answer in that function.
+                if row.worker_id == worker_id:
+                    return row
+        return NO_ANSWER
+
+
+def told(answers: Mapping[str, StatusRow | str]) -> dict[str, StatusRow]:
+    """Return the answers of those daemons that have told their status."""
+    return {name: answer for name, answer in answers.items() if isinstance(answer, StatusRow)}
+
+
+def total(found: Queues, function: str) -> QueueState:
     """Return the state of a function on all servers together."""
     states = [states[function] for states in found.values() if function in states]
     return QueueState(*(sum(column) for column in zip(*states, strict=True))) if states else _NONE

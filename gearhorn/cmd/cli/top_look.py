@@ -2,22 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What ``gearhorn top`` sees: looks at queues and daemons, and what has changed between two."""
 
-import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
-
-from gearhorn import errors, messages
-from gearhorn.client.answers import refusal
-from gearhorn.cmd.cli.session import Session, total
+from gearhorn import errors
+from gearhorn.cmd.cli.session import OLDER, Queues, Session, told, total
 from gearhorn.cmd.cli.show import state_of
-from gearhorn.messages import DaemonRow, Page, Query, StatusRow
-from gearhorn.wire import admin
-from gearhorn.wire.address import Address
-from gearhorn.wire.status import QueueState
+from gearhorn.messages import DaemonRow, StatusRow
 
 RATES = {
     "fanouts": "fanouts_total",
@@ -30,13 +23,6 @@ RATES = {
 
 SUBSCRIPTIONS_S = 30.0
 """The seconds after which the subscriptions are asked for again: there may be many."""
-_ANSWER_S = 5.0
-"""The seconds that a daemon has for its status: one that is frozen holds nothing up."""
-
-OLDER, NO_ANSWER = "older_release", "no_answer"
-"""Why numbers of a daemon are missing."""
-
-Queues = Mapping[Address, Mapping[str, QueueState]]
 
 
 @dataclass
@@ -77,49 +63,16 @@ class Looker:
             any_status = await session.status()
             look.daemon_ttl = any_status.daemon_ttl
             look.daemons = await session.daemons()
-            answers = await asyncio.gather(
-                *(self._status(look, any_status, daemon.worker_id) for daemon in look.daemons)
-            )
-            told = zip(look.daemons, answers, strict=True)
-            answered = {daemon.worker_id: answer for daemon, answer in told}
-            look.statuses = {
-                name: answer for name, answer in answered.items() if isinstance(answer, StatusRow)
-            }
+            answers = await session.statuses(any_status, look.daemons, queues)
+            look.statuses = told(answers)
             look.missing = {
-                name: reason for name, answer in answered.items() if (reason := _missing(answer))
+                name: reason for name, answer in answers.items() if (reason := _missing(answer))
             }
             await self._read_subscriptions(any_status.matchmaking_topic)
         except errors.GearhornError as error:
             look.fault = str(error)
         look.subscriptions = dict(self._subscriptions)
         return look
-
-    async def _status(self, look: Look, known: StatusRow, worker_id: str) -> StatusRow | str:
-        """Ask a daemon in its own function, on a server where it works.
-
-        :returns: its status, or why it has told none.
-        """
-        if worker_id == known.worker_id:
-            return known
-        function = messages.queue_name(known.matchmaking_topic, worker_id)
-        request = Query(query=messages.STATUS).encode()
-        for server, states in look.queues.items():
-            if function in states and states[function].workers:
-                timeout = min(self._session.timeout, _ANSWER_S)
-                try:
-                    answer = await admin.ask(server, self._session.wire, function, request, timeout)
-                    if not answer.completed:
-                        raise refusal(answer.data)
-                    (row,) = msgspec.json.decode(answer.data, type=Page[StatusRow]).rows
-                except errors.UnknownKey:
-                    # It takes nothing but notices there.
-                    return OLDER
-                except (errors.GearhornError, msgspec.DecodeError, ValueError):
-                    continue
-                # Anybody may answer in that function.
-                if row.worker_id == worker_id:
-                    return row
-        return NO_ANSWER
 
     async def _read_subscriptions(self, matchmaking_topic: str) -> None:
         now = time.monotonic()

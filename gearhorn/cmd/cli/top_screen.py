@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gearhorn.cmd.cli.output import seconds
-from gearhorn.cmd.cli.top_look import NO_ANSWER, OLDER, Frame
+from gearhorn.cmd.cli.session import NO_ANSWER, OLDER
+from gearhorn.cmd.cli.top_look import Frame
 from gearhorn.messages import printable
 
 Row = Mapping[str, Any]

@@ -32,13 +32,26 @@ class NumberedFanOuts(FanOuts):
         numbering = self._numbering
         if not numbering.covers(request.topic):
             super()._take(job, request, payload)
-        elif numbering.takes(job, payload):
+        elif numbering.takes(job, payload) and self._has_room(job, request):
             waiting = self._turns.waiting(job, request, payload)
             numbering.expect(waiting)
             if self._in_turn:
                 self._enqueue(waiting)
             else:
                 numbering.number(waiting, request, payload, self._numbered)
+
+    def _has_room(self, job: Job, request: messages.FanOut) -> bool:
+        """Refuse what would be beyond a bound before it is appended, as far as that is known.
+
+        Beside others that wait for their numbers it may be refused after that, too.
+        """
+        # With "topic" it is refused while it waits for its turn.
+        if self._in_turn or messages.truth(request.background):
+            return True
+        recipients = self._lists.cached(request.topic)
+        if recipients is None or not self._context.submitter.servers:
+            return True
+        return self._turns.has_room(job, request.topic, len(recipients))
 
     def _numbered(self, waiting: Waiting) -> None:
         """Start a fan-out that has its number, or has ended without one."""

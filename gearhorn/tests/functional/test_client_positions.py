@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -526,6 +527,33 @@ def test_one_topic_that_waits_for_a_missing_copy_holds_up_no_other(
         eventually(lambda: len(seen) == 4)
     assert [text for _, text in seen if "other" in text] == ["other 1", "other 2"]
     assert [text for _, text in seen if "other" not in text] == ["1", "2"]
+
+
+def test_a_topic_that_is_never_idle_keeps_no_other_from_what_was_left_out(
+    journaled: Topic, kind: Any, position: FilePosition
+) -> None:
+    busy = another(journaled)
+    queue = busy.queue("bob")
+    subscriber = kind(
+        journaled.server.address, "bob", position=position, check_interval=0.3, register=False
+    )
+    seen: Seen = []
+    subscriber.on(journaled.name, start="first")(handler(seen))
+
+    @subscriber.on(busy.name)  # type: ignore[untyped-decorator]
+    def take_long(message: Message) -> None:
+        if len(seen) < 3:
+            time.sleep(0.01)
+
+    publish(journaled, 1)
+    with running(subscriber):
+        eventually(lambda: seen == numbered(1))
+        for _ in range(2000):
+            busy.client.start(queue, "more", True)
+        # Nobody is registered, so that no copies are sent.
+        publish(journaled, 2, 3)
+        eventually(lambda: seen == numbered(1, 2, 3))
+        assert busy.waiting("bob") > 0
 
 
 def test_on_missed_may_be_a_coroutine_function(few: Topic, position: FilePosition) -> None:

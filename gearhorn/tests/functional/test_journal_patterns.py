@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 from gearhorn.tests.daemons import Daemon
+from gearhorn.tests.functional.diagnosis import doctor
 from gearhorn.tests.functional.fleet import Fleet, Member
 from gearhorn.tests.processes import eventually
 
@@ -48,6 +49,18 @@ def test_a_daemon_with_other_patterns_takes_nothing(fleet: Fleet) -> None:
         fleet.client.expect_nothing_about(handle, 0.3)
     # The other one answers for all, and its word is not missed.
     one.register("topic", "bob")
+
+
+def test_doctor_names_each_daemon_that_cannot_append(fleet: Fleet) -> None:
+    fleet.add("one", **JOURNALS)
+    others = [fleet.add(name, **{"journal.topics": "u*"}) for name in ("two", "three")]
+
+    asked = "--function=query=query_one"
+    findings = doctor([fleet.gearmand.address], asked).findings["journal"]
+
+    assert [finding["subject"] for finding in findings] == ["journals_differ"] * 2
+    for other in others:
+        assert sum(f"daemon {other.worker_id} " in finding["text"] for finding in findings) == 1
 
 
 def test_patterns_are_adopted_by_a_word(fleet: Fleet) -> None:

@@ -198,6 +198,21 @@ def test_a_topic_may_have_half_of_all_that_may_be_open(new_shop: NewShop) -> Non
     wait_for_open(shop.client, 4)
 
 
+def test_what_is_refused_is_not_in_the_journal(new_shop: NewShop) -> None:
+    shop = new_shop(**{"fanout.max_open_fanouts": 6, "journal.topics": "*"})
+    topic = shop.topic("bob")
+    handles = [topic.start(str(number)) for number in range(3)]
+    wait_for_open(shop.client, 3)
+    assert topic.publish("too many").refusal == "too_many_open"
+    assert topic.receiver("bob").take(3) == [b"0", b"1", b"2"]
+    for handle in handles:
+        topic.client.finish(handle)
+    topic.reached()
+
+    (row,) = shop.client.submit("fanout_query", {"query": "journals"}).report["rows"]
+    assert (row["topic"], row["last"]) == (topic.name, 4)
+
+
 def test_copies_that_nobody_answers_have_a_bound_and_whoever_is_alone_is_within(
     new_shop: NewShop,
 ) -> None:

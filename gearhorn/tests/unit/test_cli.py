@@ -172,10 +172,13 @@ def status_row(**keys: Any) -> StatusRow:
 def test_journals_that_wait_or_are_about_to_fill_their_store_are_found(
     keys: Any, found: list[str]
 ) -> None:
-    facts = Facts(interval=1, functions={}, status=status_row(**keys))
+    # The daemon that answered appends.
+    statuses = {"other": status_row(), "jobs1-1-a": status_row(**keys)}
+    facts = Facts(interval=1, functions={}, statuses=statuses)
     checked = [*journal_checks.check_journals(facts)]
     assert [finding.check.name for finding in checked] == found
     for finding in checked:
+        assert ("jobs1-1-a" in finding.text) == (finding.check.name == "journal")
         assert ("--adopt-journals" in finding.advice) == (finding.subject == "journals_differ")
 
 

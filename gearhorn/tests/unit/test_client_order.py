@@ -34,6 +34,8 @@ class World:
     :param kept: the position at the beginning, if there is one.
     :param any_order: copies are queued in any order, as by two daemons.
     :param forged: the numbers of copies that strangers queue.
+    :param checks: how often it is asked in the midst of it if something was left out.
+    :param gaps: what was trimmed may have been lost as well.
     :param queue_first: nothing may be told to be gone that waits in the queue. Where copies
         come in any order it may: what is missing before one is waited for a moment only.
     """
@@ -49,6 +51,8 @@ class World:
         trims: int = 0,
         skips: int = 0,
         forged: tuple[int, ...] = (),
+        checks: int = 0,
+        gaps: bool = False,
         queue_first: bool = False,
     ) -> None:
         self.count = messages
@@ -58,6 +62,8 @@ class World:
         self.queue: list[tuple[int, bool]] = [(n, True) for n in range(1, waiting + 1)]
         self.any_order, self.crashes, self.trims, self.skips = any_order, crashes, trims, skips
         self.forged = list(forged)
+        self.checks = checks
+        self.gaps = gaps
         self.queue_first = queue_first
         self.order: Order | None = None
         self.kept: bytes | None = None
@@ -112,6 +118,8 @@ class World:
             yield "answer"
         if self.waits:
             yield "wait"
+        if self.checks:
+            yield "look"
         if self.crashes:
             yield "crash"
 
@@ -168,7 +176,12 @@ class World:
     def _check_(self) -> None:
         assert self.order is not None
         self.checked = self.last
-        self.order.told(ID, self.last)
+        self.order.checked(ID, self.last)
+
+    def _look_(self) -> None:
+        assert self.order is not None
+        self.checks -= 1
+        self.order.checked(ID, self.last)
 
     def _handle_(self) -> None:
         assert self.order is not None
@@ -202,9 +215,11 @@ class World:
         first = max(self.reading.after, self.trimmed) + 1
         numbers = range(first, self.last + 1)[: self.reading.limit]
         found = [JournalMessage(number, 0.0, "") for number in numbers]
-        trimmed: Any = {"trimmed": True} if self.reading.after < self.trimmed else {}
+        gone: Any = {}
+        if self.reading.after < self.trimmed:
+            gone = {"trimmed": True, "gap": self.gaps}
         self.answer = Backlog(
-            topic="t", journal=ID, first=self.trimmed + 1, last=self.last, messages=found, **trimmed
+            topic="t", journal=ID, first=self.trimmed + 1, last=self.last, messages=found, **gone
         )
 
     def _answer_(self) -> None:
@@ -318,10 +333,17 @@ WORLDS: dict[str, Callable[[], World]] = {
     "two daemons and a crash": lambda: World(2, kept=0, crashes=1),
     "two daemons and trims": lambda: World(2, kept=0, trims=1),
     "a number that nobody gave out": lambda: World(1, kept=0, forged=(3,)),
+    "asked while the queue is full": lambda: World(
+        3, waiting=3, kept=0, trims=1, checks=2, queue_first=True
+    ),
+    "trimmed, and perhaps lost": lambda: World(
+        3, waiting=3, kept=0, trims=2, gaps=True, queue_first=True
+    ),
 }
 LARGE_WORLDS: dict[str, Callable[[], World]] = {
     "a new one that dies": lambda: World(2, crashes=1, any_order=False),
     "two daemons and skips": lambda: World(3, kept=0, skips=1),
+    "one daemon, asked, skips": lambda: World(2, kept=0, any_order=False, skips=1, checks=2),
     "two daemons, a crash and skips": lambda: World(2, kept=0, crashes=1, skips=1),
 }
 
@@ -342,7 +364,9 @@ def test_each_message_is_seen_in_order_and_once_where_more_happens(name: str) ->
 @pytest.mark.parametrize("seed", range(12))
 def test_each_message_is_seen_in_order_and_once_in_long_histories(seed: int) -> None:
     draw = random.Random(seed)
-    world = World(40, kept=0, any_order=seed % 2 == 0, crashes=3, trims=8, skips=8)
+    world = World(
+        40, kept=0, any_order=seed % 2 == 0, crashes=3, trims=8, skips=8, checks=20, gaps=True
+    )
     history: list[str] = []
     while events := world.next_events():
         history.append(draw.choice(events))

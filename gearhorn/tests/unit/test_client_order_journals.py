@@ -171,6 +171,81 @@ def test_a_jump_of_the_sequences_is_told_as_a_gap() -> None:
     assert subscriber.told == [Tell(OLD, 9, 1_998, "gap")]
 
 
+def test_what_was_trimmed_and_may_have_been_lost_is_told_as_both() -> None:
+    subscriber = begun(7)
+    subscriber.order.told(OLD, 2_000)
+    messages = [JournalMessage(number, 0.0, "") for number in (1_999, 2_000)]
+    told: Any = {"trimmed": True, "gap": True}
+    subscriber.run(Backlog(topic="t", journal=OLD, first=9, last=2_000, messages=messages, **told))
+    assert subscriber.told == [Tell(OLD, 8, 1_998, why) for why in ("trimmed", "gap")]
+    assert subscriber.shown == [(OLD, 1_999), (OLD, 2_000)]
+
+
+def test_where_the_numbers_jumped_later_what_was_trimmed_is_not_lost() -> None:
+    subscriber = begun(7)
+    subscriber.order.told(OLD, 2_000)
+    messages = [JournalMessage(number, 0.0, "") for number in (10, 2_000)]
+    told: Any = {"trimmed": True, "gap": True}
+    subscriber.run(Backlog(topic="t", journal=OLD, first=10, last=2_000, messages=messages, **told))
+    assert subscriber.told == [Tell(OLD, 8, 9, "trimmed"), Tell(OLD, 11, 1_999, "gap")]
+
+
+def test_both_are_told_again_after_a_crash_between_them() -> None:
+    subscriber = begun(7)
+    subscriber.order.told(OLD, 20)
+    told: Any = {"trimmed": True, "gap": True}
+    answer = Backlog(topic="t", journal=OLD, first=21, last=20, messages=[], **told)
+    order = subscriber.order
+    assert order.next() == Wait()
+    order.waited(calm=True)
+    assert isinstance(order.next(), Read)
+    order.answered(answer)
+    assert order.next() == Tell(OLD, 8, 20, "trimmed")
+    kept = order.data()
+    order.passed()
+    # One that comes now is told to be gone by half.
+    subscriber.comes(8, OLD, 8)
+    assert order.next() == Tell(OLD, 8, 20, "gap")
+    again = Subscriber(Order(kept))
+    again.run(answer)
+    assert again.told == [Tell(OLD, 8, 20, why) for why in ("trimmed", "gap")]
+
+
+def test_what_was_missing_twice_is_read_though_another_topic_is_busy() -> None:
+    subscriber = begun(7)
+    messages = [JournalMessage(8, 0.0, "8")]
+    answer = Backlog(topic="t", journal=OLD, first=1, last=8, messages=messages)
+    for _ in range(2):
+        assert subscriber.shown == []
+        subscriber.order.checked(OLD, 8)
+        subscriber.run(until_calm=False)
+        subscriber.order.waited(calm=False)
+        subscriber.run(until_calm=False)
+    assert subscriber.reads[-1] == Read(7, OLD, 1000)
+    subscriber.order.answered(answer)
+    subscriber.run()
+    assert subscriber.shown == [(OLD, 8)]
+
+
+def test_what_is_gone_is_told_only_when_the_queue_has_no_more() -> None:
+    subscriber = begun(7)
+    messages = [JournalMessage(10, 0.0, "10")]
+    answer = Backlog(topic="t", journal=OLD, first=10, last=10, messages=messages, trimmed=True)
+    for _ in range(2):
+        subscriber.order.checked(OLD, 10)
+        subscriber.run(until_calm=False)
+    subscriber.order.answered(answer)
+    subscriber.run(until_calm=False)
+    assert (subscriber.shown, subscriber.told) == ([], [])
+    subscriber.comes(8, OLD, 8)
+    subscriber.run(until_calm=False)
+    assert subscriber.shown == [(OLD, 8)]
+    subscriber.order.waited(calm=True)
+    subscriber.run(answer)
+    assert subscriber.told == [Tell(OLD, 9, 9, "trimmed")]
+    assert subscriber.shown == [(OLD, 8), (OLD, 10)]
+
+
 def test_a_journal_of_which_all_is_gone_is_told() -> None:
     subscriber = begun(7)
     subscriber.order.told(OLD, 20)

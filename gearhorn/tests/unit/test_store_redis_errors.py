@@ -30,3 +30,17 @@ from gearhorn.store.redis_errors import TRANSLATED, translate
 def test_a_lost_connection_is_a_store_that_is_away(error: Exception) -> None:
     assert isinstance(error, TRANSLATED)
     assert type(translate(error)) is errors.StoreAway
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "WRONGTYPE Operation against a key holding the wrong kind of value",
+        # As Redis 6 says of a script.
+        "Error running script (call to f_1): @user_script:26: WRONGTYPE Operation against a key",
+    ],
+)
+def test_a_key_of_another_type_may_be_that_of_another_program(text: str) -> None:
+    error = translate(exceptions.ResponseError(text))
+    assert type(error) is errors.StoreMisconfigured
+    assert "set another key_prefix" in str(error)

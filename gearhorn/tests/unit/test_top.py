@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from gearhorn.cmd.cli.top_look import NO_ANSWER, OLDER, Frame, Look, frame_of
+from gearhorn.cmd.cli.session import NO_ANSWER, OLDER
+from gearhorn.cmd.cli.top_look import Frame, Look, frame_of
 from gearhorn.cmd.cli.top_screen import Screen, frame_lines, summary
 from gearhorn.messages import DaemonRow, StatusRow
 from gearhorn.wire.address import Address

@@ -72,7 +72,8 @@ local function trim(journal, stream, max_messages, max_bytes, oldest, most)
     from = '(' .. page[#page][1]
   end
   if ended > 0 then
-    redis.call('XTRIM', stream, 'MINID', whole(journal.trimmed + 1) .. '-0')
+    -- Not up to an id: before 6.2.7 Redis ends all where the ids jump (redis/redis#9410).
+    redis.call('XTRIM', stream, 'MAXLEN', left)
   end
   return ended >= most, ended > 0
 end

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import random
@@ -236,6 +237,25 @@ async def test_the_daemon_that_was_told_notices_an_older_state(copies: Copies) -
         assert [payload for _, payload in await shown(journals)] == ["a", "d", "e"]
         assert (await read(journals, 3)).gap
         assert (await placed(journals, Entry([b"f"]))).first is None
+
+
+async def test_a_daemon_that_was_told_of_many_journals_forgets_those_that_ended(
+    copies: Copies,
+) -> None:
+    brief = LIMITS._replace(max_age=0.001)
+    async with opened(copies.url, max_topics=4) as journals:
+        first = await append(journals, "a")
+        await copies.take()
+        await append(journals, "b")
+        for number in range(10):
+            await append(journals, "c", topic=f"brief {number}", limits=brief)
+            await asyncio.sleep(0.02)
+            await journals.upkeep(lambda topic: LIMITS if topic == TOPIC else brief)
+        assert len(vars(journals)["_told"]) == 4
+        await copies.bring_back()
+        # The one that goes on was not forgotten, though it was used before all others.
+        await jumped(journals, "d")
+        assert (await append(journals, "e")).journal == first.journal
 
 
 @pytest.mark.parametrize("seed", range(3))

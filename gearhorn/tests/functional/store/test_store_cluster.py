@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 import trustme
 
 from gearhorn import clock, errors
@@ -235,6 +236,33 @@ async def test_what_is_there_goes_on_until_keys_are_moved(
     assert counts[-1] == len(topics)
     await store.add("new", "alice", None)
     assert await ids(store, "new") == {"alice"}
+
+
+async def test_a_move_that_a_failover_breaks_off_is_finished_and_loses_nothing(
+    moving: Cluster, store: Store, topics: Sequence[str]
+) -> None:
+    await in_step(moving)
+    source = moving.holder(SLOT)
+    target = moving.other_than(source)
+    steps = moving.move(SLOT, target)
+    for _ in range(3):
+        next(steps)
+    moving.fail_over(SLOT)
+    await asyncio.to_thread(eventually, lambda: not source.is_master(), 30)
+    # What is answered meanwhile has to be right.
+    await answered(store, topics)
+    await asyncio.to_thread(eventually, lambda: finished(moving, target), 30)
+    assert [await ids(store, topic) for topic in topics] == [{"alice"}] * len(topics)
+
+
+def finished(cluster: Cluster, target: Node) -> bool:
+    """Make the move again, which waits for all nodes to have heard of the failover."""
+    try:
+        for _ in cluster.move(SLOT, target):
+            pass
+    except (redis.ResponseError, AssertionError):
+        return False
+    return cluster.holder(SLOT) is target
 
 
 async def test_while_a_slot_is_moved_a_topic_of_nobody_keeps_no_other_list_from_being_read(
