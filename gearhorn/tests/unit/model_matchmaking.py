@@ -64,6 +64,9 @@ class Claim(NamedTuple):
     """The answer of the store."""
 
 
+_REFUSED = Claim(join=False, done=False)
+
+
 class State(NamedTuple):
     """All that there is."""
 
@@ -127,6 +130,47 @@ def is_past(state: State) -> bool:
         return False
     read = state.read
     return read is None or read.asked or read.version == 1
+
+
+def alike(s: State, without: str) -> State:
+    """The state that stands for all which differ in what decides nothing any more."""
+    # What decides on an answer matters to nobody once it is given, or A cannot give it.
+    no_answer = s.answered or s.step == "dead"
+    run_seen = s.run_seen
+    if no_answer or s.run_seen - s.since > TTL:
+        run_seen = NEVER
+    elif s.step in ("reading", "waiting"):
+        # Both grow alike.
+        run_seen = s.since
+    crashes = 0 if s.answered else s.crashes
+    restarted = 2 if s.restarted and no_answer else s.restarted
+    claim = s.claim
+    if claim is not None and claim.done is False:
+        claim = _REFUSED
+    read = s.read
+    if read is not None and _is_vain(read, without):
+        # It is of no use, whatever the reason.
+        read = read._replace(age=TTL, known=False, disturbed=True)
+    if (
+        run_seen == s.run_seen
+        and crashes == s.crashes
+        and restarted == s.restarted
+        and claim is s.claim
+        and read is s.read
+    ):
+        return s
+    return s._replace(
+        run_seen=run_seen, crashes=crashes, restarted=restarted, claim=claim, read=read
+    )
+
+
+def _is_vain(read: Read, without: str) -> bool:
+    """Return true if the list that is read will not be kept."""
+    return (
+        read.disturbed
+        or (read.age >= TTL and without not in ("lease end", "asked after"))
+        or not (read.asked or read.known or without == "reader known")
+    )
 
 
 def steps(s: State, without: str) -> Iterator[Step]:
@@ -311,9 +355,7 @@ def _explore(without: str) -> Explored:
             continue
         try:
             for name, after in steps(state, without):
-                if after.answered:
-                    # What decides on an answer matters no more, nor who is left to give it.
-                    after = after._replace(run_seen=NEVER, crashes=0)
+                after = alike(after, without)
                 if after not in came_from:
                     came_from[after] = (state, name)
                     todo.append(after)

@@ -8,7 +8,7 @@ import pytest
 
 from gearhorn.tests.unit import model_matchmaking as model
 
-# It computes for 20 seconds, and for longer where others compute beside it.
+# It computes for seconds, and for longer where others compute beside it.
 pytestmark = [pytest.mark.once, pytest.mark.timeout(600)]
 
 
