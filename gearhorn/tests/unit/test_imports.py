@@ -54,7 +54,7 @@ DRAWING = ROOT.parent / "doc" / "source" / "drawings" / "packages.svg"
 PURE = {
     "errors.py": {"typing"},
     "client/journal/actions.py": {"typing"},
-    "client/journal/order.py": {"collections"},
+    "client/journal/order.py": {"collections", "itertools"},
     "client/journal/places.py": {"collections", "msgspec"},
     "client/numbers.py": {"re", "typing"},
     "messages/decoding.py": {"codecs", "msgspec", "typing"},
