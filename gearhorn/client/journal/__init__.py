@@ -9,6 +9,7 @@ with its order: it asks daemons, waits, writes, and hands each message to the ha
 ``Positions`` of a subscriber hold all of its followers, and ask every ``check_interval`` if
 something was left out. ``file_position`` is where positions are written, unless the program
 brings a place of its own. ``reader`` and ``async_reader`` read without any subscription.
+What an answer lacks is found in ``missing`` for both.
 
 Invariants:
 

@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The messages that a reader of a journal gets."""
 
-from itertools import pairwise
 from typing import Any
 
 import msgspec
 
+from gearhorn.client.journal.missing import holes
 from gearhorn.messages import Backlog
 
 
@@ -60,13 +60,13 @@ def entries_of(found: Backlog, after: int, *, reset: bool, trimmed: bool, gap: b
     if found.journal is None:
         return []
     entries: list[Entry] = []
+    lacking = {hole.last + 1: hole for hole in holes(found, after)}
     trimmed |= found.trimmed is True
-    before = [after, *(message.sequence for message in found.messages)]
-    is_hole = [later > earlier + 1 for earlier, later in pairwise(before)]
-    # Where the numbers jump there is a hole. If it is none of the later ones, it is the first.
-    gap |= found.gap is True and not any(is_hole[1:])
-    for message, follows_hole in zip(found.messages, is_hole, strict=True):
+    # Where the clock was behind, the numbers go on.
+    gap |= found.gap is True and not lacking
+    for message in found.messages:
         is_first = not entries
+        hole = lacking.get(message.sequence)
         entries.append(
             Entry(
                 found.topic,
@@ -74,7 +74,7 @@ def entries_of(found: Backlog, after: int, *, reset: bool, trimmed: bool, gap: b
                 message.sequence,
                 message.published,
                 message.payload_bytes(),
-                gap=(is_first and gap) or (follows_hole and not (is_first and trimmed)),
+                gap=(is_first and gap) or (hole is not None and hole.gap),
                 trimmed=is_first and trimmed,
                 reset=is_first and reset,
             )

@@ -15,7 +15,6 @@ without it. The unit test searches them.
 """
 
 from collections import deque
-from itertools import pairwise
 
 from gearhorn.client.journal import places
 from gearhorn.client.journal.actions import (
@@ -31,6 +30,7 @@ from gearhorn.client.journal.actions import (
     Token,
     Wait,
 )
+from gearhorn.client.journal.missing import Hole, holes
 from gearhorn.client.journal.places import KNOWN, Place
 from gearhorn.client.numbers import Number
 from gearhorn.messages import MAX_READ_LIMIT, Backlog, JournalMessage
@@ -59,8 +59,7 @@ class Order:
         """Copies of a journal that may be today's."""
         self._read: dict[int, JournalMessage] = {}
         """What was read of today's journal and not shown yet."""
-        self._gone: list[tuple[int, int, tuple[str, ...]]] = []
-        """The first and the last sequence of what is gone, and why."""
+        self._gone: list[Hole] = []
         self._tells: deque[Tell] = deque()
         """What is told of one of these, before anything else is done."""
         self._last = 0
@@ -256,10 +255,11 @@ class Order:
             return self._hand(Show(copy, number))
         if (read := self._read.pop(sequence, None)) is not None:
             return self._hand(Show(None, number, read))
-        for first, last, whys in self._gone:
-            if first <= sequence <= last:
+        for hole in self._gone:
+            if hole.first <= sequence <= hole.last:
                 # What has come after all is shown.
-                last = min([last, *(each - 1 for each in {*self._held, *today.ahead})])
+                last = min([hole.last, *(each - 1 for each in {*self._held, *today.ahead})])
+                whys = [TRIMMED] * hole.trimmed + [GAP] * hole.gap
                 self._tells += [Tell(today.journal, sequence, last, why) for why in whys]
                 return self._tell(today)
         return None
@@ -268,7 +268,7 @@ class Order:
         tell = self._tells.popleft()
         if not self._tells:
             today.move(tell.last)
-            self._gone = [each for each in self._gone if each[1] > today.position]
+            self._gone = [each for each in self._gone if each.last > today.position]
         return self._hand(tell)
 
     def _question(self) -> Action | None:
@@ -372,18 +372,7 @@ class Order:
 
     def _take(self, today: Place, after: int, backlog: Backlog) -> None:
         """Note what an answer has and what it lacks."""
-        found = [message.sequence for message in backlog.messages]
-        ends = found or [backlog.last + 1]
-        holes = [
-            (before + 1, sequence - 1)
-            for before, sequence in pairwise([after, *ends])
-            if sequence > before + 1
-        ]
-        self._gone = [(first, last, (GAP,)) for first, last in holes]
-        if backlog.trimmed is True and holes and holes[0][0] == after + 1:
-            # The numbers may have jumped there, too: elsewhere that would be a hole.
-            jumped = backlog.gap is True and len(holes) == 1
-            self._gone[0] = (*holes[0], (TRIMMED, GAP) if jumped else (TRIMMED,))
+        self._gone = holes(backlog, after)
         for message in backlog.messages:
             if not today.is_handled(message.sequence) and message.sequence > today.position:
                 self._read[message.sequence] = message

@@ -239,6 +239,22 @@ def test_doctor_warns_of_a_redis_that_evicts(
     assert (finding["level"], finding["subject"]) == ("warning", "allkeys-lfu")
 
 
+def test_doctor_warns_of_journals_that_fill_their_redis(
+    daemon: NewDaemon, gearmand: Gearmand, redis: Redis, peer: NewPeer
+) -> None:
+    often: dict[str, float] = {"gearhorn.daemon.journal.parts.UPKEEP_S": 0.1}
+    options: dict[str, Any] = {"journal.topics": "memos"}
+    daemon(store_url=redis.url, constants=often, **options)
+    publish(peer(), "memos")
+    (used,) = re.findall(r"used_memory:(\d+)", redis.ask("INFO", "memory"))
+    most = int(used) * 11 // 10
+    redis.ask("CONFIG", "SET", "maxmemory", str(most))
+
+    (finding,) = eventually(lambda: doctor([gearmand.address]).findings.get("journal-memory", []))
+    assert finding["level"] == "warning"
+    assert finding["subject"].endswith(f" of {most}")
+
+
 def test_doctor_names_a_daemon_that_starts_with_another_store(
     daemon: NewDaemon, gearmand: Gearmand, key_prefix: str
 ) -> None:

@@ -127,13 +127,15 @@ def test_what_is_called_queued_arrives_and_what_is_called_full_does_not(
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("appendfsync", APPENDFSYNC)
+@pytest.mark.parametrize(
+    "options",
+    [*({"appendfsync": each} for each in APPENDFSYNC), {"store": "sqlite"}],
+    ids=[*APPENDFSYNC, "sqlite"],
+)
 def test_whoever_has_a_position_sees_all_that_is_in_a_journal_though_everybody_is_killed(
-    new_scene: NewScene, appendfsync: str
+    new_scene: NewScene, options: dict[str, str]
 ) -> None:
-    scene = new_scene(
-        JournalScene, appendfsync=appendfsync, topics=2, daemons=2, publishers=1, subscribers=1
-    )
+    scene = new_scene(JournalScene, topics=2, daemons=2, publishers=1, subscribers=1, **options)
     runner = JournalRunner(scene, say, recovery_limit_s=RECOVERY_LIMIT_S, calm_s=0.2)
     hit = ("daemon", "gearmand", "redis", "follower", "tailer")
     targets = {name: share for name, share in scene.targets.items() if name.startswith(hit)}

@@ -16,7 +16,13 @@ from gearhorn.tests.ledger.clustered import ClusterScene
 from gearhorn.tests.ledger.durability import measure
 from gearhorn.tests.ledger.filling import FillableScene, Filling
 from gearhorn.tests.ledger.forgetting import KINDS, ForgetfulScene, Forgetting
-from gearhorn.tests.ledger.journaling import APPENDFSYNC, JournalRunner, JournalScene, Kills
+from gearhorn.tests.ledger.journaling import (
+    APPENDFSYNC,
+    STORES,
+    JournalRunner,
+    JournalScene,
+    Kills,
+)
 from gearhorn.tests.ledger.record import read
 from gearhorn.tests.ledger.runner import Runner, say
 from gearhorn.tests.ledger.scene import Scene
@@ -86,6 +92,12 @@ def parse() -> argparse.Namespace:
         choices=APPENDFSYNC,
         default="always",
         help="with --journal: that of Redis; with everysec it loses what it wrote last",
+    )
+    parser.add_argument(
+        "--journals",
+        choices=STORES,
+        default="redis",
+        help="with --journal: where they are; an SQLite file outlives all that is killed",
     )
     parser.add_argument("--record", type=Path, help="the directory of the record; it is kept")
     parser.add_argument("--check", type=Path, help="only judge the record in that directory")
@@ -158,6 +170,7 @@ def journal(options: argparse.Namespace, seed: int, record: Path) -> Verdict:
     scene = JournalScene(
         record,
         appendfsync=options.appendfsync,
+        store=options.journals,
         daemons=options.daemons,
         publishers=options.publishers,
         subscribers=options.subscribers,

@@ -11,7 +11,9 @@ was written in a moment of up to a second.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
+import sqlite3
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,6 +31,7 @@ from gearhorn.tests.ledger.schedule import Fault
 from gearhorn.tests.servers import Redis
 
 APPENDFSYNC = ("always", "everysec")
+STORES = ("redis", "sqlite")
 FEW = 100
 """The messages that the journal of the last topic holds; the others hold all."""
 _MANY = 1_000_000
@@ -38,11 +41,15 @@ _CUT_S = (0.0, 1.0)
 _POSTPONED_S = 2.5
 """Redis answers for so long before it writes, while an earlier sync is not done."""
 
+_Journal = tuple[str, str, Sequence[tuple[int, bytes]]]
+"""A topic, the id of its journal, and the messages there."""
+
 
 class JournalScene(Scene):
     """A scene whose topics have journals.
 
     :param appendfsync: that of Redis.
+    :param store: where the journals are: in Redis as all else, or in an SQLite file.
     :param followers: the number of subscribers with a position.
     :param tailers: the number of readers.
     """
@@ -52,6 +59,7 @@ class JournalScene(Scene):
         record: Path,
         *,
         appendfsync: str = "always",
+        store: str = "redis",
         followers: int = 2,
         tailers: int = 1,
         pause: float = 0.1,
@@ -59,6 +67,7 @@ class JournalScene(Scene):
         **options: object,
     ) -> None:
         self._appendfsync = appendfsync
+        self._is_in_file = store == "sqlite"
         self.cuts: list[tuple[float, float]] = []
         """Since when Redis may have lost what it was sent, and when it was killed."""
         patterns = f"topic{topics - 1}?max_messages={FEW}, topic*?max_messages={_MANY}"
@@ -87,6 +96,11 @@ class JournalScene(Scene):
     def most(self, topic: str) -> int:
         """Return the most messages that the topic's journal may hold."""
         return FEW if topic == self.topics[-1] else _MANY
+
+    @property
+    def file(self) -> Path | None:
+        """The file in which the journals are, if they are in one."""
+        return self._scratch / "journals.db" if self._is_in_file else None
 
     @property
     def targets(self) -> dict[str, float]:
@@ -132,7 +146,8 @@ class JournalScene(Scene):
 
     def _own_options(self, number: int) -> Mapping[str, object]:
         # All of them may be killed at once.
-        return {"service.state_dir": self._scratch / f"state-{number}"}
+        own: dict[str, object] = {"service.state_dir": self._scratch / f"state-{number}"}
+        return own | ({} if self.file is None else {"journal.url": f"sqlite://{self.file}"})
 
 
 class Kills:
@@ -194,10 +209,26 @@ class JournalRunner(Runner):
         return super().missing() or journals.unseen(self._entries, self._contents())
 
     def _contents(self) -> Sequence[Contents]:
-        return asyncio.run(self._read())
-
-    async def _read(self) -> Sequence[Contents]:
         # Not through the package, which could be wrong in the same way twice.
+        file = self._scene.file
+        found = asyncio.run(self._read()) if file is None else self._read_file(file)
+        return [
+            Contents(
+                at=now(),
+                by="runner",
+                topic=topic,
+                journal=journal,
+                after=0,
+                most=self._scene.most(topic),
+                messages=[
+                    (sequence, name_of(payload), digest_of(payload))
+                    for sequence, payload in payloads
+                ],
+            )
+            for topic, journal, payloads in found
+        ]
+
+    async def _read(self) -> Sequence[_Journal]:
         scene = self._scene
         found = []
         async with redis.asyncio.Redis(port=scene.redis.port) as client:
@@ -207,18 +238,20 @@ class JournalRunner(Runner):
                 journal: Any = await client.hget(head, "id")
                 entries: Any = await client.xrange(f"{scene.key_prefix}journal:{topic}")
                 payloads = [(int(id_.partition(b"-")[0]), each[b"p"]) for id_, each in entries]
-                found.append(
-                    Contents(
-                        at=now(),
-                        by="runner",
-                        topic=topic,
-                        journal=journal.decode(),
-                        after=0,
-                        most=scene.most(topic),
-                        messages=[
-                            (sequence, name_of(payload), digest_of(payload))
-                            for sequence, payload in payloads
-                        ],
-                    )
+                found.append((topic, journal.decode(), payloads))
+        return found
+
+    def _read_file(self, file: Path) -> Sequence[_Journal]:
+        found = []
+        with contextlib.closing(sqlite3.connect(file, timeout=20)) as db:
+            for topic in self._scene.topics:
+                number, journal = db.execute(
+                    "SELECT journal, id FROM journals WHERE topic = ?", (topic,)
+                ).fetchone()
+                rows = db.execute(
+                    "SELECT sequence, payload FROM journal_messages WHERE journal = ?"
+                    " ORDER BY sequence",
+                    (number,),
                 )
+                found.append((topic, journal, rows.fetchall()))
         return found

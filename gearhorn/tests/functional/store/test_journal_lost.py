@@ -258,6 +258,36 @@ async def test_a_daemon_that_was_told_of_many_journals_forgets_those_that_ended(
         assert (await append(journals, "e")).journal == first.journal
 
 
+async def test_no_sequence_stands_for_two_messages_where_redis_evicts_what_it_likes(
+    start: Start,
+) -> None:
+    server = start(Redis(maxmemory_policy="allkeys-random"))
+    given: dict[tuple[str, str | None, int], bytes] = {}
+    async with opened(server.url, "a") as one, opened(server.url, "b") as other:
+        memory = await one.memory()
+        server.ask("CONFIG", "SET", "maxmemory", str(memory.used + (1 << 20)))
+        for number in range(400):
+            view = (one, other)[number % 2]
+            topic, payload = f"t{number % 20}", b"%d" % number + b"x" * 10_000
+            made = request(Entry([payload], id=str(number)), topic=topic)
+            try:
+                answer = await until_appended(view, made)
+            except errors.StoreReplaced:
+                # The identity went. The journals that are left go on.
+                for each in (one, other):
+                    await each.open()
+                answer = await until_appended(view, made)
+            place = topic, answer.journal, answer.placed[0].sequence
+            assert given.setdefault(place, payload) == payload
+            found = await read(view, topic=topic)
+            for message in found.messages:
+                assert given[topic, found.journal, message.sequence] == message.payload
+        stats = server.ask("INFO", "stats")
+    assert "evicted_keys:" in stats
+    assert "evicted_keys:0" not in stats
+    assert len({journal for _, journal, _ in given}) > 20
+
+
 @pytest.mark.parametrize("seed", range(3))
 async def test_no_sequence_stands_for_two_messages_whatever_happens(
     start: Start, seed: int

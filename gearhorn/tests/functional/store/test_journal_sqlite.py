@@ -14,6 +14,7 @@ import pytest
 
 from gearhorn import errors
 from gearhorn.store.journal import Entry, Head
+from gearhorn.tests.functional.disks import disk_of
 from gearhorn.tests.functional.store import stores
 from gearhorn.tests.functional.store.copies import SQLiteCopies
 from gearhorn.tests.functional.store.journals import (
@@ -99,6 +100,23 @@ async def test_a_turn_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
         with pytest.raises(errors.StoreFull):
             await journals.append(turn)
         assert await journals.topics("", 10) == []
+
+
+async def test_a_full_disk_takes_no_appends_until_there_is_room(tmp_path: Path) -> None:
+    directory = tmp_path / "disk"
+    directory.mkdir()
+    with disk_of(directory) as disk:
+        async with opened(f"sqlite://{directory}/store.db") as journals:
+            first = await append(journals, "a")
+            disk.fill()
+            once = request("b" * 10_000)
+            for _ in range(2):
+                with pytest.raises(errors.StoreFull):
+                    await send(journals, once)
+            assert await journals.head(TOPIC) == Head(first.journal, 1)
+            disk.empty()
+            assert (await send(journals, once)).placed[0].sequence == 2
+            assert [sequence for sequence, _ in await shown(journals)] == [1, 2]
 
 
 async def test_upkeep_that_ends_nothing_does_not_write_the_file(tmp_path: Path) -> None:
