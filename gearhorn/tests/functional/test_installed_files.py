@@ -16,6 +16,7 @@ import pytest
 
 import gearhorn
 from gearhorn.cmd.cli import gearhorn as command
+from gearhorn.tests.terminal import Terminal
 
 pytestmark = pytest.mark.once
 
@@ -116,16 +117,64 @@ printf '%s\\n' "${COMPREPLY[@]}"
     ],
 )
 def test_bash_completes_commands_and_options(
-    tmp_path: Path, words: list[str], wanted: list[str]
+    path: str, words: list[str], wanted: list[str]
 ) -> None:
-    script = tmp_path / "gearhorn"
-    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m gearhorn.cmd.cli "$@"\n')
-    script.chmod(0o755)
-    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
-
     said = execute("bash", "-c", COMPLETE, "bash", ETC / "completions/gearhorn", *words, PATH=path)
 
     assert said.split() == wanted
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    """A search path with the command."""
+    script = tmp_path / "gearhorn"
+    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m gearhorn.cmd.cli "$@"\n')
+    script.chmod(0o755)
+    return f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+
+
+@pytest.mark.skipif(not shutil.which("fish"), reason="fish is not installed")
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        ("gearhorn exp", "export\tWrite all subscriptions to standard output."),
+        ("gearhorn purge --e", "--ended\tRemove the names of the queues"),
+        ("gearhorn doctor --format na", "nagios"),
+    ],
+)
+def test_fish_completes_commands_and_options(
+    tmp_path: Path, path: str, words: str, wanted: str
+) -> None:
+    script = f'source "{ETC}/completions/gearhorn.fish"; complete -C "{words}"'
+    said = execute("fish", "--no-config", "-c", script, PATH=path, HOME=str(tmp_path))
+    (line,) = said.splitlines()
+    assert line.startswith(wanted)
+
+
+@pytest.mark.skipif(not shutil.which("zsh"), reason="zsh is not installed")
+@pytest.mark.parametrize(
+    "load",
+    [
+        f'fpath=("{ETC}/completions" $fpath); autoload -Uz compinit; compinit -u -D',
+        f'autoload -Uz compinit; compinit -u -D; source "{ETC}/completions/_gearhorn"',
+    ],
+    ids=["from fpath", "sourced"],
+)
+def test_zsh_completes_commands_and_options(tmp_path: Path, path: str, load: str) -> None:
+    environment = {**os.environ, "PATH": path, "HOME": str(tmp_path), "TERM": "dumb"}
+    with Terminal(["zsh", "-f", "-i"], environment) as zsh:
+        zsh.write(f"{load}; echo rea''dy\n")
+        zsh.until("ready")
+        # More than once, as the first time is another for a function that is loaded by its name.
+        for words, wanted in (
+            ("gearhorn exp", "gearhorn export"),
+            ("gearhorn purge --e", "gearhorn purge --ended"),
+            ("gearhorn doctor --format na", "gearhorn doctor --format nagios"),
+        ):
+            zsh.write(f"{words}\t")
+            zsh.until(wanted)
+            # Ctrl-U empties the line.
+            zsh.write("\x15")
 
 
 @pytest.mark.parametrize("name", ["gearhorn", "_gearhorn", "gearhorn.fish"])
