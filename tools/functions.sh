@@ -94,12 +94,12 @@ prepare_servers() {
     fi
 }
 
-# Install a browser, which looks at the page. That takes the longest of all packages, and without one
-# its tests are skipped: so nothing else depends on it.
-prepare_browser() {
+# Install a browser and other shells. They take the longest of all packages, and a few tests alone
+# need them, which are skipped without.
+prepare_extras() {
     local missing
-    missing=$("$venv/bin/bindep" --brief browser) || (install_packages $missing) ||
-        echo "No browser is installed; its tests are skipped." >&2
+    missing=$("$venv/bin/bindep" --brief extra) || (install_packages $missing) ||
+        echo "These are not installed; their tests are skipped: $missing" >&2
 }
 
 # Install what the examples in JavaScript need, as their lock file says. npm comes with some packages

@@ -66,6 +66,7 @@ def render(state: Mapping[str, Any]) -> bytes:
         _verdict(state),
         _section("Job servers", _servers(state)),
         _section("Store", _store(state)),
+        _section("Journals", _journals(state)) if state["journals"] else "",
         _section("Work", _work(state)),
         _section("Queues", _queues(state)),
         _section("Topics with most waiting", _topics(state)),
@@ -181,6 +182,19 @@ def _store(state: Mapping[str, Any]) -> str:
         ("Seconds with a fault since the start", f"{store['fault_seconds']:,.1f}"),
     )
     return _table("Store", ("What", "Now"), rows, "")
+
+
+def _journals(state: Mapping[str, Any]) -> str:
+    journals = state["journals"]
+    rows = (
+        ("Take messages", "yes" if journals["up"] else "no"),
+        ("Stand in a store of their own", "yes" if journals["apart"] else "no"),
+        ("Fault", journals["fault"] or "none"),
+        ("Messages that wait for their numbers", f"{journals['messages_waiting']:,}"),
+        ("Readers that wait for messages", f"{journals['readers_waiting']:,}"),
+        ("Replays that run or wait", f"{journals['replays']:,}"),
+    )
+    return _table("Journals", ("What", "Now"), rows, "")
 
 
 def _work(state: Mapping[str, Any]) -> str:

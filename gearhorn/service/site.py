@@ -105,6 +105,7 @@ class Site:
                 "calls_waiting": survey.patience.waiting,
                 "fault_seconds": round(survey.patience.fault_seconds, 3),
             },
+            "journals": self._journals(),
             "rates": {name: round(rate, 3) for name, rate in self._watching.rates().items()},
             "totals": dict(self._watching.totals()),
             "in_hand": self._in_hand(),
@@ -129,6 +130,21 @@ class Site:
                 for line in self._watching.warnings()
             ],
             "configuration": dict(self.configuration),
+        }
+
+    def _journals(self) -> dict[str, Any] | None:
+        """Return the state of the journals, ``None`` if the configuration has no topics of any."""
+        journals = self._daemon.survey.journals
+        if journals.patterns is None:
+            return None
+        fault = self._daemon.journals_differ or journals.fault
+        return {
+            "up": fault is None,
+            "apart": journals.is_apart,
+            "fault": None if fault is None else f"{fault.code}: {fault}",
+            "messages_waiting": journals.waiting,
+            "readers_waiting": journals.readers,
+            "replays": journals.replays_running,
         }
 
     def _in_hand(self) -> dict[str, int | float]:

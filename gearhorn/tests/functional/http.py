@@ -22,7 +22,7 @@ class Answer(NamedTuple):
 
 
 def connect(process: Daemon) -> socket.socket:
-    """Connect to a daemon's ``http.listen``, a port of 127.0.0.1 or a Unix socket."""
+    """Connect to a daemon's ``http.listen``, a port of this machine or a Unix socket."""
     listen = str(process.options["http.listen"])
     if listen.startswith("unix:"):
         client = socket.socket(socket.AF_UNIX)
@@ -30,7 +30,7 @@ def connect(process: Daemon) -> socket.socket:
         client.connect(listen.removeprefix("unix:"))
         return client
     host, _, port = listen.rpartition(":")
-    return socket.create_connection((host, int(port)), 10)
+    return socket.create_connection((host.strip("[]"), int(port)), 10)
 
 
 def ask(process: Daemon, target: str, method: str = "GET") -> Answer:

@@ -6,12 +6,9 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
-import select
 import subprocess
 import threading
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,6 +21,7 @@ from gearhorn.tests.functional.conftest import NewTopic, Service, Topic
 from gearhorn.tests.peer import Peer
 from gearhorn.tests.processes import free_port
 from gearhorn.tests.servers import Gearmand
+from gearhorn.tests.terminal import Terminal
 
 
 def test_rates_queues_and_each_daemon(
@@ -191,50 +189,23 @@ def test_a_daemon_beside_older_ones_and_some_that_are_silent(
 def test_a_screen_with_keys(service: Service, topic: Topic) -> None:
     topic.subscribe("bob")
     topic.publish(background=True)
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [*COMMAND, "top", "--interval", "0.2"],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=subprocess.STDOUT,
-        env={
-            **os.environ,
-            "GEARHORN_SERVERS": service.gearmand.address,
-            "COLUMNS": "100",
-            "LINES": "60",
-        },
-    )
-    os.close(theirs)
-    seen = ""
-
-    def until(text: str) -> None:
-        nonlocal seen
-        deadline = time.monotonic() + 30
-        while text not in seen:
-            assert time.monotonic() < deadline, seen[-3000:]
-            if select.select([ours], [], [], 0.1)[0]:
-                seen += os.read(ours, 65536).decode()
-
-    def press(keys: str) -> None:
-        nonlocal seen
-        seen = ""
-        os.write(ours, keys.encode())
-
-    try:
-        until("Topics by waiting")
-        press("s")
-        until("Topics by change")
-        press(f"/{topic.name}\r")
-        until(f"Topics by change, with '{topic.name}'")
-        press("\r")
-        until(f"Subscribers of {topic.name}")
-        until("bob")
-        press("\x1b")
-        until("Topics by change")
-        press("q")
-        until("\x1b[?1049l")
-        assert process.wait(20) == 0
-    finally:
-        process.kill()
-        process.wait()
-        os.close(ours)
+    environment = {
+        **os.environ,
+        "GEARHORN_SERVERS": service.gearmand.address,
+        "COLUMNS": "100",
+        "LINES": "60",
+    }
+    with Terminal([*COMMAND, "top", "--interval", "0.2"], environment) as screen:
+        screen.until("Topics by waiting")
+        screen.write("s")
+        screen.until("Topics by change")
+        screen.write(f"/{topic.name}\r")
+        screen.until(f"Topics by change, with '{topic.name}'")
+        screen.write("\r")
+        screen.until(f"Subscribers of {topic.name}")
+        screen.until("bob")
+        screen.write("\x1b")
+        screen.until("Topics by change")
+        screen.write("q")
+        screen.until("\x1b[?1049l")
+        assert screen.process.wait(20) == 0

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from gearhorn.tests.conftest import NewDaemon
@@ -67,6 +68,16 @@ def test_a_daemon_whose_journals_have_a_store_that_is_away_is_not_ready(
     assert line.endswith("It is the store of [journal] url.")
     # That of the subscriptions is another one.
     assert "[+] store: " in ask(one, "/readyz?verbose").text
+    journals = json.loads(ask(one, "/status.json").text)["journals"]
+    assert journals.pop("fault").startswith("store_away: Redis: ")
+    assert journals == {
+        "up": False,
+        "apart": True,
+        "messages_waiting": 1,
+        "readers_waiting": 0,
+        "replays": 0,
+    }
+    assert "Messages that wait for their numbers" in ask(one, "/").text
     assert any("journals: 1 messages wait for their numbers" in row for row in report_of(one))
     redis.start()
     eventually(lambda: ask(one, "/readyz").status == 200)

@@ -16,11 +16,14 @@ import pytest
 
 import gearhorn
 from gearhorn.cmd.cli import gearhorn as command
+from gearhorn.daemon.settings import DaemonSettings
+from gearhorn.tests.terminal import Terminal
 
 pytestmark = pytest.mark.once
 
 ROOT = Path(gearhorn.__file__).parents[1]
 ETC = ROOT / "etc"
+UNIT = ETC / "gearhorn-fanout.service"
 
 
 def execute(*arguments: str | Path, **environment: str) -> str:
@@ -88,11 +91,32 @@ def test_the_user_and_the_directory_are_made(tmp_path: Path) -> None:
 def test_the_unit_is_as_closed_as_the_page_says() -> None:
     page = " ".join((ROOT / "doc/source/howto/service.rst").read_text().split())
     (stated,) = re.findall(r"gives the unit ([\d.]+) of 10", page)
-    unit = ETC / "gearhorn-fanout.service"
-    said = execute("systemd-analyze", "security", "--offline=true", unit)
+    said = execute("systemd-analyze", "security", "--offline=true", UNIT)
     (score,) = re.findall(r"Overall exposure level for \S+: ([\d.]+)", said)
     # Later releases of systemd weigh more.
     assert float(stated) - 0.3 <= float(score) <= float(stated) + 0.3
+
+
+def test_the_unit_reloads_and_has_time_to_drain() -> None:
+    lines = [line for line in UNIT.read_text().splitlines() if not line.startswith("#")]
+    # Of the first, which every systemd knows, the second takes the place where it is known.
+    types = [line.partition("=")[2] for line in lines if line.startswith("Type=")]
+    assert types == ["notify", "notify-reload"]
+    assert "ExecReload=kill -HUP $MAINPID" in lines
+    (stop_s,) = [line.partition("=")[2] for line in lines if line.startswith("TimeoutStopSec=")]
+    assert float(stop_s) > DaemonSettings(servers=(), store_url="").drain_timeout
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="there is no systemd here")
+def test_systemd_reads_the_unit(tmp_path: Path) -> None:
+    unit = tmp_path / UNIT.name
+    # The command is looked for where systemd looks.
+    unit.write_text(UNIT.read_text().replace("ExecStart=gearhorn-fanout ", "ExecStart=/bin/true "))
+    said = execute("systemd-analyze", "verify", "--man=no", unit)
+    # Before 253.
+    known = "Failed to parse service type, ignoring: notify-reload"
+    ours = [line for line in said.splitlines() if line.startswith(str(unit))]
+    assert [line for line in ours if known not in line] == []
 
 
 # Completion.
@@ -116,16 +140,64 @@ printf '%s\\n' "${COMPREPLY[@]}"
     ],
 )
 def test_bash_completes_commands_and_options(
-    tmp_path: Path, words: list[str], wanted: list[str]
+    path: str, words: list[str], wanted: list[str]
 ) -> None:
-    script = tmp_path / "gearhorn"
-    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m gearhorn.cmd.cli "$@"\n')
-    script.chmod(0o755)
-    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
-
     said = execute("bash", "-c", COMPLETE, "bash", ETC / "completions/gearhorn", *words, PATH=path)
 
     assert said.split() == wanted
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    """A search path with the command."""
+    script = tmp_path / "gearhorn"
+    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m gearhorn.cmd.cli "$@"\n')
+    script.chmod(0o755)
+    return f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+
+
+@pytest.mark.skipif(not shutil.which("fish"), reason="fish is not installed")
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        ("gearhorn exp", "export\tWrite all subscriptions to standard output."),
+        ("gearhorn purge --e", "--ended\tRemove the names of the queues"),
+        ("gearhorn doctor --format na", "nagios"),
+    ],
+)
+def test_fish_completes_commands_and_options(
+    tmp_path: Path, path: str, words: str, wanted: str
+) -> None:
+    script = f'source "{ETC}/completions/gearhorn.fish"; complete -C "{words}"'
+    said = execute("fish", "--no-config", "-c", script, PATH=path, HOME=str(tmp_path))
+    (line,) = said.splitlines()
+    assert line.startswith(wanted)
+
+
+@pytest.mark.skipif(not shutil.which("zsh"), reason="zsh is not installed")
+@pytest.mark.parametrize(
+    "load",
+    [
+        f'fpath=("{ETC}/completions" $fpath); autoload -Uz compinit; compinit -u -D',
+        f'autoload -Uz compinit; compinit -u -D; source "{ETC}/completions/_gearhorn"',
+    ],
+    ids=["from fpath", "sourced"],
+)
+def test_zsh_completes_commands_and_options(tmp_path: Path, path: str, load: str) -> None:
+    environment = {**os.environ, "PATH": path, "HOME": str(tmp_path), "TERM": "dumb"}
+    with Terminal(["zsh", "-f", "-i"], environment) as zsh:
+        zsh.write(f"{load}; echo rea''dy\n")
+        zsh.until("ready")
+        # More than once, as the first time is another for a function that is loaded by its name.
+        for words, wanted in (
+            ("gearhorn exp", "gearhorn export"),
+            ("gearhorn purge --e", "gearhorn purge --ended"),
+            ("gearhorn doctor --format na", "gearhorn doctor --format nagios"),
+        ):
+            zsh.write(f"{words}\t")
+            zsh.until(wanted)
+            # Ctrl-U empties the line.
+            zsh.write("\x15")
 
 
 @pytest.mark.parametrize("name", ["gearhorn", "_gearhorn", "gearhorn.fish"])

@@ -124,6 +124,7 @@ def shown(_shared_redis: Redis) -> Iterator[Labels]:
             "store.key_prefix": f"test-{uuid.uuid4().hex[:12]}:",
             "http.listen": f"127.0.0.1:{free_port()}",
             "http.queue_interval": 1,
+            "journal.topics": "kept.*",
         }
         with Daemon(options) as daemon, Peer(gearmand.port) as client:
             request = subscription("memos", "bob")

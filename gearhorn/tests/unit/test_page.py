@@ -52,6 +52,14 @@ def state(text: str = "text", level: str = "ok") -> dict[str, Any]:
             "calls_waiting": 3,
             "fault_seconds": 4.5,
         },
+        "journals": {
+            "up": False,
+            "apart": True,
+            "fault": text,
+            "messages_waiting": 1_000,
+            "readers_waiting": 1,
+            "replays": 0,
+        },
         "rates": {"fanouts": 1.5, "copies_queued": 2_000.0},
         "totals": {"fanouts": 15, "copies_queued": 20_000},
         "in_hand": {"background_fanouts": 1, "seconds_of_the_oldest": 0.5},
@@ -171,6 +179,11 @@ def test_a_daemon_that_does_not_sample_says_so() -> None:
     assert "None with anything waiting is known." in none
     not_yet = _Page(page.render({**state(), "queues": {"sampled": None}}).decode()).text
     assert "Not sampled yet." in not_yet
+
+
+def test_a_daemon_without_journals_says_nothing_of_them() -> None:
+    assert "Journals" in _Page(page.render(state()).decode()).text
+    assert "Journals" not in _Page(page.render({**state(), "journals": None}).decode()).text
 
 
 def test_no_more_rows_than_a_browser_bears(hostile: _Page) -> None:
