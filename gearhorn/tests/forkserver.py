@@ -247,15 +247,30 @@ def _become(request: Request, files: Sequence[int]) -> None:
     for fd in files:
         os.close(fd)
     os.chdir(request["cwd"])
+    path = request["environment"].get("PYTHONPATH", "")
+    is_new = path != os.environ.get("PYTHONPATH", "")
     os.environ.clear()
     os.environ.update(request["environment"])
     time.tzset()
+    if is_new:
+        _customize(path.split(os.pathsep))
     for name, value in request["constants"].items():
         module, _, constant = name.rpartition(".")
         setattr(importlib.import_module(module), constant, value)
     command = request["command"]
     sys.argv = [command, *request["arguments"]]
     sys.exit(importlib.import_module(COMMANDS[command]).main())
+
+
+def _customize(directories: Sequence[str]) -> None:
+    """Do what Python does with PYTHONPATH when it starts, and with sitecustomize there."""
+    sys.path[:0] = directories
+    for directory in directories:
+        customization = Path(directory, "sitecustomize.py")
+        if customization.exists():
+            code = compile(customization.read_text(), customization, "exec")
+            exec(code, {"__name__": "sitecustomize"})
+            return
 
 
 def main() -> None:
