@@ -35,8 +35,13 @@ class FanoutCommand(Process):
         return [sys.executable, "-m", "gearhorn.cmd.serve", *self.command_line()]
 
     def _execute(self, log: IO[bytes]) -> subprocess.Popen[bytes] | Forked:
-        # What the linker and Python look at is looked at when a program is executed.
-        told = any(name.startswith(("LD_", "PYTHON")) for name in self.changed_environment)
+        # What the linker and Python look at is looked at when a program is executed. Only for
+        # PYTHONPATH the fork server does what Python would.
+        told = any(
+            name.startswith(("LD_", "PYTHON"))
+            for name in self.changed_environment
+            if name != "PYTHONPATH"
+        )
         if told or not self.forked:
             assert not self.constants
             return super()._execute(log)

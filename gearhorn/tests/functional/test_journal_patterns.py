@@ -5,10 +5,10 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from typing import Any
 
 from gearhorn.tests.daemons import Daemon
+from gearhorn.tests.functional import command
 from gearhorn.tests.functional.diagnosis import doctor
 from gearhorn.tests.functional.fleet import Fleet, Member
 from gearhorn.tests.processes import eventually
@@ -79,7 +79,4 @@ def test_patterns_are_adopted_by_a_word(fleet: Fleet) -> None:
 
 
 def adopt(daemon: Daemon) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "gearhorn.cmd.serve", *daemon.command_line()]
-    return subprocess.run(
-        [*command, "--adopt-journals"], capture_output=True, text=True, timeout=60, check=False
-    )
+    return command.run(*daemon.command_line(), "--adopt-journals")
