@@ -27,8 +27,9 @@ _AT_ONCE = 1_000
 class SlowWorker:
     """A worker that takes so many jobs a second from the queue of the first subscriber."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, taken_a_second: int = TAKEN_A_SECOND) -> None:
         self._connection = Connection(port)
+        self._taken_a_second = taken_a_second
         self._thread = threading.Thread(target=self._work)
         self._ended = threading.Event()
         self._began = 0.0
@@ -50,7 +51,7 @@ class SlowWorker:
     @property
     def could(self) -> float:
         """The jobs that it could have done by now."""
-        return TAKEN_A_SECOND * (time.monotonic() - self._began)
+        return self._taken_a_second * (time.monotonic() - self._began)
 
     def _work(self) -> None:
         while not self._ended.is_set():

@@ -16,6 +16,7 @@ import time
 
 from benchmarks import servers, workload
 from benchmarks.figures import Case, Plan, Row, figure_at_most, ratio_at_most
+from benchmarks.limited import SlowWorker, system
 from benchmarks.loading import load
 from benchmarks.packets import (
     SUBMIT_JOB,
@@ -29,13 +30,39 @@ from benchmarks.processes import Process
 
 _TOPICS = [f"waiting{number}" for number in range(10)]
 _CONNECTIONS = 50
+_SLOW_A_SECOND = 1_000
 _FREE_S = {1_000: 10.0, 100_000: 30.0}
 """The most seconds until all is free when so many publishers leave."""
 
 
 def _run(plan: Plan) -> list[Row]:
     sizes = [1_000] if plan.quick else list(_FREE_S)
-    return [row for publishers in sizes for row in _rows(plan, publishers)]
+    rows = [row for publishers in sizes for row in _rows(plan, publishers)]
+    return [*rows, _burst_row(plan.choose(40_000, 2_000))]
+
+
+def _burst_row(messages: int) -> Row:
+    """Count what times out of a burst to one that takes many seconds for it."""
+    what = f"{messages:,} foreground fan-outs at once to a worker of {_SLOW_A_SECOND:,} a second"
+    figures = [_timed_out(messages)]
+    return Row(what, "timed out", figures, target=figure_at_most(0))
+
+
+def _timed_out(messages: int) -> int:
+    request = {"topic": workload.TOPIC, "payload": "x" * 100, "timeout": 60, "progress": False}
+    data = json.dumps(request).encode()
+    with system() as port, Connection(port) as publisher:
+        workload.register(publisher, 1)
+        with SlowWorker(port, _SLOW_A_SECOND):
+            for number in range(messages):
+                publisher.send(packet(SUBMIT_JOB, workload.FANOUT, b"burst-%d" % number, data))
+            ends = [WORK_COMPLETE, WORK_FAIL]
+            failed, ended = 0, 0
+            while ended < messages:
+                kinds = [kind for kind, _ in publisher.receive() if kind in ends]
+                ended += len(kinds)
+                failed += kinds.count(WORK_FAIL)
+            return failed
 
 
 def _rows(plan: Plan, publishers: int) -> list[Row]:

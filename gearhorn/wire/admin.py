@@ -29,8 +29,11 @@ _DISCARD_AHEAD = 64
 """The jobs that are asked for before the first has come. 89,000 a second pass this
 way, and 10,000 if each is waited for."""
 _DROP_AT_ONCE = 10
-"""The functions that are dropped at a time. gearmand looks for each among all, 0.6 ms
-among 20,000, and serves nobody else until it has answered what was sent at once."""
+"""The most functions that are dropped at a time. gearmand looks for each among all, 0.6 ms
+among 20,000 and 17 among 100,000, and serves nobody else until it has answered what was
+sent at once."""
+_DROP_S = 0.01
+"""The seconds that those which are dropped at a time may take. Others have as long then."""
 _MAX_ANSWER_BYTES = 64 << 20
 _worker_line = re.compile(r"\S+ \S+ (.*?) : ?(.*)").fullmatch
 
@@ -197,19 +200,29 @@ async def drop_function(server: Address, settings: ConnectionSettings, function:
 
 
 async def drop_functions(
-    server: Address, settings: ConnectionSettings, functions: Sequence[str]
-) -> int:
-    """Remove functions as :func:`drop_function` does, and return the number that are gone.
+    server: Address, settings: ConnectionSettings, functions: Sequence[str], seconds: float
+) -> tuple[int, int]:
+    """Remove functions as :func:`drop_function` does, with time for others in between.
 
     :param functions: names of which no two are equal without case.
-    :raises ServerLost: the server is away or did not answer in time.
+    :param seconds: the time after which no further ones are removed.
+    :returns: the number that are gone, and the number of those that were tried, at the
+        beginning of ``functions``.
     """
-    gone = 0
+    gone = tried = 0
+    most = 1
+    clock = asyncio.get_running_loop().time
+    until = clock() + seconds
     async with connected(server, settings) as (reader, writer):
-        for start in range(0, len(functions), _DROP_AT_ONCE):
-            some = functions[start : start + _DROP_AT_ONCE]
+        while tried < len(functions) and (not tried or clock() < until):
+            some = functions[tried : tried + most]
+            began = clock()
             gone += await in_time(_drop_functions(reader, writer, some), server, settings)
-    return gone
+            took = max(clock() - began, 1e-6)
+            tried += len(some)
+            most = max(1, min(_DROP_AT_ONCE, 2 * most, int(_DROP_S / took * len(some))))
+            await asyncio.sleep(took)
+    return gone, tried
 
 
 async def _drop_functions(

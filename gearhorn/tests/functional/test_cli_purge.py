@@ -5,10 +5,20 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
+from typing import Any
 
+import pytest
+
+from gearhorn.cmd.cli import purge
 from gearhorn.tests.cli import Run, gearhorn
+from gearhorn.tests.conftest import NewPeer
 from gearhorn.tests.functional.conftest import Service, Topic
 from gearhorn.tests.processes import eventually, free_port
+from gearhorn.tests.servers import Gearmand
+from gearhorn.wire import admin
+from gearhorn.wire.address import Address
+from gearhorn.wire.connection import ConnectionSettings
 
 
 def test_purging_what_nobody_reads(run: Run, topic: Topic) -> None:
@@ -79,3 +89,30 @@ def test_purging_on_the_servers_that_answer(service: Service, topic: Topic) -> N
     assert "1 message discarded" in done.stdout
     assert away in done.stderr
     assert topic.waiting("bob") == 0
+
+
+async def test_names_are_removed_by_what_is_in_use_then(
+    gearmand: Gearmand, peer: NewPeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there are many, what is to be removed last may have come into use meanwhile."""
+    names = [f"t_name{number}" for number in range(20)]
+    with peer() as worker:
+        worker.can_do(*names)
+        worker.echo()
+    eventually(lambda: not any(state.workers for state in gearmand.admin.status().values()))
+    client = peer()
+    drop = admin.drop_functions
+
+    async def drop_and_submit(*arguments: Any) -> tuple[int, int]:
+        done = await drop(*arguments)
+        client.start(names[-1], "came meanwhile", background=True)
+        client.echo()
+        return done
+
+    monkeypatch.setattr(purge, "LOOK_EVERY_S", 0)
+    monkeypatch.setattr(admin, "drop_functions", drop_and_submit)
+    session: Any = SimpleNamespace(
+        servers=[Address.parse(gearmand.address)], wire=ConnectionSettings()
+    )
+    assert await purge._drop_ended(session, names) == (19, [])
+    assert set(gearmand.admin.status()) == {names[-1]}

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 import time
 from pathlib import Path
 from typing import Any
@@ -53,12 +55,14 @@ def receiver(fleet: Fleet, queue: str) -> Peer:
 # What ended subscriptions leave.
 
 
-@pytest.mark.parametrize("kind", ["redis", "sqlite"])
-def test_what_an_ended_subscription_left_is_discarded(
-    fleet: Fleet, tmp_path: Path, kind: str
-) -> None:
-    url = None if kind == "redis" else f"sqlite://{tmp_path}/store.db"
-    one = fleet.add("one", store_url=url, **DISCARDS)
+@pytest.fixture(params=["redis", "sqlite"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str | None:
+    """Each kind of store; ``None`` is that of the session."""
+    return None if request.param == "redis" else f"sqlite://{tmp_path}/store.db"
+
+
+def test_what_an_ended_subscription_left_is_discarded(fleet: Fleet, store_url: str | None) -> None:
+    one = fleet.add("one", store_url=store_url, **DISCARDS)
     queues = one.register_all(fleet.topic, ["bob", "alice"])
     for number in range(5):
         one.publish(fleet.topic, str(number))
@@ -85,9 +89,11 @@ def test_it_stays_while_a_worker_serves_the_queue(fleet: Fleet) -> None:
     eventually(lambda: not waiting(fleet, served))
 
 
-def test_who_registers_again_at_any_moment_loses_nothing_that_comes_after(fleet: Fleet) -> None:
-    one = fleet.add("one", **DISCARDS)
-    other = fleet.add("other", **SHORT)
+def test_who_registers_again_at_any_moment_loses_nothing_that_comes_after(
+    fleet: Fleet, store_url: str | None
+) -> None:
+    one = fleet.add("one", store_url=store_url, **DISCARDS)
+    other = fleet.add("other", store_url=store_url, **SHORT)
     for moment in range(5):
         (queue,) = one.register_all(fleet.topic, [f"bob{moment}"])
         fill(fleet, queue, COPIES)
@@ -111,14 +117,32 @@ def drained(fleet: Fleet, queue: str) -> list[bytes]:
     return found
 
 
-def test_who_discards_and_is_frozen_discards_nothing_that_comes_after(fleet: Fleet) -> None:
-    one = fleet.add("one", **{**DISCARDS, "matchmaking.daemon_ttl": 60})
-    other = fleet.add("other", **{**SHORT, "matchmaking.daemon_ttl": 60})
+def is_frozen_while_others_can_write(member: Member, store_url: str | None) -> bool:
+    """Freeze a daemon, unless it has the lock of the file: nobody could register then."""
+    member.daemon.pause()
+    if store_url is None:
+        return True
+    file = store_url.removeprefix("sqlite://")
+    with contextlib.closing(sqlite3.connect(file, timeout=0, isolation_level=None)) as db:
+        try:
+            db.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            member.daemon.resume()
+            return False
+        return True
+
+
+def test_who_discards_and_is_frozen_discards_nothing_that_comes_after(
+    fleet: Fleet, store_url: str | None
+) -> None:
+    options: dict[str, Any] = {"store_url": store_url, "matchmaking.daemon_ttl": 60}
+    one = fleet.add("one", **{**DISCARDS, **options})
+    other = fleet.add("other", **{**SHORT, **options})
     (queue,) = one.register_all(fleet.topic, ["bob"])
     fill(fleet, queue, 4 * COPIES)
     one.unregister(fleet.topic, "bob")
     eventually(lambda: waiting(fleet, queue) < 4 * COPIES, interval_s=0.001)
-    one.daemon.pause()
+    eventually(lambda: is_frozen_while_others_can_write(one, store_url))
     assert waiting(fleet, queue)
     # The lease runs out, as its holder is not heard of.
     other.register(fleet.topic, "bob")

@@ -92,6 +92,24 @@ def test_a_receiver_that_comes_back_gets_messages_again(topic_with: TopicWith) -
     eventually(lambda: reaches(topic, "bob"))
 
 
+def test_the_query_tells_how_many_wait_and_run_and_how_many_work(topic_with: TopicWith) -> None:
+    topic = topic_with(**FEW)
+    topic.subscribe("bob", "alice")
+    fill_up(topic, "bob", "alice")
+    with topic.receiver("bob") as worker, topic.receiver("bob"):
+        worker.grab()
+        # While a queue is full the daemon looks again and again.
+        found = eventually(
+            lambda: (bob := row(topic, "bob"))["running"] and bob["workers"] == 2 and bob
+        )
+        assert (found["running"], found["full"]) == (1, True)
+        assert found["waiting"] + 1 == topic.waiting("bob")
+        assert all(type(found[key]) is int for key in ("waiting", "running", "workers"))
+    other = row(topic, "alice")
+    assert (other["running"], other["workers"]) == (0, 0)
+    assert other["waiting"] == topic.waiting("alice")
+
+
 @pytest.mark.once
 def test_a_limit_of_its_own_and_one_that_is_lifted(topic_with: TopicWith) -> None:
     topic = topic_with(**{"limits.max_waiting": 300, "matchmaking.cache_ttl": 0.5})
@@ -217,6 +235,12 @@ def test_a_bound_that_an_operator_set_is_named_for_what_it_is(
     outcomes = publish(topic, 4)
     assert refused(outcomes, "bob") == 2
     assert refused(outcomes, "alice") == 0
+    # In the foreground, too.
+    handle = topic.start("wait for me")
+    with topic.receiver("alice") as alice:
+        alice.take(6)
+    report = topic.client.finish(handle).report
+    assert (report["delivered"], report["failed"]) == (1, {"bob": "queue_full"})
 
     gearmand.admin.command("maxqueue fanout 1")
     with topic.peer() as other:

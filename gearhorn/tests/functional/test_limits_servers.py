@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gearhorn.tests.conftest import NewDaemon, Start
-from gearhorn.tests.functional.conftest import NewTopic, Topic, TopicWith
+from gearhorn.tests.functional.conftest import NewTopic, Topic
 from gearhorn.tests.functional.filling import (
     FEW,
     fill,
@@ -22,7 +22,7 @@ from gearhorn.tests.functional.filling import (
     sent,
     work_off,
 )
-from gearhorn.tests.peer import Peer
+from gearhorn.tests.peer import Outcome, Peer
 from gearhorn.tests.processes import eventually
 from gearhorn.tests.servers import Gearmand
 
@@ -33,12 +33,30 @@ SOON: dict[str, Any] = {**FEW, "gearman.reconnect_max": 0.2}
 NAMES = [f"c{number}" for number in range(8)]
 
 
+@pytest.fixture(params=[1, 3])
+def daemons(request: pytest.FixtureRequest) -> int:
+    """The number of daemons: each knows of what the others send by its looks alone."""
+    count: int = request.param
+    return count
+
+
+def fill_for_all(topic: Topic, client_id: str, daemons: int) -> list[Outcome]:
+    """Publish until a queue is full for each of so many daemons."""
+    outcomes = fill(topic, client_id)
+    # Any of them may take all of so few.
+    while refused(outcomes[-20 * daemons :], client_id) < 20 * daemons:
+        outcomes += publish(topic, 20)
+    return outcomes
+
+
 def test_a_queue_that_an_operator_drops_has_room_again(
-    topic_with: TopicWith, gearmand: Gearmand
+    daemon: NewDaemon, gearmand: Gearmand, new_topic: NewTopic, daemons: int
 ) -> None:
-    topic = topic_with(**FEW)
+    for _ in range(daemons):
+        daemon(**FEW)
+    topic = new_topic(gearmand)
     topic.subscribe("dead")
-    fill(topic, "dead")
+    fill_for_all(topic, "dead", daemons)
     drop = f"drop function {topic.queue('dead')}"
     with topic.receiver("dead"):
         assert gearmand.admin.command(drop)[0].startswith("ERR")
@@ -50,8 +68,8 @@ def test_a_queue_that_an_operator_drops_has_room_again(
     eventually(lambda: reaches(topic, "dead"))
     assert topic.waiting("dead") == 1
     # And it is filled to its limit again, with what reports have called queued.
-    outcomes = fill(topic, "dead")
-    assert topic.waiting("dead") == 1 + sent(outcomes, "dead") <= 100
+    outcomes = fill_for_all(topic, "dead", daemons)
+    assert topic.waiting("dead") == 1 + sent(outcomes, "dead") <= 100 * daemons
 
 
 def test_limits_hold_by_the_last_answer_while_a_job_server_hangs(
@@ -74,7 +92,6 @@ def test_limits_hold_by_the_last_answer_while_a_job_server_hangs(
     eventually(lambda: reaches(topic, "dead"))
 
 
-@pytest.mark.parametrize("daemons", [1, 3])
 def test_daemons_together_keep_a_dead_queue_near_its_limit(
     daemon: NewDaemon, gearmand: Gearmand, new_topic: NewTopic, daemons: int
 ) -> None:
@@ -82,10 +99,7 @@ def test_daemons_together_keep_a_dead_queue_near_its_limit(
         daemon(**FEW)
     topic = new_topic(gearmand)
     topic.subscribe("dead")
-    outcomes = fill(topic, "dead")
-    # Each of them has found it full.
-    while refused(outcomes[-20:], "dead") < 20:
-        outcomes += publish(topic, 20)
+    outcomes = fill_for_all(topic, "dead", daemons)
     assert topic.waiting("dead") == sent(outcomes, "dead") <= 100 * daemons
 
 
@@ -148,12 +162,14 @@ def depths(topic: Topic, server: Gearmand) -> dict[str, int]:
 
 
 def test_a_server_that_restarts_has_room_and_the_queues_of_another_stay_full(
-    daemon: NewDaemon, gearmand: Gearmand, other: Gearmand, new_topic: NewTopic
+    daemon: NewDaemon, gearmand: Gearmand, other: Gearmand, new_topic: NewTopic, daemons: int
 ) -> None:
-    daemon([gearmand, other], **SOON)
+    for _ in range(daemons):
+        daemon([gearmand, other], **SOON)
     topic = new_topic(gearmand)
     topic.subscribe(*NAMES)
-    fill_up(topic, *NAMES, servers=[gearmand, other])
+    for name in NAMES:
+        fill_for_all(topic, name, daemons)
     stay = [name for name, depth in depths(topic, gearmand).items() if depth]
     lost = [name for name in NAMES if name not in stay]
     before = depths(topic, gearmand)
@@ -167,7 +183,7 @@ def test_a_server_that_restarts_has_room_and_the_queues_of_another_stay_full(
     fill_up(topic, *NAMES, servers=[gearmand, other])
     after = depths(topic, gearmand)
     assert {name: after[name] for name in stay} == {name: before[name] for name in stay}
-    assert max(depths(topic, other).values()) <= 100
+    assert max(depths(topic, other).values()) <= 100 * daemons
 
 
 def test_each_of_two_servers_has_a_total_of_its_own(

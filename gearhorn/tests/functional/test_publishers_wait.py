@@ -231,6 +231,31 @@ def test_copies_that_nobody_answers_have_a_bound_and_whoever_is_alone_is_within(
     wait_for_open(shop.client, 1)
 
 
+def test_requests_that_wait_for_their_turn_have_a_bound_of_bytes(new_shop: NewShop) -> None:
+    # Four of the largest, of which a topic may have two.
+    shop = new_shop(**{"fanout.max_message_bytes": 10_000, "fanout.max_in_flight": 1})
+    one, other = shop.topic("bob"), shop.topic("bob")
+    handles = [one.start("x" * 6_000) for _ in range(4)]
+    wait_for_open(shop.client, 4)
+    assert one.publish("y" * 6_000).refusal == "too_many_open"
+    # A small one has room, and so has another topic.
+    handles.append(one.start("small"))
+    handles_of_other = [other.start("x" * 6_000) for _ in range(4)]
+    wait_for_open(shop.client, 9)
+    # Those in the background are never refused.
+    assert one.publish("z" * 6_000, background=True).completed
+
+    for topic, its in ((one, handles), (other, handles_of_other)):
+        topic.receiver("bob").take(len(its) + (topic is one))
+        assert all(topic.client.finish(handle).completed for handle in its)
+    wait_for_open(shop.client, 0)
+    # What was sent, or has ended, gives its bytes back.
+    again = [one.start("x" * 6_000) for _ in range(4)]
+    wait_for_open(shop.client, 4)
+    one.receiver("bob").take(4)
+    assert all(one.client.finish(handle).completed for handle in again)
+
+
 @pytest.mark.once
 def test_copies_of_publishers_that_left_fill_a_queue_like_any(new_shop: NewShop) -> None:
     shop = new_shop(**FEW)

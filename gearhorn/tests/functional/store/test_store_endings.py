@@ -7,7 +7,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +18,8 @@ from gearhorn.messages import Limits
 from gearhorn.store import redis_endings, redis_scripts, sqlite_endings
 from gearhorn.store.base import Store
 from gearhorn.store.endings import BeingDiscarded
-from gearhorn.tests.functional.store.stores import NewStore, expired, ids
+from gearhorn.tests.functional.store.conftest import kind_of
+from gearhorn.tests.functional.store.stores import NewStore, expired, holder, ids
 
 LONG = 60.0
 HELD = (True, ())
@@ -271,6 +274,43 @@ async def test_a_subscription_ends_once_it_was_idle_for_so_long(
     assert await ids(other, "memos") == {"dave"}
     assert "memos_carol" in await queues(other)
     assert list(await unread.end_idle("memos_carol")) == []
+
+
+SetLooked = Callable[[float], None]
+
+
+@pytest.fixture
+def set_looked(
+    request: pytest.FixtureRequest, unread: Store, tmp_path: Path, key_prefix: str
+) -> SetLooked:
+    """Have the last look at all job servers be so many seconds ago."""
+
+    def in_redis(ago: float) -> None:
+        node = holder(request.getfixturevalue("either_redis"), key_prefix)
+        node.ask("SET", f"{key_prefix}looked", f"{1000 * (time.time() - ago):.0f}")
+
+    def in_sqlite(ago: float) -> None:
+        with contextlib.closing(sqlite3.connect(tmp_path / "store.db")) as db, db:
+            looked = repr(time.time() - ago)
+            db.execute("UPDATE notes SET text = ? WHERE kind = 'looked'", (looked,))
+
+    return in_sqlite if kind_of(request) == "sqlite" else in_redis
+
+
+@pytest.mark.parametrize(("gap", "begins_anew"), [(5.0, False), (7.0, True)])
+async def test_a_time_in_which_nobody_has_looked_begins_it_anew(
+    unread: Store, set_looked: SetLooked, gap: float, begins_anew: bool
+) -> None:
+    # Of a subscription that ends after a minute, as none may sooner, a tenth.
+    await unread.unserved(["memos_carol"], 0.3)
+    await asyncio.sleep(0.3)
+    set_looked(gap)
+    found = list(await unread.looked(10))
+    assert found == ([] if begins_anew else ["memos_carol"])
+    # From then on it counts again.
+    while not found:
+        found = list(await unread.looked(10))
+    assert found == ["memos_carol"]
 
 
 async def test_many_queues_are_noted_and_listed(
