@@ -31,6 +31,7 @@ it touches. In a cluster the prefix has a hash tag, so all of them are in one sl
 from collections.abc import Collection, Sequence
 from typing import Any
 
+import msgspec
 from redis.asyncio.connection import AbstractConnection
 
 from gearhorn import errors
@@ -56,6 +57,8 @@ from gearhorn.store.redis_watch import RedisWatch
 
 _LEAST_VERSION = (6, 2)
 """The release that can trim a stream up to a sequence."""
+
+_pack = msgspec.msgpack.Encoder().encode
 
 _TRIMMED_AT_ONCE = 1000
 """The messages and ids that one step of upkeep ends: it holds up everybody else."""
@@ -210,19 +213,18 @@ class RedisJournals(Journals):
 def _arguments(append: Append, told: Head | None) -> list[str | bytes | int]:
     """Return what ``journal_append.lua`` takes for a topic."""
     limits = append.limits
-    arguments: list[str | bytes | int] = [
+    asked = (
         append.topic,
         *((told.journal or "", told.sequence) if told else ("", 0)),
         append.number,
         limits.max_messages,
         limits.max_bytes,
         milliseconds(limits.max_age),
-        len(append.marks),
-    ]
-    for mark in append.marks:
-        arguments += mark
-    arguments.append(len(append.entries))
-    for entry in append.entries:
-        arguments += (entry.id, int(entry.background), entry.groups, len(entry.payloads))
-        arguments += entry.payloads
-    return arguments
+        append.marks,
+        [
+            (entry.id, entry.background, entry.groups, list(map(len, entry.payloads)))
+            for entry in append.entries
+        ],
+    )
+    payloads = [payload for entry in append.entries for payload in entry.payloads]
+    return [_pack(asked), b"".join(payloads)]
