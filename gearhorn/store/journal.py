@@ -153,6 +153,22 @@ class Head(NamedTuple):
     sequence: int
 
 
+class Question(NamedTuple):
+    """What is asked of a journal: the messages after a sequence, in their order.
+
+    :param after: below 2^53; above the last one, there is nothing.
+    :param journal: the id to which ``after`` belongs; ``None`` for today's.
+    :param limit: the most messages.
+    :param max_bytes: the most bytes of payloads; one message always fits.
+    """
+
+    topic: str
+    after: int
+    journal: str | None
+    limit: int
+    max_bytes: int
+
+
 class JournalMessage(NamedTuple):
     """A message as it stands in a journal."""
 
@@ -257,20 +273,24 @@ class Journals(abc.ABC):
     # Reading.
 
     @abc.abstractmethod
+    async def heads(self, topics: Sequence[str]) -> Sequence[Head]:
+        """Return the journal of each of the topics and its last sequence, in their order."""
+
     async def head(self, topic: str) -> Head:
         """Return the journal of a topic and its last sequence."""
+        (head,) = await self.heads([topic])
+        return head
 
     @abc.abstractmethod
+    async def read_all(self, questions: Sequence[Question]) -> Sequence[Reading]:
+        """Answer several questions, in their order, each with what is there at one moment."""
+
     async def read(
         self, topic: str, after: int, journal: str | None, limit: int, max_bytes: int
     ) -> Reading:
-        """Return the messages after a sequence, in their order, all of one moment.
-
-        :param after: below 2^53; above the last one, there is nothing.
-        :param journal: the id to which ``after`` belongs; ``None`` for today's.
-        :param limit: the most messages.
-        :param max_bytes: the most bytes of payloads; one message always fits.
-        """
+        """Answer one: see :class:`Question`."""
+        (reading,) = await self.read_all([Question(topic, after, journal, limit, max_bytes)])
+        return reading
 
     @abc.abstractmethod
     async def rows(self, topics: Sequence[str]) -> Sequence[JournalRow]:

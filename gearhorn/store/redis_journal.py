@@ -49,6 +49,7 @@ from gearhorn.store.journal import (
     JournalRow,
     Journals,
     Memory,
+    Question,
     Reading,
 )
 from gearhorn.store.journal_numbers import milliseconds, note_told
@@ -59,6 +60,11 @@ _LEAST_VERSION = (6, 2)
 """The release that can trim a stream up to a sequence."""
 
 _pack = msgspec.msgpack.Encoder().encode
+
+_KINDS = ("journal_head", "journal", "journal_ids", "journal_ids_at")
+
+_QUESTIONS_AT_ONCE = 100
+"""The journals that one call reads."""
 
 _TRIMMED_AT_ONCE = 1000
 """The messages and ids that one step of upkeep ends: it holds up everybody else."""
@@ -144,15 +150,30 @@ class RedisJournals(Journals):
             self._watch.refused()
         return answers
 
-    async def head(self, topic: str) -> Head:
-        (row,) = await self._checked("journal_rows", [topic])
-        return Head(row[0].decode() or None, int(row[2]))
+    async def heads(self, topics: Sequence[str]) -> Sequence[Head]:
+        if not topics:
+            return []
+        keys = self._keys(topics, ("journal_head", "journal"))
+        reply = await self._run_checked("journal_heads", keys)
+        fields = reply.decode().split()
+        return [
+            Head(None if journal == "-" else journal, int(last))
+            for journal, last in zip(fields[::2], fields[1::2], strict=True)
+        ]
 
-    async def read(
-        self, topic: str, after: int, journal: str | None, limit: int, max_bytes: int
-    ) -> Reading:
-        reply = await self._checked("journal_read", [topic], after, journal or "", limit, max_bytes)
-        return journal_replies.reading(reply, journal)
+    async def read_all(self, questions: Sequence[Question]) -> Sequence[Reading]:
+        found: list[Reading] = []
+        while len(found) < len(questions):
+            some = questions[len(found) : len(found) + _QUESTIONS_AT_ONCE]
+            asked = [tuple(question[1:]) for question in some]
+            topics = [question.topic for question in some]
+            replies = await self._checked("journal_read", topics, _pack(asked))
+            # Those beyond what one answer can hold are asked again.
+            found += [
+                journal_replies.reading(reply, question.journal)
+                for reply, question in zip(replies, some, strict=False)
+            ]
+        return found
 
     async def rows(self, topics: Sequence[str]) -> Sequence[JournalRow]:
         if not topics:
@@ -186,7 +207,12 @@ class RedisJournals(Journals):
         self, name: str, topics: Sequence[str], *arguments: str | bytes | int
     ) -> Any:
         """Run a script on the store that this is."""
-        reply = await self._client.run(name, self._keys(topics), self._identity, *arguments)
+        return await self._run_checked(name, self._keys(topics), *arguments)
+
+    async def _run_checked(
+        self, name: str, keys: Sequence[str], *arguments: str | bytes | int
+    ) -> Any:
+        reply = await self._client.run(name, keys, self._identity, *arguments)
         if reply is None:
             raise errors.StoreReplaced(
                 "Redis: the identity of the journals' store is gone or is another one"
@@ -203,9 +229,8 @@ class RedisJournals(Journals):
                 f"{'.'.join(map(str, _LEAST_VERSION))} or newer"
             )
 
-    def _keys(self, topics: Sequence[str]) -> list[str]:
+    def _keys(self, topics: Sequence[str], kinds: Sequence[str] = _KINDS) -> list[str]:
         """Return the keys of some topics' journals, after those of all journals."""
-        kinds = ("journal_head", "journal", "journal_ids", "journal_ids_at")
         own = [f"{self._prefix}{kind}:{topic}" for topic in topics for kind in kinds]
         return [f"{self._prefix}identity", f"{self._prefix}journals", *own]
 

@@ -15,7 +15,6 @@
 local worker, window, most_ids = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local most_workers, most_journals, channel = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
 local FIXED = 11
-local PART = 1000
 local micros = time[1] * 1000000 + time[2]
 local run
 
@@ -54,7 +53,7 @@ local function read_topic(nth)
   return given
 end
 
--- Call with many arguments, so many at a time: Lua's stack has its bounds.
+-- Call with many arguments, a part at a time.
 local function call_in_parts(name, key, arguments)
   for from = 1, #arguments, PART do
     redis.call(name, key, unpack(arguments, from, math.min(from + PART - 1, #arguments)))
