@@ -4,11 +4,13 @@
 
 from benchmarks.cases import (
     background,
+    catching_up,
     client,
     daemons,
     end_to_end,
     fairness,
     foreground,
+    journals,
     large,
     latency,
     limits,
@@ -32,6 +34,8 @@ CASES = (
     waiting.CASE,
     large.CASE,
     registrations.CASE,
+    journals.CASE,
+    catching_up.CASE,
     scale.CASE,
     daemons.CASE,
     limits.CASE,
