@@ -40,7 +40,7 @@ def _run(plan: Plan) -> list[Row]:
 
 
 def _fan_outs(plan: Plan) -> Iterator[Row]:
-    for subscribers, fanouts in ((1, plan.choose(20_000, 3_000)), (100, plan.choose(2_000, 300))):
+    for subscribers, fanouts in ((1, plan.choose(10_000, 3_000)), (100, plan.choose(1_000, 300))):
         for named, how in ((False, ""), (True, ", each with an id")):
             measure = functools.partial(_fan_out, subscribers, fanouts, named=named)
             with_one, without = take_turns(

@@ -122,11 +122,11 @@ def _wait(plan: Plan, topics: Sequence[str], each: int) -> tuple[float, float, f
             idle = _busy(idle_s)
             all_ms = [
                 1000 * statistics.median(readers.answers_s(topics))
-                for _ in range(plan.choose(10, 3))
+                for _ in range(plan.choose(5, 3))
             ]
             one_ms = [
                 1000 * statistics.median(readers.answers_s([topics[-1]]))
-                for _ in range(plan.choose(50, 5))
+                for _ in range(plan.choose(20, 5))
             ]
     return idle, alone, statistics.median(all_ms), statistics.median(one_ms)
 
