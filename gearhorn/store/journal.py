@@ -154,19 +154,15 @@ class Head(NamedTuple):
 
 
 class Question(NamedTuple):
-    """What is asked of a journal: the messages after a sequence, in their order.
-
-    :param after: below 2^53; above the last one, there is nothing.
-    :param journal: the id to which ``after`` belongs; ``None`` for today's.
-    :param limit: the most messages.
-    :param max_bytes: the most bytes of payloads; one message always fits.
-    """
+    """What is asked for: the messages after a sequence of a journal, ``None`` for today's."""
 
     topic: str
     after: int
+    """Below 2^53."""
     journal: str | None
     limit: int
     max_bytes: int
+    """The most bytes of payloads; one message always fits."""
 
 
 class JournalMessage(NamedTuple):
@@ -278,8 +274,7 @@ class Journals(abc.ABC):
 
     async def head(self, topic: str) -> Head:
         """Return the journal of a topic and its last sequence."""
-        (head,) = await self.heads([topic])
-        return head
+        return (await self.heads([topic]))[0]
 
     @abc.abstractmethod
     async def read_all(self, questions: Sequence[Question]) -> Sequence[Reading]:
@@ -289,8 +284,7 @@ class Journals(abc.ABC):
         self, topic: str, after: int, journal: str | None, limit: int, max_bytes: int
     ) -> Reading:
         """Answer one: see :class:`Question`."""
-        (reading,) = await self.read_all([Question(topic, after, journal, limit, max_bytes)])
-        return reading
+        return (await self.read_all([Question(topic, after, journal, limit, max_bytes)]))[0]
 
     @abc.abstractmethod
     async def rows(self, topics: Sequence[str]) -> Sequence[JournalRow]:
