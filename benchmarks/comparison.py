@@ -12,7 +12,7 @@ SLOWER = 0.9
 """A row is told of if its speed is below this share of the stored one."""
 
 # Of these, less is better. A rate is so many a second; what is neither is no speed.
-_COSTS = frozenset({"s", "ms", "MiB", "payloads"})
+_COSTS = frozenset({"s", "ms", "µs/fan-out", "MiB", "bytes", "payloads"})
 
 
 def slower(now: Mapping[Case, Sequence[Row]], stored: Mapping[Case, Sequence[Row]]) -> list[str]:

@@ -127,6 +127,15 @@ def run_jobs(connection: Connection, packets: Iterable[bytes], in_flight: int = 
 
 def queued_jobs(port: int, prefix: bytes = b"") -> int:
     """Return the number of jobs, waiting and running, in queues with this prefix."""
+    return _jobs(port, prefix, 1)
+
+
+def running_jobs(port: int, prefix: bytes) -> int:
+    """Return the number of jobs that workers have, of functions with this prefix."""
+    return _jobs(port, prefix, 2)
+
+
+def _jobs(port: int, prefix: bytes, column: int) -> int:
     with socket.create_connection(("127.0.0.1", port), timeout=_ANSWER_TIMEOUT_S) as admin:
         admin.sendall(b"status\n")
         data = b""
@@ -136,4 +145,4 @@ def queued_jobs(port: int, prefix: bytes = b"") -> int:
                 raise GearmanError("gearmand closed the connection")
             data += chunk
     rows = (line.split(b"\t") for line in data.splitlines()[:-1])
-    return sum(int(row[1]) for row in rows if row[0].startswith(prefix))
+    return sum(int(row[column]) for row in rows if row[0].startswith(prefix))

@@ -133,6 +133,11 @@ def processor_times() -> dict[str, ProcessorTime]:
     return used
 
 
+def resident_kib(name: str) -> int:
+    """Return the memory of all running programs with a name."""
+    return sum(process.resident_kib() for process in _processes if process.name == name)
+
+
 def find(program: str) -> str | None:
     """Return the path of a program; ``GEARHORN_GEARMAND`` names another gearmand."""
     if program == "gearmand" and (named := os.environ.get("GEARHORN_GEARMAND")):

@@ -98,10 +98,11 @@ def daemon_beside(
     redis_port: int,
     largest: int = LARGEST,
     limits: Mapping[str, int] | None = None,
+    journal: Mapping[str, str | int] | None = None,
 ) -> Iterator[Process]:
     """Run a gearhorn daemon at these servers; yield once it is ready.
 
-    `limits` are options of the section [limits].
+    `limits` and `journal` are options of the sections [limits] and [journal].
     """
     with directory() as place:
         configuration = place / "gearhorn.conf"
@@ -112,7 +113,9 @@ def daemon_beside(
                 prefix=KEY_PREFIX,
                 largest=largest,
             )
-            + "".join(f"{name} = {most}\n" for name, most in (limits or {}).items())
+            + _options(limits)
+            + "\n[journal]\n"
+            + _options(journal)
         )
         command = [
             *(sys.executable, "-m", "gearhorn.cmd.serve"),
@@ -141,6 +144,10 @@ def receiver(gearmand_port: int, queues: Sequence[bytes]) -> Iterator[None]:
         with running(command, log, given=b"\n".join(queues), name="receiver") as process:
             process.wait_until(lambda: _is_ready(log))
             yield
+
+
+def _options(options: Mapping[str, str | int] | None) -> str:
+    return "".join(f"{name} = {value}\n" for name, value in (options or {}).items())
 
 
 def _is_ready(log: pathlib.Path) -> bool:

@@ -44,9 +44,12 @@ def fanout_job(
     topic: str = TOPIC,
     payload: bytes = PAYLOAD,
     messages: int = 1,
+    message_id: str = "",
 ) -> bytes:
     """Return a packet of `kind` that submits a job to `fanout`, with so many messages."""
     request: dict[str, Any] = {"topic": topic, "background": background}
+    if message_id:
+        request["id"] = message_id
     if messages == 1:
         request["payload"] = payload.decode()
     else:

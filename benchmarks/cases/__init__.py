@@ -4,12 +4,14 @@
 
 from benchmarks.cases import (
     background,
+    catching_up,
     client,
     daemons,
     end_to_end,
     fairness,
     foreground,
     growth,
+    journals,
     large,
     latency,
     limits,
@@ -34,6 +36,8 @@ CASES = (
     waiting.CASE,
     large.CASE,
     registrations.CASE,
+    journals.CASE,
+    catching_up.CASE,
     scale.CASE,
     spread.CASE,
     daemons.CASE,

@@ -13,8 +13,8 @@ from typing import Any
 from benchmarks.contenders.base import Address, Contender, Publish, Receipts
 from benchmarks.processes import directory, free_port, installed, running
 
-_SUBJECT = "benchmark"
-_STREAM = "BENCHMARK"
+SUBJECT = "benchmark"
+STREAM = "BENCHMARK"
 _WINDOW_BYTES = 4 << 20
 _UNACKNOWLEDGED = 20_000
 # Without max_pending a receiver of many client_ids is cut off as slow, and messages are lost.
@@ -48,7 +48,7 @@ class NatsCore(Contender):
 
     def receive(self, address: Address, client_ids: Sequence[str], receipts: Receipts) -> None:
         async def receive() -> None:
-            client = await _connect(address)
+            client = await connect(address)
             await self._subscribe(client, client_ids, receipts)
             await client.flush()
             receipts.ready()
@@ -59,7 +59,7 @@ class NatsCore(Contender):
     @contextlib.contextmanager
     def publishing(self, address: Address, client_ids: Sequence[str]) -> Iterator[Publish]:
         loop = asyncio.new_event_loop()
-        client = loop.run_until_complete(_connect(address))
+        client = loop.run_until_complete(connect(address))
         publish = self._publisher(client)
         try:
             yield lambda *arguments: loop.run_until_complete(publish(*arguments))
@@ -73,7 +73,7 @@ class NatsCore(Contender):
 
         for _ in client_ids:
             await client.subscribe(
-                _SUBJECT, cb=on_message, pending_msgs_limit=-1, pending_bytes_limit=-1
+                SUBJECT, cb=on_message, pending_msgs_limit=-1, pending_bytes_limit=-1
             )
 
     def _publisher(self, client: Any) -> Callable[[bytes, int, float], Awaitable[int]]:
@@ -81,7 +81,7 @@ class NatsCore(Contender):
             for published in range(count):
                 if time.monotonic() > until:
                     return published
-                await client.publish(_SUBJECT, payload)
+                await client.publish(SUBJECT, payload)
                 # flush() is a round trip, after which all messages have been taken.
                 if published % 100 == 99:
                     await client.flush()
@@ -105,8 +105,8 @@ class JetStream(NatsCore):
             yield address
 
     async def _add_stream(self, address: Address) -> None:
-        client = await _connect(address)
-        await client.jetstream().add_stream(name=_STREAM, subjects=[_SUBJECT])
+        client = await connect(address)
+        await client.jetstream().add_stream(name=STREAM, subjects=[SUBJECT])
         await client.close()
 
     async def _subscribe(self, client: Any, client_ids: Sequence[str], receipts: Receipts) -> None:
@@ -119,8 +119,8 @@ class JetStream(NatsCore):
         context = client.jetstream()
         for client_id in client_ids:
             await context.subscribe(
-                _SUBJECT,
-                stream=_STREAM,
+                SUBJECT,
+                stream=STREAM,
                 durable=client_id,
                 cb=on_message,
                 manual_ack=True,
@@ -137,7 +137,7 @@ class JetStream(NatsCore):
             context = client.jetstream(publish_async_max_pending=window)
             published = 0
             while published < count and time.monotonic() < until:
-                await context.publish_async(_SUBJECT, payload)
+                await context.publish_async(SUBJECT, payload)
                 published += 1
             await context.publish_async_completed()
             return published
@@ -145,7 +145,7 @@ class JetStream(NatsCore):
         return publish
 
 
-async def _connect(address: Address) -> Any:
+async def connect(address: Address) -> Any:
     import nats
 
     return await nats.connect(f"nats://127.0.0.1:{address['port']}", pending_size=64 << 20)

@@ -16,7 +16,7 @@ from redis.asyncio import Redis as AsyncRedis
 from benchmarks import servers
 from benchmarks.contenders.base import Address, Contender, Publish, Receipts
 
-_STREAM = "benchmark"
+STREAM = "benchmark"
 _CONSUMER = "consumer"
 _AT_ONCE = 100
 _WINDOW = 100
@@ -35,7 +35,7 @@ class _RedisStreams(Contender):
         with servers.redis() as server:
             with Redis(host="127.0.0.1", port=server.port) as redis:
                 for client_id in client_ids:
-                    redis.xgroup_create(_STREAM, client_id, mkstream=True)
+                    redis.xgroup_create(STREAM, client_id, mkstream=True)
             yield {"port": server.port}
 
     @contextlib.contextmanager
@@ -49,7 +49,7 @@ class _RedisStreams(Contender):
                         return published
                     with redis.pipeline(transaction=False) as pipeline:
                         for _ in range(min(window, count - published)):
-                            pipeline.xadd(_STREAM, {"payload": payload})
+                            pipeline.xadd(STREAM, {"payload": payload})
                         pipeline.execute()
                 return count
 
@@ -66,10 +66,10 @@ class RedisStreamsEach(_RedisStreams):
         async def consume(redis: AsyncRedis, group: str) -> None:
             while True:
                 reply = await redis.xreadgroup(
-                    group, _CONSUMER, {_STREAM: ">"}, count=_AT_ONCE, block=60_000
+                    group, _CONSUMER, {STREAM: ">"}, count=_AT_ONCE, block=60_000
                 )
                 for ids in _ids(reply):
-                    await redis.xack(_STREAM, group, *ids)
+                    await redis.xack(STREAM, group, *ids)
                     receipts.add(len(ids))
 
         async def receive() -> None:
@@ -107,19 +107,19 @@ class RedisStreamsBatched(_RedisStreams):
                         received += count
                         if count:
                             receipts.add(count)
-                redis.xread({_STREAM: seen}, count=1, block=10 if seen == "$" else 60_000)
+                redis.xread({STREAM: seen}, count=1, block=10 if seen == "$" else 60_000)
 
     def _read(self, redis: Redis, groups: Sequence[str], seen: Any) -> tuple[int, Any]:
         """Read and acknowledge the entries of these groups; return their number and the last id."""
         with redis.pipeline(transaction=False) as reads:
             for group in groups:
-                reads.xreadgroup(group, _CONSUMER, {_STREAM: ">"}, count=_AT_ONCE)
+                reads.xreadgroup(group, _CONSUMER, {STREAM: ">"}, count=_AT_ONCE)
             replies = reads.execute()
         count = 0
         with redis.pipeline(transaction=False) as acknowledgements:
             for group, reply in zip(groups, replies, strict=True):
                 for ids in _ids(reply):
-                    acknowledgements.xack(_STREAM, group, *ids)
+                    acknowledgements.xack(STREAM, group, *ids)
                     count += len(ids)
                     seen = ids[-1]
             if count:

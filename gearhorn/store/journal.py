@@ -153,6 +153,18 @@ class Head(NamedTuple):
     sequence: int
 
 
+class Question(NamedTuple):
+    """What is asked for: the messages after a sequence of a journal, ``None`` for today's."""
+
+    topic: str
+    after: int
+    """Below 2^53."""
+    journal: str | None
+    limit: int
+    max_bytes: int
+    """The most bytes of payloads; one message always fits."""
+
+
 class JournalMessage(NamedTuple):
     """A message as it stands in a journal."""
 
@@ -258,20 +270,22 @@ class Journals(abc.ABC):
     # Reading.
 
     @abc.abstractmethod
+    async def heads(self, topics: Sequence[str]) -> Sequence[Head]:
+        """Return the journal of each of the topics and its last sequence, in their order."""
+
     async def head(self, topic: str) -> Head:
         """Return the journal of a topic and its last sequence."""
+        return (await self.heads([topic]))[0]
 
     @abc.abstractmethod
+    async def read_all(self, questions: Sequence[Question]) -> Sequence[Reading]:
+        """Answer several questions, in their order, each with what is there at one moment."""
+
     async def read(
         self, topic: str, after: int, journal: str | None, limit: int, max_bytes: int
     ) -> Reading:
-        """Return the messages after a sequence, in their order, all of one moment.
-
-        :param after: below 2^53; above the last one, there is nothing.
-        :param journal: the id to which ``after`` belongs; ``None`` for today's.
-        :param limit: the most messages.
-        :param max_bytes: the most bytes of payloads; one message always fits.
-        """
+        """Answer one: see :class:`Question`."""
+        return (await self.read_all([Question(topic, after, journal, limit, max_bytes)]))[0]
 
     @abc.abstractmethod
     async def rows(self, topics: Sequence[str]) -> Sequence[JournalRow]:

@@ -51,7 +51,13 @@ def reading(reply: Any, asked: str | None) -> Reading:
     """Return what ``journal_read.lua`` found for whoever asked for a journal."""
     journal = reply[0].decode() or None
     first, last, trimmed, jump, after = map(int, reply[1:6])
-    messages = [_message(entry_id, fields) for entry_id, fields in reply[6]]
+    heads, payloads = reply[6].split(), reply[7:]
+    messages = [
+        JournalMessage(int(entry_id[:-2]), int(published) / 1000, int(groups), payload)
+        for entry_id, published, groups, payload in zip(
+            heads[::3], heads[1::3], heads[2::3], payloads, strict=True
+        )
+    ]
     return Reading(
         journal,
         first,
@@ -77,8 +83,3 @@ def row(topic: str, reply: Any) -> JournalRow | None:
         int(size),
         int(age) / 1000 if age else None,
     )
-
-
-def _message(entry_id: bytes, fields: list[bytes]) -> JournalMessage:
-    _, at, _, groups, _, payload = fields
-    return JournalMessage(int(entry_id.partition(b"-")[0]), int(at) / 1000, int(groups), payload)

@@ -1,8 +1,13 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""Connections for redis-py that go through ``net``, as those to job servers do."""
+"""Connections for redis-py that go through ``net``, as those to job servers do.
+
+The calls of scripts are packed by hiredis. redis-py packs them in Python, argument by argument,
+which takes the daemon longer than all else that it does for a call with many.
+"""
 
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import async_timeout
@@ -11,8 +16,34 @@ from redis.asyncio import connection, sentinel
 from gearhorn.net.connecting import open_socket
 from gearhorn.net.tls import TLSFiles
 
+_pack: Callable[[Any], bytes] | None = None
+try:
+    import hiredis
+except ImportError:
+    pass
+else:
+    # From its release 2.2 on.
+    _pack = getattr(hiredis, "pack_command", None)
 
-class Reached(connection.Connection):
+_OF_SCRIPTS = frozenset({"EVALSHA", "EVAL"})
+
+
+class _Packing(connection.AbstractConnection):
+    """The base of all: how a command becomes bytes."""
+
+    def pack_command(self, *args: Any) -> list[bytes]:
+        # In those, all arguments are text in UTF-8, bytes and whole numbers.
+        if _pack is not None and args[0] in _OF_SCRIPTS:
+            return [_pack(args)]
+        packed: list[bytes] = super().pack_command(*args)
+        return packed
+
+
+class ReachedSocket(_Packing, connection.UnixDomainSocketConnection):
+    """A connection by a Unix socket."""
+
+
+class Reached(_Packing, connection.Connection):
     """A connection by TCP, or by TLS if there are ``tls_files``.
 
     redis-py itself would leave the name to asyncio, try one address, and read the

@@ -31,6 +31,7 @@ it touches. In a cluster the prefix has a hash tag, so all of them are in one sl
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
+import msgspec
 from redis.asyncio.connection import AbstractConnection
 
 from gearhorn import errors
@@ -48,6 +49,7 @@ from gearhorn.store.journal import (
     JournalRow,
     Journals,
     Memory,
+    Question,
     Reading,
 )
 from gearhorn.store.journal_numbers import milliseconds
@@ -57,6 +59,13 @@ from gearhorn.store.told import Told
 
 _LEAST_VERSION = (6, 2)
 """The release that can read a stream from behind a sequence."""
+
+_pack = msgspec.msgpack.Encoder().encode
+
+_KINDS = ("journal_head", "journal", "journal_ids", "journal_ids_at")
+
+_QUESTIONS_AT_ONCE = 100
+"""The journals that one call reads."""
 
 _TRIMMED_AT_ONCE = 1000
 """The messages and ids that one step of upkeep ends: it holds up everybody else."""
@@ -142,15 +151,30 @@ class RedisJournals(Journals):
             self._watch.refused()
         return answers
 
-    async def head(self, topic: str) -> Head:
-        (row,) = await self._checked("journal_rows", [topic])
-        return Head(row[0].decode() or None, int(row[2]))
+    async def heads(self, topics: Sequence[str]) -> Sequence[Head]:
+        if not topics:
+            return []
+        keys = self._keys(topics, ("journal_head", "journal"))
+        reply = await self._run_checked("journal_heads", keys)
+        fields = reply.decode().split()
+        return [
+            Head(None if journal == "-" else journal, int(last))
+            for journal, last in zip(fields[::2], fields[1::2], strict=True)
+        ]
 
-    async def read(
-        self, topic: str, after: int, journal: str | None, limit: int, max_bytes: int
-    ) -> Reading:
-        reply = await self._checked("journal_read", [topic], after, journal or "", limit, max_bytes)
-        return journal_replies.reading(reply, journal)
+    async def read_all(self, questions: Sequence[Question]) -> Sequence[Reading]:
+        found: list[Reading] = []
+        while len(found) < len(questions):
+            some = questions[len(found) : len(found) + _QUESTIONS_AT_ONCE]
+            asked = [tuple(question[1:]) for question in some]
+            topics = [question.topic for question in some]
+            replies = await self._checked("journal_read", topics, _pack(asked))
+            # Those beyond what one answer can hold are asked again.
+            found += [
+                journal_replies.reading(reply, question.journal)
+                for reply, question in zip(replies, some, strict=False)
+            ]
+        return found
 
     async def rows(self, topics: Sequence[str]) -> Sequence[JournalRow]:
         if not topics:
@@ -188,7 +212,12 @@ class RedisJournals(Journals):
         self, name: str, topics: Sequence[str], *arguments: str | bytes | int
     ) -> Any:
         """Run a script on the store that this is."""
-        reply = await self._client.run(name, self._keys(topics), self._identity, *arguments)
+        return await self._run_checked(name, self._keys(topics), *arguments)
+
+    async def _run_checked(
+        self, name: str, keys: Sequence[str], *arguments: str | bytes | int
+    ) -> Any:
+        reply = await self._client.run(name, keys, self._identity, *arguments)
         if reply is None:
             raise errors.StoreReplaced(
                 "Redis: the identity of the journals' store is gone or is another one"
@@ -205,9 +234,8 @@ class RedisJournals(Journals):
                 f"{'.'.join(map(str, _LEAST_VERSION))} or newer"
             )
 
-    def _keys(self, topics: Sequence[str]) -> list[str]:
+    def _keys(self, topics: Sequence[str], kinds: Sequence[str] = _KINDS) -> list[str]:
         """Return the keys of some topics' journals, after those of all journals."""
-        kinds = ("journal_head", "journal", "journal_ids", "journal_ids_at")
         own = [f"{self._prefix}{kind}:{topic}" for topic in topics for kind in kinds]
         return [f"{self._prefix}identity", f"{self._prefix}journals", *own]
 
@@ -215,19 +243,18 @@ class RedisJournals(Journals):
 def _arguments(append: Append, told: Head | None) -> list[str | bytes | int]:
     """Return what ``journal_append.lua`` takes for a topic."""
     limits = append.limits
-    arguments: list[str | bytes | int] = [
+    asked = (
         append.topic,
         *((told.journal or "", told.sequence) if told else ("", 0)),
         append.number,
         limits.max_messages,
         limits.max_bytes,
         milliseconds(limits.max_age),
-        len(append.marks),
-    ]
-    for mark in append.marks:
-        arguments += mark
-    arguments.append(len(append.entries))
-    for entry in append.entries:
-        arguments += (entry.id, int(entry.background), entry.groups, len(entry.payloads))
-        arguments += entry.payloads
-    return arguments
+        append.marks,
+        [
+            (entry.id, entry.background, entry.groups, list(map(len, entry.payloads)))
+            for entry in append.entries
+        ],
+    )
+    payloads = [payload for entry in append.entries for payload in entry.payloads]
+    return [_pack(asked), b"".join(payloads)]

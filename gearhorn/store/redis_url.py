@@ -41,7 +41,7 @@ from redis.exceptions import RedisError
 from gearhorn import errors
 from gearhorn.net.tls import TLSFiles
 from gearhorn.store.redis_cluster import Cluster, Node, ReachedHolder, slot_of, tagged
-from gearhorn.store.redis_connection import Reached, ReachedMaster
+from gearhorn.store.redis_connection import Reached, ReachedMaster, ReachedSocket
 
 SCHEMES = (
     "redis",
@@ -262,7 +262,7 @@ def _place(parts: SplitResult, options: dict[str, Any]) -> type[connections.Abst
         if not parts.path:
             raise _wrong("lacks the path of the socket")
         options["path"] = unquote(parts.path)
-        return connections.UnixDomainSocketConnection
+        return ReachedSocket
     options["host"], options["port"] = _host_and_port(parts.netloc, _PORT)
     options["socket_keepalive"] = True
     database = parts.path.strip("/")

@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The watch of journals in Redis: what is published to their channels.
 
-It has a connection of its own, which is open while anything is watched. (Rejected: redis-py's
-PubSub, which connects again by itself and tells nobody that it has missed something.)
+It has a connection of its own, which is open while anything is watched, and a little longer: a
+reader that has its answer asks again. What is to be watched from one turn of the loop on is one
+command. (Rejected: redis-py's PubSub, which connects again by itself and tells nobody that it has
+missed something.)
 """
 
 import asyncio
@@ -19,6 +21,8 @@ from gearhorn.store.redis_client import RedisClient
 from gearhorn.store.redis_errors import TRANSLATED
 from gearhorn.tasks import Tasks
 
+_LINGER_S = 1.0
+"""Seconds for which a channel is still subscribed to that nobody waits for any more."""
 _QUIET_S = 20.0
 """After so many seconds without a message the server is asked whether it is there."""
 
@@ -48,16 +52,27 @@ class RedisWatch:
         """Set while it is up."""
         self._topics: dict[str, asyncio.Event] = {}
         """The topics that are watched. The event is set once that is so, or fails."""
+        self._new: list[str] = []
+        """Those of them to which it subscribes in the next turn of the loop."""
+        self._subscribed: set[str] = set()
+        """The topics of which the connection brings news, also those not watched any more."""
+        self._tidying: asyncio.TimerHandle | None = None
         self._is_refused = False
 
     async def add(self, topic: str) -> None:
         ready = self._topics.get(topic)
         if ready is None:
             ready = self._topics[topic] = asyncio.Event()
-            if self._running is None:
+            if topic in self._subscribed:
+                ready.set()
+            elif self._running is None:
                 self._running = self._tasks.start(self._run())
             else:
-                await self._send("SUBSCRIBE", topic)
+                if not self._new:
+                    asyncio.get_running_loop().call_soon(self._subscribe)
+                self._new.append(topic)
+        if ready.is_set():
+            return
         try:
             await asyncio.wait_for(ready.wait(), self._timeout)
         except (TimeoutError, asyncio.TimeoutError):
@@ -69,14 +84,12 @@ class RedisWatch:
         if ready is None:
             return
         ready.set()
-        if self._topics:
-            self._tasks.start(self._unsubscribe(topic))
-        elif self._running is not None:
-            self._running.cancel()
-            self._running = None
+        self._tidy_soon()
 
     async def close(self) -> None:
         self._topics.clear()
+        if self._tidying is not None:
+            self._tidying.cancel()
         await self._tasks.cancel()
         self._running = None
 
@@ -86,10 +99,25 @@ class RedisWatch:
             self._is_refused = True
             redis_warnings.untold()
 
-    async def _unsubscribe(self, topic: str) -> None:
-        # Unless it is watched again.
-        if topic not in self._topics:
-            await self._send("UNSUBSCRIBE", topic)
+    def _subscribe(self) -> None:
+        topics, self._new = self._new, []
+        self._tasks.start(self._send("SUBSCRIBE", *topics))
+
+    def _tidy_soon(self) -> None:
+        if self._tidying is None:
+            self._tidying = asyncio.get_running_loop().call_later(_LINGER_S, self._tidy)
+
+    def _tidy(self) -> None:
+        """Hear no more of what nobody waits for."""
+        self._tidying = None
+        left = [topic for topic in self._subscribed if topic not in self._topics]
+        if not self._topics and self._running is not None:
+            self._running.cancel()
+            self._running = None
+            self._subscribed.clear()
+        elif left:
+            self._subscribed.difference_update(left)
+            self._tasks.start(self._send("UNSUBSCRIBE", *left))
 
     async def _send(self, command: str, *topics: str) -> None:
         # Otherwise it is sent once the connection is up.
@@ -118,6 +146,7 @@ class RedisWatch:
                     self.refused()
             finally:
                 self._connection = None
+                self._subscribed.clear()
                 await _disconnect(connection)
             for ready in self._topics.values():
                 ready.set()
@@ -140,9 +169,14 @@ class RedisWatch:
             kind, name = reply[:2]
             topic = name.decode()[len(self._channel) :]
             if kind == b"message":
-                self._on_append(topic)
-            elif kind == b"subscribe" and topic in self._topics:
-                self._topics[topic].set()
+                if topic in self._topics:
+                    self._on_append(topic)
+            elif kind == b"subscribe" and topic:
+                self._subscribed.add(topic)
+                if topic in self._topics:
+                    self._topics[topic].set()
+                else:
+                    self._tidy_soon()
             elif kind == b"subscribe" and not topic:
                 # That is the first answer. Something may have come while nothing was heard.
                 self._on_append(None)

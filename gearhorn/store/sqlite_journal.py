@@ -19,6 +19,7 @@ from gearhorn.store.journal import (
     JournalRow,
     Journals,
     Memory,
+    Question,
     Reading,
 )
 from gearhorn.store.journal_numbers import crosses
@@ -74,20 +75,19 @@ class SQLiteJournals(Journals):
         self._told.note(turn, answers)
         return answers
 
-    async def head(self, topic: str) -> Head:
-        def work(db: sqlite3.Connection) -> Head:
-            journal = sqlite_append.find(db, topic)
-            return Head(journal.id, journal.last) if journal else Head(None, 0)
+    async def heads(self, topics: Sequence[str]) -> Sequence[Head]:
+        def work(db: sqlite3.Connection) -> list[Head]:
+            found = (sqlite_append.find(db, topic) for topic in topics)
+            return [Head(each.id, each.last) if each else Head(None, 0) for each in found]
 
         return await self._read(work)
 
-    async def read(
-        self, topic: str, after: int, journal: str | None, limit: int, max_bytes: int
-    ) -> Reading:
-        def work(db: sqlite3.Connection) -> Reading:
-            return _read_page(db, topic, after, journal, limit, max_bytes)
+    async def read_all(self, questions: Sequence[Question]) -> Sequence[Reading]:
+        # One transaction each: others have their turn between.
+        return [await self._read_one(question) for question in questions]
 
-        return await self._read(work)
+    async def _read_one(self, question: Question) -> Reading:
+        return await self._read(lambda db: _read_page(db, *question))
 
     async def rows(self, topics: Sequence[str]) -> Sequence[JournalRow]:
         def work(db: sqlite3.Connection) -> list[JournalRow]:

@@ -32,6 +32,10 @@ MOST_ENTRIES = 1000
 MOST_BYTES = 4 << 20
 """About the most bytes of them."""
 
+MARKS_S = 0.01
+"""Seconds after which marks are written that no message has taken along. A write of its own for
+each would cost more than the message."""
+
 OnAppended = Callable[[str, Placed], None]
 
 
@@ -93,6 +97,8 @@ class Appends:
         self._due: dict[str, _Line] = {}
         """Those that have something for the next write."""
         self._flushing = False
+        self._marked: dict[str, _Line] = {}
+        """Those whose marks wait for a message."""
         self._number = 0
         """The highest number of an append: one for all topics, as it only has to rise."""
         self._tasks = Tasks()
@@ -113,13 +119,13 @@ class Appends:
         self._want(line)
 
     def mark(self, topic: str, limits: JournalLimits, mark: Mark) -> None:
-        """Write that a message with an id had every copy queued, with the next append.
+        """Write that a message with an id had every copy queued, with the next append or soon.
 
         Nobody waits for it: if this daemon ends before, a repeat is sent again.
         """
         line = self._line(topic, limits)
         line.marks.append(mark)
-        self._want(line)
+        self._want_marks(line)
 
     def set_flush_interval(self, flush_interval: float) -> None:
         """Collect the messages of each write from the next one on for so many seconds."""
@@ -127,6 +133,7 @@ class Appends:
 
     async def close(self) -> None:
         """Write no more; what is not answered is given up."""
+        self._marked.clear()
         await self._tasks.cancel()
 
     def _line(self, topic: str, limits: JournalLimits) -> _Line:
@@ -135,6 +142,17 @@ class Appends:
             line = self._lines[topic] = _Line(topic, limits)
         line.limits = limits
         return line
+
+    def _want_marks(self, line: _Line) -> None:
+        if not self._marked:
+            asyncio.get_running_loop().call_later(MARKS_S, self._want_marked)
+        self._marked[line.topic] = line
+
+    def _want_marked(self) -> None:
+        marked, self._marked = self._marked, {}
+        for line in marked.values():
+            if line.marks:
+                self._want(line)
 
     def _want(self, line: _Line) -> None:
         if line.number is not None:
@@ -240,8 +258,10 @@ class Appends:
         line = self._lines[append.topic]
         messages, line.under_way = line.under_way, []
         line.number = None
-        if line.messages or line.marks:
+        if line.messages:
             self._want(line)
+        elif line.marks:
+            self._want_marks(line)
         else:
             self._lines.pop(append.topic)
         if isinstance(answer, Refused):

@@ -7,19 +7,20 @@ that comes between is not missed. The store tells of appends while a topic is wa
 have been forbidden to, or the news was lost with a connection. So what is waited for is
 looked at once a second as well, in one question for all topics.
 
-Readers of one topic that ask for the same are answered by one read.
+Readers of one topic that ask for the same are answered by one read. The topics of which
+there is news in one turn of the loop are read together.
 """
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from msgspec import UNSET
 
 from gearhorn import errors, messages
 from gearhorn.daemon.metrics import Counts
 from gearhorn.daemon.refusals import Refusals
-from gearhorn.store.journal import Journals, Reading
+from gearhorn.store.journal import Head, Journals, Question, Reading
 from gearhorn.store.patience import Patience
 from gearhorn.tasks import Tasks
 from gearhorn.wire.job import Job
@@ -29,10 +30,10 @@ LOOK_S = 1.0
 MOST_WAITING = 10_000
 """The most readers that wait. Beyond it, the one that waits longest is answered."""
 _TOPICS_AT_ONCE = 1000
+_TOGETHER = 100
+"""The topics that are read together; the first of more are answered before the last are read."""
 
 _decode = messages.RequestDecoder(messages.Read)
-
-_Position = tuple[int, str | None, int, int]
 
 
 class _Reader:
@@ -46,10 +47,11 @@ class _Reader:
         self.timer: asyncio.TimerHandle | None = None
 
     @property
-    def position(self) -> _Position:
-        """What it asks for; readers of one topic with the same get the same answer."""
+    def question(self) -> Question:
+        """What it asks for; readers that ask for the same get the same answer."""
         asked = self.request
-        return (
+        return Question(
+            asked.topic,
             asked.after or 0,
             asked.journal,
             asked.limit or messages.READ_LIMIT,
@@ -81,11 +83,13 @@ class Reads:
         """Those that wait, by topic."""
         self._order: OrderedDict[_Reader, None] = OrderedDict()
         """All of them, the longest waiting first."""
-        self._seen: dict[str, tuple[str, int]] = {}
+        self._seen: dict[str, Head] = {}
         """The journal and the last sequence of each topic that is waited for, when it was last
         looked at."""
         self._looking: dict[str, bool] = {}
         """The topics that are being looked at; true if it is due once more."""
+        self._due: list[str] = []
+        """Those of them for which it begins in the next turn of the loop."""
         self._timer: asyncio.TimerHandle | None = None
         self._tasks = Tasks()
         self._draining = False
@@ -128,7 +132,7 @@ class Reads:
 
     async def _read_once(self, reader: _Reader) -> None:
         try:
-            reading = await self._read(reader.request.topic, reader.position)
+            reading = await self._read(reader.question)
         except Exception as error:
             fault = error
         else:
@@ -136,11 +140,8 @@ class Reads:
             return
         self._refusals.fail_unexpectedly(reader.job, fault)
 
-    async def _read(self, topic: str, position: _Position) -> Reading:
-        after, journal, limit, max_bytes = position
-        return await self._patience.call(
-            self._journals.read, topic, after, journal, limit, max_bytes
-        )
+    async def _read(self, question: Question) -> Reading:
+        return await self._patience.call(self._journals.read, *question)
 
     def _answer(self, readers: Iterable[_Reader], reading: Reading) -> None:
         """Give readers of one topic what was read for all of them."""
@@ -208,28 +209,61 @@ class Reads:
             self._looking[topic] = True
         elif topic in self._waiting:
             self._looking[topic] = False
-            self._tasks.start(self._look(topic))
+            if not self._due:
+                asyncio.get_running_loop().call_soon(self._look_at_due)
+            self._due.append(topic)
+
+    def _look_at_due(self) -> None:
+        due, self._due = self._due, []
+        if len(due) == 1:
+            self._look_alone(due[0])
+            return
+        for start in range(0, len(due), _TOGETHER):
+            self._tasks.start(self._look_together(due[start : start + _TOGETHER]))
+
+    async def _look_together(self, topics: Sequence[str]) -> None:
+        """Read for all that wait for some topics, or for each by itself if that fails."""
+        looked = self._looked
+        try:
+            asked = [(topic, *each) for topic in topics for each in self._questions(topic).items()]
+            readings = await self._journals.read_all([question for _, question, _ in asked])
+            for (topic, _, readers), reading in zip(asked, readings, strict=True):
+                self._found(topic, readers, reading)
+        except errors.StoreError:
+            # What is wrong with one of them does not hold up the others.
+            looked = self._look_alone
+        finally:
+            for topic in topics:
+                looked(topic)
+
+    def _look_alone(self, topic: str) -> None:
+        self._tasks.start(self._look(topic))
 
     async def _look(self, topic: str) -> None:
         """Read for all that wait for a topic, and answer those for whom there is something."""
         try:
-            while True:
-                positions: dict[_Position, list[_Reader]] = {}
-                for reader in self._waiting.get(topic, ()):
-                    positions.setdefault(reader.position, []).append(reader)
-                for position, readers in positions.items():
-                    reading = await self._read(topic, position)
-                    if reading.journal is not None:
-                        self._seen[topic] = (reading.journal, reading.last)
-                    if reading.messages or reading.reset or reading.trimmed:
-                        self._answer([r for r in readers if self._leave(r)], reading)
-                if not self._looking[topic]:
-                    return
-                self._looking[topic] = False
+            for question, readers in self._questions(topic).items():
+                self._found(topic, readers, await self._read(question))
         finally:
-            del self._looking[topic]
-            if topic not in self._waiting:
-                self._seen.pop(topic, None)
+            self._looked(topic)
+
+    def _questions(self, topic: str) -> dict[Question, list[_Reader]]:
+        questions: dict[Question, list[_Reader]] = {}
+        for reader in self._waiting.get(topic, ()):
+            questions.setdefault(reader.question, []).append(reader)
+        return questions
+
+    def _found(self, topic: str, readers: Sequence[_Reader], reading: Reading) -> None:
+        if reading.journal is not None:
+            self._seen[topic] = Head(reading.journal, reading.last)
+        if reading.messages or reading.reset or reading.trimmed:
+            self._answer([reader for reader in readers if self._leave(reader)], reading)
+
+    def _looked(self, topic: str) -> None:
+        if self._looking.pop(topic):
+            self._look_soon(topic)
+        if topic not in self._waiting:
+            self._seen.pop(topic, None)
 
     def _look_at_all(self) -> None:
         self._timer = None
@@ -241,9 +275,10 @@ class Reads:
         try:
             for start in range(0, len(topics), _TOPICS_AT_ONCE):
                 some = topics[start : start + _TOPICS_AT_ONCE]
-                for row in await self._patience.call(self._journals.rows, some):
-                    if self._seen.get(row.topic) != (row.journal, row.last):
-                        self._look_soon(row.topic)
+                heads = await self._patience.call(self._journals.heads, some)
+                for topic, head in zip(some, heads, strict=True):
+                    if head.journal is not None and self._seen.get(topic) != head:
+                        self._look_soon(topic)
         finally:
             self._timer = asyncio.get_running_loop().call_later(LOOK_S, self._look_at_all)
 

@@ -1,11 +1,12 @@
 -- Append to the journals of several topics, and mark runs that are complete.
 -- KEYS: those of journal
 -- ARGV: those of journal, the worker id, the milliseconds for which an id is kept, the most ids, the most
---   worker ids, the most journals, the channel up to the topic; then for each topic: the topic, the
---   journal and the last sequence that the worker was told of or '' and 0, the number of the append or 0,
---   the most messages, the most bytes, the most milliseconds or 0, the number of marks, id, journal,
---   sequence and counts of each, the number of entries, and id, 1 if in the background, number of groups,
---   number of payloads and the payloads of each.
+--   worker ids, the most journals, the channel up to the topic; then for each topic what is asked for, and
+--   all payloads in one. What is asked for is packed, as redis-py and Redis take each argument by itself:
+--   the topic, the journal and the last sequence that the worker was told of or '' and 0, the number of the
+--   append or 0, the most messages, the most bytes, the most milliseconds or 0, the marks, with id, journal,
+--   sequence and counts of each, and the entries, with id, true if in the background, number of groups and
+--   the lengths of the payloads of each.
 -- Returns for each topic the journal, 1 if waiting readers were told, the first sequence that was given,
 --   and, for each entry that was a duplicate, its index from 0, the sequence, the number of messages and
 --   of groups, and the counts of the first, and an array of the payloads, in turn. Or, as a string,
@@ -30,64 +31,80 @@ local function new_id(old)
   return string.format('%x', math.max(micros, (old and tonumber(old, 16) or 0) + 1))
 end
 
-local position = 7
-
-local function next_argument()
-  position = position + 1
-  return ARGV[position]
-end
-
-local function read_topic()
+local function read_topic(nth)
+  local packed, payloads = ARGV[6 + 2 * nth], ARGV[7 + 2 * nth]
+  local topic, told_id, told_last, number, max_messages, max_bytes, max_age, marks, entries =
+    unpack(cmsgpack.unpack(packed))
   local given = {
-    topic = next_argument(), told_id = next_argument(), told_last = tonumber(next_argument()),
-    number = tonumber(next_argument()), max_messages = tonumber(next_argument()),
-    max_bytes = tonumber(next_argument()), max_age = next_argument(), marks = {}, entries = {},
-    names_ids = false}
-  for nth = 1, tonumber(next_argument()) do
-    given.marks[nth] = {
-      id = next_argument(), journal = next_argument(), sequence = next_argument(),
-      counts = next_argument()}
+    topic = topic, told_id = told_id, told_last = told_last, number = number,
+    max_messages = max_messages, max_bytes = max_bytes, max_age = max_age, marks = marks,
+    payloads = payloads, entries = {}, ids = {}}
+  local at = 0
+  for nth_entry, entry in ipairs(entries) do
+    local id, background, groups, lengths = unpack(entry)
+    given.entries[nth_entry] = {
+      id = id, background = background, groups = whole(groups), lengths = lengths,
+      messages = #lengths, at = at}
+    if id ~= '' then given.ids[#given.ids + 1] = id end
+    for _, length in ipairs(lengths) do at = at + length end
   end
-  for nth = 1, tonumber(next_argument()) do
-    local entry = {
-      id = next_argument(), background = next_argument() == '1', groups = next_argument(),
-      messages = tonumber(next_argument())}
-    entry.from = position + 1
-    given.names_ids = given.names_ids or entry.id ~= ''
-    position = position + entry.messages
-    given.entries[nth] = entry
-  end
+  given.names_ids = #given.ids > 0
+  for _, mark in ipairs(marks) do given.ids[#given.ids + 1] = mark[1] end
   return given
 end
 
--- The record of an id that counts, as sequence, messages, groups and counts.
-local function record_of(id, journal, ids, ids_at)
-  local text, used = redis.call('HGET', ids, id), redis.call('ZSCORE', ids_at, id)
-  if not text or not used or now - used > window then return nil end
-  local named, sequence, messages, groups, counts =
-    string.match(text, '^(%x+) (%d+) (%d+) (%d+) (.*)$')
-  if named ~= journal then return nil end
-  return tonumber(sequence), tonumber(messages), groups, counts
-end
-
-local function write_record(ids, id, journal, sequence, messages, groups, counts)
-  redis.call('HSET', ids, id, table.concat(
-    {journal, whole(sequence), messages, groups, counts}, ' '))
-end
-
-local function mark(given, journal, ids, ids_at)
-  for _, mark in ipairs(given.marks) do
-    local sequence, messages, groups = record_of(mark.id, journal.id, ids, ids_at)
-    if sequence and mark.journal == journal.id and whole(sequence) == mark.sequence then
-      write_record(ids, mark.id, journal.id, sequence, messages, groups, mark.counts)
-    end
+-- Call with many arguments, a part at a time.
+local function call_in_parts(name, key, arguments)
+  for from = 1, #arguments, PART do
+    redis.call(name, key, unpack(arguments, from, math.min(from + PART - 1, #arguments)))
   end
 end
 
+-- The records of some ids that count, by id.
+local function records_of(names, journal, ids, ids_at)
+  local records = {}
+  for from = 1, #names, PART do
+    local to = math.min(from + PART - 1, #names)
+    local texts, used = redis.call('HMGET', ids, unpack(names, from, to)), nil
+    for i, text in ipairs(texts) do
+      if text then
+        used = used or redis.call('ZMSCORE', ids_at, unpack(names, from, to))
+        local named, sequence, messages, groups, counts =
+          string.match(text, '^(%x+) (%d+) (%d+) (%d+) (.*)$')
+        if used[i] and now - used[i] <= window and named == journal.id then
+          records[names[from + i - 1]] = {
+            sequence = tonumber(sequence), messages = tonumber(messages), groups = groups,
+            counts = counts}
+        end
+      end
+    end
+  end
+  return records
+end
+
+local function add_record(fields, id, journal, record)
+  fields[#fields + 1] = id
+  fields[#fields + 1] = table.concat(
+    {journal.id, whole(record.sequence), record.messages, record.groups, record.counts}, ' ')
+end
+
+local function mark(given, journal, records, ids)
+  local fields = {}
+  for _, each in ipairs(given.marks) do
+    local id, of_journal, sequence, counts = unpack(each)
+    local record = records[id]
+    if record and of_journal == journal.id and record.sequence == sequence then
+      record.counts = counts
+      add_record(fields, id, journal, record)
+    end
+  end
+  call_in_parts('HSET', ids, fields)
+end
+
 -- What a duplicate's first run is known to have been.
-local function first_of(nth, entry, sequence, journal, stream, ids, ids_at)
-  local _, messages, groups, counts = record_of(entry.id, journal.id, ids, ids_at)
-  messages, groups, counts = messages or entry.messages, groups or entry.groups, counts or ''
+local function first_of(nth, entry, sequence, stream, record)
+  local messages, groups, counts = entry.messages, entry.groups, ''
+  if record then messages, groups, counts = record.messages, record.groups, record.counts end
   local payloads = {}
   if counts == '' or not entry.background then
     for i = 1, messages do payloads[i] = false end
@@ -101,11 +118,11 @@ local function first_of(nth, entry, sequence, journal, stream, ids, ids_at)
   return {nth - 1, whole(sequence), messages, groups, counts, payloads}
 end
 
-local function reply(given, journal, first, repeats, told, stream, ids, ids_at)
+local function reply(given, journal, first, repeats, told, stream, records)
   local found = {journal.id, told and 1 or 0, whole(first)}
   for nth, entry in ipairs(given.entries) do
     if repeats[nth] then
-      for _, value in ipairs(first_of(nth, entry, repeats[nth], journal, stream, ids, ids_at)) do
+      for _, value in ipairs(first_of(nth, entry, repeats[nth], stream, records[entry.id])) do
         found[#found + 1] = value
       end
     end
@@ -140,18 +157,21 @@ end
 
 -- Add an entry's messages to the stream from a sequence on. Return false if the stream has that already:
 -- it is not the head's.
-local function add(journal, stream, entry, sequence)
-  for i = entry.from, entry.from + entry.messages - 1 do
+local function add(given, journal, stream, entry, sequence)
+  local at, published = entry.at, whole(journal.at)
+  for _, length in ipairs(entry.lengths) do
+    local payload = string.sub(given.payloads, at + 1, at + length)
+    at = at + length
     local added = redis.pcall(
-      'XADD', stream, whole(sequence) .. '-0', 't', whole(journal.at), 'g', entry.groups, 'p', ARGV[i])
+      'XADD', stream, whole(sequence) .. '-0', 't', published, 'g', entry.groups, 'p', payload)
     if type(added) == 'table' then
       if string.find(added.err, 'equal or smaller', 1, true) then return false end
       error(added)
     end
     sequence = sequence + 1
-    journal.bytes = journal.bytes + #ARGV[i]
+    journal.bytes = journal.bytes + length
     journal.messages = journal.messages + 1
-    journal.largest = math.max(journal.largest, #ARGV[i])
+    journal.largest = math.max(journal.largest, length)
   end
   return true
 end
@@ -165,7 +185,8 @@ local function append(nth_topic, given)
     redis.call('HLEN', ids)
     redis.call('ZCARD', ids_at)
   end
-  if journal then mark(given, journal, ids, ids_at) end
+  local records = journal and records_of(given.ids, journal, ids, ids_at) or {}
+  if journal then mark(given, journal, records, ids) end
   if #given.entries == 0 then return {journal and journal.id or '', 1, '0'} end
 
   local done = journal and journal.more
@@ -177,7 +198,7 @@ local function append(nth_topic, given)
       for nth, sequence in string.gmatch(listed, '(%d+)=(%d+)') do
         repeats[tonumber(nth)] = tonumber(sequence)
       end
-      return reply(given, journal, tonumber(first), repeats, true, stream, ids, ids_at)
+      return reply(given, journal, tonumber(first), repeats, true, stream, records)
     end
   end
   if not journal then
@@ -194,32 +215,39 @@ local function append(nth_topic, given)
     if micros > math.max(journal.last, told_last) then
       first = micros
     else
-      journal.id = new_id(journal.id)
+      -- The records are those of the journal before.
+      journal.id, records = new_id(journal.id), {}
     end
     jump = first
   end
   local was_empty = journal.first > journal.last
   journal.at = math.max(journal.at, now)
-  local sequence, repeats, listed = first, {}, {}
+  local sequence, repeats, listed, added, used = first, {}, {}, {}, {}
   for nth, entry in ipairs(given.entries) do
-    local known = entry.id ~= '' and record_of(entry.id, journal.id, ids, ids_at)
+    local known = records[entry.id]
     if known then
-      repeats[nth], listed[#listed + 1] = known, nth .. '=' .. whole(known)
+      repeats[nth], listed[#listed + 1] = known.sequence, nth .. '=' .. whole(known.sequence)
     else
-      if not add(journal, stream, entry, sequence) then
+      if not add(given, journal, stream, entry, sequence) then
         redis.call('DEL', stream)
         return append(nth_topic, given)
       end
       if entry.id ~= '' then
-        write_record(ids, entry.id, journal.id, sequence, entry.messages, entry.groups, '')
+        records[entry.id] = {
+          sequence = sequence, messages = entry.messages, groups = entry.groups, counts = ''}
+        add_record(added, entry.id, journal, records[entry.id])
       end
       sequence = sequence + entry.messages
     end
-    if entry.id ~= '' then redis.call('ZADD', ids_at, whole(now), entry.id) end
+    if entry.id ~= '' then
+      used[#used + 1], used[#used + 2] = whole(now), entry.id
+    end
   end
+  call_in_parts('HSET', ids, added)
+  call_in_parts('ZADD', ids_at, used)
 
   local note = {whole(given.number), whole(now), whole(first), table.concat(listed, ',')}
-  local changes = {field, table.concat(note, ' '), 'max_age', given.max_age}
+  local changes = {field, table.concat(note, ' '), 'max_age', whole(given.max_age)}
   local function change(name, value)
     changes[#changes + 1], changes[#changes + 2] = name, value
   end
@@ -255,12 +283,12 @@ local function append(nth_topic, given)
     -- The rights of the user may not allow it.
     told = type(redis.pcall('PUBLISH', channel .. given.topic, '')) ~= 'table'
   end
-  return reply(given, journal, first, repeats, told, stream, ids, ids_at)
+  return reply(given, journal, first, repeats, told, stream, records)
 end
 
 local replies = {}
 for nth = 1, (#KEYS - 2) / 4 do
-  local given = read_topic()
+  local given = read_topic(nth)
   local sound, answer = pcall(append, nth, given)
   if not sound then
     answer = 'error ' .. (type(answer) == 'table' and answer.err or tostring(answer))

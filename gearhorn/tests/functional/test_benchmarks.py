@@ -69,6 +69,24 @@ def test_a_case_prints_a_table_and_writes_json(tmp_path: Path) -> None:
             assert contender in results["skipped"]
 
 
+def test_a_journal_is_measured_beside_what_is_chosen(tmp_path: Path) -> None:
+    file = tmp_path / "results.json"
+    arguments = ("catching-up", "--quick", "--contenders", "Streams-batched", "--json", str(file))
+    done = run(*arguments)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(file.read_text())["cases"]["catching-up"]["rows"]
+    assert {row["reference_name"] for row in rows} == {"Redis stream"}
+    assert {row["unit"] for row in rows} == {"messages/s", "bytes"}
+    assert len(rows) == 6
+    for row in rows:
+        (figure,), (reference,) = row["figures"], row["references"]
+        assert figure > 0
+        assert reference > 0
+    shown = run("--from", str(file), "--plots", str(tmp_path))
+    assert shown.returncode == 0, shown.stderr
+    assert "10,000 caught up, in memory" in shown.stdout
+
+
 def test_turns_are_told_by_their_medians_and_ranges() -> None:
     processes, report, figures = (
         importlib.import_module(f"benchmarks.{name}") for name in ("processes", "report", "figures")

@@ -21,6 +21,7 @@ from gearhorn.store.journal import (
     Journals,
     Memory,
     Placed,
+    Question,
     Reading,
     Refused,
 )
@@ -43,6 +44,7 @@ class PlayedJournals(Journals):
 
     :ivar held: keep appends open until :meth:`run` does them and :meth:`answer` says so.
     :ivar fault: raised by each call while it is set.
+    :ivar faults: raised by each call that reads one of these topics.
     """
 
     def __init__(self, worker_id: str = "worker", journals: dict[str, PlayedJournal] | None = None):
@@ -50,10 +52,12 @@ class PlayedJournals(Journals):
         self.topics_held: dict[str, PlayedJournal] = {} if journals is None else journals
         self.held = False
         self.fault: errors.StoreError | None = None
+        self.faults: dict[str, errors.StoreError] = {}
         self.asked: list[tuple[Sequence[Append], asyncio.Event, asyncio.Event]] = []
         self.turns: list[Sequence[Append]] = []
         """All that was asked to be appended."""
-        self.reads = 0
+        self.reads = self.calls = 0
+        """Questions that were answered, and the calls that brought them."""
         self.watched: set[str] = set()
 
     async def open(self, known: Collection[str] = (), terms: Terms = Terms.MAKE) -> Opened:
@@ -121,16 +125,22 @@ class PlayedJournals(Journals):
     def _trim(self, journal: PlayedJournal, limits: JournalLimits) -> None:
         del journal.messages[: -limits.max_messages]
 
-    async def head(self, topic: str) -> Head:
-        journal = self.topics_held.get(topic)
-        return Head(None, 0) if journal is None else Head(ID, journal.last)
+    async def heads(self, topics: Sequence[str]) -> Sequence[Head]:
+        found = (self.topics_held.get(topic) for topic in topics)
+        return [Head(None, 0) if each is None else Head(ID, each.last) for each in found]
 
-    async def read(
+    async def read_all(self, questions: Sequence[Question]) -> Sequence[Reading]:
+        self.calls += 1
+        return [self._read(*question) for question in questions]
+
+    def _read(
         self, topic: str, after: int, journal: str | None, limit: int, max_bytes: int
     ) -> Reading:
         self.reads += 1
         if self.fault is not None:
             raise self.fault
+        if topic in self.faults:
+            raise self.faults[topic]
         found = self.topics_held.get(topic)
         if found is None:
             return Reading(None, 1, 0, (), False, False, False)

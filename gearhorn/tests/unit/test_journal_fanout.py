@@ -306,6 +306,25 @@ async def test_a_repeat_in_the_background_is_answered_with_the_first_ones_report
     assert world.counts.journal_duplicates == 1
 
 
+async def test_what_is_known_to_be_queued_is_written_with_the_next_message_or_soon() -> None:
+    world = World()
+    world.take("first", id="one")
+    await turns()
+    world.queue_all()
+    await turns()
+    assert [len(append.marks) for (append,) in world.journals.turns] == [0]
+    world.take("second", id="two")
+    await turns()
+    assert [len(append.marks) for (append,) in world.journals.turns] == [0, 1]
+    world.queue_all()
+    await asyncio.sleep(2 * appends_module.MARKS_S)
+    await turns()
+
+    # Without a message beside it.
+    ((last,),) = world.journals.turns[2:]
+    assert (last.number, len(last.marks)) == (0, 1)
+
+
 @pytest.mark.parametrize("background", [True, False])
 async def test_a_repeat_of_one_that_is_not_known_to_be_queued_is_sent_again(
     background: bool,

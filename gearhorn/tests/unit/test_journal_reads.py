@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from gearhorn import errors
 from gearhorn.daemon.journal import reads as module
 from gearhorn.daemon.journal.patterns import Patterns
 from gearhorn.daemon.journal.reads import Reads
@@ -165,3 +166,31 @@ async def test_one_whose_connection_is_lost_is_forgotten(world: World) -> None:
 
     assert not job.answers
     assert world.reads.waiting == 0
+
+
+async def test_topics_that_have_news_together_are_read_by_one_call(world: World) -> None:
+    jobs = [world.take(f"t{number}", wait=60) for number in range(10)]
+    await turns()
+    calls, reads = world.journals.calls, world.journals.reads
+    entry = Entry([b"one"])
+    await world.journals.append([Append(f"t{n}", 1, [entry], LIMITS) for n in range(10)])
+    await turns()
+
+    assert all(found(job) == ["one"] for job in jobs)
+    assert world.journals.reads - reads == 10
+    assert world.journals.calls - calls == 1
+
+
+async def test_a_topic_that_cannot_be_read_holds_up_no_other(world: World) -> None:
+    broken, sound = world.take("t1", wait=60), world.take("t2", wait=60)
+    await turns()
+    world.journals.faults["t1"] = errors.StoreError("WRONGTYPE")
+    entry = Entry([b"one"])
+    await world.journals.append([Append(topic, 1, [entry], LIMITS) for topic in ("t1", "t2")])
+    await turns()
+
+    assert found(sound) == ["one"]
+    assert not broken.answers
+    world.journals.faults.clear()
+    await asyncio.wait_for(broken.answered.wait(), 10)
+    assert found(broken) == ["one"]

@@ -6,6 +6,8 @@
 -- include clock
 local index = KEYS[2]
 local PAGE = 16
+-- The arguments of one call: Lua's stack has its bounds.
+local PART = 1000
 
 -- What Redis' Lua makes of a number keeps 14 digits; a sequence can have 16.
 local function whole(number) return string.format('%.0f', number) end

@@ -10,7 +10,7 @@ import time
 import async_timeout
 import pytest
 
-from gearhorn.store.journal import Head, JournalLimits, JournalRow, Journals
+from gearhorn.store.journal import Head, JournalLimits, JournalRow, Journals, Question
 from gearhorn.tests.functional.store.journals import (
     LIMITS,
     TOPIC,
@@ -222,3 +222,37 @@ async def test_a_watch_can_be_begun_before_the_journal_and_closed_at_any_time(
     await view.watch(TOPIC)
     view.unwatch(TOPIC)
     await view.close()
+
+
+async def test_several_journals_are_read_in_their_order(journals: Journals) -> None:
+    first = (await append(journals, "a", "b", topic="one")).journal
+    other = (await append(journals, "c", topic="two")).journal
+    questions = [
+        Question("two", 0, None, 10, 1000),
+        Question("none", 5, None, 10, 1000),
+        Question("one", 1, first, 10, 1000),
+        Question("one", 1, other, 10, 1000),
+    ]
+    found = await journals.read_all(questions)
+    payloads = [[message.payload for message in reading.messages] for reading in found]
+    assert payloads == [[b"c"], [], [b"b"], [b"a", b"b"]]
+    assert [reading.reset for reading in found] == [False, False, False, True]
+    assert await journals.read_all([]) == []
+    assert await journals.heads(["two", "none", "one"]) == [
+        Head(other, 1),
+        Head(None, 0),
+        Head(first, 2),
+    ]
+    assert await journals.heads([]) == []
+
+
+async def test_more_than_one_answer_can_hold_is_read_all_the_same(journals: Journals) -> None:
+    large = "x" * 7_000_000
+    limits = JournalLimits(1000, 1 << 30, 0)
+    for topic in ("one", "two"):
+        await append(journals, large, "small", large, topic=topic, limits=limits)
+    question = Question("one", 0, None, 1000, 16 << 20)
+    found = await journals.read_all([question, question._replace(topic="two")] * 2)
+    assert [[len(message.payload) for message in reading.messages] for reading in found] == [
+        [7_000_000, 5, 7_000_000]
+    ] * 4
