@@ -17,6 +17,8 @@ from gearhorn.tests.functional.diagnosis import register
 from gearhorn.tests.processes import free_port
 from gearhorn.tests.servers import Gearmand
 
+pytestmark = pytest.mark.once
+
 PLUGIN = ("doctor", "--interval", "0.1", "--format", "nagios")
 
 
@@ -105,7 +107,6 @@ def test_a_daemon_without_an_answer_is_critical_with_2(
     assert done.stdout.startswith("GEARHORN CRITICAL - ")
 
 
-@pytest.mark.once
 def test_a_check_that_could_not_be_made_is_unknown_with_3(gearmand: Gearmand) -> None:
     # Too few files may be open for an event loop.
     call = ["sh", "-c", 'ulimit -n 5; exec "$@"', "sh", *COMMAND, *PLUGIN]

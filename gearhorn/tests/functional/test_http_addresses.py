@@ -8,11 +8,15 @@ import socket
 import uuid
 from pathlib import Path
 
+import pytest
+
 from gearhorn.tests.conftest import NewDaemon
 from gearhorn.tests.functional.command import run
 from gearhorn.tests.functional.http import ask
 from gearhorn.tests.functional.test_reload import reload
 from gearhorn.tests.processes import free_port
+
+pytestmark = pytest.mark.once
 
 
 def _has_ipv6() -> bool:

@@ -7,6 +7,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from gearhorn.tests.conftest import NewDaemon
 from gearhorn.tests.daemons import Daemon
 from gearhorn.tests.functional.conftest import NewTopic
@@ -14,6 +16,8 @@ from gearhorn.tests.functional.http import Answer, ask
 from gearhorn.tests.functional.test_live_report import report_of
 from gearhorn.tests.processes import eventually, free_port
 from gearhorn.tests.servers import Gearmand, Redis
+
+pytestmark = pytest.mark.once
 
 
 def options(topics: str, **more: object) -> dict[str, Any]:

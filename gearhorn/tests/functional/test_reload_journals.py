@@ -18,6 +18,8 @@ from gearhorn.tests.functional.test_reload import KEPT, reload
 from gearhorn.tests.processes import eventually
 from gearhorn.tests.servers import Gearmand
 
+pytestmark = pytest.mark.once
+
 QUICK = {"gearhorn.daemon.journal.parts.UPKEEP_S": 0.1}
 
 
