@@ -150,7 +150,8 @@ class Daemon(FanoutCommand):
     def _end_in_order(self) -> None:
         """Let it write what it has measured; the second signal has it exit at once."""
         self.signal(signal.SIGCONT)
-        for timeout_s in (0.3, 1.0):
+        # To write takes its time where others compute beside it.
+        for timeout_s in (0.3, 10.0):
             self.terminate()
             with contextlib.suppress(AssertionError):
                 self.wait(timeout_s)

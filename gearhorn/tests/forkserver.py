@@ -18,6 +18,7 @@ import gc
 import importlib
 import json
 import os
+import posix
 import selectors
 import signal
 import socket
@@ -292,7 +293,8 @@ def _exit(status: int) -> NoReturn:
         except OSError:
             # As Python says it.
             status = 120
-    os._exit(status)
+    # Not that of os, by which coverage would write once more what it had before the fork.
+    posix._exit(status)
 
 
 def _customize(directories: Sequence[str]) -> None:
