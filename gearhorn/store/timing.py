@@ -44,7 +44,7 @@ OPERATIONS = (
 )
 """The methods of a store that ask it something, but for what only an operator's word does."""
 
-JOURNAL_OPERATIONS = ("open", "append", "head", "read", "rows", "topics", "memory", "trim")
+JOURNAL_OPERATIONS = ("open", "append", "heads", "read_all", "rows", "topics", "memory", "trim")
 """Those of a store of journals, without those that are made of these, and the watch."""
 
 OnCall = Callable[[str, float, str | None], None]
