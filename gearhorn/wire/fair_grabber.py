@@ -162,6 +162,7 @@ class FairGrabber(Grabber):
         connection: Connection | None = None
         held: dict[Job, None] = {}
         parts: list[bytes] = []
+        released = size_released = 0
         while answers:
             job, data = answers.popleft()
             if job.connection is not connection:
@@ -171,16 +172,19 @@ class FairGrabber(Grabber):
                 grabs = self._grabs.get(connection)
                 held = {} if grabs is None else grabs.held
                 parts = []
-            if job not in held:
+            try:
+                del held[job]
+            except KeyError:
                 continue
-            del held[job]
-            self._window.release(len(job.data))
+            released += 1
+            size_released += len(job.data)
             handle = job.handle
             if data is None:
                 parts += (header(framing.WORK_FAIL, len(handle)), handle)
             else:
                 size = len(handle) + 1 + len(data)
                 parts += (header(framing.WORK_COMPLETE, size), handle, b"\0", data)
+        self._window.release(size_released, released)
         if connection is not None and parts:
             connection.write(b"".join(parts))
             self._read_again()
