@@ -139,7 +139,9 @@ class AsyncSubscriber(SubscriberBase):
         return reception
 
     def _take(self, jobs: list[Job]) -> None:
-        self._jobs.extend(jobs)
+        # After that no handler begins another.
+        if self._exit is None:
+            self._jobs.extend(jobs)
         self._arrived.set()
 
     async def _settle_when_asked(self, reception: Reception) -> None:
@@ -153,6 +155,7 @@ class AsyncSubscriber(SubscriberBase):
         except EXITS as error:
             # It would break the loop out of which run() is to raise it.
             self._exit = self._exit or error
+            self._jobs.clear()
             self._arrived.set()
             self.stop()
         except Exception as error:
@@ -178,10 +181,11 @@ class AsyncSubscriber(SubscriberBase):
         return None
 
     async def _handle(self, reception: Reception) -> None:
-        loop = asyncio.get_running_loop()
         worker = asyncio.current_task()
-        turn_ends = loop.time() + _TURN_S
-        while (job := await self._next(reception)) is not None:
+        turn_ends = time.perf_counter() + _TURN_S
+        while (
+            job := self._jobs.popleft() if self._jobs else await self._next(reception)
+        ) is not None:
             found = reception.message(job)
             if found is None:
                 continue
@@ -192,7 +196,7 @@ class AsyncSubscriber(SubscriberBase):
                 failure = None
                 try:
                     result = handler(message)
-                    if inspect.isawaitable(result):
+                    if result is not None and inspect.isawaitable(result):
                         result = await result
                     message.settle(encode_result(result))
                 except (Exception, asyncio.CancelledError) as error:
@@ -200,9 +204,10 @@ class AsyncSubscriber(SubscriberBase):
                         raise
                     tries += 1
                     failure = failed(message, policy, tries, error)
-                reception.pace.note(time.perf_counter() - started)
+                ended = time.perf_counter()
+                reception.pace.note(ended - started)
                 if failure is None or not await reception.retries.again(failure):
                     break
-            if loop.time() > turn_ends:
+            if ended > turn_ends:
                 await asyncio.sleep(0)
-                turn_ends = loop.time() + _TURN_S
+                turn_ends = time.perf_counter() + _TURN_S

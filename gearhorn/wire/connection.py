@@ -87,6 +87,8 @@ class Connection(asyncio.Protocol):
         """True if the server knows GRAB_JOB_UNIQ; ``None`` until it has answered one."""
         self.tally = Tally()
         """The counts of its pool at this server; the pool sets it."""
+        self.share = 0
+        """The share of the pool's functions that it has; the pool sets it."""
         self.complained = False
         """True once the server has sent an ERROR that answers no submission."""
         self._owner = owner

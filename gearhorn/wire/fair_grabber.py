@@ -18,18 +18,24 @@ their way to it. So functions are moved only when every grab has been answered, 
 not while their jobs are held. The pause is one round trip. (Rejected: a connection
 for each function, of which a gateway has thousands; CAN_DO alone, which registers a
 function twice.)
+
+Where they are many they are dealt out to several connections (:mod:`gearhorn.wire.shares`).
+The functions of each take turns, and so do the connections.
 """
 
 import asyncio
 import dataclasses
 import logging
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 from gearhorn import errors
 from gearhorn.wire import framing, grabber, probes
+from gearhorn.wire.address import Address
 from gearhorn.wire.connection import Connection, ConnectionSettings
 from gearhorn.wire.grabber import Grabber, Job
+from gearhorn.wire.shares import Shares
+from gearhorn.wire.turn import Turn
 from gearhorn.wire.watch import Watch
 
 LOG = logging.getLogger(__name__)
@@ -38,8 +44,8 @@ MAX_GRABS = 256
 """More than a daemon's grabs: while a thread handles jobs, the loop cannot ask for
 more (Python runs one thread at a time), and grabs should not run out."""
 MANY_FUNCTIONS = 1_000
-"""With more functions, grabs are as many as a daemon's: for each one in vain
-gearmand walks through all functions of the connection."""
+"""With more functions of one connection, grabs are as many as a daemon's: for each one in
+vain gearmand walks through all of them."""
 TURN_S = 0.05
 """The seconds that a busy function may keep the others waiting."""
 MAX_MOVED = 100
@@ -49,62 +55,7 @@ costs gearmand a walk through all functions of the connection."""
 _TRY_S = 1.0
 """The seconds in which a server is to have been tried. Until then no turns are taken, and
 after that they are."""
-_FADING = 0.9
-_FORGOTTEN = 0.01
 _SYNCHRONIZE = b"gearhorn-synchronize"
-
-
-class _Turn:
-    """The functions of one connection, and their turns."""
-
-    __slots__ = (
-        "functions",
-        "leaving",
-        "needed",
-        "returned",
-        "served",
-        "since",
-        "tried",
-        "used",
-    )
-
-    def __init__(self, functions: Sequence[bytes]) -> None:
-        self.functions = list(functions)
-        """The functions, from those moved longest ago to those moved last."""
-        self.leaving: set[bytes] = set()
-        """The functions to leave once none of their jobs is held."""
-        self.returned: set[bytes] = set()
-        """The functions whose jobs were given back, which the server is to be told by then."""
-        self.needed: bool | None = None
-        """True if the server does not take turns by itself; ``None`` until it is known."""
-        self.tried = False
-        """True once the server is being tried, or has been."""
-        self.since = 0.0
-        """The time at which the turn began; 0 while there is none."""
-        self.served: Counter[bytes] = Counter()
-        """The jobs of each function in this turn."""
-        self.used: dict[bytes, float] = {}
-        """The jobs of each function in earlier turns, fading."""
-
-    @property
-    def has_to_go(self) -> bool:
-        """True while the server is to be told of functions once their jobs are answered."""
-        return bool(self.leaving or self.returned)
-
-    def end(self) -> None:
-        """Forget all turns: every function was empty, and nobody is owed one."""
-        self.since = 0.0
-        self.served.clear()
-        self.used.clear()
-
-    def next(self, now: float) -> None:
-        """Begin the next turn."""
-        self.since = now
-        used = {name: count * _FADING for name, count in self.used.items()}
-        for name, count in self.served.items():
-            used[name] = used.get(name, 0.0) + count
-        self.used = {name: count for name, count in used.items() if count > _FORGOTTEN}
-        self.served.clear()
 
 
 class FairGrabber(Grabber):
@@ -129,10 +80,12 @@ class FairGrabber(Grabber):
         self._on_jobs = on_jobs
         self._arrived: list[Job] = []
         self._wanted: dict[bytes, None] = {}
+        self._shares = Shares()
+        self._connected_shares = 0
         self._synchronized: dict[Connection, asyncio.Future[None]] = {}
         self.settled = asyncio.Event()
         """Set after :meth:`stop_grabbing`, once no more jobs can come."""
-        self._turns: dict[Connection, _Turn] = {}
+        self._turns: dict[Connection, Turn] = {}
 
     def stop_grabbing(self) -> None:
         super().stop_grabbing()
@@ -142,18 +95,33 @@ class FairGrabber(Grabber):
         if not self._grabbing and not self._window.asked:
             self.settled.set()
 
+    def connect(self, servers: Sequence[Address]) -> None:
+        super().connect(servers)
+        self._connected_shares = 1
+        self._connect_shares()
+
+    def _connect_shares(self) -> None:
+        # A share that has become empty keeps its connections: the next functions are put there.
+        while 0 < self._connected_shares < len(self._shares):
+            self._connect_share(self._connected_shares)
+            self._connected_shares += 1
+
     def serve(self, name: str) -> None:
-        """Take jobs of the function ``name`` from now on, on each connection."""
+        """Take jobs of the function ``name`` from now on, on one connection to each server."""
         function = name.encode()
         # Not through the adapter: gear would announce each with a packet object.
         self._handlers[function] = self._arrived.append
         self._wanted[function] = None
+        share = self._shares.add(function)
+        self._connect_shares()
         self._limit_grabs()
         for connection, turn in self._turns.items():
+            if connection.share != share:
+                continue
             if function in turn.leaving:
                 turn.leaving.remove(function)
             elif function not in turn.functions:
-                turn.functions.append(function)
+                turn.functions[function] = None
                 connection.write(framing.pack(framing.CAN_DO, function))
                 # The server calls when a job comes, not for those that wait already.
                 self._grabs[connection].dry = False
@@ -163,7 +131,6 @@ class FairGrabber(Grabber):
         """Stop taking jobs of the function ``name``, once none of them is held."""
         function = name.encode()
         self._wanted.pop(function, None)
-        self._limit_grabs()
         for connection, turn in self._turns.items():
             if function in turn.functions:
                 turn.leaving.add(function)
@@ -182,7 +149,7 @@ class FairGrabber(Grabber):
                 self._pause(job.connection)
 
     def _limit_grabs(self) -> None:
-        has_many = len(self._wanted) > MANY_FUNCTIONS
+        has_many = self._shares.largest > MANY_FUNCTIONS
         self.max_grabs = grabber.MAX_GRABS if has_many else MAX_GRABS
 
     def answer(self, answers: "deque[tuple[Job, bytes | None]]") -> None:
@@ -195,6 +162,7 @@ class FairGrabber(Grabber):
         connection: Connection | None = None
         held: dict[Job, None] = {}
         parts: list[bytes] = []
+        released = size_released = 0
         while answers:
             job, data = answers.popleft()
             if job.connection is not connection:
@@ -204,16 +172,19 @@ class FairGrabber(Grabber):
                 grabs = self._grabs.get(connection)
                 held = {} if grabs is None else grabs.held
                 parts = []
-            if job not in held:
+            try:
+                del held[job]
+            except KeyError:
                 continue
-            del held[job]
-            self._window.release(len(job.data))
+            released += 1
+            size_released += len(job.data)
             handle = job.handle
             if data is None:
                 parts += (header(framing.WORK_FAIL, len(handle)), handle)
             else:
                 size = len(handle) + 1 + len(data)
                 parts += (header(framing.WORK_COMPLETE, size), handle, b"\0", data)
+        self._window.release(size_released, released)
         if connection is not None and parts:
             connection.write(b"".join(parts))
             self._read_again()
@@ -284,23 +255,28 @@ class FairGrabber(Grabber):
         self._on_jobs(jobs)
         self._tell_if_settled()
 
-    def _end_turn(self, connection: Connection, turn: _Turn) -> None:
+    def _end_turn(self, connection: Connection, turn: Turn) -> None:
         if turn.needed:
             self._pause(connection)
         elif not turn.tried:
-            turn.tried = True
-            self._tasks.start(self._try_server(connection, turn))
+            # Once for all connections that the server has now. It may be another after a loss.
+            turns = [t for c, t in self._turns.items() if c.server == connection.server]
+            for each in turns:
+                each.tried = True
+            self._tasks.start(self._try_server(connection.server, turns))
 
-    async def _try_server(self, connection: Connection, turn: _Turn) -> None:
+    async def _try_server(self, server: Address, turns: Sequence[Turn]) -> None:
         timeout = min(_TRY_S, self.settings.connect_timeout)
         settings = dataclasses.replace(self.settings, connect_timeout=timeout)
         try:
-            turn.needed = not await probes.takes_turns(connection.server, settings)
+            needed = not await probes.takes_turns(server, settings)
         except errors.ServerLost as error:
-            LOG.debug("taking turns, as %s could not be tried: %s", connection.server, error)
-            turn.needed = True
-        if not turn.needed:
-            turn.end()
+            LOG.debug("taking turns, as %s could not be tried: %s", server, error)
+            needed = True
+        for turn in turns:
+            turn.needed = needed
+            if not needed:
+                turn.end()
 
     def _pause(self, connection: Connection) -> None:
         self._grabs[connection].paused = True
@@ -316,7 +292,7 @@ class FairGrabber(Grabber):
                 grabs.dry = False
         super()._refill()
 
-    def _take_turn(self, connection: Connection, turn: _Turn, held: set[bytes]) -> None:
+    def _take_turn(self, connection: Connection, turn: Turn, held: set[bytes]) -> None:
         """Put first the functions that had the fewest jobs, and leave those to be left.
 
         :param held: the functions whose jobs are held.
@@ -328,33 +304,27 @@ class FairGrabber(Grabber):
         for function in turn.leaving - held:
             packets.append(framing.pack(framing.CANT_DO, function))
             turn.leaving.remove(function)
-            turn.functions.remove(function)
+            del turn.functions[function]
             self._forget(function)
         if turn.needed:
-            self._move(connection, turn, held, packets)
+            turn.next(connection.loop.time())
+            for function in reversed(turn.move(held, MAX_MOVED)):
+                packets += _again(function)
         if packets:
             connection.write(b"".join(packets))
-
-    def _move(
-        self, connection: Connection, turn: _Turn, held: set[bytes], packets: list[bytes]
-    ) -> None:
-        turn.next(connection.loop.time())
-        free = [name for name in turn.functions if name not in held]
-        moved = sorted(free, key=lambda name: turn.used.get(name, 0.0))[:MAX_MOVED]
-        for function in reversed(moved):
-            packets += _again(function)
-        is_moved = set(moved)
-        turn.functions = [name for name in turn.functions if name not in is_moved] + moved
 
     def _forget(self, function: bytes) -> None:
         if function not in self._wanted and not any(
             function in turn.functions for turn in self._turns.values()
         ):
             self._handlers.pop(function, None)
+            self._shares.remove(function)
+            self._limit_grabs()
 
     def connection_ready(self, connection: Connection) -> None:
-        functions = tuple(self._wanted)
-        self._turns[connection] = _Turn(functions)
+        share = connection.share
+        functions = [name for name in self._wanted if self._shares.of(name) == share]
+        self._turns[connection] = Turn(functions)
         connection.write(b"".join([framing.pack(framing.CAN_DO, name) for name in functions]))
         super().connection_ready(connection)
 

@@ -310,10 +310,7 @@ class Grabber(Pool):
         self._refill_due = False
         if not self._grabbing:
             return
-        if len(self._grabs) > 1:
-            # The servers take turns: one alone could fill a small window.
-            connection = next(iter(self._grabs))
-            self._grabs[connection] = self._grabs.pop(connection)
+        first: Connection | None = None
         for connection, grabs in self._grabs.items():
             if not grabs.dry and not grabs.paused and not connection.congested:
                 wanted = min(grabs.target - grabs.outstanding, self._window.room())
@@ -321,6 +318,10 @@ class Grabber(Pool):
                     grabs.outstanding += wanted
                     self._window.ask(wanted)
                     connection.write(_GRAB * wanted)
+                    first = first or connection
+        if first is not None:
+            # The connections take turns: one alone could fill a small window.
+            self._grabs[first] = self._grabs.pop(first)
         if self._window.crowded:
             self.on_crowded()
 

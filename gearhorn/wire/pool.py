@@ -30,6 +30,9 @@ _SOUND_AFTER_S = 5.0
 class Pool:
     """One connection to each job server, made again whenever it is lost.
 
+    A grabber that has many functions deals them out in shares. Each share has a connection
+    of its own to each server; the first is share 0, which every pool has.
+
     :param greeting: returns the packets that each new connection sends first.
     :param max_bytes: the largest data of a job or answer that is taken whole.
     :param watch: the log of servers that come and go, shared by all pools of a
@@ -46,13 +49,14 @@ class Pool:
         self.settings = settings
         self.max_bytes = max_bytes
         self.connections: dict[Address, Connection] = {}
-        """The connections that have passed their handshake."""
+        """The connections of share 0 that have passed their handshake."""
         self.tallies: dict[Address, Tally] = {}
         """The counts at each server, since the start."""
         self.on_servers_changed: Callable[[], None] = lambda: None
         """Called after :attr:`connections` has changed."""
         self._greeting = greeting
         self._watch = watch
+        self._servers: Sequence[Address] = ()
         self._connected = asyncio.Event()
         self._made: set[Connection] = set()
         """All connections, including those that have not passed their handshake."""
@@ -62,9 +66,14 @@ class Pool:
 
     def connect(self, servers: Sequence[Address]) -> None:
         """Keep a connection to each of ``servers`` from now on."""
+        self._servers = servers
         for server in servers:
             self.tallies[server] = Tally()
-            self._tasks.keep(self._keep_connected(server), f"the connection to {server}")
+        self._connect_share(0)
+
+    def _connect_share(self, share: int) -> None:
+        for server in self._servers:
+            self._tasks.keep(self._keep_connected(server, share), f"the connection to {server}")
 
     def apply(self, settings: ConnectionSettings) -> None:
         """Go by these settings: durations at once, TLS from the next connection on."""
@@ -78,7 +87,8 @@ class Pool:
 
     async def close(self) -> None:
         """Send what waits to be sent, and close all connections."""
-        closing = [c.lost for c in self.connections.values()]
+        self._servers = ()
+        closing = [connection.lost for connection in self._made if connection.connected]
         await self._tasks.cancel()
         if closing:
             await asyncio.wait(closing, timeout=_CLOSE_TIMEOUT_S)
@@ -91,12 +101,13 @@ class Pool:
         for connection in self._made:
             connection.close_file()
 
-    async def _keep_connected(self, server: Address) -> None:
+    async def _keep_connected(self, server: Address, share: int) -> None:
+        # Each has a pause of its own, so that those of a server that is back do not come at once.
         attempt = 0
         while True:
             started = asyncio.get_running_loop().time()
             try:
-                reason = await self._serve_connection(server)
+                reason = await self._serve_connection(server, share)
             except (OSError, asyncio.TimeoutError, UnicodeError) as error:
                 # UnicodeError if the name cannot be a host name.
                 reason = str(error) or "no answer in time"
@@ -106,23 +117,27 @@ class Pool:
             lived = asyncio.get_running_loop().time() - started
             if lived > _SOUND_AFTER_S:
                 attempt = 0
-            self._watch.down(server, self, reason)
+            self._watch.down(server, (self, share), reason)
             ceiling = min(self.settings.reconnect_max, _BACKOFF_FIRST_S * 2**attempt)
             attempt = min(attempt + 1, _UNSUPPORTED_ATTEMPT)
             await asyncio.sleep(random.uniform(ceiling / 2, ceiling))
 
-    async def _serve_connection(self, server: Address) -> str:
+    async def _serve_connection(self, server: Address, share: int) -> str:
         """Connect, and return why the connection ended."""
         connection = Connection(self, server, self.settings, self._greeting, self.max_bytes)
+        connection.share = share
+        is_ready = False
         self._made.add(connection)
         tally = connection.tally = self.tallies[server]
         try:
             async with async_timeout.timeout(self.settings.connect_timeout):
                 await connection.connect()
-            self.connections[server] = connection
+            is_ready = True
+            if not share:
+                self.connections[server] = connection
             self._connected.set()
             tally.connects += 1
-            self._watch.up(server, self)
+            self._watch.up(server, (self, share))
             self.connection_ready(connection)
             self.on_servers_changed()
             reason = await asyncio.shield(connection.lost)
@@ -135,8 +150,9 @@ class Pool:
         finally:
             self._made.discard(connection)
             connection.give_up()
-            if self.connections.get(server) is connection:
-                del self.connections[server]
+            if is_ready:
+                if not share:
+                    del self.connections[server]
                 self.connection_gone(connection)
                 self.on_servers_changed()
 

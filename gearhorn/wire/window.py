@@ -73,9 +73,9 @@ class Window:
         """Count a job that is still held as so many bytes smaller."""
         self._bytes -= size
 
-    def release(self, size: int) -> None:
-        """Count a job of ``size`` bytes as no longer held."""
-        self.held -= 1
+    def release(self, size: int, jobs: int = 1) -> None:
+        """Count a job, or so many, of ``size`` bytes together as no longer held."""
+        self.held -= jobs
         self._bytes -= size
 
     def take_up(self, size: int) -> None:

@@ -13,7 +13,7 @@ from gearhorn.tests import packets as wire
 from gearhorn.tests.fake import FakeServer, fake_server
 from gearhorn.tests.processes import free_port
 from gearhorn.tests.unit.grabbing import FAST, NewWorker, asked
-from gearhorn.wire import fair_grabber
+from gearhorn.wire import fair_grabber, shares
 from gearhorn.wire.connection import Connection
 from gearhorn.wire.fair_grabber import FairGrabber
 from gearhorn.wire.grabber import MAX_GRABS, Job
@@ -71,6 +71,8 @@ async def test_fewer_are_asked_for_where_one_in_vain_costs_the_server_more(
     server: FakeServer, monkeypatch: pytest.MonkeyPatch, functions: int, most: int
 ) -> None:
     monkeypatch.setattr(fair_grabber, "TURN_S", 1000.0)
+    # All of them on one connection.
+    monkeypatch.setattr(shares, "MOST", 1)
     arrived: list[Job] = []
     worker = FairGrabber("worker-1", FAST, 1 << 20, Watch(), 1000, 1 << 30, arrived.extend)
     for number in range(functions):
