@@ -216,7 +216,7 @@ def test_every_code_and_every_call_of_the_store_has_its_series() -> None:
     assert set(JOURNAL_OPERATIONS) == asked - {
         *("close", "set_timeout", "watch", "unwatch"),
         # Made of others.
-        *("page", "upkeep"),
+        *("page", "upkeep", "head", "read"),
     }
 
 
