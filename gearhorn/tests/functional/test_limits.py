@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ from gearhorn.tests.peer import Peer
 from gearhorn.tests.processes import eventually
 from gearhorn.tests.servers import Gearmand
 
+RUNBOOK = (Path(__file__).parents[3] / "doc/source/howto/runbook.rst").read_text("utf-8")
 WARNS: dict[str, Any] = {"limits.max_waiting": 200, "limits.warn_waiting": 100}
 
 
@@ -248,6 +251,13 @@ def test_a_bound_that_an_operator_set_is_named_for_what_it_is(
         other.start("fanout", topic.request(timeout=20))
         findings = eventually(lambda: doctor([gearmand.address]).findings.get("function-full"))
     assert findings is not None
+    (finding,) = findings
+    command = finding["advice"].rpartition("on each: ")[2]
+    host, port = gearmand.address.split(":")
+    assert command.replace(f"/{host}/{port}", "/HOST/4730") in RUNBOOK
+    lifted = subprocess.run(shlex.split(command), capture_output=True, text=True, timeout=30)
+    assert lifted.stdout.strip() == "OK", lifted
+    assert "function-full" not in doctor([gearmand.address]).findings
     assert findings[0]["subject"] == "fanout"
 
 
