@@ -157,7 +157,9 @@ def _store(facts: Facts) -> Iterator[Finding]:
         return
     if code in _STORE_ADVICE:
         advice = f"{_STORE_ADVICE[code]} Jobs wait until then; the daemons' logs say more."
-        yield Finding(findings.STORE, code, text, advice)
+        # As HTML has the label of the code.
+        anchor = f"code-{code}".replace("_", "-")
+        yield Finding(findings.STORE, code, text, advice, anchor)
     elif code != "no_daemon":
         yield Finding(
             findings.QUERY,
