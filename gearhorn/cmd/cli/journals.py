@@ -86,6 +86,7 @@ def reader_of(
         journal=journal,
         follow=follow,
         connect_timeout=session.wire.connect_timeout,
+        timeout=session.timeout,
         tls=session.wire.tls,
         function=session.functions["read"],
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,11 +16,13 @@ import pytest
 
 from gearhorn import Subscriber
 from gearhorn.tests.builders import message
-from gearhorn.tests.cli import COMMAND, Run
+from gearhorn.tests.cli import COMMAND, Run, gearhorn
+from gearhorn.tests.conftest import NewPeer
 from gearhorn.tests.functional.conftest import Topic
 from gearhorn.tests.functional.failing import Failing
 from gearhorn.tests.functional.subscribing import running
 from gearhorn.tests.processes import eventually
+from gearhorn.tests.servers import Gearmand
 
 
 def publish(topic: Topic, *texts: str) -> str:
@@ -74,6 +77,19 @@ def test_read_says_what_is_gone_and_that_it_is_another_journal(
     assert "Reset: this is another journal, from 3.\n" in done.stderr
     (row,) = lines(journal_run("read", journaled.name, *options, "--format", "json").stdout)
     assert (row["trimmed"], row["reset"]) == (True, True)
+
+
+def test_journals_are_read_for_as_long_as_the_command_may_wait(
+    gearmand: Gearmand, peer: NewPeer
+) -> None:
+    # A daemon that never answers.
+    peer().can_do("fanout_read")
+    for command in (("read", "memos"), ("dead", "list", "memos"), ("dead", "show", "memos", "1")):
+        began = time.monotonic()
+        done = gearhorn([gearmand.address], "--timeout", "0.5", *command)
+        assert time.monotonic() - began < 10
+        assert (done.returncode, done.stdout) == (4, "")
+        assert "no daemon answered in time" in done.stderr
 
 
 @contextmanager
