@@ -174,8 +174,17 @@ def test_a_frame_that_scrolls_by_moves_no_cursor(frame: Frame) -> None:
 
 def test_nothing_that_could_be_asked() -> None:
     gone: dict[str, Any] = {"queues": {}, "faults": {"one.example:4730": "it is away"}}
-    before, now = Look(1.0, **gone), Look(2.0, **gone, fault="no job server can be reached")
+    before, now = Look(1.0, **gone), Look(2.0, **gone, fault="it is away")
     lines = frame_lines(frame_of(before, now), 5)
-    assert "ERROR it is away" in lines
-    assert "ERROR no job server can be reached: see gearhorn doctor" in lines
-    assert "No topic has subscribers." in lines
+    # Once.
+    assert [line for line in lines if "ERROR" in line] == ["ERROR it is away: see gearhorn doctor"]
+    assert lines[1] == "in hand: fanouts -, requests -; waiting for subscribers: -"
+    assert lines[-5:] == ["Daemons", "unknown", "", "Topics by waiting", "unknown"]
+    assert "unknown" in shown(Screen(), frame_of(before, now))
+
+
+def test_subscriptions_that_were_told_before_are_known(frame: Frame) -> None:
+    now = replace(look(12.0, 0, status("a")), daemons=(), fault="the store is away")
+    lines = frame_lines(frame_of(look(10.0, 0), replace(now, knows_subscriptions=True)), 5)
+    assert lines[lines.index("Daemons") + 1] == "unknown"
+    assert not lines[lines.index("Topics by waiting") + 1].startswith("unknown")
