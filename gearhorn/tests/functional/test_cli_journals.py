@@ -238,6 +238,11 @@ def test_what_is_no_letter_or_has_nobody_to_go_to_is_refused(
     for arguments in (("show", dead, "2"), ("show", letters.name, "1"), ("replay", dead, "2")):
         done = journal_run("dead", *arguments)
         assert done.returncode == 1, done
+    # Whoever repeats it without the wrong number gets each message once.
+    done = journal_run("dead", "replay", dead, "1", "99")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "has no message 99" in done.stderr
+    assert letters.waiting("bob") == 0
     letters.client.submit(
         "unregister_fanout_subscriber", {"topic": letters.name, "client_id": "bob"}
     )
