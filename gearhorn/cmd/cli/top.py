@@ -53,6 +53,9 @@ def top(session: Session, interval: float, count: int | None, once: bool, most: 
     written one after the other. Each frame needs two looks, so the first comes after the
     interval.
 
+    UNREAD is the number of queues of a topic with messages and no worker. The requests are
+    those of top itself too.
+
     Needs the job servers alone. A daemon of an older release is shown without its counters, and
     named, as the rates are without it.
     Ends with 4 if no job server can be reached, or no daemon answers.

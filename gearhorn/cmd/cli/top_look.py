@@ -155,10 +155,10 @@ def frame_of(before: Look, now: Look) -> Frame:
             },
         )
         topic["subscribers"] += 1
-        topic["unread"] += not row["workers"]
+        topic["unread"] += _is_unread(row)
         for name in ("waiting", "change", "running"):
             topic[name] += row[name]
-    unread = [row for row in subscribers if not row["workers"] and row["waiting"]]
+    unread = list(filter(_is_unread, subscribers))
     return Frame(
         seconds=seconds,
         rates=_rates(before, now, seconds),
@@ -222,6 +222,11 @@ def _subscriber(before: Look, now: Look, queue: str, topic: str, client_id: str)
         "running": state.running,
         "workers": state.workers,
     }
+
+
+def _is_unread(row: Mapping[str, Any]) -> bool:
+    """Return true for a queue that the metrics call unread."""
+    return row["waiting"] > 0 and not row["workers"]
 
 
 def _daemon(row: DaemonRow, look: Look) -> dict[str, Any]:

@@ -137,7 +137,7 @@ def frame_lines(frame: Frame, most: int) -> list[str]:
     """Return a frame as text that scrolls by."""
     lines = [*summary(frame), "", *daemon_lines(frame)]
     if frame.unread:
-        lines += ["", *unread_lines(frame)]
+        lines += ["", *unread_lines(frame, most)]
     nothing = "No topic has subscribers." if frame.knows_subscriptions else _UNKNOWN
     topics = table(frame.topics[:most], _TOPIC_COLUMNS) or [nothing]
     lines += ["", "Topics by waiting", *topics]
@@ -184,11 +184,11 @@ def daemon_lines(frame: Frame) -> list[str]:
     return ["Daemons", *(table(rows[:_DAEMONS_MOST], _DAEMON_COLUMNS) or [nothing]), *after]
 
 
-def unread_lines(frame: Frame) -> list[str]:
-    """Return the queues with messages that no worker reads."""
-    more = len(frame.unread) - _UNREAD_MOST
+def unread_lines(frame: Frame, most: int = _UNREAD_MOST) -> list[str]:
+    """Return the queues with messages that no worker reads, so many at the most."""
+    more = len(frame.unread) - most
     after = [f"and {more} more"] if more > 0 else []
-    rows = table(frame.unread[:_UNREAD_MOST], _UNREAD_COLUMNS)
+    rows = table(frame.unread[:most], _UNREAD_COLUMNS)
     return ["Without a worker", *rows, *after]
 
 
