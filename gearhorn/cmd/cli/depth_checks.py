@@ -9,6 +9,7 @@ from gearhorn.cmd.cli import findings
 from gearhorn.cmd.cli.facts import Facts, function_names, jobs_waiting
 from gearhorn.cmd.cli.findings import Finding
 from gearhorn.cmd.cli.output import listed, plural
+from gearhorn.cmd.cli.queue_checks import UNREAD_ADVICE
 from gearhorn.cmd.cli.session import total
 from gearhorn.daemon.guard.limits import LimitSettings
 from gearhorn.messages import StatusRow
@@ -16,8 +17,9 @@ from gearhorn.wire.address import Address
 
 _MOST_SHOWN = 3
 _FULL_ADVICE = (
-    "Start more receivers, or unregister and purge the queue of one that is gone. It gets messages "
-    "again below seven eighths of its limit, [limits] max_waiting or its registration's."
+    "Start more receivers, or unregister and purge the queue of one that is gone.",
+    "It gets messages again below seven eighths of its limit, [limits] max_waiting or its "
+    "registration's.",
 )
 
 Deep = tuple[str, int, int]
@@ -43,7 +45,7 @@ def check_depths(facts: Facts) -> Iterator[Finding]:
             queue,
             f"{queue} is full, {plural(waiting, 'message')} waiting with "
             f"{plural(workers, 'worker')}: further ones are not sent to it",
-            _FULL_ADVICE,
+            " ".join((_FULL_ADVICE[0] if workers else UNREAD_ADVICE, _FULL_ADVICE[1])),
         )
     found = [
         (function, jobs_waiting(facts.second, function), total(facts.second, function).workers)

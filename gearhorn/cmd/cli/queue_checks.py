@@ -18,6 +18,8 @@ from gearhorn.cmd.cli.output import listed, plural, seconds
 from gearhorn.cmd.cli.session import total
 from gearhorn.messages import queue_name
 
+UNREAD_ADVICE = "Start its receiver, or unregister it and purge the queue."
+
 
 def check_queues(facts: Facts) -> Iterator[Finding]:
     """Yield all findings about queues."""
@@ -56,7 +58,7 @@ def _subscriber_queues(facts: Facts) -> Iterator[Finding]:
                 findings.QUEUE_UNREAD,
                 queue,
                 f"{plural(waiting, 'message')} waiting in {queue}, which no worker reads{growing}",
-                "Start its receiver, or unregister it and purge the queue.",
+                UNREAD_ADVICE,
             )
         elif grows(facts, queue):
             more = waiting - jobs_waiting(facts.first, queue)

@@ -13,11 +13,12 @@ import pytest
 from click.testing import CliRunner
 
 from gearhorn.client.answers import refusal
-from gearhorn.cmd.cli import checks, exits, findings, gearhorn, journal_checks, output
+from gearhorn.cmd.cli import checks, depth_checks, exits, findings, gearhorn, journal_checks, output
 from gearhorn.cmd.cli.facts import Facts
 from gearhorn.cmd.cli.session import FUNCTIONS
 from gearhorn.messages import FunctionNames, StatusRow
 from gearhorn.wire.address import Address
+from gearhorn.wire.status import QueueState
 
 REFERENCE = Path(__file__).parents[3] / "doc/source/reference"
 PAGE = (REFERENCE / "cli.rst").read_text(encoding="utf-8")
@@ -180,6 +181,18 @@ def test_journals_that_wait_or_are_about_to_fill_their_store_are_found(
     for finding in checked:
         assert ("jobs1-1-a" in finding.text) == (finding.check.name == "journal")
         assert ("--adopt-journals" in finding.advice) == (finding.subject == "journals_differ")
+
+
+@pytest.mark.parametrize(
+    ("workers", "advice"), [(0, "Start its receiver, "), (2, "Start more receivers, ")]
+)
+def test_the_advice_for_a_full_queue_goes_by_its_workers(workers: int, advice: str) -> None:
+    states = {Address("jobs1", 4730): {"memos_bob": QueueState(100, 0, workers)}}
+    facts = Facts(interval=1, functions={}, first=states, second=states, full={"memos_bob"})
+    (finding,) = depth_checks.check_depths(facts)
+    assert finding.check.name == "queue-full"
+    assert finding.advice.startswith(advice)
+    assert "seven eighths" in finding.advice
 
 
 @pytest.mark.parametrize(
