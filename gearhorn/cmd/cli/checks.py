@@ -213,8 +213,8 @@ def _differing(daemon: DaemonRow) -> Iterator[Finding]:
         (
             findings.DAEMON_LIMITS,
             limits,
-            "Give all daemons of a store the same, and restart them: until then a queue is full "
-            "for one and not for the other.",
+            "Give all daemons of a store the same, and reload them: until then each goes by its "
+            "own.",
         ),
     ):
         if options:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,10 @@ def test_what_nobody_reads_is_filled_to_its_limit_and_others_get_all(
     ]
     diagnosis = doctor([gearmand.address])
     assert diagnosis.findings["queue-full"][0]["subject"] == topic.queue("dead")
+    # More receivers are of no use where there is none.
+    assert diagnosis.findings["queue-full"][0]["advice"].startswith(
+        diagnosis.findings["queue-unread"][0]["advice"]
+    )
     assert "function-full" not in diagnosis.findings
 
 
@@ -297,6 +302,11 @@ def test_daemons_with_other_limits_are_named(daemon: NewDaemon, gearmand: Gearma
     eventually(lambda: line in one.log)
     (finding,) = doctor([gearmand.address]).findings["daemon-limits"]
     assert "[limits] max_waiting" in finding["text"]
+    assert "reload them" in finding["advice"]
+    # A reload is enough.
+    other.configure(**dict.fromkeys(FEW))
+    other.signal(signal.SIGHUP)
+    eventually(lambda: "daemon-limits" not in doctor([gearmand.address]).findings)
 
 
 @pytest.mark.once
