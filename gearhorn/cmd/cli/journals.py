@@ -28,7 +28,8 @@ from gearhorn.messages import printable
     type=click.IntRange(0, messages.MAX_SEQUENCE),
     default=0,
     metavar="N",
-    help="Begin after the message with this number. [default: 0, the first that is there]",
+    help="Begin after the message with this number, its sequence in JSON. [default: 0, the first "
+    "that is there]",
 )
 @click.option(
     "--journal",

@@ -103,6 +103,20 @@ def test_help_has_an_example(command: str) -> None:
     assert re.search(rf"^    (.*&& |.*\| |)gearhorn .*\b{command}\b", done.output, re.MULTILINE)
 
 
+def test_each_command_but_one_has_the_format_behind_it_too() -> None:
+    commands: dict[str, click.Command] = dict(gearhorn.commands)
+    group = commands.pop("dead")
+    assert isinstance(group, click.Group)
+    commands |= group.commands
+    without = [
+        name
+        for name, command in commands.items()
+        if not any("--format" in parameter.opts for parameter in command.params)
+    ]
+    assert without == ["export"]
+    assert "each command but ``export``" in " ".join(PAGE.split())
+
+
 def test_help_and_version() -> None:
     done = CliRunner().invoke(gearhorn, ["--help"], prog_name="gearhorn")
     assert done.exit_code == 0
