@@ -267,10 +267,10 @@ def _unreachable(
         findings.DAEMON_UNREACHABLE,
         name,
         f"daemon {name} is not connected to {listed(without)}",
-        f"If it was killed, the others remove it within {seconds(removed_within)}, by "
+        "If it lives, check [gearman] servers of its configuration; all daemons need the same "
+        f"list. If it was killed, the others remove it within {seconds(removed_within)}, by "
         "[matchmaking] daemon_ttl; registrations wait until then. To remove it now: gearhorn "
-        f"remove-daemon {shlex.quote(name)} - If it lives, check [gearman] servers of "
-        "its configuration; all daemons need the same list.",
+        f"remove-daemon {shlex.quote(name)}",
     )
 
 

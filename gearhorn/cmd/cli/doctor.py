@@ -33,7 +33,7 @@ from gearhorn.wire.address import Address
     "--format",
     "format_",
     type=click.Choice(["table", "json", "nagios"]),
-    help="As before the command; or nagios, for monitoring systems that run plugins.",
+    help="Tables for people, JSON for scripts, or nagios for monitoring systems that run plugins.",
 )
 @click.option(
     "--docs",

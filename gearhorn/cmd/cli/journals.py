@@ -108,7 +108,7 @@ def _print(session: Session, entry: Entry) -> None:
         click.echo(json.dumps(document, ensure_ascii=False))
         return
     for name in told:
-        click.echo(f"{_TOLD[name]} {entry.sequence}.", err=True)
+        click.echo(_TOLD[name].format(entry.sequence), err=True)
     if streams.is_terminal(sys.stdout):
         lines = payload.decode("utf-8", "replace").split("\n")
         payload = "\n".join(map(printable, lines)).encode()
@@ -116,9 +116,9 @@ def _print(session: Session, entry: Entry) -> None:
 
 
 _TOLD = {
-    "trimmed": "Trimmed: messages are gone before",
-    "gap": "Gap: messages may be lost before",
-    "reset": "Reset: this is another journal, from",
+    "trimmed": "Trimmed: messages before {} are gone.",
+    "gap": "Gap: messages before {} may be lost.",
+    "reset": "Reset: this is another journal, which begins with {} here.",
 }
 
 

@@ -70,11 +70,11 @@ def test_read_says_what_is_gone_and_that_it_is_another_journal(
     publish(journaled, "one", "two", "three")
     done = journal_run("read", journaled.name)
     assert done.stdout == "three\n"
-    assert done.stderr == "Trimmed: messages are gone before 3.\n"
+    assert done.stderr == "Trimmed: messages before 3 are gone.\n"
     options = ("--after", "7", "--journal", "65f0")
     done = journal_run("read", journaled.name, *options)
     assert done.stdout == "three\n"
-    assert "Reset: this is another journal, from 3.\n" in done.stderr
+    assert "Reset: this is another journal, which begins with 3 here.\n" in done.stderr
     (row,) = lines(journal_run("read", journaled.name, *options, "--format", "json").stdout)
     assert (row["trimmed"], row["reset"]) == (True, True)
 

@@ -95,7 +95,7 @@ def test_purging_says_that_a_worker_reads_the_queue(run: Run, topic: Topic) -> N
     with topic.receiver("bob"):
         done = run("purge", topic.name, "bob", stdin="n\n")
 
-    assert "(1 worker read it at the moment)" in done.stderr
+    assert "(1 worker at the moment)" in done.stderr
 
 
 def test_purging_on_the_servers_that_answer(service: Service, topic: Topic) -> None:

@@ -197,6 +197,14 @@ def test_journals_that_wait_or_are_about_to_fill_their_store_are_found(
         assert ("--adopt-journals" in finding.advice) == (finding.subject == "journals_differ")
 
 
+def test_sizes_have_their_unit() -> None:
+    keys = {"journal_bytes": 300 << 10, "store_memory": 1900 << 10, "store_max_memory": 2 << 20}
+    facts = Facts(interval=1, functions={}, statuses={"jobs1-1-a": status_row(**keys)})
+    (finding,) = journal_checks.check_journals(facts)
+    assert "uses 1.9 MiB of the 2.0 MiB of its maxmemory" in finding.text
+    assert finding.text.endswith("the payloads in journals are 0.3 MiB of it")
+
+
 @pytest.mark.parametrize(
     ("workers", "advice"), [(0, "Start its receiver, "), (2, "Start more receivers, ")]
 )
