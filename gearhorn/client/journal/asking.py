@@ -21,14 +21,17 @@ _decode_backlog = msgspec.json.Decoder(Backlog).decode
 _decode_rows = msgspec.json.Decoder(Page[JournalRow]).decode
 
 
-async def read(caller: Caller, function: str, request: Read) -> Backlog:
+async def read(
+    caller: Caller, function: str, request: Read, timeout: float = ANSWER_TIMEOUT_S
+) -> Backlog:
     """Read a journal.
 
+    :param timeout: the seconds that a daemon has, beside those that it is told to wait.
     :raises NoJournal: the topic has none.
     :raises GearhornError: there is no answer, or it cannot be read.
     """
     answer = await caller.call(
-        function, request.encode(), request.topic, ANSWER_TIMEOUT_S + (request.wait or 0)
+        function, request.encode(), request.topic, timeout + (request.wait or 0)
     )
     return backlog(answer)
 

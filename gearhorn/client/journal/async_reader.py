@@ -39,6 +39,8 @@ class AsyncReader:
         it is read from its first message, which says ``reset``.
     :param follow: wait for messages to come, and never end.
     :param connect_timeout: the time, in seconds, for which no job server may be reachable.
+    :param timeout: the time, in seconds, that a daemon has for an answer, beside the time that
+        a reader that follows has it wait.
     :param tls: the TLS settings for all servers; see :func:`gearhorn.tls_context`.
     :param function: the name of the daemons' function that reads.
     :raises InvalidServer: an address is not valid, or there is none.
@@ -56,6 +58,7 @@ class AsyncReader:
         journal: str | None = None,
         follow: bool = False,
         connect_timeout: float = ConnectionSettings.connect_timeout,
+        timeout: float = asking.ANSWER_TIMEOUT_S,
         tls: ssl.SSLContext | None = None,
         function: str = FunctionNames.read,
     ) -> None:
@@ -64,11 +67,13 @@ class AsyncReader:
         messages.check_type(after, "after", int)
         messages.check_type(journal, "journal", str, optional=True)
         check_seconds(connect_timeout, "connect_timeout")
+        check_seconds(timeout, "timeout")
         check_function(function, "function")
         Read(topic=topic, after=after)
         self._topic = topic
         self.follow = follow
         self._function = function
+        self._timeout = timeout
         settings = ConnectionSettings(tls=tls, connect_timeout=connect_timeout)
         self._caller = LoopCaller("reader", addresses, settings, _MAX_ANSWER_BYTES)
         self._is_reset = self._is_trimmed = self._is_gap = False
@@ -158,4 +163,4 @@ class AsyncReader:
             limit=messages.MAX_READ_LIMIT,
             wait=WAIT_S if self.follow else None,
         )
-        return await asking.read(caller, self._function, request)
+        return await asking.read(caller, self._function, request, self._timeout)

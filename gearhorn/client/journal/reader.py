@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Iterable, Iterator
 from types import TracebackType
 
+from gearhorn.client.journal.asking import ANSWER_TIMEOUT_S
 from gearhorn.client.journal.async_reader import AsyncReader
 from gearhorn.client.journal.entries import Entry
 from gearhorn.client.loop_thread import LoopThread
@@ -29,6 +30,7 @@ class Reader:
         journal: str | None = None,
         follow: bool = False,
         connect_timeout: float = ConnectionSettings.connect_timeout,
+        timeout: float = ANSWER_TIMEOUT_S,
         tls: ssl.SSLContext | None = None,
         function: str = FunctionNames.read,
     ) -> None:
@@ -39,6 +41,7 @@ class Reader:
             journal=journal,
             follow=follow,
             connect_timeout=connect_timeout,
+            timeout=timeout,
             tls=tls,
             function=function,
         )

@@ -157,7 +157,9 @@ def _store(facts: Facts) -> Iterator[Finding]:
         return
     if code in _STORE_ADVICE:
         advice = f"{_STORE_ADVICE[code]} Jobs wait until then; the daemons' logs say more."
-        yield Finding(findings.STORE, code, text, advice)
+        # As HTML has the label of the code.
+        anchor = f"code-{code}".replace("_", "-")
+        yield Finding(findings.STORE, code, text, advice, anchor)
     elif code != "no_daemon":
         yield Finding(
             findings.QUERY,
@@ -211,8 +213,8 @@ def _differing(daemon: DaemonRow) -> Iterator[Finding]:
         (
             findings.DAEMON_LIMITS,
             limits,
-            "Give all daemons of a store the same, and restart them: until then a queue is full "
-            "for one and not for the other.",
+            "Give all daemons of a store the same, and reload them: until then each goes by its "
+            "own.",
         ),
     ):
         if options:
@@ -265,10 +267,10 @@ def _unreachable(
         findings.DAEMON_UNREACHABLE,
         name,
         f"daemon {name} is not connected to {listed(without)}",
-        f"If it was killed, the others remove it within {seconds(removed_within)}, by "
+        "If it lives, check [gearman] servers of its configuration; all daemons need the same "
+        f"list. If it was killed, the others remove it within {seconds(removed_within)}, by "
         "[matchmaking] daemon_ttl; registrations wait until then. To remove it now: gearhorn "
-        f"remove-daemon {shlex.quote(name)} - If it lives, check [gearman] servers of "
-        "its configuration; all daemons need the same list.",
+        f"remove-daemon {shlex.quote(name)}",
     )
 
 

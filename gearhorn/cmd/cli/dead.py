@@ -4,13 +4,14 @@
 
 import base64
 import os
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
 import click
 import msgspec
 
-from gearhorn import messages
+from gearhorn import errors, messages
 from gearhorn.client.journal.entries import Entry
 from gearhorn.cmd.cli.exits import FAILED, Failure
 from gearhorn.cmd.cli.group import format_option, pass_session
@@ -158,13 +159,15 @@ def replay(session: Session, topic: str, letters: tuple[int, ...]) -> None:
     """Put the message of each LETTER into the queue of the subscriber that gave it up.
 
     No other subscriber gets it, and the letter stays. The copy has no number: a
-    subscriber with a position sees it as it comes.
+    subscriber with a position sees it as it comes. If something is wrong with one
+    letter, none is put into a queue.
 
     \b
     Example:
       gearhorn dead replay officememos-dead 12 13
     """
-    rows = [_replay(session, topic, letter) for letter in letters]
+    found = {number: _found(session, topic, number) for number in letters}
+    rows = session.run(_replay(session, found))
     if session.as_json:
         show_json(rows)
     else:
@@ -175,28 +178,49 @@ def replay(session: Session, topic: str, letters: tuple[int, ...]) -> None:
         click.get_current_context().exit(FAILED)
 
 
-def _replay(session: Session, topic: str, number: int) -> Row:
-    letter = _found(session, topic, number)
-    messages.check_subscription(letter.topic, letter.client_id)
-    queue = messages.queue_name(letter.topic, letter.client_id)
-    payload = letter.payload_bytes()
+async def _replay(session: Session, letters: Mapping[int, Letter]) -> list[Row]:
+    """Submit the messages of the letters, unless something is wrong with one of them.
 
-    async def submit() -> bool:
-        found, faults = await session.queues()
-        known = {row.client_id for row in await session.subscribers(letter.topic)}
-        if letter.client_id not in known and not total(found, queue).workers:
+    :raises GearhornError: what it is; where some are queued already, it names them.
+    """
+    payloads = {number: letter.payload_bytes() for number, letter in letters.items()}
+    found, faults = await session.queues()
+    if not found:
+        raise next(iter(faults.values()))
+    known: dict[str, set[str]] = {}
+    for letter in letters.values():
+        messages.check_subscription(letter.topic, letter.client_id)
+        if letter.topic not in known:
+            rows = await session.subscribers(letter.topic)
+            known[letter.topic] = {row.client_id for row in rows}
+        queue = messages.queue_name(letter.topic, letter.client_id)
+        if letter.client_id not in known[letter.topic] and not total(found, queue).workers:
             raise Failure(
                 f"{printable(letter.client_id)} does not receive {printable(letter.topic)} any "
                 "more, and the message would wait for ever: register it first"
             )
-        if not found:
-            raise next(iter(faults.values()))
+    done: list[Row] = []
+    for number, letter in letters.items():
+        queue = messages.queue_name(letter.topic, letter.client_id)
         # Where the daemons put its copies.
         server = server_of(queue.encode(), [*found])
         unique = b"replay-" + os.urandom(12).hex().encode()
-        return await admin.submit_background(server, session.wire, queue, payload, unique=unique)
+        try:
+            queued = await admin.submit_background(
+                server, session.wire, queue, payloads[number], unique=unique
+            )
+        except errors.ServerLost as error:
+            raise _named(error, done) from None
+        done.append({"letter": number, "queue": queue, "queued": queued})
+    return done
 
-    return {"letter": number, "queue": queue, "queued": session.run(submit())}
+
+def _named(error: errors.ServerLost, done: Sequence[Row]) -> errors.ServerLost:
+    """Return an error that says which letters need no repetition."""
+    queued = [str(row["letter"]) for row in done if row["queued"]]
+    if not queued:
+        return error
+    return errors.ServerLost(f"{error}; queued before it: {', '.join(queued)}")
 
 
 def _found(session: Session, topic: str, number: int) -> Letter:

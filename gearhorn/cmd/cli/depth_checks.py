@@ -2,20 +2,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """The checks of ``gearhorn doctor`` on how deep queues are, and the deepest ones in a line."""
 
+import shlex
 from collections.abc import Iterator, Sequence
 
 from gearhorn.cmd.cli import findings
 from gearhorn.cmd.cli.facts import Facts, function_names, jobs_waiting
 from gearhorn.cmd.cli.findings import Finding
 from gearhorn.cmd.cli.output import listed, plural
+from gearhorn.cmd.cli.queue_checks import UNREAD_ADVICE
 from gearhorn.cmd.cli.session import total
 from gearhorn.daemon.guard.limits import LimitSettings
 from gearhorn.messages import StatusRow
+from gearhorn.wire.address import Address
 
 _MOST_SHOWN = 3
 _FULL_ADVICE = (
-    "Start more receivers, or unregister and purge the queue of one that is gone. It gets messages "
-    "again below seven eighths of its limit, [limits] max_waiting or its registration's."
+    "Start more receivers, or unregister and purge the queue of one that is gone.",
+    "It gets messages again below seven eighths of its limit, [limits] max_waiting or its "
+    "registration's.",
 )
 
 Deep = tuple[str, int, int]
@@ -30,8 +34,8 @@ def check_depths(facts: Facts) -> Iterator[Finding]:
             findings.FUNCTION_FULL,
             function,
             f"{names} takes no more jobs of {function}: gearmand's maxqueue bounds it",
-            f"Lift the bound (gearadmin --set-function-maxqueue={function} 0): publishers and "
-            "subscribers are refused there.",
+            "Publishers and subscribers are refused there. Lift the bound, on each: "
+            f"{_lifting(function, servers[0])}",
         )
     for queue in sorted(facts.full):
         waiting = jobs_waiting(facts.second, queue)
@@ -41,7 +45,7 @@ def check_depths(facts: Facts) -> Iterator[Finding]:
             queue,
             f"{queue} is full, {plural(waiting, 'message')} waiting with "
             f"{plural(workers, 'worker')}: further ones are not sent to it",
-            _FULL_ADVICE,
+            " ".join((_FULL_ADVICE[0] if workers else UNREAD_ADVICE, _FULL_ADVICE[1])),
         )
     found = [
         (function, jobs_waiting(facts.second, function), total(facts.second, function).workers)
@@ -55,6 +59,15 @@ def check_depths(facts: Facts) -> Iterator[Finding]:
             "Each job that waits takes memory of gearmand. gearhorn bounds its subscribers' "
             "queues by [limits], and no others.",
         )
+
+
+def _lifting(function: str, server: Address) -> str:
+    """Return the shell command that takes the bound away: gearadmin has no option for it."""
+    script = (
+        f"exec 3<>/dev/tcp/{server.host}/{server.port}; "
+        f"echo maxqueue {shlex.quote(function)} 0 >&3; head -n 1 <&3"
+    )
+    return f"bash -c {shlex.quote(script)}"
 
 
 def the_deepest(queues: Sequence[Deep], status: StatusRow | None) -> list[Deep]:

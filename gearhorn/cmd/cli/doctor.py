@@ -33,7 +33,7 @@ from gearhorn.wire.address import Address
     "--format",
     "format_",
     type=click.Choice(["table", "json", "nagios"]),
-    help="As before the command; or nagios, for monitoring systems that run plugins.",
+    help="Tables for people, JSON for scripts, or nagios for monitoring systems that run plugins.",
 )
 @click.option(
     "--docs",
@@ -195,8 +195,17 @@ async def _ask_daemons(session: Session, facts: Facts) -> None:
                     if subscriber.full:
                         facts.full.add(subscriber.queue)
         facts.subscriptions = subscriptions
+        facts.ended = await _ended(session)
     except errors.GearhornError as error:
         facts.query_fault = error.code, str(error)
+
+
+async def _ended(session: Session) -> dict[str, tuple[str, str]]:
+    try:
+        return {row.queue: (row.topic, row.client_id) for row in await session.ended()}
+    except errors.InvalidQuery:
+        # A daemon of an older release knows of none.
+        return {}
 
 
 def _counts(facts: Facts) -> dict[str, int]:

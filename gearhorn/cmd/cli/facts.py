@@ -49,6 +49,8 @@ class Facts:
     """The code and the text of the error with which a query ended."""
     daemons: Sequence[DaemonRow] | None = None
     subscriptions: Mapping[str, Sequence[tuple[str, str]]] | None = None
+    ended: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """The topic and client_id of each queue whose subscription has ended."""
     full: set[str] = field(default_factory=set)
     """The queues that the daemon which answered leaves out."""
     refusing: dict[str, list[Address]] = field(default_factory=dict)

@@ -68,12 +68,14 @@ class Finding:
     :param subject: the server, function, daemon or queue in question.
     :param text: the state of things, in a sentence.
     :param advice: the remedy.
+    :param anchor: that of the entry of the runbook, if it is not the check's.
     """
 
     check: Check
     subject: str
     text: str
     advice: str
+    anchor: str = ""
 
     @property
     def level(self) -> Level:
@@ -85,7 +87,7 @@ class Finding:
         :param docs: where it is, or nothing for an address within it.
         """
         root = docs if docs.endswith("/") or not docs else f"{docs}/"
-        return f"{root}{RUNBOOK}#finding-{self.check.name}"
+        return f"{root}{RUNBOOK}#{self.anchor or f'finding-{self.check.name}'}"
 
     def row(self, docs: str = "") -> dict[str, str]:
         """Return the finding for scripts."""

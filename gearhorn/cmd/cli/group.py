@@ -90,7 +90,7 @@ def format_option(command: Decorated) -> Decorated:
         type=FORMATS,
         expose_value=False,
         callback=take,
-        help="As before the command: tables for people, or JSON for scripts.",
+        help="Tables for people, or JSON for scripts; the same as before the command.",
     )(command)
 
 

@@ -21,6 +21,10 @@ _ADVICE = {
 _OTHER = "Check the store of the journals: messages for these topics wait until it answers."
 
 
+def _size(count: int) -> str:
+    return f"{count / _MIB:.1f} MiB"
+
+
 def check_journals(facts: Facts) -> Iterator[Finding]:
     """Yield all findings about journals, by what the daemons know of them."""
     for worker_id, status in sorted(facts.statuses.items()):
@@ -38,8 +42,8 @@ def check_journals(facts: Facts) -> Iterator[Finding]:
             yield Finding(
                 findings.JOURNAL_MEMORY,
                 f"{used} of {limit}",
-                f"the store of the journals uses {used // _MIB} MiB of the {limit // _MIB} that "
-                f"Redis may use; their messages have {status.journal_bytes // _MIB}",
+                f"the Redis of the journals uses {_size(used)} of the {_size(limit)} of its "
+                f"maxmemory; the payloads in journals are {_size(status.journal_bytes)} of it",
                 "Raise maxmemory, or lower max_messages, max_bytes or max_age in [journal]: when "
                 "it is full, messages for topics with a journal wait.",
             )

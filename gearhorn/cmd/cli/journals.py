@@ -28,7 +28,8 @@ from gearhorn.messages import printable
     type=click.IntRange(0, messages.MAX_SEQUENCE),
     default=0,
     metavar="N",
-    help="Begin after the message with this number. [default: 0, the first that is there]",
+    help="Begin after the message with this number, its sequence in JSON. [default: 0, the first "
+    "that is there]",
 )
 @click.option(
     "--journal",
@@ -86,6 +87,7 @@ def reader_of(
         journal=journal,
         follow=follow,
         connect_timeout=session.wire.connect_timeout,
+        timeout=session.timeout,
         tls=session.wire.tls,
         function=session.functions["read"],
     )
@@ -106,7 +108,7 @@ def _print(session: Session, entry: Entry) -> None:
         click.echo(json.dumps(document, ensure_ascii=False))
         return
     for name in told:
-        click.echo(f"{_TOLD[name]} {entry.sequence}.", err=True)
+        click.echo(_TOLD[name].format(entry.sequence), err=True)
     if streams.is_terminal(sys.stdout):
         lines = payload.decode("utf-8", "replace").split("\n")
         payload = "\n".join(map(printable, lines)).encode()
@@ -114,9 +116,9 @@ def _print(session: Session, entry: Entry) -> None:
 
 
 _TOLD = {
-    "trimmed": "Trimmed: messages are gone before",
-    "gap": "Gap: messages may be lost before",
-    "reset": "Reset: this is another journal, from",
+    "trimmed": "Trimmed: messages before {} are gone.",
+    "gap": "Gap: messages before {} may be lost.",
+    "reset": "Reset: this is another journal, which begins with {} here.",
 }
 
 

@@ -19,6 +19,8 @@ from gearhorn.cmd.cli.session import total
 from gearhorn.messages import printable
 
 NAME = "GEARHORN"
+_UNSEEN = "U"
+"""A number that could not be determined, as plugins write it."""
 STATES = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
 """The exit codes. That the check itself failed, or its command line is wrong, is unknown;
@@ -62,16 +64,12 @@ def lines(
             text += f" (and {plural(len(serious) - 1, 'other finding')})"
     else:
         text = ", ".join(plural(number, what[:-1]) for what, number in counts.items())
-    numbers: dict[str, int] = dict(counts)
-    subscriptions = facts.subscriptions or {}
-    numbers["waiting"] = sum(jobs_waiting(facts.second, queue) for queue in subscriptions)
-    numbers["unread_queues"] = sum(
-        1
-        for queue in subscriptions
-        if jobs_waiting(facts.second, queue) and not total(facts.second, queue).workers
-    )
-    if facts.status is not None:
-        numbers["fanouts_in_hand"] = facts.status.fanouts
+    numbers: dict[str, int | str] = {**counts, **_depths(facts)}
+    numbers["fanouts_in_hand"] = _UNSEEN if facts.status is None else facts.status.fanouts
+    if facts.daemons is None:
+        numbers["daemons"] = _UNSEEN
+    if facts.subscriptions is None:
+        numbers["topics"] = numbers["subscribers"] = _UNSEEN
     for level in LEVELS:
         numbers[f"{level}s"] = sum(finding.level == level for finding in found)
     performance = " ".join(f"{name}={number};;;0" for name, number in numbers.items())
@@ -82,6 +80,16 @@ def lines(
             for one in serious
         ),
     ]
+
+
+def _depths(facts: Facts) -> dict[str, int | str]:
+    if facts.subscriptions is None or not facts.second:
+        return {"waiting": _UNSEEN, "unread_queues": _UNSEEN}
+    waiting = [queue for queue in facts.subscriptions if jobs_waiting(facts.second, queue)]
+    return {
+        "waiting": sum(jobs_waiting(facts.second, queue) for queue in waiting),
+        "unread_queues": sum(not total(facts.second, queue).workers for queue in waiting),
+    }
 
 
 def unknown(reason: str) -> str:

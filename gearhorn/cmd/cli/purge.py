@@ -93,7 +93,7 @@ def _question(session: Session, topic: str, client_id: str, queue: str) -> str:
     state = total(found, queue)
     hints = []
     if state.workers:
-        hints.append(f"{plural(state.workers, 'worker')} read it at the moment")
+        hints.append(f"{plural(state.workers, 'worker')} at the moment")
     try:
         if client_id in {row.client_id for row in session.run(session.subscribers(topic))}:
             hints.append(f"{client_id} is still registered")

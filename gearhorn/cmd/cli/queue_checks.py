@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The checks of ``gearhorn doctor`` on queues."""
 
+import shlex
 from collections.abc import Iterator
 
 from gearhorn.client.reception import NAME as SUBSCRIBER
@@ -17,6 +18,8 @@ from gearhorn.cmd.cli.findings import Finding
 from gearhorn.cmd.cli.output import listed, plural, seconds
 from gearhorn.cmd.cli.session import total
 from gearhorn.messages import queue_name
+
+UNREAD_ADVICE = "Start its receiver, or unregister it and purge the queue."
 
 
 def check_queues(facts: Facts) -> Iterator[Finding]:
@@ -56,7 +59,7 @@ def _subscriber_queues(facts: Facts) -> Iterator[Finding]:
                 findings.QUEUE_UNREAD,
                 queue,
                 f"{plural(waiting, 'message')} waiting in {queue}, which no worker reads{growing}",
-                "Start its receiver, or unregister it and purge the queue.",
+                UNREAD_ADVICE,
             )
         elif grows(facts, queue):
             more = waiting - jobs_waiting(facts.first, queue)
@@ -117,11 +120,13 @@ def _other_queues(facts: Facts) -> Iterator[Finding]:
             foreign.append(function)
         elif waiting and not state.workers:
             yield Finding(
-                findings.QUEUE_ORPHANED if ours else findings.QUEUE_FOREIGN,
+                findings.QUEUE_ORPHANED
+                if ours or function in facts.ended
+                else findings.QUEUE_FOREIGN,
                 function,
                 f"{plural(waiting, 'job')} waiting in {function}, which no worker reads and nobody "
                 "is registered for",
-                "If it was a subscriber's queue, purge it; else it is another application's.",
+                _orphan_advice(facts, function),
             )
     if foreign:
         yield Finding(
@@ -132,6 +137,21 @@ def _other_queues(facts: Facts) -> Iterator[Finding]:
             "If it is a subscriber's queue, register it: it gets no messages. Else it is another "
             "application's.",
         )
+
+
+def _orphan_advice(facts: Facts, queue: str) -> str:
+    if queue not in facts.ended:
+        return "If it was a subscriber's queue, purge it; else it is another application's."
+    limits = None if facts.status is None else facts.status.limits
+    discard_after = float((limits or {}).get("discard_after", 0))
+    names = " ".join(map(shlex.quote, facts.ended[queue]))
+    text = "It is what an ended subscription left."
+    if discard_after:
+        text += (
+            f" The daemons discard it {seconds(discard_after)} after the end, by [limits] "
+            "discard_after."
+        )
+    return f"{text} To discard it now: gearhorn purge {names}"
 
 
 def _collisions(facts: Facts) -> Iterator[Finding]:

@@ -29,7 +29,7 @@ def check_stores(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             findings.DAEMON_WAITS,
             mark.store,
-            f"{_daemons(names)} for the store {mark.store}, and finds it empty or another one",
+            f"{_daemons(names)} for the store {mark.store}, as it is empty or another one",
             "Restore its data, or correct [store] url and key_prefix; or accept the store as it "
             "is: gearhorn-fanout --config FILE --accept-store. Until then jobs wait.",
         )

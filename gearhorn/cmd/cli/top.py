@@ -53,9 +53,12 @@ def top(session: Session, interval: float, count: int | None, once: bool, most: 
     written one after the other. Each frame needs two looks, so the first comes after the
     interval.
 
+    UNREAD is the number of queues of a topic with messages and no worker. The requests are
+    those of top itself too.
+
     Needs the job servers alone. A daemon of an older release is shown without its counters, and
     named, as the rates are without it.
-    Ends with 4 if no job server can be reached.
+    Ends with 4 if no job server can be reached, or no daemon answers.
 
     \b
     Examples:
@@ -87,7 +90,7 @@ async def _frames(session: Session, interval: float, count: int | None, most: in
             click.echo("\n".join([*([""] if written else []), *frame_lines(frame, most)]))
         before = now
         written += 1
-    return OK if before.queues else NO_ANSWER
+    return OK if before.is_answered else NO_ANSWER
 
 
 async def _on_screen(session: Session, interval: float) -> None:

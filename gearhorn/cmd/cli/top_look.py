@@ -44,6 +44,11 @@ class Look:
     daemon_ttl: float = 0.0
     fault: str | None = None
     """Why no daemon has told of subscriptions and daemons."""
+    knows_daemons: bool = False
+    knows_subscriptions: bool = False
+    """True also where they were told at a look before."""
+    is_answered: bool = False
+    """True if a daemon has told its status."""
 
 
 class Looker:
@@ -61,8 +66,10 @@ class Looker:
         look = Look(time.monotonic(), queues, {str(s): str(f) for s, f in faults.items()})
         try:
             any_status = await session.status()
+            look.is_answered = True
             look.daemon_ttl = any_status.daemon_ttl
             look.daemons = await session.daemons()
+            look.knows_daemons = True
             answers = await session.statuses(any_status, look.daemons, queues)
             look.statuses = told(answers)
             look.missing = {
@@ -71,6 +78,7 @@ class Looker:
             await self._read_subscriptions(any_status.matchmaking_topic)
         except errors.GearhornError as error:
             look.fault = str(error)
+        look.knows_subscriptions = self._asked is not None
         look.subscriptions = dict(self._subscriptions)
         return look
 
@@ -102,6 +110,11 @@ class Frame:
     faults: Mapping[str, str]
     fault: str | None
     subscribers: Sequence[Mapping[str, Any]]
+    knows_daemons: bool = True
+    knows_subscriptions: bool = True
+    knows_status: bool = True
+    knows_waiting: bool = True
+    """False where nobody has told, so that an empty list or 0 means nothing."""
 
     def document(self, most: int) -> dict[str, Any]:
         """Return the frame for programs, with so many topics and queues at the most."""
@@ -142,10 +155,10 @@ def frame_of(before: Look, now: Look) -> Frame:
             },
         )
         topic["subscribers"] += 1
-        topic["unread"] += not row["workers"]
+        topic["unread"] += _is_unread(row)
         for name in ("waiting", "change", "running"):
             topic[name] += row[name]
-    unread = [row for row in subscribers if not row["workers"] and row["waiting"]]
+    unread = list(filter(_is_unread, subscribers))
     return Frame(
         seconds=seconds,
         rates=_rates(before, now, seconds),
@@ -158,6 +171,10 @@ def frame_of(before: Look, now: Look) -> Frame:
         faults=now.faults,
         fault=now.fault,
         subscribers=sorted(subscribers, key=lambda row: (-row["waiting"], row["queue"])),
+        knows_daemons=now.knows_daemons,
+        knows_subscriptions=now.knows_subscriptions,
+        knows_status=bool(now.statuses),
+        knows_waiting=now.knows_subscriptions and bool(now.queues),
     )
 
 
@@ -205,6 +222,11 @@ def _subscriber(before: Look, now: Look, queue: str, topic: str, client_id: str)
         "running": state.running,
         "workers": state.workers,
     }
+
+
+def _is_unread(row: Mapping[str, Any]) -> bool:
+    """Return true for a queue that the metrics call unread."""
+    return row["waiting"] > 0 and not row["workers"]
 
 
 def _daemon(row: DaemonRow, look: Look) -> dict[str, Any]:

@@ -32,6 +32,8 @@ _DAEMON_COLUMNS = ("worker_id", "state", "fanouts", "requests", "up", "store_fau
 _UNREAD_MOST = 5
 _DAEMONS_MOST = 8
 _NAMED = 3
+_UNKNOWN = "unknown"
+"""What is shown where nobody has told."""
 _MISSING = {
     OLDER: "NOTE of an older release, which tells no counters; the rates are without: {}",
     NO_ANSWER: "WARNING no answer, and all numbers are without: {}",
@@ -124,7 +126,7 @@ class Screen:
             at = self._chosen - first + 1
             shown[at] = f"> {shown[at]}"
             shown = [line if index == at else f"  {line}" for index, line in enumerate(shown)]
-        lines += shown or ["none"]
+        lines += shown or ["none" if frame.knows_subscriptions else _UNKNOWN]
         foot = f"filter: {self.filter}_" if self._typing else HELP
         lines = lines[: height - 1]
         lines += [""] * (height - 1 - len(lines)) + [foot]
@@ -135,8 +137,9 @@ def frame_lines(frame: Frame, most: int) -> list[str]:
     """Return a frame as text that scrolls by."""
     lines = [*summary(frame), "", *daemon_lines(frame)]
     if frame.unread:
-        lines += ["", *unread_lines(frame)]
-    topics = table(frame.topics[:most], _TOPIC_COLUMNS) or ["No topic has subscribers."]
+        lines += ["", *unread_lines(frame, most)]
+    nothing = "No topic has subscribers." if frame.knows_subscriptions else _UNKNOWN
+    topics = table(frame.topics[:most], _TOPIC_COLUMNS) or [nothing]
     lines += ["", "Topics by waiting", *topics]
     return [printable(line) for line in lines]
 
@@ -149,10 +152,12 @@ def summary(frame: Frame) -> list[str]:
     )
     lines = [
         rates,
-        f"in hand: fanouts {frame.fanouts:,}, requests {frame.requests:,}; "
-        f"waiting for subscribers: {frame.waiting:,}",
+        f"in hand: fanouts {_number(frame.fanouts, frame.knows_status)}, "
+        f"requests {_number(frame.requests, frame.knows_status)}; "
+        f"waiting for subscribers: {_number(frame.waiting, frame.knows_waiting)}",
     ]
-    lines += [f"ERROR {reason}" for reason in frame.faults.values()]
+    # Where no server can be reached, the other line has the reasons.
+    lines += [f"ERROR {why}" for why in frame.faults.values() if why not in (frame.fault or "")]
     if frame.fault is not None:
         lines.append(f"ERROR {frame.fault}: see gearhorn doctor")
     for reason, text in _MISSING.items():
@@ -163,6 +168,10 @@ def summary(frame: Frame) -> list[str]:
     return lines
 
 
+def _number(number: int, is_known: bool) -> str:
+    return f"{number:,}" if is_known else "-"
+
+
 def daemon_lines(frame: Frame) -> list[str]:
     """Return the daemons, those that told nothing of themselves with a dash."""
     rows = [
@@ -171,14 +180,15 @@ def daemon_lines(frame: Frame) -> list[str]:
     ]
     more = len(rows) - _DAEMONS_MOST
     after = [f"and {more} more"] if more > 0 else []
-    return ["Daemons", *(table(rows[:_DAEMONS_MOST], _DAEMON_COLUMNS) or ["none"]), *after]
+    nothing = "none" if frame.knows_daemons else _UNKNOWN
+    return ["Daemons", *(table(rows[:_DAEMONS_MOST], _DAEMON_COLUMNS) or [nothing]), *after]
 
 
-def unread_lines(frame: Frame) -> list[str]:
-    """Return the queues with messages that no worker reads."""
-    more = len(frame.unread) - _UNREAD_MOST
+def unread_lines(frame: Frame, most: int = _UNREAD_MOST) -> list[str]:
+    """Return the queues with messages that no worker reads, so many at the most."""
+    more = len(frame.unread) - most
     after = [f"and {more} more"] if more > 0 else []
-    rows = table(frame.unread[:_UNREAD_MOST], _UNREAD_COLUMNS)
+    rows = table(frame.unread[:most], _UNREAD_COLUMNS)
     return ["Without a worker", *rows, *after]
 
 

@@ -109,7 +109,8 @@ def import_(session: Session, file: IO[bytes], dry_run: bool) -> None:
     it is named and nothing is done. What is there as the file says is left
     alone, and nothing is removed or made shorter, so that a repeat does no harm.
     Lines that the daemons refuse are named on standard error; the others are
-    done, and the command ends with 1.
+    done, and the command ends with 1. --dry-run names them too, as far as they are
+    refused for names that daemons or other subscriptions have.
 
     \b
     Examples:
@@ -117,7 +118,7 @@ def import_(session: Session, file: IO[bytes], dry_run: bool) -> None:
       gearhorn export | gearhorn --server other:4730 import -
     """
     changes = session.run(_compare(session, _read(file)))
-    refused = {} if dry_run else session.run(_register(session, changes))
+    refused = session.run((_foresee if dry_run else _register)(session, changes))
     counts = Counter(FAILING if change.line in refused else change.outcome for change in changes)
     if session.as_json:
         failures = [
@@ -182,6 +183,41 @@ def _difference(wanted: Register, there: SubscriberRow | None) -> tuple[Register
     if ends_no_more or wanted.limits() != held.limits():
         return request, CHANGED
     return (None, UNCHANGED) if ttl == held.ttl else (request, RENEWED)
+
+
+async def _foresee(session: Session, changes: Iterable[Change]) -> dict[int, errors.RequestError]:
+    """Return the errors of those whose names the daemons would refuse, by the line."""
+    wanted = [(change.line, change.request) for change in changes if change.request is not None]
+    status = await session.status()
+    own = set(status.functions.values())
+    own_prefix = messages.queue_name(status.matchmaking_topic, "").lower()
+    queues = {messages.queue_name(request.topic, request.client_id) for _, request in wanted}
+    holders = await _holders(session, queues)
+    refused: dict[int, errors.RequestError] = {}
+    for line, request in wanted:
+        queue = messages.queue_name(request.topic, request.client_id)
+        own_key = request.topic, request.client_id
+        if request.topic == status.matchmaking_topic:
+            refused[line] = errors.ReservedTopic(f"{request.topic} is the daemons' own topic")
+        elif queue in own or queue.lower().startswith(own_prefix):
+            refused[line] = errors.ReservedQueue(f"the queue {queue} is a function of the daemon")
+        elif (holder := holders.setdefault(queue, own_key)) != own_key:
+            refused[line] = errors.QueueTaken(
+                f"the queue {queue} belongs to client_id {holder[1]!r} of topic {holder[0]!r}"
+            )
+    return refused
+
+
+async def _holders(session: Session, queues: set[str]) -> dict[str, tuple[str, str]]:
+    """Return the topic and client_id that hold each of the queues, if any do."""
+    topics = {row.topic for row in await session.topics()}
+    topics &= {topic for queue in queues for topic in messages.topics_of(queue)}
+    holders = {}
+    for topic in sorted(topics):
+        for row in await session.subscribers(topic):
+            if row.queue in queues and (row.expires_in is None or row.expires_in > 0):
+                holders[row.queue] = topic, row.client_id
+    return holders
 
 
 async def _register(session: Session, changes: Iterable[Change]) -> dict[int, errors.RequestError]:

@@ -109,8 +109,8 @@ class Agreement:
         own = self._own[option]
         if option.startswith(LIMITS):
             LOG.warning(
-                "daemon %s has %s = %s, this one %s: a queue that is full for one is not for the "
-                "other. Give all daemons the same",
+                "daemon %s has %s = %s, this one %s: each goes by its own. Give all daemons the "
+                "same, and reload them",
                 worker_id,
                 option,
                 value,

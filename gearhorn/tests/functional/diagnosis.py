@@ -27,7 +27,11 @@ class Diagnosis:
         for finding in self.document["findings"]:
             assert finding["text"]
             assert finding["advice"]
-            assert finding["link"] == f"howto/runbook.html#finding-{finding['check']}"
+            # The store's are told apart by their codes.
+            entry = f"finding-{finding['check']}"
+            if finding["check"] == "store":
+                entry = f"code-{finding['subject']}".replace("_", "-")
+            assert finding["link"] == f"howto/runbook.html#{entry}"
             self.findings.setdefault(finding["check"], []).append(finding)
 
     def only(self, check: str) -> dict[str, str]:

@@ -4,10 +4,14 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
+
+import pytest
 
 from gearhorn import Subscriber
 from gearhorn.tests.builders import message
+from gearhorn.tests.cli import gearhorn
 from gearhorn.tests.conftest import NewDaemon, NewPeer, Start
 from gearhorn.tests.functional.diagnosis import doctor, growing, publish, register
 from gearhorn.tests.functional.subscribing import running
@@ -130,6 +134,32 @@ def test_a_queue_that_belongs_to_nobody(
         # Perhaps another application's.
         "resize_image": "note",
     }
+
+
+@pytest.mark.parametrize("discard_after", [None, 3600])
+def test_what_an_ended_subscription_left(
+    daemon: NewDaemon, gearmand: Gearmand, peer: NewPeer, discard_after: int | None
+) -> None:
+    options: dict[str, Any] = {"limits.discard_after": discard_after}
+    daemon(**options)
+    client = peer()
+    for name in ("alice", "the boss"):
+        register(client, "memos", name)
+    publish(client, "memos")
+    for name in ("alice", "the boss"):
+        subscription = {"topic": "memos", "client_id": name}
+        assert client.submit("unregister_fanout_subscriber", subscription).completed
+
+    orphaned = doctor([gearmand.address]).findings["queue-orphaned"]
+
+    # No other subscriber shows that it is no other application's.
+    assert {finding["level"] for finding in orphaned} == {"warning"}
+    advice = {finding["subject"]: finding["advice"] for finding in orphaned}
+    assert advice["memos_the boss"].endswith(": gearhorn purge memos 'the boss'")
+    assert ("discard it 60 min after" in advice["memos_alice"]) == (discard_after is not None)
+    command = shlex.split(advice["memos_alice"].rpartition(": gearhorn ")[2])
+    assert gearhorn([gearmand.address], *command, "--yes").returncode == 0
+    assert gearmand.admin.queue("memos_alice").total == 0
 
 
 def test_a_queue_that_is_a_function_of_the_daemons(

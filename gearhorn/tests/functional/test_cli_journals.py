@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,11 +16,13 @@ import pytest
 
 from gearhorn import Subscriber
 from gearhorn.tests.builders import message
-from gearhorn.tests.cli import COMMAND, Run
+from gearhorn.tests.cli import COMMAND, Run, gearhorn
+from gearhorn.tests.conftest import NewPeer
 from gearhorn.tests.functional.conftest import Topic
 from gearhorn.tests.functional.failing import Failing
 from gearhorn.tests.functional.subscribing import running
 from gearhorn.tests.processes import eventually
+from gearhorn.tests.servers import Gearmand
 
 
 def publish(topic: Topic, *texts: str) -> str:
@@ -67,13 +70,26 @@ def test_read_says_what_is_gone_and_that_it_is_another_journal(
     publish(journaled, "one", "two", "three")
     done = journal_run("read", journaled.name)
     assert done.stdout == "three\n"
-    assert done.stderr == "Trimmed: messages are gone before 3.\n"
+    assert done.stderr == "Trimmed: messages before 3 are gone.\n"
     options = ("--after", "7", "--journal", "65f0")
     done = journal_run("read", journaled.name, *options)
     assert done.stdout == "three\n"
-    assert "Reset: this is another journal, from 3.\n" in done.stderr
+    assert "Reset: this is another journal, which begins with 3 here.\n" in done.stderr
     (row,) = lines(journal_run("read", journaled.name, *options, "--format", "json").stdout)
     assert (row["trimmed"], row["reset"]) == (True, True)
+
+
+def test_journals_are_read_for_as_long_as_the_command_may_wait(
+    gearmand: Gearmand, peer: NewPeer
+) -> None:
+    # A daemon that never answers.
+    peer().can_do("fanout_read")
+    for command in (("read", "memos"), ("dead", "list", "memos"), ("dead", "show", "memos", "1")):
+        began = time.monotonic()
+        done = gearhorn([gearmand.address], "--timeout", "0.5", *command)
+        assert time.monotonic() - began < 10
+        assert (done.returncode, done.stdout) == (4, "")
+        assert "no daemon answered in time" in done.stderr
 
 
 @contextmanager
@@ -222,6 +238,11 @@ def test_what_is_no_letter_or_has_nobody_to_go_to_is_refused(
     for arguments in (("show", dead, "2"), ("show", letters.name, "1"), ("replay", dead, "2")):
         done = journal_run("dead", *arguments)
         assert done.returncode == 1, done
+    # Whoever repeats it without the wrong number gets each message once.
+    done = journal_run("dead", "replay", dead, "1", "99")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "has no message 99" in done.stderr
+    assert letters.waiting("bob") == 0
     letters.client.submit(
         "unregister_fanout_subscriber", {"topic": letters.name, "client_id": "bob"}
     )

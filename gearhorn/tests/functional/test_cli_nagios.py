@@ -11,25 +11,26 @@ from typing import Any
 import pytest
 
 from gearhorn.tests.cli import COMMAND, Run, gearhorn
-from gearhorn.tests.conftest import NewDaemon, NewPeer
+from gearhorn.tests.conftest import NewDaemon, NewPeer, Start
 from gearhorn.tests.functional.conftest import Topic
 from gearhorn.tests.functional.diagnosis import register
 from gearhorn.tests.processes import free_port
-from gearhorn.tests.servers import Gearmand
+from gearhorn.tests.servers import Gearmand, Redis
 
 pytestmark = pytest.mark.once
 
+LEVELS = ("errors", "warnings", "notes")
 PLUGIN = ("doctor", "--interval", "0.1", "--format", "nagios")
 
 
-def numbers_of(line: str) -> dict[str, int]:
+def numbers_of(line: str) -> dict[str, int | str]:
     """The numbers for graphs, none of which has a limit but 0 below."""
-    numbers = {}
+    numbers: dict[str, int | str] = {}
     for pair in line.partition(" | ")[2].split():
         name, _, value = pair.partition("=")
         number, *limits = value.split(";")
         assert limits == ["", "", "0"]
-        numbers[name] = int(number)
+        numbers[name] = number if number == "U" else int(number)
     return numbers
 
 
@@ -71,9 +72,10 @@ def test_a_warning_is_1_and_its_names_are_text(run: Run, topic: Topic) -> None:
     assert first.startswith("GEARHORN WARNING - ")
     numbers = numbers_of(first)
     assert numbers["servers"] == 1
-    assert numbers["waiting"] >= 1
-    assert numbers["unread_queues"] >= 1
-    assert numbers["warnings"] == len(others) >= 1
+    assert int(numbers["waiting"]) >= 1
+    assert int(numbers["unread_queues"]) >= 1
+    assert numbers["warnings"] == len(others)
+    assert others
     assert numbers["errors"] == 0
     # A bar begins numbers, so that none comes from a name.
     assert any(f"{topic.name}_b/b" in line for line in others)
@@ -86,7 +88,12 @@ def test_a_job_server_without_a_daemon_is_critical_with_2(gearmand: Gearmand) ->
 
     assert done.returncode == 2, done
     assert done.stdout.startswith("GEARHORN CRITICAL - ")
-    assert numbers_of(done.stdout.splitlines()[0])["errors"] >= 1
+    numbers = numbers_of(done.stdout.splitlines()[0])
+    assert int(numbers["errors"]) >= 1
+    # Nobody could say.
+    seen = {name: number for name, number in numbers.items() if name not in LEVELS}
+    assert seen.pop("servers") == 1
+    assert set(seen.values()) == {"U"}
 
 
 def test_no_job_server_at_all_is_critical_with_2() -> None:
@@ -94,6 +101,23 @@ def test_no_job_server_at_all_is_critical_with_2() -> None:
 
     assert done.returncode == 2, done
     assert done.stdout.startswith("GEARHORN CRITICAL - job server 127.0.0.1:")
+    numbers = numbers_of(done.stdout.splitlines()[0])
+    assert (numbers["servers"], numbers["waiting"], numbers["daemons"]) == (0, "U", "U")
+
+
+def test_what_the_daemons_cannot_read_is_no_number(
+    daemon: NewDaemon, gearmand: Gearmand, start: Start
+) -> None:
+    redis = start(Redis())
+    daemon(store_url=redis.url)
+    redis.kill()
+
+    done = gearhorn([gearmand.address], *PLUGIN)
+
+    assert done.returncode == 2, done
+    numbers = numbers_of(done.stdout.splitlines()[0])
+    assert (numbers["subscribers"], numbers["waiting"], numbers["daemons"]) == ("U", "U", "U")
+    assert numbers["fanouts_in_hand"] == 0
 
 
 def test_a_daemon_without_an_answer_is_critical_with_2(

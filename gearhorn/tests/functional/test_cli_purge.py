@@ -12,8 +12,8 @@ import pytest
 
 from gearhorn.cmd.cli import purge
 from gearhorn.tests.cli import Run, gearhorn
-from gearhorn.tests.conftest import NewPeer
-from gearhorn.tests.functional.conftest import Service, Topic
+from gearhorn.tests.conftest import NewDaemon, NewPeer
+from gearhorn.tests.functional.conftest import NewTopic, Service, Topic
 from gearhorn.tests.processes import eventually, free_port
 from gearhorn.tests.servers import Gearmand
 from gearhorn.wire import admin
@@ -58,6 +58,26 @@ def test_a_purged_queue_is_listed_no_more(run: Run, topic: Topic) -> None:
     assert topic.queue("bob") not in topic.server.admin.status()
 
 
+def test_of_ended_subscriptions_those_that_were_purged_leave_no_name(
+    daemon: NewDaemon, gearmand: Gearmand, new_topic: NewTopic
+) -> None:
+    daemon()
+    topic = new_topic(gearmand)
+    topic.subscribe("alice", "bob")
+    topic.publish(background=True)
+    with topic.receiver("alice") as alice:
+        alice.take(1)
+    for name in ("alice", "bob"):
+        assert gearhorn([gearmand.address], "unregister", topic.name, name).returncode == 0
+    gearhorn([gearmand.address], "purge", topic.name, "bob", "--yes")
+    eventually(lambda: not gearmand.admin.queue(topic.queue("alice")).workers)
+
+    done = gearhorn([gearmand.address], "purge", "--ended", "--yes")
+
+    assert done.stdout == "1 empty queue removed.\n"
+    assert not {topic.queue(name) for name in ("alice", "bob")} & set(gearmand.admin.status())
+
+
 def test_purging_tells_the_publisher_that_waits(run: Run, topic: Topic) -> None:
     topic.subscribe("bob")
     worker = topic.receiver("alice")
@@ -75,7 +95,7 @@ def test_purging_says_that_a_worker_reads_the_queue(run: Run, topic: Topic) -> N
     with topic.receiver("bob"):
         done = run("purge", topic.name, "bob", stdin="n\n")
 
-    assert "(1 worker read it at the moment)" in done.stderr
+    assert "(1 worker at the moment)" in done.stderr
 
 
 def test_purging_on_the_servers_that_answer(service: Service, topic: Topic) -> None:

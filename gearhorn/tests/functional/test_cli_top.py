@@ -16,11 +16,11 @@ import pytest
 
 from gearhorn.tests import packets
 from gearhorn.tests.cli import COMMAND, Run, gearhorn
-from gearhorn.tests.conftest import NewDaemon, NewPeer
+from gearhorn.tests.conftest import NewDaemon, NewPeer, Start
 from gearhorn.tests.functional.conftest import NewTopic, Service, Topic
 from gearhorn.tests.peer import Peer
 from gearhorn.tests.processes import free_port
-from gearhorn.tests.servers import Gearmand
+from gearhorn.tests.servers import Gearmand, Redis
 from gearhorn.tests.terminal import Terminal
 
 
@@ -87,7 +87,27 @@ def test_frames_one_after_the_other(run: Run, topic: Topic) -> None:
 def test_without_a_job_server_top_ends_with_4() -> None:
     done = gearhorn([f"127.0.0.1:{free_port()}"], "top", "--once", "--interval", "0.1")
     assert done.returncode == 4
-    assert "ERROR " in done.stdout
+    assert done.stdout.count("ERROR ") == 1
+    assert "Daemons\nunknown\n" in done.stdout
+
+
+def test_without_a_daemon_top_ends_with_4(gearmand: Gearmand) -> None:
+    done = gearhorn([gearmand.address], "top", "--once", "--interval", "0.1")
+    assert done.returncode == 4
+    assert done.stdout.count("ERROR no daemon serves ") == 1
+    assert "Topics by waiting\nunknown\n" in done.stdout
+
+
+def test_what_nobody_knows_without_the_store_is_unknown(
+    daemon: NewDaemon, gearmand: Gearmand, start: Start
+) -> None:
+    redis = start(Redis())
+    daemon(store_url=redis.url)
+    redis.kill()
+    done = gearhorn([gearmand.address], "top", "--once", "--interval", "0.1")
+    assert done.stdout.count("ERROR ") == 1
+    assert "Daemons\nunknown\n" in done.stdout
+    assert "Topics by waiting\nunknown\n" in done.stdout
 
 
 # Beside daemons of older releases.

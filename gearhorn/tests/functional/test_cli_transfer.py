@@ -193,9 +193,15 @@ def test_lines_that_the_daemons_refuse_are_named_and_the_others_done(
         {"topic": topic.name, "client_id": "alice"},
     )
 
+    dry = run("import", "-", "--dry-run", stdin=rows)
+    assert dry.stdout == (
+        "2 subscriptions would be: 1 added, 0 changed, 0 renewed, 0 unchanged, 1 failed.\n"
+    )
+
     done = run("import", "-", stdin=rows)
 
-    assert done.returncode == 1
+    assert done.returncode == dry.returncode == 1
+    assert done.stderr == dry.stderr
     assert done.stderr.startswith("line 1: queue_taken: ")
     assert done.stdout == (
         "2 subscriptions: 1 added, 0 changed, 0 renewed, 0 unchanged, 1 failed.\n"
@@ -204,6 +210,28 @@ def test_lines_that_the_daemons_refuse_are_named_and_the_others_done(
     assert counts(done) == {"unchanged": 1, "failed": 1}
     (failure,) = json.loads(done.stdout)["failures"]
     assert (failure["line"], failure["error"]) == (1, "queue_taken")
+
+
+def test_a_dry_run_foresees_names_that_are_taken_or_the_daemons_own(run: Run, topic: Topic) -> None:
+    rows = [
+        {"topic": "__matchmaking", "client_id": "bob"},
+        {"topic": "fanout", "client_id": "query"},
+        {"topic": "__Matchmaking", "client_id": "bob"},
+        # Two names of one queue.
+        {"topic": topic.name, "client_id": "x_y"},
+        {"topic": f"{topic.name}_x", "client_id": "y"},
+    ]
+    refusals = {1: "reserved_topic", 2: "reserved_queue", 3: "reserved_queue"}
+
+    def failures(rows: list[dict[str, Any]], *options: str) -> dict[int, str]:
+        done = run("import", "-", "--format", "json", *options, stdin=lines(*rows))
+        assert done.returncode == 1, done
+        return {one["line"]: one["error"] for one in json.loads(done.stdout)["failures"]}
+
+    assert failures(rows, "--dry-run") == {**refusals, 5: "queue_taken"}
+    assert topic.reached() == 0
+    # Of the last two, whichever comes first.
+    assert failures(rows[:4]) == refusals
 
 
 def test_of_two_lines_for_one_subscription_the_last_counts(run: Run, topic: Topic) -> None:

@@ -5,6 +5,9 @@
 from __future__ import annotations
 
 import json
+import shlex
+import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +33,7 @@ from gearhorn.tests.peer import Peer
 from gearhorn.tests.processes import eventually
 from gearhorn.tests.servers import Gearmand
 
+RUNBOOK = (Path(__file__).parents[3] / "doc/source/howto/runbook.rst").read_text("utf-8")
 WARNS: dict[str, Any] = {"limits.max_waiting": 200, "limits.warn_waiting": 100}
 
 
@@ -80,6 +84,10 @@ def test_what_nobody_reads_is_filled_to_its_limit_and_others_get_all(
     ]
     diagnosis = doctor([gearmand.address])
     assert diagnosis.findings["queue-full"][0]["subject"] == topic.queue("dead")
+    # More receivers are of no use where there is none.
+    assert diagnosis.findings["queue-full"][0]["advice"].startswith(
+        diagnosis.findings["queue-unread"][0]["advice"]
+    )
     assert "function-full" not in diagnosis.findings
 
 
@@ -248,6 +256,13 @@ def test_a_bound_that_an_operator_set_is_named_for_what_it_is(
         other.start("fanout", topic.request(timeout=20))
         findings = eventually(lambda: doctor([gearmand.address]).findings.get("function-full"))
     assert findings is not None
+    (finding,) = findings
+    command = finding["advice"].rpartition("on each: ")[2]
+    host, port = gearmand.address.split(":")
+    assert command.replace(f"/{host}/{port}", "/HOST/4730") in RUNBOOK
+    lifted = subprocess.run(shlex.split(command), capture_output=True, text=True, timeout=30)
+    assert lifted.stdout.strip() == "OK", lifted
+    assert "function-full" not in doctor([gearmand.address]).findings
     assert findings[0]["subject"] == "fanout"
 
 
@@ -287,6 +302,11 @@ def test_daemons_with_other_limits_are_named(daemon: NewDaemon, gearmand: Gearma
     eventually(lambda: line in one.log)
     (finding,) = doctor([gearmand.address]).findings["daemon-limits"]
     assert "[limits] max_waiting" in finding["text"]
+    assert "reload them" in finding["advice"]
+    # A reload is enough.
+    other.configure(**dict.fromkeys(FEW))
+    other.signal(signal.SIGHUP)
+    eventually(lambda: "daemon-limits" not in doctor([gearmand.address]).findings)
 
 
 @pytest.mark.once

@@ -50,6 +50,8 @@ def test_limits_that_differ_are_a_warning(caplog: pytest.LogCaptureFixture) -> N
     other = entry(limits=LimitSettings(max_waiting=100, overflow="skip"))
     agreement.check({"other": other, "me": entry()})
     assert {record.levelname for record in caplog.records} == {"WARNING"}
+    # True of each of them, be it a limit or what becomes of a message.
+    assert all("each goes by its own" in record.getMessage() for record in caplog.records)
     assert list(agreement.differing(other)) == ["[limits] max_waiting", "[limits] overflow"]
     assert agreement.daemons == 2
 

@@ -13,11 +13,12 @@ import pytest
 from click.testing import CliRunner
 
 from gearhorn.client.answers import refusal
-from gearhorn.cmd.cli import checks, exits, findings, gearhorn, journal_checks, output
+from gearhorn.cmd.cli import checks, depth_checks, exits, findings, gearhorn, journal_checks, output
 from gearhorn.cmd.cli.facts import Facts
 from gearhorn.cmd.cli.session import FUNCTIONS
 from gearhorn.messages import FunctionNames, StatusRow
 from gearhorn.wire.address import Address
+from gearhorn.wire.status import QueueState
 
 REFERENCE = Path(__file__).parents[3] / "doc/source/reference"
 PAGE = (REFERENCE / "cli.rst").read_text(encoding="utf-8")
@@ -102,6 +103,20 @@ def test_help_has_an_example(command: str) -> None:
     assert re.search(rf"^    (.*&& |.*\| |)gearhorn .*\b{command}\b", done.output, re.MULTILINE)
 
 
+def test_each_command_but_one_has_the_format_behind_it_too() -> None:
+    commands: dict[str, click.Command] = dict(gearhorn.commands)
+    group = commands.pop("dead")
+    assert isinstance(group, click.Group)
+    commands |= group.commands
+    without = [
+        name
+        for name, command in commands.items()
+        if not any("--format" in parameter.opts for parameter in command.params)
+    ]
+    assert without == ["export"]
+    assert "each command but ``export``" in " ".join(PAGE.split())
+
+
 def test_help_and_version() -> None:
     done = CliRunner().invoke(gearhorn, ["--help"], prog_name="gearhorn")
     assert done.exit_code == 0
@@ -180,6 +195,26 @@ def test_journals_that_wait_or_are_about_to_fill_their_store_are_found(
     for finding in checked:
         assert ("jobs1-1-a" in finding.text) == (finding.check.name == "journal")
         assert ("--adopt-journals" in finding.advice) == (finding.subject == "journals_differ")
+
+
+def test_sizes_have_their_unit() -> None:
+    keys = {"journal_bytes": 300 << 10, "store_memory": 1900 << 10, "store_max_memory": 2 << 20}
+    facts = Facts(interval=1, functions={}, statuses={"jobs1-1-a": status_row(**keys)})
+    (finding,) = journal_checks.check_journals(facts)
+    assert "uses 1.9 MiB of the 2.0 MiB of its maxmemory" in finding.text
+    assert finding.text.endswith("the payloads in journals are 0.3 MiB of it")
+
+
+@pytest.mark.parametrize(
+    ("workers", "advice"), [(0, "Start its receiver, "), (2, "Start more receivers, ")]
+)
+def test_the_advice_for_a_full_queue_goes_by_its_workers(workers: int, advice: str) -> None:
+    states = {Address("jobs1", 4730): {"memos_bob": QueueState(100, 0, workers)}}
+    facts = Facts(interval=1, functions={}, first=states, second=states, full={"memos_bob"})
+    (finding,) = depth_checks.check_depths(facts)
+    assert finding.check.name == "queue-full"
+    assert finding.advice.startswith(advice)
+    assert "seven eighths" in finding.advice
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,27 @@ def test_what_has_changed_between_two_looks(frame: Frame) -> None:
     assert [row["fanouts"] for row in frame.daemons] == [3, 3, None]
 
 
+def test_an_idle_topic_without_workers_is_not_unread() -> None:
+    before, now = (look(taken, 0, status("a")) for taken in (10.0, 12.0))
+    _, topic = frame_of(before, now).topics
+    # As gearhorn_topic_unread_queues counts.
+    assert (topic["topic"], topic["waiting"], topic["unread"]) == ("t", 3, 0)
+
+
+def test_a_frame_has_as_many_queues_without_a_worker_as_were_asked_for(frame: Frame) -> None:
+    rows = [{"queue": f"q{n}", "waiting": 9 - n, "change": 0} for n in range(9)]
+    many = replace(frame, unread=rows)
+
+    def queues(lines: list[str]) -> list[str]:
+        return [line.split()[0] for line in lines if line.startswith("q")]
+
+    assert queues(frame_lines(many, 2)) == ["q0", "q1"]
+    assert "and 7 more" in frame_lines(many, 2)
+    assert queues(frame_lines(many, 20)) == [f"q{n}" for n in range(9)]
+    # The screen has less room.
+    assert len(queues(Screen().lines(many, 80, 60)[:-1])) == 5
+
+
 def test_counters_that_only_some_daemons_tell() -> None:
     def older(worker_id: str) -> StatusRow:
         return msgspec.structs.replace(status(worker_id), counters=None)
@@ -174,8 +195,17 @@ def test_a_frame_that_scrolls_by_moves_no_cursor(frame: Frame) -> None:
 
 def test_nothing_that_could_be_asked() -> None:
     gone: dict[str, Any] = {"queues": {}, "faults": {"one.example:4730": "it is away"}}
-    before, now = Look(1.0, **gone), Look(2.0, **gone, fault="no job server can be reached")
+    before, now = Look(1.0, **gone), Look(2.0, **gone, fault="it is away")
     lines = frame_lines(frame_of(before, now), 5)
-    assert "ERROR it is away" in lines
-    assert "ERROR no job server can be reached: see gearhorn doctor" in lines
-    assert "No topic has subscribers." in lines
+    # Once.
+    assert [line for line in lines if "ERROR" in line] == ["ERROR it is away: see gearhorn doctor"]
+    assert lines[1] == "in hand: fanouts -, requests -; waiting for subscribers: -"
+    assert lines[-5:] == ["Daemons", "unknown", "", "Topics by waiting", "unknown"]
+    assert "unknown" in shown(Screen(), frame_of(before, now))
+
+
+def test_subscriptions_that_were_told_before_are_known(frame: Frame) -> None:
+    now = replace(look(12.0, 0, status("a")), daemons=(), fault="the store is away")
+    lines = frame_lines(frame_of(look(10.0, 0), replace(now, knows_subscriptions=True)), 5)
+    assert lines[lines.index("Daemons") + 1] == "unknown"
+    assert not lines[lines.index("Topics by waiting") + 1].startswith("unknown")
