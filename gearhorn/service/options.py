@@ -250,8 +250,8 @@ MATCHMAKING = (
         default=Leases.daemon_ttl,
         min=0.1,
         max=_DAY,
-        help="Seconds without a sign of life after which a daemon's entry is removed. More "
-        "than 1.65 times cache_ttl. All daemons need the same.",
+        help="Seconds without a sign of life after which a daemon's entry is removed, or up to "
+        "two thirds later. More than 1.65 times cache_ttl. All daemons need the same.",
     ),
     cfg.IntOpt(
         "max_cached_topics",
