@@ -89,6 +89,8 @@ class Connection(asyncio.Protocol):
         """The counts of its pool at this server; the pool sets it."""
         self.share = 0
         """The share of the pool's functions that it has; the pool sets it."""
+        self.renewing = False
+        """True once it is dropped to make another."""
         self.complained = False
         """True once the server has sent an ERROR that answers no submission."""
         self._owner = owner
@@ -209,6 +211,11 @@ class Connection(asyncio.Protocol):
             self.lost.set_result(reason)
         if self._transport is not None:
             self._transport.abort()
+
+    def renew(self) -> None:
+        """Drop the connection at once, to make another to a server that is well."""
+        self.renewing = True
+        self.abort("renewed")
 
     def give_up(self) -> None:
         """Drop the connection at once, unless it is closing in good order."""
