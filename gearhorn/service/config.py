@@ -26,7 +26,7 @@ from gearhorn.messages import FunctionNames
 from gearhorn.net.tls import tls_context
 from gearhorn.service import config_files
 from gearhorn.service.listening import Listen
-from gearhorn.service.options import COMMAND_LINE, GROUPS
+from gearhorn.service.options import COMMAND_LINE, GROUPS, WORDS
 from gearhorn.store import open_store
 from gearhorn.version import installed_version
 from gearhorn.wire.address import Address, parse_addresses
@@ -109,6 +109,7 @@ def read(
             default_config_files=searched,
             default_config_dirs=searched,
         )
+        _check_words(conf)
         if names:
             _check_names(conf)
     except UnicodeDecodeError as error:
@@ -118,6 +119,13 @@ def read(
     except (cfg.Error, OSError) as error:
         raise errors.ConfigurationError(sentence(error)) from None
     return conf
+
+
+def _check_words(conf: cfg.ConfigOpts) -> None:
+    given = [f"--{word}" for word in WORDS if conf[word.replace("-", "_")]]
+    if len(given) > 1:
+        assert conf._oparser is not None
+        conf._oparser.error(f"{given[0]} does not go with {given[1]}: give one at a time")
 
 
 def _undecodable(arguments: Sequence[str]) -> str:

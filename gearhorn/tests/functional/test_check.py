@@ -69,6 +69,28 @@ def test_a_store_that_is_a_file_is_not_made(tmp_path: Path, gearmand: Gearmand) 
     assert not (tmp_path / "db").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--probe", "foo"], "argument --probe: invalid choice: 'foo' (choose from"),
+        (["--probe"], "argument --probe: expected one argument"),
+        (["--check=foo"], "argument --check: invalid choice: 'foo' (choose from"),
+        (["--check", "--accept-store"], "--accept-store does not go with --check"),
+        (["--check", "--probe=ready"], "--probe does not go with --check"),
+        (
+            ["--accept-store", "--adopt-journals"],
+            "--accept-store does not go with --adopt-journals",
+        ),
+    ],
+)
+def test_a_wrong_word_and_two_at_a_time_are_a_wrong_command_line(
+    arguments: list[str], reason: str, tmp_path: Path
+) -> None:
+    done = run("--config", write(tmp_path / "gearhorn.conf", ""), *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"gearhorn-fanout: error: {reason}" in done.stderr
+
+
 def test_a_wrong_command_line_is_one() -> None:
     done = run("--check", "--chekc")
     assert done.returncode == 2
