@@ -13,7 +13,7 @@ from typing import Protocol, cast
 
 from gearhorn import errors
 from gearhorn.net import tls
-from gearhorn.net.connecting import open_socket
+from gearhorn.net.connecting import describe, open_socket
 from gearhorn.wire import framing
 from gearhorn.wire.address import Address
 from gearhorn.wire.tally import Tally
@@ -131,7 +131,7 @@ class Connection(asyncio.Protocol):
         self.connected = False
         if self._timer is not None:
             self._timer.cancel()
-        reason = str(exc) if exc else "the server closed the connection"
+        reason = describe(exc) if exc else "the server closed the connection"
         if not self.ready.done():
             # With TLS 1.3 a server's complaint is often lost in the reset.
             if self.settings.tls is not None and not isinstance(exc, ssl.SSLError):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import async_timeout
 
 from gearhorn import errors
+from gearhorn.net.connecting import describe
 from gearhorn.tasks import OnFailed, Tasks
 from gearhorn.wire import framing
 from gearhorn.wire.address import Address
@@ -110,7 +111,7 @@ class Pool:
                 reason = await self._serve_connection(server, share)
             except (OSError, asyncio.TimeoutError, UnicodeError) as error:
                 # UnicodeError if the name cannot be a host name.
-                reason = str(error) or "no answer in time"
+                reason = describe(error) or "no answer in time"
             except errors.UnsupportedServer as error:
                 reason = str(error)
                 attempt = _UNSUPPORTED_ATTEMPT

@@ -91,9 +91,10 @@ def test_it_tries_the_store_and_the_job_servers(
     done = run("--config", str(path), "--check", "connect")
     assert (done.returncode, done.stdout) == (78, "")
     store_fault, journals_fault, server_fault = done.stderr.splitlines()
-    assert store_fault.startswith("gearhorn-fanout: [store] url: ")
-    assert journals_fault.startswith("gearhorn-fanout: [journal] url: ")
-    assert server_fault.startswith(f"gearhorn-fanout: [gearman] servers: job server {away}: ")
+    reason = f"{away}: connection refused"
+    assert store_fault == f"gearhorn-fanout: [store] url: Redis: {reason}"
+    assert journals_fault == f"gearhorn-fanout: [journal] url: Redis: {reason}"
+    assert server_fault == f"gearhorn-fanout: [gearman] servers: job server {reason}"
     assert "pass-word" not in done.stderr
 
 
