@@ -141,8 +141,9 @@ def _located(homes: Mapping[tuple[str, str], Path], fault: str) -> str:
         home = homes.get((group[1].lower(), name))
         if home is not None:
             # oslo.config has named it for some values, as an absolute path.
-            named = fault.endswith((f", in {home}", f", in {home.absolute()}"))
-            return fault if named else f"{fault}, in {home}"
+            for named in (home.absolute(), home):
+                fault = fault.removesuffix(f", in {named}")
+            return f"{fault}, in {home}"
     return fault
 
 

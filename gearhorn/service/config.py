@@ -35,6 +35,10 @@ from gearhorn.wire.connection import ConnectionSettings
 PROJECT = "gearhorn"
 PROGRAM = "gearhorn-fanout"
 
+_NO_NUMBER = re.compile(
+    r"(?:invalid literal for int\(\) with base 10|could not convert string to float): ('.*?')"
+).sub
+
 _LONGEST_TAIL = f"-{2**22}-{'0' * 8}"
 """The longest addition to the daemon's name: the process id and a random part."""
 
@@ -153,7 +157,7 @@ def long_forms(arguments: Sequence[str]) -> list[str]:
 
 def sentence(error: BaseException) -> str:
     """Return the error on one line, without oslo.config's own terms."""
-    text = " ".join(str(error).split())
+    text = _NO_NUMBER(r"\1 is no number", " ".join(str(error).split()))
     if "\\ufeff" in text:
         return f"{text}. It begins with a byte order mark (BOM): save it without one"
     found = re.fullmatch(r".*LocationInfo\(.*detail='(.*)'\) is not valid: (.*)", text)

@@ -272,6 +272,19 @@ def test_all_faults_of_one_group_are_found_at_once(tmp_path: Path) -> None:
         ]
     ), found
     assert all(fault.endswith(f", in {path}") for fault in found)
+    assert f"[journal] max_messages: 'many' is no number, in {path}" in found
+    assert f"[limits] warn_waiting: 'some' is no number, in {path}" in found
+
+
+def test_a_file_has_one_name_for_all_of_its_faults(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.conf").write_text("[limits]\nmax_waiting = 3\nwarn_waiting = 1.5x\n")
+    assert checking.faults(["--config", "x.conf"]) == [
+        "[limits] warn_waiting: '1.5x' is no number, in x.conf",
+        "[limits] max_waiting: 3 is neither 0 nor at least 100, in x.conf",
+    ]
 
 
 def test_files_that_cannot_be_read_are_all_named(tmp_path: Path) -> None:
