@@ -237,17 +237,21 @@ def _serve(conf: cfg.ConfigOpts, settings: DaemonSettings, reload: Reload) -> in
             asyncio.run(_run_standalone(conf, settings, reload))
         else:
             asyncio.run(running.run(settings, http_settings(conf), on_reload=reload))
+        return 0
     except errors.ConfigurationError as error:
-        return _fail(error, EX_CONFIG, logged=logs.goes_elsewhere(conf))
+        failed, code = str(error), EX_CONFIG
     except errors.StoreMisconfigured as error:
-        error = errors.StoreMisconfigured(f"[store] {error}")
-        return _fail(error, EX_CONFIG, logged=logs.goes_elsewhere(conf))
+        failed, code = f"[store] {error}", EX_CONFIG
     except standalone.JobServerFailed as error:
-        return _fail(error, EX_UNAVAILABLE, logged=logs.goes_elsewhere(conf))
+        failed, code = str(error), EX_UNAVAILABLE
     except Exception:
         LOG.critical("unexpected error; this is a bug of gearhorn", exc_info=True)
         return 1
-    return 0
+    # Not in the handler: oslo.log would add the exception.
+    _say(failed)
+    if logs.goes_elsewhere(conf):
+        LOG.error("the daemon ends: %s", failed)
+    return code
 
 
 async def _run_standalone(conf: cfg.ConfigOpts, settings: DaemonSettings, reload: Reload) -> None:
@@ -269,10 +273,8 @@ async def _run_standalone(conf: cfg.ConfigOpts, settings: DaemonSettings, reload
             await running.run(settings, http_settings(conf), on_ready=greet, on_reload=reload)
 
 
-def _fail(error: errors.GearhornError, code: int, *, logged: bool = False) -> int:
+def _fail(error: errors.GearhornError, code: int) -> int:
     _say(str(error))
-    if logged:
-        LOG.error("%s", error)
     return code
 
 

@@ -353,7 +353,7 @@ class Matchmaking:
                 continue
             if await self._patience.call(self._store.remove_daemon, worker_id, renewal):
                 LOG.warning(
-                    "daemon %s has not renewed its entry for %g seconds: removed it",
+                    "daemon %s has not renewed its entry for more than %g seconds: removed it",
                     worker_id,
                     daemon_ttl,
                 )

@@ -57,6 +57,8 @@ def faults(arguments: Sequence[str], running: cfg.ConfigOpts | None = None) -> l
             raise
         return [*(fault for _, fault in found), _last_line(said.getvalue())]
     rest = [*config.wrong_values(conf), *_wrong_log(conf), *_wrong_service(conf)]
+    if running is None:
+        rest += _wrong_places(conf)
     same_tls = running is not None and all(
         conf.gearman[name] == running.gearman[name] for name in TLS_OPTIONS
     )
@@ -101,6 +103,34 @@ def _wrong_service(conf: cfg.ConfigOpts) -> Iterator[str]:
         pass
 
 
+def _wrong_places(conf: cfg.ConfigOpts) -> Iterator[str]:
+    """Yield a fault for each file that the daemon could not make where it is to be."""
+    for option, path in _places(conf):
+        directory = os.path.dirname(path) or "."
+        if not os.path.isdir(directory):
+            yield f"{option}: there is no directory {directory}"
+        elif not os.access(path if os.path.exists(path) else directory, os.W_OK):
+            yield f"{option}: {path} cannot be written"
+
+
+def _places(conf: cfg.ConfigOpts) -> Iterator[tuple[str, str]]:
+    with contextlib.suppress(cfg.Error, ValueError):
+        if conf.service.pidfile:
+            yield "[service] pidfile", conf.service.pidfile
+    if not conf.log_config_append:
+        if conf.log_file:
+            yield "[DEFAULT] log_file", os.path.join(conf.log_dir or "", conf.log_file)
+        elif conf.log_dir:
+            yield "[DEFAULT] log_dir", os.path.join(conf.log_dir, "")
+    with contextlib.suppress(cfg.Error, ValueError, errors.ConfigurationError):
+        listen = config.listen_of(conf)
+        if listen is not None and listen.path:
+            yield "[http] listen", listen.path
+    with contextlib.suppress(cfg.Error, ValueError):
+        if conf.service.state_dir:
+            yield "[service] state_dir", os.path.abspath(conf.service.state_dir)
+
+
 def _located(homes: Mapping[tuple[str, str], Path], fault: str) -> str:
     """Return a fault with the file that has its option, if one has."""
     group = _GROUP.match(fault)
@@ -111,8 +141,9 @@ def _located(homes: Mapping[tuple[str, str], Path], fault: str) -> str:
         home = homes.get((group[1].lower(), name))
         if home is not None:
             # oslo.config has named it for some values, as an absolute path.
-            named = fault.endswith((f", in {home}", f", in {home.absolute()}"))
-            return fault if named else f"{fault}, in {home}"
+            for named in (home.absolute(), home):
+                fault = fault.removesuffix(f", in {named}")
+            return f"{fault}, in {home}"
     return fault
 
 

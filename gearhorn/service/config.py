@@ -3,12 +3,13 @@
 """The configuration, and the daemon's settings that are made from it."""
 
 import argparse
+import contextlib
 import math
 import os
 import re
 import socket
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from gearhorn.messages import FunctionNames
 from gearhorn.net.tls import tls_context
 from gearhorn.service import config_files
 from gearhorn.service.listening import Listen
-from gearhorn.service.options import COMMAND_LINE, GROUPS
+from gearhorn.service.options import COMMAND_LINE, GROUPS, WORDS
 from gearhorn.store import open_store
 from gearhorn.version import installed_version
 from gearhorn.wire.address import Address, parse_addresses
@@ -33,6 +34,10 @@ from gearhorn.wire.connection import ConnectionSettings
 
 PROJECT = "gearhorn"
 PROGRAM = "gearhorn-fanout"
+
+_NO_NUMBER = re.compile(
+    r"(?:invalid literal for int\(\) with base 10|could not convert string to float): ('.*?')"
+).sub
 
 _LONGEST_TAIL = f"-{2**22}-{'0' * 8}"
 """The longest addition to the daemon's name: the process id and a random part."""
@@ -108,6 +113,7 @@ def read(
             default_config_files=searched,
             default_config_dirs=searched,
         )
+        _check_words(conf)
         if names:
             _check_names(conf)
     except UnicodeDecodeError as error:
@@ -117,6 +123,13 @@ def read(
     except (cfg.Error, OSError) as error:
         raise errors.ConfigurationError(sentence(error)) from None
     return conf
+
+
+def _check_words(conf: cfg.ConfigOpts) -> None:
+    given = [f"--{word}" for word in WORDS if conf[word.replace("-", "_")]]
+    if len(given) > 1:
+        assert conf._oparser is not None
+        conf._oparser.error(f"{given[0]} does not go with {given[1]}: give one at a time")
 
 
 def _undecodable(arguments: Sequence[str]) -> str:
@@ -144,7 +157,7 @@ def long_forms(arguments: Sequence[str]) -> list[str]:
 
 def sentence(error: BaseException) -> str:
     """Return the error on one line, without oslo.config's own terms."""
-    text = " ".join(str(error).split())
+    text = _NO_NUMBER(r"\1 is no number", " ".join(str(error).split()))
     if "\\ufeff" in text:
         return f"{text}. It begins with a byte order mark (BOM): save it without one"
     found = re.fullmatch(r".*LocationInfo\(.*detail='(.*)'\) is not valid: (.*)", text)
@@ -275,60 +288,88 @@ def settings_faults(conf: cfg.ConfigOpts, *, tls: bool = True) -> Iterator[str]:
 
     :param tls: false to leave out the files for job servers.
     """
-    for read_part in (
-        _servers,
-        *((_tls,) if tls else ()),
-        _functions,
-        _store_url,
-        _fanout_timeout,
-        _worker_name,
-        _leases,
-        _limits,
-        _journal,
-        _state_dir,
-        listen_of,
-    ):
-        try:
-            read_part(conf)
-        except errors.ConfigurationError as error:
-            yield str(error)
-        except (cfg.Error, ValueError):
-            # A value that its option does not take: that is a fault of its own.
-            pass
+    yield from _raised_by(_servers, conf)
+    if tls:
+        yield from _raised_by(_tls, conf)
+    yield from _wrong_functions(conf)
+    yield from _raised_by(_store_url, conf)
+    yield from _raised_by(_fanout_timeout, conf)
+    yield from _wrong_own_name(conf)
+    yield from _raised_by(_leases, conf)
+    yield from _wrong_limits(conf)
+    yield from _wrong_topics(conf)
+    yield from _raised_by(_check_journal_url, conf)
+    yield from _raised_by(_state_dir, conf)
+    yield from _raised_by(listen_of, conf)
+
+
+def _raised_by(
+    read_part: Callable[[cfg.ConfigOpts], object], conf: cfg.ConfigOpts
+) -> Iterator[str]:
+    try:
+        read_part(conf)
+    except errors.ConfigurationError as error:
+        yield str(error)
+    except (cfg.Error, ValueError):
+        # A value that its option does not take: that is a fault of its own.
+        pass
+
+
+def _refuse(faults: Iterator[str]) -> None:
+    for fault in faults:
+        raise errors.ConfigurationError(fault)
+
+
+def _values(conf: cfg.ConfigOpts, group: str) -> dict[str, Any]:
+    """Return the values of a group, without those that their options do not take."""
+    found = {}
+    for name in conf[group]:
+        with contextlib.suppress(cfg.Error, ValueError):
+            found[name] = conf[group][name]
+    return found
 
 
 def _limits(conf: cfg.ConfigOpts) -> LimitSettings:
-    limits = LimitSettings(**dict(conf.limits.items()))
-    if 0 < limits.max_waiting < messages.LEAST_WAITING:
-        raise errors.ConfigurationError(
-            f"[limits] max_waiting: {limits.max_waiting} is neither 0 nor at least "
-            f"{messages.LEAST_WAITING}"
-        )
+    _refuse(_wrong_limits(conf))
+    return LimitSettings(**dict(conf.limits.items()))
+
+
+def _wrong_limits(conf: cfg.ConfigOpts) -> Iterator[str]:
+    limits = _values(conf, "limits")
+    most = limits.get("max_waiting", 0)
+    if 0 < most < messages.LEAST_WAITING:
+        yield f"[limits] max_waiting: {most} is neither 0 nor at least {messages.LEAST_WAITING}"
     for name in ("remove_idle", "discard_after"):
-        seconds = getattr(limits, name)
+        seconds = limits.get(name, 0)
         if 0 < seconds < messages.LEAST_IDLE_S:
-            raise errors.ConfigurationError(
-                f"[limits] {name}: {seconds:g} is neither 0 nor at least {messages.LEAST_IDLE_S}"
-            )
-    if 0 < limits.discard_after < 2 * conf.matchmaking.cache_ttl:
-        raise errors.ConfigurationError(
-            f"[limits] discard_after: {limits.discard_after:g} is below twice [matchmaking] "
-            f"cache_ttl, {conf.matchmaking.cache_ttl:g}: lists may still have the subscription"
+            yield f"[limits] {name}: {seconds:g} is neither 0 nor at least {messages.LEAST_IDLE_S}"
+    cache_ttl = _values(conf, "matchmaking").get("cache_ttl", 0)
+    discard_after = limits.get("discard_after", 0)
+    # Named beside the fault above only if it would outlast that.
+    if discard_after > 0 and max(discard_after, messages.LEAST_IDLE_S) < 2 * cache_ttl:
+        yield (
+            f"[limits] discard_after: {discard_after:g} is below twice [matchmaking] "
+            f"cache_ttl, {cache_ttl:g}: lists may still have the subscription"
         )
-    return limits
 
 
 def _journal(conf: cfg.ConfigOpts) -> JournalSettings:
-    settings = JournalSettings(
-        **{**dict(conf.journal.items()), "topics": tuple(conf.journal.topics)}
-    )
-    try:
-        Patterns(settings)
-    except errors.ConfigurationError as error:
-        raise errors.ConfigurationError(f"[journal] topics: {error}") from None
-    if settings.url is not None:
-        _check_url("[journal] url", settings.url, conf)
-    return settings
+    _refuse(_wrong_topics(conf))
+    _check_journal_url(conf)
+    return JournalSettings(**{**dict(conf.journal.items()), "topics": tuple(conf.journal.topics)})
+
+
+def _wrong_topics(conf: cfg.ConfigOpts) -> Iterator[str]:
+    for text in _values(conf, "journal").get("topics", ()):
+        try:
+            Patterns(JournalSettings(topics=(text,)))
+        except errors.ConfigurationError as error:
+            yield f"[journal] topics: {error}"
+
+
+def _check_journal_url(conf: cfg.ConfigOpts) -> None:
+    if conf.journal.url is not None:
+        _check_url("[journal] url", conf.journal.url, conf)
 
 
 def _fanout_timeout(conf: cfg.ConfigOpts) -> float:
@@ -393,45 +434,56 @@ def _tls(conf: cfg.ConfigOpts) -> Any:
 
 
 def _worker_name(conf: cfg.ConfigOpts) -> str:
+    _refuse(_wrong_own_name(conf))
+    return _own_name(conf)
+
+
+def _own_name(conf: cfg.ConfigOpts) -> str:
     name: str = conf.gearman.worker_id or socket.gethostname()
-    try:
-        messages.check_topic(conf.matchmaking.topic)
-        messages.check_subscription(conf.matchmaking.topic, name + _LONGEST_TAIL)
-    except errors.InvalidTopic as error:
-        raise errors.ConfigurationError(f"[matchmaking] topic: {error}") from None
-    except errors.RequestError as error:
-        raise errors.ConfigurationError(f"[gearman] worker_id: {error}") from None
-    _check_no_space("[gearman] worker_id", name)
-    _check_no_space("[matchmaking] topic", conf.matchmaking.topic)
     return name
 
 
-def _check_no_space(option: str, name: str) -> None:
+def _wrong_own_name(conf: cfg.ConfigOpts) -> Iterator[str]:
+    name, topic = _own_name(conf), conf.matchmaking.topic
+    try:
+        messages.check_topic(topic)
+    except errors.RequestError as error:
+        yield f"[matchmaking] topic: {error}"
+        topic = DaemonSettings.matchmaking_topic
+    try:
+        messages.check_subscription(topic, name + _LONGEST_TAIL)
+    except errors.RequestError as error:
+        yield f"[gearman] worker_id: {error}"
+    yield from _white_space("[gearman] worker_id", name)
+    yield from _white_space("[matchmaking] topic", topic)
+
+
+def _white_space(option: str, name: str) -> Iterator[str]:
     # White space separates the fields of gearmand's answers in text.
     if len(name.split()) != 1:
-        raise errors.ConfigurationError(f"{option}: {name!r} holds white space")
+        yield f"{option}: {name!r} holds white space"
 
 
 def _functions(conf: cfg.ConfigOpts) -> FunctionNames:
-    names = dict(conf.functions.items())
+    _refuse(_wrong_functions(conf))
+    return FunctionNames(**dict(conf.functions.items()))
+
+
+def _wrong_functions(conf: cfg.ConfigOpts) -> Iterator[str]:
     prefix = messages.queue_name(conf.matchmaking.topic, "")
     taken: dict[str, str] = {}
-    for option, name in names.items():
+    for option, name in _values(conf, "functions").items():
         title = f"[functions] {option}"
         try:
             # The rule for topics is the rule for all names.
             messages.check_topic(name)
         except errors.RequestError as error:
             reason = str(error).replace("topic", "the name", 1)
-            raise errors.ConfigurationError(f"{title}: {reason}") from None
-        _check_no_space(title, name)
+            yield f"{title}: {reason}"
+            continue
+        yield from _white_space(title, name)
         if name.lower().startswith(prefix.lower()):
-            raise errors.ConfigurationError(
-                f"{title}: {name!r} begins with {prefix!r}, as the daemons' own functions do"
-            )
+            yield f"{title}: {name!r} begins with {prefix!r}, as the daemons' own functions do"
         if name in taken:
-            raise errors.ConfigurationError(
-                f"{title}: {name!r} is the name of [functions] {taken[name]} already"
-            )
+            yield f"{title}: {name!r} is the name of [functions] {taken[name]} already"
         taken[name] = option
-    return FunctionNames(**names)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from oslo_config import cfg
 from oslo_log import log
 
-from gearhorn import errors
+from gearhorn import errors, messages
 from gearhorn.service.config import PROGRAM, PROJECT
 
 # Below warnings these say nothing of use to an operator. An entry for one of them in
@@ -62,6 +62,7 @@ def setup(conf: cfg.ConfigOpts) -> None:
         raise errors.ConfigurationError(f"logging cannot be set up: {error}") from None
     for handler in logging.getLogger().handlers:
         _complain_once(handler)
+        handler.addFilter(_escape)
     for handler in _kept:
         logging.getLogger().addHandler(handler)
     if not conf.log_config_append:
@@ -69,6 +70,14 @@ def setup(conf: cfg.ConfigOpts) -> None:
         for name in _QUIET:
             if name not in configured:
                 logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _escape(record: logging.LogRecord) -> bool:
+    """Have a line show what a stranger has named without what a terminal acts on."""
+    text = record.getMessage()
+    if not text.isprintable():
+        record.msg, record.args = messages.printable(text), None
+    return True
 
 
 def _complain_once(handler: logging.Handler) -> None:

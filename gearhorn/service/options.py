@@ -250,8 +250,8 @@ MATCHMAKING = (
         default=Leases.daemon_ttl,
         min=0.1,
         max=_DAY,
-        help="Seconds without a sign of life after which a daemon's entry is removed. More "
-        "than 1.65 times cache_ttl. All daemons need the same.",
+        help="Seconds without a sign of life after which a daemon's entry is removed, or up to "
+        "two thirds later. More than 1.65 times cache_ttl. All daemons need the same.",
     ),
     cfg.IntOpt(
         "max_cached_topics",
@@ -431,11 +431,23 @@ GROUPS: dict[cfg.OptGroup, Sequence[cfg.Opt]] = {
 }
 
 
-class _WithoutValue(cfg.StrOpt):
-    """An option of the command line whose value may be left out."""
+class _Choice(cfg.StrOpt):
+    """An option of the command line of which another value makes that wrong.
+
+    oslo.config would take it for a wrong configuration.
+    """
 
     def _get_argparse_kwargs(self, group: Any, **kwargs: Any) -> dict[str, Any]:
         arguments: dict[str, Any] = super()._get_argparse_kwargs(group, **kwargs)
+        kind: Any = self.type
+        return {**arguments, "choices": list(kind.choices)}
+
+
+class _WithoutValue(_Choice):
+    """An option of the command line whose value may be left out."""
+
+    def _get_argparse_kwargs(self, group: Any, **kwargs: Any) -> dict[str, Any]:
+        arguments = super()._get_argparse_kwargs(group, **kwargs)
         return {**arguments, "nargs": "?", "const": FILES}
 
 
@@ -469,7 +481,7 @@ COMMAND_LINE = (
         help="Make [journal] topics of this configuration those of all daemons, say what was "
         "done, and end.",
     ),
-    cfg.StrOpt(
+    _Choice(
         "probe",
         choices=["live", "ready"],
         help="Ask the daemon that listens on [http] listen how it is, say it, and end with 0 or 1.",
@@ -484,3 +496,6 @@ COMMAND_LINE = (
     # For --help only: it becomes --config-file before the command line is parsed.
     cfg.StrOpt("config", metavar="PATH", help="The same as --config-file."),
 )
+
+WORDS = ("accept-store", "adopt-journals", "probe", "check")
+"""The options with which no daemon is started: one at a time."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from redis import exceptions
 
 from gearhorn import errors
+from gearhorn.net.connecting import in_a_sentence
 from gearhorn.store.numbers import WentBack
 
 # Redis up to 6 wraps the error of a command in "ERR Error running script", so the
@@ -19,6 +20,8 @@ _AWAY = re.compile(
     r"\b(LOADING|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY)\b"
     r"|\bnon local key\b|\bcluster is down\b"
 ).search
+# What redis-py makes of an OSError.
+_CONNECTING = re.compile(r"Error -?\d+ connecting to (\S+)\. (.+?)\.?$", re.DOTALL).sub
 # The codes of gearhorn's own scripts.
 _INCOMPLETE = re.compile(r"\bINCOMPLETE (.*)", re.DOTALL).search
 _WENT_BACK = re.compile(r"\bWENTBACK\b").search
@@ -72,7 +75,8 @@ def translate(error: Exception) -> errors.StoreError:
         return errors.StoreIncomplete(f"Redis: {own[1]}")
     if _WENT_BACK(text):
         return WentBack("Redis: the store went back to an older state")
-    return _kind(error, text)(f"Redis: {text}{_advice(text)}")
+    plain = _CONNECTING(lambda found: f"{found[1]}: {in_a_sentence(found[2])}", text)
+    return _kind(error, text)(f"Redis: {plain}{_advice(text)}")
 
 
 def _advice(text: str) -> str:

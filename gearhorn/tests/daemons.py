@@ -13,6 +13,7 @@ import sys
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import IO, ClassVar
 
 from gearhorn.tests.forkserver import Forked, fork_server
@@ -36,11 +37,13 @@ class FanoutCommand(Process):
 
     def _execute(self, log: IO[bytes]) -> subprocess.Popen[bytes] | Forked:
         # What the linker and Python look at is looked at when a program is executed. Only for
-        # PYTHONPATH the fork server does what Python would.
-        told = any(
-            name.startswith(("LD_", "PYTHON"))
-            for name in self.changed_environment
-            if name != "PYTHONPATH"
+        # PYTHONPATH the fork server does what Python would, unless another release is there.
+        changed = dict(self.changed_environment)
+        path = changed.pop("PYTHONPATH", os.devnull)
+        told = any(name.startswith(("LD_", "PYTHON")) for name in changed) or any(
+            Path(directory, "gearhorn").exists()
+            for directory in path.split(os.pathsep)
+            if directory
         )
         if told or not self.forked:
             assert not self.constants

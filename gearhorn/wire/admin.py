@@ -13,7 +13,7 @@ import async_timeout
 
 from gearhorn import errors
 from gearhorn.net import tls
-from gearhorn.net.connecting import open_socket
+from gearhorn.net.connecting import describe, open_socket
 from gearhorn.wire import framing, status
 from gearhorn.wire.address import Address
 from gearhorn.wire.answer import Answer, AnswerParts
@@ -299,7 +299,7 @@ async def in_time(
         errors.FramingError,
     ) as error:
         raise errors.ServerLost(
-            f"job server {server}: {str(error) or 'no answer in time'}"
+            f"job server {server}: {describe(error) or 'no answer in time'}"
         ) from None
 
 

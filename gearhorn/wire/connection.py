@@ -13,7 +13,7 @@ from typing import Protocol, cast
 
 from gearhorn import errors
 from gearhorn.net import tls
-from gearhorn.net.connecting import open_socket
+from gearhorn.net.connecting import describe, open_socket
 from gearhorn.wire import framing
 from gearhorn.wire.address import Address
 from gearhorn.wire.tally import Tally
@@ -89,6 +89,8 @@ class Connection(asyncio.Protocol):
         """The counts of its pool at this server; the pool sets it."""
         self.share = 0
         """The share of the pool's functions that it has; the pool sets it."""
+        self.renewing = False
+        """True once it is dropped to make another."""
         self.complained = False
         """True once the server has sent an ERROR that answers no submission."""
         self._owner = owner
@@ -129,7 +131,7 @@ class Connection(asyncio.Protocol):
         self.connected = False
         if self._timer is not None:
             self._timer.cancel()
-        reason = str(exc) if exc else "the server closed the connection"
+        reason = describe(exc) if exc else "the server closed the connection"
         if not self.ready.done():
             # With TLS 1.3 a server's complaint is often lost in the reset.
             if self.settings.tls is not None and not isinstance(exc, ssl.SSLError):
@@ -209,6 +211,11 @@ class Connection(asyncio.Protocol):
             self.lost.set_result(reason)
         if self._transport is not None:
             self._transport.abort()
+
+    def renew(self) -> None:
+        """Drop the connection at once, to make another to a server that is well."""
+        self.renewing = True
+        self.abort("renewed")
 
     def give_up(self) -> None:
         """Drop the connection at once, unless it is closing in good order."""

@@ -116,7 +116,7 @@ class Grabber(Pool):
         self._grabbing = False
         closing = tuple(self._grabs)
         for connection in closing:
-            connection.abort("it gives its jobs back")
+            connection.renew()
         while True:
             # One that is made meanwhile takes nothing.
             if self._grabs.keys().isdisjoint(closing):

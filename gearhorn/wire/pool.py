@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import async_timeout
 
 from gearhorn import errors
+from gearhorn.net.connecting import describe
 from gearhorn.tasks import OnFailed, Tasks
 from gearhorn.wire import framing
 from gearhorn.wire.address import Address
@@ -110,20 +111,21 @@ class Pool:
                 reason = await self._serve_connection(server, share)
             except (OSError, asyncio.TimeoutError, UnicodeError) as error:
                 # UnicodeError if the name cannot be a host name.
-                reason = str(error) or "no answer in time"
+                reason = describe(error) or "no answer in time"
             except errors.UnsupportedServer as error:
                 reason = str(error)
                 attempt = _UNSUPPORTED_ATTEMPT
             lived = asyncio.get_running_loop().time() - started
             if lived > _SOUND_AFTER_S:
                 attempt = 0
-            self._watch.down(server, (self, share), reason)
+            if reason is not None:
+                self._watch.down(server, (self, share), reason)
             ceiling = min(self.settings.reconnect_max, _BACKOFF_FIRST_S * 2**attempt)
             attempt = min(attempt + 1, _UNSUPPORTED_ATTEMPT)
             await asyncio.sleep(random.uniform(ceiling / 2, ceiling))
 
-    async def _serve_connection(self, server: Address, share: int) -> str:
-        """Connect, and return why the connection ended."""
+    async def _serve_connection(self, server: Address, share: int) -> str | None:
+        """Connect, and return why the connection was lost; ``None`` if it was not."""
         connection = Connection(self, server, self.settings, self._greeting, self.max_bytes)
         connection.share = share
         is_ready = False
@@ -141,6 +143,8 @@ class Pool:
             self.connection_ready(connection)
             self.on_servers_changed()
             reason = await asyncio.shield(connection.lost)
+            if connection.renewing:
+                return None
             tally.losses += 1
             connection.abort(reason)
             return reason

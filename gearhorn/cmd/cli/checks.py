@@ -190,7 +190,7 @@ def _daemons(facts: Facts) -> Iterator[Finding]:
         elif daemon.age > status.daemon_ttl:
             yield _late(daemon, daemon.age, status)
         else:
-            yield from _unreachable(daemon, daemon.age, status, facts)
+            yield from _unreachable(daemon, status, facts)
     prefix = queue_name(status.matchmaking_topic, "")
     known = {prefix + daemon.worker_id for daemon in facts.daemons}
     for function in function_names(facts):
@@ -244,15 +244,12 @@ def _late(daemon: DaemonRow, age: float, status: StatusRow) -> Finding:
         findings.DAEMON_LATE,
         name,
         f"daemon {name} was last seen {seconds(age)} ago: it is dead or cut off",
-        "The others remove it within another [matchmaking] daemon_ttl "
-        f"({seconds(status.daemon_ttl)}); registrations wait until then. To remove it now: "
-        f"gearhorn remove-daemon {shlex.quote(name)}",
+        f"The others remove it {_removal(status)} To remove it now: gearhorn remove-daemon "
+        f"{shlex.quote(name)}",
     )
 
 
-def _unreachable(
-    daemon: DaemonRow, age: float, status: StatusRow, facts: Facts
-) -> Iterator[Finding]:
+def _unreachable(daemon: DaemonRow, status: StatusRow, facts: Facts) -> Iterator[Finding]:
     name = daemon.worker_id
     function = queue_name(status.matchmaking_topic, name)
     without = [
@@ -262,15 +259,21 @@ def _unreachable(
     ]
     if not without or daemon.barred:
         return
-    removed_within = Leases(status.cache_ttl, status.daemon_ttl).latest_removal - age
     yield Finding(
         findings.DAEMON_UNREACHABLE,
         name,
         f"daemon {name} is not connected to {listed(without)}",
         "If it lives, check [gearman] servers of its configuration; all daemons need the same "
-        f"list. If it was killed, the others remove it within {seconds(removed_within)}, by "
-        "[matchmaking] daemon_ttl; registrations wait until then. To remove it now: gearhorn "
-        f"remove-daemon {shlex.quote(name)}",
+        f"list. If it was killed, the others remove it {_removal(status)} To remove it now: "
+        f"gearhorn remove-daemon {shlex.quote(name)}",
+    )
+
+
+def _removal(status: StatusRow) -> str:
+    latest = Leases(status.cache_ttl, status.daemon_ttl).latest_removal
+    return (
+        f"at most {seconds(latest)} after it was last seen or they have started, by [matchmaking] "
+        "daemon_ttl and their looks; registrations wait until then."
     )
 
 

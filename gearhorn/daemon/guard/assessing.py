@@ -24,6 +24,7 @@ class Topic(Traffic):
     """A topic that messages are sent to."""
 
     __slots__ = (
+        "assessed",
         "assessing",
         "began",
         "full",
@@ -43,6 +44,8 @@ class Topic(Traffic):
         self.parts: Mapping[Address, Part] = {}
         self.full: Mapping[Address, dict[bytes, float]] = {}
         """The full queues of each server, and the jobs below which each is open again."""
+        self.assessed: Recipients | None = None
+        """The list that has them; ``None`` where no queue is full."""
         self.mark = 0
         """The credits at which something has to be done."""
         self.began = 0
@@ -51,6 +54,12 @@ class Topic(Traffic):
         """True while its credits are worked out."""
         self.outdated = False
         """True if they are to be worked out once more then."""
+
+    def take(self, recipients: Recipients) -> None:
+        """Take a list, whose credits are to be worked out."""
+        self.recipients = recipients
+        self.open = None
+        self.began = self.sent
 
     @property
     def full_count(self) -> int:
@@ -150,6 +159,7 @@ class Assessor:
             if server in topic.parts:
                 part.seen = max(part.seen, topic.parts[server].seen)
         before_full, topic.full = topic.full, full
+        topic.assessed = recipients if together else None
         topic.open, topic.parts = left, parts
         self._on_assessed(topic)
         yield from self._note_full(before_full, full)

@@ -86,13 +86,23 @@ class Guard:
     def apply(self, settings: LimitSettings) -> None:
         """Go by these limits: each topic is assessed anew with its next message.
 
-        What the limits of a whole server mean the next look at it shows.
+        One that has full queues is at once, as they are shown without a message too. What
+        the limits of a whole server mean the next look at it shows.
         """
         self._rules = Rules(settings)
         self._light_bytes = self._rules.light_bytes
         self._assessor.apply(self._rules, limit(settings.warn_waiting))
-        self.seen.apply(settings)
-        self.servers_changed()
+        topics = tuple(self._topics.values())
+        full = {queue for topic in topics for its in topic.full.values() for queue in its}
+        self.seen.apply(settings, full)
+        for topic in topics:
+            if topic.assessed is None:
+                topic.recipients = None
+            elif topic.recipients is None:
+                topic.take(topic.assessed)
+                at_once(self._assessor.assess(topic))
+            else:
+                self._assess(topic)
 
     # The path of a fan-out.
 
@@ -136,9 +146,7 @@ class Guard:
         self._topics.move_to_end(name)
         while len(self._topics) > self.max_topics:
             self._topics.popitem(last=False)
-        topic.recipients = recipients
-        topic.open = None
-        topic.began = topic.sent
+        topic.take(recipients)
         return topic
 
     def _enter(self, recipients: Recipients) -> Topic:

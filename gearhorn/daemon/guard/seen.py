@@ -3,7 +3,7 @@
 """What the last looks have shown of each job server."""
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from gearhorn.daemon.guard.limits import LimitSettings
@@ -52,11 +52,14 @@ class Seen:
         self._settings = settings
         self._servers: dict[Address, ServerSeen] = {}
 
-    def apply(self, settings: LimitSettings) -> None:
-        """Go by these limits; which queues are full by them is to be found out anew."""
+    def apply(self, settings: LimitSettings, full: Collection[bytes]) -> None:
+        """Go by these limits.
+
+        :param full: the full queues that are to be assessed anew. Others count as open.
+        """
         self._settings = settings
         for known in self._servers.values():
-            known.full.clear()
+            known.full = {queue: below for queue, below in known.full.items() if queue in full}
             known.totals.apply(settings)
 
     def server(self, server: Address) -> ServerSeen:

@@ -124,7 +124,7 @@ def test_calls_of_the_store_of_journals(
 
     assert calls("append") == found["journal_append_seconds_count"] == 1
     assert calls("open") == 1
-    assert calls("read") == 1
+    assert calls("read_all") == 1
     assert not any(name.startswith("journal_errors_total") for name in found)
     redis.kill()
     topic.start("678", background=True)

@@ -76,6 +76,8 @@ def test_patterns_are_adopted_by_a_word(fleet: Fleet) -> None:
     assert sequence(two, "under") == 1
     eventually(lambda: status(one)["journal_fault"] == "journals_differ")
     assert sequence(two, "topic") is None
+    # The job server is well, and no log says else.
+    assert not one.said(": away (")
 
 
 def adopt(daemon: Daemon) -> subprocess.CompletedProcess[str]:

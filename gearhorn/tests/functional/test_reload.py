@@ -137,6 +137,12 @@ def test_http_is_turned_on_moved_and_turned_off(one: Daemon) -> None:
         ask(one, "/")
 
 
+def row(memos: Topic, query: str, **fields: str) -> dict[str, Any]:
+    report = memos.client.submit("fanout_query", {"query": query, **fields}).report
+    (found,) = report["rows"]
+    return dict(found)
+
+
 def test_limits_are_lowered_and_lifted_while_fan_outs_run(one: Daemon, memos: Topic) -> None:
     def failed() -> dict[str, str]:
         failures: dict[str, str] = memos.publish(background=True).report["failed"]
@@ -147,9 +153,11 @@ def test_limits_are_lowered_and_lifted_while_fan_outs_run(one: Daemon, memos: To
     reload(one, **{"limits.max_waiting": 100})
     eventually(lambda: failed() == {"bob": "queue_full"})
     waiting = memos.waiting("bob")
+    # It stays full where other limits change, though nothing is published.
+    reload(one, **{"limits.warn_waiting": 50})
+    assert row(memos, "subscribers", topic=memos.name)["full"]
     # Another daemon would learn of the limit by the entry.
-    status = memos.client.submit("fanout_query", {"query": "status"}).report["rows"][0]
-    assert status["limits"]["max_waiting"] == 100
+    assert row(memos, "status")["limits"]["max_waiting"] == 100
     assert memos.waiting("bob") == waiting
     reload(one, **{"limits.max_waiting": 0})
     eventually(lambda: not failed())

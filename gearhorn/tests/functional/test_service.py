@@ -17,6 +17,7 @@ from gearhorn.tests.conftest import NewDaemon, NewPeer
 from gearhorn.tests.daemons import Daemon
 from gearhorn.tests.functional.command import refused, run, write
 from gearhorn.tests.processes import eventually, free_port, status_of
+from gearhorn.tests.servers import Gearmand
 
 
 class WithPidFile(Protocol):
@@ -133,6 +134,20 @@ def test_root_becomes_the_user(with_pid_file: WithPidFile, tmp_path: Path) -> No
     assert process.stop() == 0
     # It cannot be removed, and says nothing that is not true.
     assert not path.exists() or path.read_text() == ""
+
+
+def test_what_shows_only_in_the_background_is_in_the_log(
+    background: Daemon, gearmand: Gearmand, tmp_path: Path
+) -> None:
+    background.configure(**{"http.listen": gearmand.address})
+    background.start(wait_ready=False)
+    assert background.wait() == 0
+    log = tmp_path / "log"
+    ends = "ERROR gearhorn.cmd.serve [-] the daemon ends: "
+    reason = f"[http] listen: {gearmand.address}: Address already in use\n"
+    eventually(lambda: log.exists() and f"{ends}{reason}" in log.read_text())
+    eventually(lambda: not (tmp_path / "pid").exists())
+    assert background.log == ""
 
 
 def test_it_detaches(background: Daemon, tmp_path: Path, peer: NewPeer) -> None:

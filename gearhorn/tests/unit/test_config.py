@@ -245,6 +245,48 @@ def test_all_faults_are_found_at_once(tmp_path: Path) -> None:
     ]
 
 
+def test_all_faults_of_one_group_are_found_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "gearhorn.conf"
+    path.write_text(
+        "[functions]\nregister = fanout\nquery = a b\n"
+        "[journal]\ntopics = a*?max_age=x, b*, ?max_age=1\nmax_messages = many\n"
+        "[limits]\nmax_waiting = 50\nremove_idle = 3\ndiscard_after = 10\nwarn_waiting = some\n"
+        "[gearman]\nworker_id = a b\n"
+        "[matchmaking]\ntopic = c d\n"
+    )
+    found = checking.faults(["--config", str(path)])
+    begin = [fault.partition(": ")[0] for fault in found]
+    assert sorted(begin) == sorted(
+        [
+            "[functions] fanout",
+            "[functions] query",
+            "[journal] max_messages",
+            "[journal] topics",
+            "[journal] topics",
+            "[limits] warn_waiting",
+            "[limits] max_waiting",
+            "[limits] remove_idle",
+            "[limits] discard_after",
+            "[gearman] worker_id",
+            "[matchmaking] topic",
+        ]
+    ), found
+    assert all(fault.endswith(f", in {path}") for fault in found)
+    assert f"[journal] max_messages: 'many' is no number, in {path}" in found
+    assert f"[limits] warn_waiting: 'some' is no number, in {path}" in found
+
+
+def test_a_file_has_one_name_for_all_of_its_faults(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.conf").write_text("[limits]\nmax_waiting = 3\nwarn_waiting = 1.5x\n")
+    assert checking.faults(["--config", "x.conf"]) == [
+        "[limits] warn_waiting: '1.5x' is no number, in x.conf",
+        "[limits] max_waiting: 3 is neither 0 nor at least 100, in x.conf",
+    ]
+
+
 def test_files_that_cannot_be_read_are_all_named(tmp_path: Path) -> None:
     latin, open_ended, missing = (tmp_path / name for name in ("1.conf", "2.conf", "3.conf"))
     latin.write_bytes(b"# caf\xe9\n")

@@ -11,7 +11,7 @@ import pytest
 
 from gearhorn.tests import packets as wire
 from gearhorn.tests.fake import FakeServer, fake_server
-from gearhorn.tests.processes import free_port
+from gearhorn.tests.processes import eventually, free_port
 from gearhorn.tests.unit.grabbing import FAST, NewWorker, asked
 from gearhorn.wire import fair_grabber, shares
 from gearhorn.wire.connection import Connection
@@ -321,6 +321,23 @@ async def test_the_window_is_that_of_all_servers_together(
 async def lose(server: FakeServer) -> None:
     await server.stop()
     await server.start(free_port())
+
+
+async def test_a_pause_connects_anew_and_the_log_knows_of_no_server_that_is_away(
+    server: FakeServer, new_worker: NewWorker, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    worker = new_worker()
+    await asked(server)
+    await worker.pause()
+    worker.resume()
+    await asked(server)
+    assert caplog.text.count("connected") == 1
+    assert "away" not in caplog.text
+    assert [tally.losses for tally in worker.tallies.values()] == [0]
+    # One that does go away is named all the same.
+    await server.stop()
+    await asyncio.to_thread(eventually, lambda: "away" in caplog.text)
 
 
 async def test_a_pause_waits_for_no_connection_that_is_made_meanwhile(

@@ -172,12 +172,41 @@ def test_a_topic_that_is_quiet_again_holds_no_list() -> None:
     assert sender.guard.seen.server(SERVER).full == {}
 
 
+@pytest.mark.parametrize("quiet_s", [0, 1])
+def test_a_queue_that_is_refused_is_full_through_other_limits(quiet_s: float) -> None:
+    world = World(0, settings=SMALL)
+    (sender,) = world.senders
+    world.run(1, 10_000)
+    if quiet_s:
+        # Looks have seen every message: the topic has given up its list.
+        sender.pace.wanted = True
+        world.run(quiet_s, 0)
+        assert [topic.recipients for topic in sender.guard._topics.values()] == [None]
+    for number in range(3):
+        sender.guard.apply(dataclasses.replace(SMALL, warn_waiting=1_000 + number))
+        assert sender.guard.seen.queues_full == 1
+    sender.pace.wanted = True
+    world.run(1, 0)
+    assert sender.guard.seen.queues_full == 1
+    reached = world.peak
+    world.run(0.1, 100)
+    assert world.peak == reached
+    # Limits that are lifted open it without a message.
+    sender.guard.apply(dataclasses.replace(SMALL, max_waiting=0, max_waiting_bytes=0))
+    sender.pace.wanted = True
+    world.run(1, 0)
+    assert sender.guard.seen.queues_full == 0
+
+
 def test_limits_that_are_lowered_and_lifted_hold_from_the_next_message_on() -> None:
     world = World(0, settings=SMALL)
     world.run(1, 10_000)
     assert world.peak <= SMALL.max_waiting
     guard = world.senders[0].guard
     guard.apply(dataclasses.replace(SMALL, max_waiting=2 * SMALL.max_waiting))
+    # The daemon has asked for a look.
+    world.senders[0].pace.wanted = True
+    world.run(0.5, 0)
     assert guard.seen.queues_full == 0
     world.run(1, 10_000)
     assert SMALL.max_waiting < world.peak <= 2 * SMALL.max_waiting

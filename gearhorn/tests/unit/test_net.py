@@ -19,6 +19,7 @@ import trustme
 
 from gearhorn import errors
 from gearhorn.net import connecting, resolver, tls
+from gearhorn.tests.processes import free_port
 from gearhorn.tests.swallowing import Swallowing
 
 
@@ -53,6 +54,27 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Iterator[Names]:
 async def begun(names: Names, count: int) -> None:
     while len(names.asked) < count:  # noqa: ASYNC110
         await asyncio.sleep(0.001)
+
+
+async def test_why_nobody_can_be_reached_is_said_in_words() -> None:
+    with pytest.raises(ConnectionRefusedError) as refused:
+        await connecting.open_socket("127.0.0.1", free_port())
+    assert connecting.describe(refused.value) == "connection refused"
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (ConnectionResetError(104, "Connection reset by peer"), "connection reset by peer"),
+        (socket.gaierror(-2, "Name or service not known"), "name or service not known"),
+        (ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong"), "[SSL: WRONG_VERSION_NUMBER] wrong"),
+        (OSError("Multiple exceptions: one, two"), "Multiple exceptions: one, two"),
+        (asyncio.TimeoutError(), ""),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_the_words_are_those_of_the_system(error: BaseException, text: str) -> None:
+    assert connecting.describe(error) == text
 
 
 async def test_whoever_asks_for_a_name_waits_for_the_same_lookup(names: Names) -> None:

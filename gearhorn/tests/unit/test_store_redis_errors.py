@@ -33,6 +33,26 @@ def test_a_lost_connection_is_a_store_that_is_away(error: Exception) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("Error 111 connecting to h:1. Connection refused.", "h:1: connection refused"),
+        (
+            "Error -2 connecting to h:1. Name or service not known.",
+            "h:1: name or service not known",
+        ),
+        (
+            "Redis Cluster cannot be connected. Please provide at least one reachable node: "
+            "Error 111 connecting to h:1. Connection refused.",
+            "Redis Cluster cannot be connected. Please provide at least one reachable node: "
+            "h:1: connection refused",
+        ),
+    ],
+)
+def test_a_connection_that_cannot_be_made_is_told_of_in_words(text: str, plain: str) -> None:
+    assert str(translate(exceptions.ConnectionError(text))) == f"Redis: {plain}"
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "WRONGTYPE Operation against a key holding the wrong kind of value",
