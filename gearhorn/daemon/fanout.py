@@ -155,7 +155,7 @@ class FanOuts:
         request = _decode_request(data)
         if request.timeout is not None and request.timeout > self._max_timeout:
             raise errors.InvalidSeconds(
-                f"timeout may be {self._max_timeout:g} seconds here; that is the "
+                f"timeout may be at most {self._max_timeout:g} s here; that is the "
                 "configuration's [fanout] max_timeout"
             )
         return request, request.content()

@@ -121,7 +121,9 @@ class Refusals:
         self._log.log(
             logging.WARNING,
             reason,
-            lambda: f"all {copies} copies for topic {topic!r} failed, the first for this reason",
+            lambda: (
+                f"every copy for topic {topic!r} failed, {copies} in all, the first for this reason"
+            ),
         )
 
     def publisher_left(self, topic: str) -> None:

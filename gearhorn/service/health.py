@@ -42,7 +42,7 @@ def readiness(daemon: Daemon) -> Sequence[Check]:
         Check(
             "draining",
             not daemon.draining,
-            "it is to stop, and drains" if daemon.draining else "it takes jobs",
+            "it is to stop, and drains" if daemon.draining else "it is not to stop, and takes jobs",
             "Nothing: what is in hand is finished first. Another daemon takes what comes.",
         ),
         _job_servers(daemon),

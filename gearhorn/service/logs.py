@@ -74,7 +74,11 @@ def setup(conf: cfg.ConfigOpts) -> None:
 
 def _escape(record: logging.LogRecord) -> bool:
     """Have a line show what a stranger has named without what a terminal acts on."""
-    text = record.getMessage()
+    try:
+        text = record.getMessage()
+    except Exception:
+        # The handler says what is wrong with it.
+        return True
     if not text.isprintable():
         record.msg, record.args = messages.printable(text), None
     return True

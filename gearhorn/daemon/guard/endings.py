@@ -167,8 +167,8 @@ class Endings:
         self.ended_idle += len(ended)
         if ended:
             LOG.warning(
-                "%d subscriptions ended because nobody has served their queues for as long as "
-                "remove_idle says: %s",
+                "subscriptions ended because nobody has served their queues for as long as "
+                "remove_idle says: %d (%s)",
                 len(ended),
                 _named(ended),
             )
@@ -200,7 +200,7 @@ class Endings:
         finally:
             if emptied:
                 LOG.info(
-                    "discarded %d copies, left in %d queues by subscriptions that have ended: %s",
+                    "discarded what ended subscriptions have left: copies %d, queues %d (%s)",
                     copies,
                     len(emptied),
                     _named(emptied),

@@ -197,7 +197,7 @@ def test_fan_outs_that_wait_for_their_turn_get_it_by_a_wider_window(
 def test_timeouts_hold_for_what_comes_then(one: Daemon, memos: Topic) -> None:
     reload(one, **{"fanout.timeout": 0.2, "fanout.max_timeout": 1, "store.timeout": 2})
     assert memos.publish().report["failed"] == {"bob": "timeout"}
-    assert "timeout may be 1 seconds here" in memos.publish(timeout=2).report["message"]
+    assert "timeout may be at most 1 s here" in memos.publish(timeout=2).report["message"]
 
 
 def test_other_tls_files_are_used_for_the_next_connection(
