@@ -39,12 +39,10 @@ class FanoutCommand(Process):
         # What the linker and Python look at is looked at when a program is executed. Only for
         # PYTHONPATH the fork server does what Python would, unless another release is there.
         changed = dict(self.changed_environment)
-        path = changed.pop("PYTHONPATH", os.devnull)
-        told = any(name.startswith(("LD_", "PYTHON")) for name in changed) or any(
-            Path(directory, "gearhorn").exists()
-            for directory in path.split(os.pathsep)
-            if directory
-        )
+        path = changed.pop("PYTHONPATH", "")
+        others = [Path(each, "gearhorn") for each in path.split(os.pathsep) if each]
+        told = any(name.startswith(("LD_", "PYTHON")) for name in changed)
+        told = told or any(package.exists() for package in others)
         if told or not self.forked:
             assert not self.constants
             return super()._execute(log)
