@@ -28,8 +28,10 @@ class Playing:
         self.seconds = seconds
         self.at_once: list[int] = []
         """The functions that were dropped at a time."""
+        self.connections: list[asyncio.Task[None] | None] = []
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections.append(asyncio.current_task())
         dropped = 0
         while line := await reader.readline():
             if line == b"version\n":
@@ -40,6 +42,7 @@ class Playing:
             else:
                 dropped += 1
         writer.close()
+        await writer.wait_closed()
 
 
 @asynccontextmanager
@@ -48,6 +51,7 @@ async def played(seconds: float) -> AsyncIterator[tuple[Playing, Address]]:
     server = await asyncio.start_server(playing.accept, "127.0.0.1", 0)
     try:
         yield playing, Address("127.0.0.1", server.sockets[0].getsockname()[1])
+        await asyncio.gather(*filter(None, playing.connections))
     finally:
         await close_server(server)
 
