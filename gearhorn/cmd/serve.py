@@ -238,10 +238,8 @@ def _serve(conf: cfg.ConfigOpts, settings: DaemonSettings, reload: Reload) -> in
         else:
             asyncio.run(running.run(settings, http_settings(conf), on_reload=reload))
         return 0
-    except errors.ConfigurationError as error:
+    except (errors.ConfigurationError, errors.StoreMisconfigured) as error:
         failed, code = str(error), EX_CONFIG
-    except errors.StoreMisconfigured as error:
-        failed, code = f"[store] {error}", EX_CONFIG
     except standalone.JobServerFailed as error:
         failed, code = str(error), EX_UNAVAILABLE
     except Exception:

@@ -31,6 +31,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
 from gearhorn import clock, errors
+from gearhorn.daemon import stores
 from gearhorn.daemon.settings import Create
 from gearhorn.daemon.trust.lookout import Lookout, Sight
 from gearhorn.daemon.trust.memory import Memory
@@ -156,7 +157,8 @@ class Opening:
 
         result = await self._patience.call(attempt_once)
         if isinstance(result, errors.StoreMisconfigured):
-            raise result
+            with stores.naming(stores.SUBSCRIPTIONS):
+                raise result
         return result
 
     async def _touch(self) -> None:
