@@ -10,12 +10,13 @@ import select
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from types import TracebackType
+
+from gearhorn.tests.closing import Closing
 
 _MOST_SHOWN = 3000
 
 
-class Terminal:
+class Terminal(Closing):
     """A program on a terminal of its own, which ends with the block."""
 
     def __init__(self, call: Sequence[str], environment: Mapping[str, str]) -> None:
@@ -44,15 +45,7 @@ class Terminal:
             if select.select([self._ours], [], [], 0.1)[0]:
                 self._seen += os.read(self._ours, 65536).decode()
 
-    def __enter__(self) -> Terminal:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         self.process.kill()
         self.process.wait()
         os.close(self._ours)
