@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from benchmarks import servers, workload
-from benchmarks.figures import Case, Measured, Plan, Row
+from benchmarks.cases import registrations
+from benchmarks.figures import Case, Plan, Row
 from benchmarks.loading import Topics, load
 from benchmarks.packets import (
     SUBMIT_JOB,
@@ -25,7 +26,6 @@ from benchmarks.packets import (
     submit_in_blocks,
 )
 from benchmarks.processes import Process
-from benchmarks.stopwatch import Stopwatch
 
 _SIZES = (1, 10, 100, 1_000, 10_000, 100_000, 1_000_000)
 _QUICK_SIZES = (1, 1_000)
@@ -33,6 +33,7 @@ _DAEMONS = (1, 2, 4, 8)
 _GEARMANDS = 8
 """So many that their tables of names are not what is measured: see ``spread``."""
 _IN_FLIGHT = 200
+_AT_ONCE = 100
 _BLOCK = 500
 _ANSWER_LIMIT_S = 600.0
 
@@ -59,7 +60,7 @@ def _run(plan: Plan) -> list[Row]:
                     Row(f"{size:,} {what}", "MiB", [grown], name=name, at=size, series=what)
                 )
     for daemons in _DAEMONS:
-        rate = _registrations(daemons, plan.choose(2_000, 100))
+        rate = registrations.measure(plan.choose(2_000, 100), daemons, _AT_ONCE)
         what = f"{daemons} daemon{'s' if daemons > 1 else ''}"
         rows.append(Row(what, "registr./s", [rate], at=daemons))
     return rows
@@ -114,21 +115,6 @@ def _resident_mib(programs: Sequence[Process]) -> _Memory:
     for process in programs:
         resident[process.name] = resident.get(process.name, 0) + process.resident_kib() / 1024
     return resident
-
-
-def _registrations(daemons: int, count: int) -> Measured:
-    """Return the registrations a second, 100 at a time."""
-    jobs = [workload.registration(workload.TOPIC, each) for each in workload.client_ids(count)]
-    with contextlib.ExitStack() as stack:
-        port = stack.enter_context(servers.gearmand())
-        store = stack.enter_context(servers.redis())
-        for _ in range(daemons):
-            stack.enter_context(servers.daemon_beside([port], store.port))
-        client = stack.enter_context(Connection(port))
-        workload.settle()
-        with Stopwatch() as watch:
-            run_jobs(client, jobs, in_flight=100)
-        return watch.rate(count)
 
 
 CASE = Case(

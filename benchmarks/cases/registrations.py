@@ -21,7 +21,7 @@ def _run(plan: Plan) -> list[Row]:
     settings = [(daemons, in_flight) for daemons in _DAEMONS for in_flight in _IN_FLIGHT]
     figures = take_turns(
         plan.repetitions,
-        [functools.partial(_measure, plan, *setting) for setting in settings],
+        [functools.partial(measure, plan.choose(5_000, 1_000), *each) for each in settings],
     )
     return [
         Row(
@@ -35,8 +35,8 @@ def _run(plan: Plan) -> list[Row]:
     ]
 
 
-def _measure(plan: Plan, daemons: int, in_flight: int) -> Measured:
-    count = plan.choose(5_000, 1_000)
+def measure(count: int, daemons: int, in_flight: int) -> Measured:
+    """Return the registrations a second of so many."""
     with _daemons(daemons) as port, Connection(port) as client:
         jobs = [workload.registration(workload.TOPIC, each) for each in workload.client_ids(count)]
         workload.settle()

@@ -33,7 +33,7 @@ def _run(plan: Plan) -> list[Row]:
         rows.append(row("copies/s", rates))
         for name, program in (("daemon", "daemon"), ("all gearmands", "gearmand")):
             its = [rate.spent.by_program[program].whole for rate in rates]
-            rows.append(row("us/copy", [1e6 * time for time in its], name=name))
+            rows.append(row("µs/copy", [1e6 * time for time in its], name=name))
             busy = [rate.spent.processors(program) for rate in rates]
             rows.append(row("processors", busy, name=name))
     return rows
