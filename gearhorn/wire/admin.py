@@ -208,6 +208,7 @@ async def drop_functions(
     :param seconds: the time after which no further ones are removed.
     :returns: the number that are gone, and the number of those that were tried, at the
         beginning of ``functions``.
+    :raises ServerLost: the server is away or did not answer in time.
     """
     gone = tried = 0
     most = 1
