@@ -173,7 +173,10 @@ async def main():
             task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     say("after")
-    await asyncio.to_thread(sys.stdin.readline)
+    told = asyncio.ensure_future(asyncio.to_thread(sys.stdin.readline))
+    # One that comes just before the loop waits is handled by Python when the loop wakes up.
+    while not told.done():
+        await asyncio.sleep(0.01)
 
 asyncio.run(main())
 """
