@@ -30,7 +30,8 @@ pytestmark = pytest.mark.once
 
 SOON: dict[str, Any] = {**FEW, "gearman.reconnect_max": 0.2}
 """A job server that is back is soon found."""
-NAMES = [f"c{number}" for number in range(8)]
+NAMES = [f"c{number}" for number in range(20)]
+"""So many that they are not all on one of two servers by chance."""
 
 
 @pytest.fixture(params=[1, 3])
