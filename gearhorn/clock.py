@@ -7,14 +7,14 @@ import functools
 import time
 from collections.abc import Callable
 
+now: Callable[[], float] = time.monotonic
+"""Return the time in seconds, on a clock that nobody sets and that counts suspension.
 
-def now() -> float:
-    """Return the time in seconds, on a clock that nobody sets and that counts suspension.
-
-    A lease must run out while the machine sleeps. On Linux time.monotonic()
-    stands still then; elsewhere it is the best clock there is.
-    """
-    return _read()
+A lease must run out while the machine sleeps. On Linux time.monotonic() stands still then;
+elsewhere it is the best clock there is.
+"""
+if hasattr(time, "clock_gettime") and hasattr(time, "CLOCK_BOOTTIME"):
+    now = functools.partial(time.clock_gettime, time.CLOCK_BOOTTIME)
 
 
 async def sleep_until(when: float) -> None:
@@ -22,8 +22,3 @@ async def sleep_until(when: float) -> None:
     # The loop's own clock stands still while the machine sleeps, so look again.
     while (remaining := when - now()) > 0:  # noqa: ASYNC110
         await asyncio.sleep(remaining)
-
-
-_read: Callable[[], float] = time.monotonic
-if hasattr(time, "clock_gettime") and hasattr(time, "CLOCK_BOOTTIME"):
-    _read = functools.partial(time.clock_gettime, time.CLOCK_BOOTTIME)

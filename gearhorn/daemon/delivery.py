@@ -260,6 +260,8 @@ class OneMessage(Delivery[Share]):
     def _generated_uniques(self) -> Sequence[bytes]:
         if not self._token:
             return (b"",)
+        if self._recipients.group_count == 1:
+            return (b"%s-0" % self._token,)
         return [b"%s-%x" % (self._token, group) for group in range(self._recipients.group_count)]
 
 

@@ -333,18 +333,12 @@ class FanOuts:
             return self._turns.start(job, request, payload, recipients, waiting, bound=bound)
         recipients = self._admitted(recipients, len(payload))
         number = None if waiting is None else waiting.number
-        token = self._token(job, request, number, True)
+        token = self._tokens.token(job, request.id, number, background=True)
         delivery = BackgroundDelivery(
             self._context, job, request, payload, recipients, token, number
         )
         delivery.start()
         return True
-
-    def _token(
-        self, job: Job, request: messages.FanOut, number: Numbered | None, background: bool
-    ) -> bytes:
-        """Return the beginning of the copies' uniques; those of a journal have its number."""
-        return b"" if number is not None else self._tokens.token(job, request.id, background)
 
     def _start_series(
         self,
@@ -355,7 +349,7 @@ class FanOuts:
         waiting: Waiting | None,
     ) -> None:
         number = None if waiting is None else waiting.number
-        token = self._token(job, request, number, True)
+        token = self._tokens.token(job, request.id, number, background=True)
 
         def admit(size: int) -> Recipients:
             return self._admitted(recipients, size)
@@ -389,7 +383,7 @@ class FanOuts:
         place.begin(len(recipients))
         recipients = self._admitted(recipients, len(payload))
         self._counts.foreground_taken += 1
-        token = self._token(job, request, number, False)
+        token = self._tokens.token(job, request.id, number, background=False)
         delivery = ForegroundDelivery(
             self._context, job, request, payload, recipients, token, place, number
         )

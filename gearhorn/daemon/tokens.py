@@ -6,6 +6,7 @@ import itertools
 import os
 from hashlib import blake2b
 
+from gearhorn.daemon.journal.numbered import Numbered
 from gearhorn.wire.job import Job
 
 _DIGEST_BYTES = 12
@@ -22,8 +23,12 @@ class Tokens:
         self._prefix = os.urandom(6).hex().encode()
         self._numbers = itertools.count()
 
-    def token(self, job: Job, message_id: str | None, background: bool) -> bytes:
+    def token(
+        self, job: Job, message_id: str | None, number: Numbered | None, *, background: bool
+    ) -> bytes:
         """Return the beginning of the copies' uniques; empty for copies without.
+
+        It is also empty for a message with a number in a journal, which the uniques have.
 
         If a job with a unique is run a second time after a crash, the token is the
         same again: a copy that is still queued is not queued twice. It is the same for
@@ -31,6 +36,8 @@ class Tokens:
         copies still need some, as persistent queues keep only one job without a unique for
         each function. They keep no foreground jobs.
         """
+        if number is not None:
+            return b""
         if message_id is not None:
             return blake2b(message_id.encode(), digest_size=_DIGEST_BYTES).hexdigest().encode()
         if not self.generate:

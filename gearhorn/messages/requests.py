@@ -148,15 +148,17 @@ class FanOut(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
             raise errors.InvalidPriority(f"priority must be one of {', '.join(PRIORITIES)}")
         if self.encoding is not None and self.encoding != "base64":
             raise errors.InvalidEncoding("encoding must be base64, or be left out")
-        if truth(self.background):
-            if self.timeout is not None:
+        if self.timeout is not None or self.gather is not NOT_GIVEN:
+            self._check_waiting()
+
+    def _check_waiting(self) -> None:
+        for is_given, key in (
+            (self.timeout is not None, "timeout"),
+            (truth(self.gather), "gather"),
+        ):
+            if is_given and truth(self.background):
                 raise errors.BackgroundConflict(
-                    "timeout goes with a foreground fan-out: a background "
-                    "one does not wait for receivers"
-                )
-            if truth(self.gather):
-                raise errors.BackgroundConflict(
-                    "gather goes with a foreground fan-out: a background "
+                    f"{key} goes with a foreground fan-out: a background "
                     "one does not wait for receivers"
                 )
 

@@ -13,6 +13,7 @@ other end is closed; then it kills what it started.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import gc
 import importlib
@@ -82,9 +83,10 @@ class Forked:
         self._link.close()
 
     def send_signal(self, number: int) -> None:
-        # As long as nobody has heard of its end, the server keeps it as a zombie.
         if self.poll() is None:
-            os.kill(self.pid, number)
+            # It may end in this moment.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
 
 class ForkServer:

@@ -3,15 +3,15 @@
 """Addresses of job servers."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from gearhorn import errors
 
 DEFAULT_PORT = 4730
 
 
-@dataclass(frozen=True)
-class Address:
+class Address(msgspec.Struct, frozen=True):
     """The host and port of a job server."""
 
     host: str

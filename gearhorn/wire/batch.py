@@ -161,6 +161,10 @@ class Batch:
         if groups is None:
             middle = self._middles[0]
             rest = len(middle) + len(payload)
+            if stop - start == 1:
+                queue = self.queues[start]
+                parts += (header(packet_type, len(queue) + rest), queue, middle, payload)
+                return
             headers: dict[int, bytes] = {}
             for queue in self.queues[start:stop]:
                 size = len(queue)

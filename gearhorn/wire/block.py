@@ -107,7 +107,8 @@ class Block:
 
         :returns: their number; 0 if the block is :attr:`full` without them.
         """
-        fits = self._bytes_left // batch.packet_bytes
+        packet_bytes = batch.packet_bytes
+        fits = self._bytes_left // packet_bytes
         if not most:
             # The block is full of foreground copies, but not of others.
             self._close(self.unanswered)
@@ -116,13 +117,15 @@ class Block:
             self._close(self._size)
             return 0
         start = batch.written
-        count = min(most, max(1, fits), batch.count - start)
+        count = batch.count - start
+        if count > most or count > fits:
+            count = min(most, count, max(1, fits))
         batch.pack(start, start + count, self._packets)
         batch.written += count
         self._parts.append((batch, batch.written))
         self.unanswered += count
         self._left -= count
-        self._bytes_left -= count * batch.packet_bytes
+        self._bytes_left -= count * packet_bytes
         if batch.foreground:
             self._foreground_left -= count
         if self._left <= 0 or self._bytes_left <= 0:

@@ -7,8 +7,9 @@ body, four bytes each, big-endian. The body holds arguments divided by NUL. See
 http://gearman.org/protocol.
 """
 
+import functools
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
 
 from gearhorn import errors
@@ -83,9 +84,8 @@ def is_known(packet_type: int) -> bool:
     return packet_type in constants.types
 
 
-def header(packet_type: int, size: int) -> bytes:
-    """Return the header of a request whose body has ``size`` bytes."""
-    return _header.pack(REQUEST, packet_type, size)
+header: Callable[[int, int], bytes] = functools.partial(_header.pack, REQUEST)
+"""Return the header of a request of a type, whose body has so many bytes."""
 
 
 def pack(packet_type: int, *arguments: bytes) -> bytes:

@@ -285,7 +285,8 @@ class Grabber(Pool):
         else:
             return False
         job.let_go()
-        self._read_again()
+        if self._paused:
+            self._read_again()
         if self._grabbing:
             self._refill_soon(job.connection)
         else:

@@ -58,14 +58,11 @@ class Submitter(Pool):
         self._outboxes: dict[Connection, _Outbox] = {}
         self.on_block: Callable[[Address, int, int], None] = lambda server, copies, size: None
         """Called with a server when a block is sent to it, its copies and their bytes."""
+        self.servers: Mapping[Address, Connection] = self.connections
+        """The servers that take copies now."""
         self.heard_at = clock.now()
         """When a server was last heard, or lost, on :func:`gearhorn.clock.now`. What that ends
         takes the time from here, so that it is read once for all."""
-
-    @property
-    def servers(self) -> Mapping[Address, Connection]:
-        """The servers that take copies now."""
-        return self.connections
 
     def load(self, server: Address) -> tuple[int, int, int]:
         """Return the size of the next block, and the copies not sent and not answered.
