@@ -20,8 +20,6 @@ _INFINITY = float("inf")
 
 _FALSE = frozenset((b"", b"false", b"null", b'""'))
 
-_TRUE = frozenset((b"true", b"1"))
-
 
 def truth(value: Raw) -> bool:
     """Return true if a JSON value counts as true.
@@ -30,9 +28,9 @@ def truth(value: Raw) -> bool:
     """
     if value is NOT_GIVEN:
         return False
-    text = bytes(value)
-    if text in _TRUE:
+    if value == RAW_TRUE:
         return True
+    text = bytes(value)
     if text in _FALSE:
         return False
     if text[0] in b"[{":

@@ -229,7 +229,8 @@ def _fill(lanes: dict[str, deque[Batch]], size: int) -> Block:
             if batch.cancelled:
                 batches.popleft()
                 continue
-            turn = min(turn, block.allows(batch))
+            if batch.foreground:
+                turn = min(turn, block.allows(batch))
             added = block.add(batch, turn)
             if not added:
                 # The lane stays first, and has the first turn of the next block.
