@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import os
 import random
@@ -15,7 +16,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, ClassVar, TypeVar
 
@@ -32,13 +33,35 @@ SomeProcess = TypeVar("SomeProcess", bound="Process")
 
 # Below those that the system gives to outgoing connections, which could else take the port of a
 # server that has not started yet.
-_ports = itertools.cycle(random.sample(range(20_000, 32_768), 12_768))
+_BLOCKS = range(20_000, 32_400, 400)
+
+
+@functools.cache
+def _ports() -> tuple[socket.socket, Iterator[int]]:
+    """The ports of this process, in any order for ever, and what keeps them its own.
+
+    Tests run in several processes at a time. One of them could else start a server on a port that
+    another has given already, or to which nobody is to answer there. Each has a block of ports,
+    which is its own for as long as it listens on the first.
+    """
+    for first in random.sample(_BLOCKS, len(_BLOCKS)):
+        holder = socket.socket()
+        try:
+            holder.bind(("127.0.0.1", first))
+            holder.listen()
+        except OSError:
+            holder.close()
+        else:
+            others = range(first + 1, first + _BLOCKS.step)
+            return holder, itertools.cycle(random.sample(others, len(others)))
+    raise AssertionError("all blocks of ports are taken")
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on, and none that was given before."""
+    """A loopback port that nobody listens on, of those that no other process of tests gives."""
+    _, ports = _ports()
     while True:
-        port = next(_ports)
+        port = next(ports)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port

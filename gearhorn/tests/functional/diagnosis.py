@@ -57,7 +57,7 @@ def publish(client: Peer, topic: str, count: int = 1) -> None:
 
 
 @contextlib.contextmanager
-def growing(server: Gearmand, function: str, request: Request) -> Iterator[None]:
+def growing(server: Gearmand, function: str, request: Request | str) -> Iterator[None]:
     """Submit the request again and again."""
     ended = threading.Event()
 

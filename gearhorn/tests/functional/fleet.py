@@ -35,7 +35,7 @@ WATCHFUL: dict[str, Any] = {
     **QUICK,
     "gearman.connect_timeout": 1,
     "gearman.liveness_interval": 0.3,
-    "gearman.liveness_timeout": 0.3,
+    "gearman.liveness_timeout": 1,
 }
 """A job server that falls silent is soon taken for lost."""
 

@@ -18,6 +18,7 @@ from gearhorn.tests import packets as wire
 from gearhorn.tests.cli import gearhorn
 from gearhorn.tests.conftest import NewDaemon, NewPeer, Start
 from gearhorn.tests.functional.diagnosis import doctor, publish, register
+from gearhorn.tests.functional.fleet import NOBODY_GOES_BY_TIME
 from gearhorn.tests.processes import eventually, free_port
 from gearhorn.tests.servers import Gearmand, GearServer, Redis
 from gearhorn.wire.address import Address
@@ -213,8 +214,8 @@ def test_doctor_names_a_daemon_that_is_late(
 def test_doctor_names_a_daemon_of_which_the_store_has_lost_when_it_was_seen(
     daemon: NewDaemon, gearmand: Gearmand, redis_server: Redis, key_prefix: str
 ) -> None:
-    # It renews its entry every 20 seconds.
-    process = daemon()
+    # It renews its entry long after the test.
+    process = daemon(**NOBODY_GOES_BY_TIME)
     redis_server.ask("DEL", f"{key_prefix}seen")
 
     finding = doctor([gearmand.address]).only("daemon-late")

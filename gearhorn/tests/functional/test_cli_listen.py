@@ -108,10 +108,10 @@ def test_it_registers_and_unregisters_at_the_end(topic: Topic, listen: Listen) -
 def test_a_subscription_with_a_ttl_is_renewed_and_ends_by_itself(
     topic: Topic, listen: Listen
 ) -> None:
-    process = listen(topic.name, "--as", "bob", "--ttl", "1.5")
+    process = listen(topic.name, "--as", "bob", "--ttl", "3")
     assert eventually(listens(topic, "bob"))
     with pytest.raises(AssertionError):
-        eventually(lambda: not topic.reached(), 4)
+        eventually(lambda: not topic.reached(), 6)
 
     process.kill()
 

@@ -103,6 +103,10 @@ def test_topics_come_and_go_while_it_runs(
         outcome = client.submit("fanout", message(topic, gather=True), timeout_s=20)
         return bool(outcome.report["delivered"])
 
+    def registered() -> set[str]:
+        rows = client.submit("fanout_query", {"query": "topics"}).report["rows"]
+        return {row["topic"] for row in rows} & {*TOPICS}
+
     with running(subscriber):
         eventually(lambda: reached(TOPICS[0]))
         for topic in TOPICS[1:]:
@@ -112,6 +116,8 @@ def test_topics_come_and_go_while_it_runs(
         for topic in TOPICS[1::2]:
             subscriber.off(topic)
         eventually(lambda: sum(map(len, subscribing(gearmand))) == len(TOPICS) // 2)
+        # Until a daemon has taken it away, a registration would have a copy wait for nobody.
+        eventually(lambda: registered() == {*TOPICS[::2]})
         assert [reached(topic) for topic in TOPICS] == [True, False] * (len(TOPICS) // 2)
         for topic in TOPICS[1::2]:
             subscriber.on(topic)(handle)

@@ -56,7 +56,7 @@ def test_a_partial_failure_names_who_failed(topic: Topic, publisher: Publisher) 
     topic.subscribe("bob", "mute")
     thread = answering(topic.receiver("bob"), "")
     with pytest.raises(errors.PartialFailure) as raised:
-        publisher.publish(topic.name, "?", timeout=0.5)
+        publisher.publish(topic.name, "?", timeout=2)
     thread.join()
     assert raised.value.report.failed == {"mute": "timeout"}
     assert raised.value.report.delivered == 1

@@ -237,7 +237,7 @@ def test_a_message_that_is_answered_in_a_pause_is_done(topic: Topic, kind: Any) 
         kept.append(message)
         raise ValueError
 
-    subscriber.on(topic.name, retries=5, backoff=0.5)(handle)
+    subscriber.on(topic.name, retries=5, backoff=3)(handle)
     with running(subscriber):
         handle_of_job = topic.start("hello")
         eventually(lambda: kept)

@@ -134,7 +134,7 @@ def test_what_goes_wrong_in_a_handler_harms_only_its_message(
 
 def test_a_blocked_handler_holds_up_neither_others_nor_renewals(topic: Topic) -> None:
     release = threading.Event()
-    subscriber = Subscriber(topic.server.address, "bob", ttl=1.5, concurrency=2)
+    subscriber = Subscriber(topic.server.address, "bob", ttl=3, concurrency=2)
     subscriber.on(topic.name)(
         lambda message: message.text != "block" or (release.wait(20) and None)
     )
@@ -150,7 +150,7 @@ def test_a_blocked_handler_holds_up_neither_others_nor_renewals(topic: Topic) ->
                 "delivered": 1,
                 "failed": {},
             }
-            threading.Event().wait(0.1)
+            threading.Event().wait(0.2)
         release.set()
         assert topic.client.finish(handle).completed
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import signal
+from typing import Any
 
 import pytest
 
@@ -82,8 +83,9 @@ def test_what_is_not_finished_in_time_is_another_daemons(fleet: Fleet) -> None:
 
 
 def test_a_registration_in_hand_is_answered_before_it_stops(fleet: Fleet) -> None:
-    one = fleet.add("one", **SHORT)
-    other = fleet.add("other", **{**SHORT, "matchmaking.daemon_ttl": 60})
+    # For as long as the other may use its list, the registration waits.
+    leases: dict[str, Any] = {"matchmaking.cache_ttl": 2, "matchmaking.daemon_ttl": 60}
+    one, other = fleet.add("one", **leases), fleet.add("other", **leases)
     other.daemon.pause()
     handle = one.start_registration(fleet.topic, "bob")
     eventually(lambda: fleet.topic in fleet.unconfirmed())

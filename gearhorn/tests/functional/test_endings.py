@@ -136,7 +136,9 @@ def test_who_discards_and_is_frozen_discards_nothing_that_comes_after(
     fleet: Fleet, store_url: str | None
 ) -> None:
     options: dict[str, Any] = {"store_url": store_url, "matchmaking.daemon_ttl": 60}
-    one = fleet.add("one", **{**DISCARDS, **options})
+    # In small pages, so that it is still about that when it is frozen.
+    slowly = {"constants": {**OFTEN, "gearhorn.wire.discard.PAGE": 2}}
+    one = fleet.add("one", **{**DISCARDS, **options, **slowly})
     other = fleet.add("other", **{**SHORT, **options})
     (queue,) = one.register_all(fleet.topic, ["bob"])
     fill(fleet, queue, 4 * COPIES)
@@ -175,19 +177,19 @@ def test_a_subscription_ends_whose_queue_nobody_serves(fleet: Fleet) -> None:
     other = fleet.add("other", **REMOVES)
     dead, slow, *_ = one.register_all(fleet.topic, ["dead", "slow", "idle"])
     one.register(fleet.topic, "patient", remove_idle=0)
-    one.publish(fleet.topic)
     with receiver(fleet, f"{fleet.topic}_idle") as idle, receiver(fleet, slow):
+        one.publish(fleet.topic)
         idle.complete(idle.grab())
         eventually(lambda: not is_subscribed(one, "dead"), 20)
         # Each has what it was registered for, or nothing that waits.
         for client_id in ("slow", "idle", "patient"):
             assert is_subscribed(one, client_id)
-    # Every daemon honours it.
-    eventually(lambda: other.publish(fleet.topic)["subscribers"] == 3)
-    text = "served their queues for as long as remove_idle says: 1 ("
-    eventually(lambda: one.said(text) or other.said(text))
-    assert one.said(dead) or other.said(dead)
-    assert sum(counted(each, "subscriptions_idle_total") for each in (one, other)) == 1
+        # Every daemon honours it.
+        eventually(lambda: other.publish(fleet.topic)["subscribers"] == 3)
+        text = "served their queues for as long as remove_idle says: 1 ("
+        eventually(lambda: one.said(text) or other.said(text))
+        assert one.said(dead) or other.said(dead)
+        assert sum(counted(each, "subscriptions_idle_total") for each in (one, other)) == 1
 
 
 def test_a_registration_says_when_it_ends_where_nothing_is_configured(fleet: Fleet) -> None:
@@ -291,7 +293,8 @@ def test_operators_see_what_ended_and_remove_the_names(fleet: Fleet) -> None:
         assert (done.returncode, json.loads(done.stdout)) == (0, {"ended": 4, "removed": 1})
         assert set(fleet.gearmand.admin.status()) >= {*queues} - {queues[1]}
         assert queues[1] not in fleet.gearmand.admin.status()
-    eventually(lambda: purge("--yes").stdout == "3 empty queues removed.\n")
+    eventually(lambda: not any(fleet.gearmand.admin.queue(queue).workers for queue in queues))
+    assert purge("--yes").stdout == "3 empty queues removed.\n"
     assert {*queues} & {*fleet.gearmand.admin.status()} == {queues[0], queues[2]}
 
 

@@ -232,7 +232,7 @@ def test_a_second_run_of_a_job_coalesces_with_the_first(
     topic.publish("last", background=True)
 
     worker = topic.receiver(*names)
-    taken = worker.take(50 * 201)
+    taken = worker.take(50 * 201, 60)
     assert worker.try_grab() is None
     expected = sorted([str(number).encode() for number in range(200)] * 50 + [b"last"] * 50)
     assert sorted(taken) == expected

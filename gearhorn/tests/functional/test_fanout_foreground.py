@@ -37,7 +37,7 @@ def failed(topic: Topic, reason: str, count: int = 1, of: int = 1) -> dict[str, 
 def test_the_report_comes_when_every_receiver_has_answered(topic: Topic) -> None:
     topic.subscribe("bob", "alice")
     bob, alice = topic.receiver("bob"), topic.receiver("alice")
-    handle = topic.start("please go home early today.")
+    handle = topic.start("please go home early today.", progress=False)
 
     first, second = bob.grab(), alice.grab()
     assert first.data == second.data == b"please go home early today."
@@ -98,7 +98,7 @@ def test_a_receiver_that_fails_is_named(
 def test_a_receiver_that_does_not_answer_in_time_still_gets_its_copy(topic: Topic) -> None:
     topic.subscribe("bob", "alice")
     alice = topic.receiver("alice")
-    handle = topic.start("late", timeout=0.3)
+    handle = topic.start("late", timeout=2)
     alice.take(1)
 
     outcome = topic.client.finish(handle)

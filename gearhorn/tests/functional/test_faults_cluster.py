@@ -19,7 +19,7 @@ from gearhorn.tests.servers import Gearmand
 
 pytestmark = pytest.mark.once
 
-QUICK: dict[str, Any] = {**SHORT, "store.timeout": 1}
+QUICK: dict[str, Any] = {**SHORT, "store.timeout": 3}
 
 
 @pytest.fixture

@@ -179,7 +179,7 @@ def test_sigterm_in_the_middle_of_everything(
     worker = peer(timeout_s=20)
     worker.can_do(*fast)
     # Each copy once, although a fan-out may have been begun twice.
-    taken = Counter(worker.take(len(texts) * len(fast)))
+    taken = Counter(worker.take(len(texts) * len(fast), 60))
     assert taken == {text.encode(): len(fast) for text in texts}
     assert worker.try_grab() is None
     assert fleet.entries() == {other.worker_id}
@@ -197,9 +197,11 @@ def test_sigterm_while_the_store_and_a_job_server_are_away(
     frozen.pause()
     one.start_fanout("cold")
     one.start_registration(fleet.topic, "alice")
+    for function in ("fanout_one", "register_one"):
+        eventually(lambda function=function: gearmand.admin.queue(function).running)  # type: ignore[misc]
     one.until_it_says("The store is away")
 
-    assert one.daemon.stop(10) == 0
+    assert one.daemon.stop() == 0
 
     assert one.said("2 jobs were not finished in 0.5 seconds: handing them back\n")
     (line,) = (line for line in one.daemon.log.splitlines() if "could not leave" in line)

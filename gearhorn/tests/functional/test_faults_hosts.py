@@ -187,4 +187,4 @@ def test_a_job_servers_host_that_vanishes(
     assert one.said(f"job server {address}: away")
     one.register(fleet.topic, "late")
     assert one.reached(fleet.topic) == 41
-    assert one.daemon.stop(10) == 0
+    assert one.daemon.stop() == 0

@@ -59,7 +59,7 @@ def crash(topic: Topic, times: int) -> None:
 
 def test_a_receiver_that_crashes_on_every_job(topic: Topic) -> None:
     topic.subscribe("bob", "alice")
-    handle = topic.start(timeout=1)
+    handle = topic.start(timeout=4)
     crash(topic, 3)
     assert topic.receiver("alice").take(1) == [b"hello"]
     crash(topic, 3)
@@ -96,7 +96,7 @@ def test_a_receiver_that_is_frozen(topic: Topic, start: Start) -> None:
     alice = topic.receiver("alice")
     bob.pause()
 
-    handle = topic.start("first", timeout=0.5)
+    handle = topic.start("first", timeout=2)
     assert alice.take(1) == [b"first"]
     assert topic.client.finish(handle).report["failed"] == {"bob": "timeout"}
     # More than fits between a job server and a worker that does not read.

@@ -20,7 +20,7 @@ from gearhorn.tests.processes import eventually
 from gearhorn.tests.proxy import Proxy
 from gearhorn.tests.servers import Redis, Sentinel
 
-QUICK: dict[str, Any] = {**SHORT, "store.timeout": 0.5}
+QUICK: dict[str, Any] = {**SHORT, "store.timeout": 2}
 
 
 def goes_to(proxy: Proxy, redis: Redis) -> None:

@@ -147,7 +147,7 @@ def test_a_frozen_server_counts_as_lost(fleet: Fleet, gearmand: Gearmand, second
     second.pause()
     assert one.publish(fleet.topic)["queued"] == 40
     assert gearmand.admin.total(queues) == 40
-    assert one.said(f"job server {second.address}: away (no answer for 0.3 seconds)")
+    assert one.said(f"job server {second.address}: away (no answer for 1 seconds)")
 
     second.resume()
     one.until_it_says(f"job server {second.address}: connected", 2)
