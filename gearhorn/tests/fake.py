@@ -8,7 +8,7 @@ Handshakes and probes it answers by itself, unless it is told to be mute.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from gearhorn.tests import packets as wire
@@ -150,6 +150,11 @@ class FakeServer:
         await conversation.serve()
         self._open.discard(conversation)
         writer.close()
+
+    @property
+    def open(self) -> Sequence[Conversation]:
+        """The connections that are open."""
+        return list(self._open)
 
     async def accept(self) -> Conversation:
         """The next connection."""

@@ -15,8 +15,9 @@ from gearhorn.tests.builders import message, subscription
 from gearhorn.tests.conftest import NewDaemon, NewPeer, Start
 from gearhorn.tests.fake import Conversation, FakeServer, fake_server
 from gearhorn.tests.functional.conftest import NewTopic
+from gearhorn.tests.functional.test_live_report import until_all_copies_go
 from gearhorn.tests.peer import Peer
-from gearhorn.tests.processes import eventually, free_port
+from gearhorn.tests.processes import eventually, free_port, until
 from gearhorn.tests.servers import Gearmand, GearServer, Stunnel
 
 FAST: dict[str, Any] = {"gearman.reconnect_max": 0.2, "gearman.connect_timeout": 2}
@@ -24,7 +25,7 @@ SHORT_LEASES: dict[str, Any] = {"matchmaking.cache_ttl": 0.2}
 SOON_LOST: dict[str, Any] = {
     **FAST,
     "gearman.liveness_interval": 0.1,
-    "gearman.liveness_timeout": 0.5,
+    "gearman.liveness_timeout": 2,
 }
 
 
@@ -37,8 +38,8 @@ def test_jobs_are_taken_from_every_server_and_a_queue_lives_on_one(
     servers = [start(Gearmand()), start(Gearmand())]
     # The second to start answers no registration before the lists are too old that the store
     # may have forgotten about.
-    daemon(servers, **SHORT_LEASES)
-    daemon(servers[::-1], **SHORT_LEASES)
+    for listed in (servers, servers[::-1]):
+        until_all_copies_go(daemon(listed, **SHORT_LEASES), *servers)
     here, there = new_topic(servers[0]), new_topic(servers[1])
     there.name = here.name
     names = [f"c{number}" for number in range(30)]
@@ -110,11 +111,9 @@ async def copies_of(server: Conversation) -> list[wire.Packet]:
 
 async def submitting(server: FakeServer) -> Conversation:
     """The connection, of a daemon's four, that copies are sent on."""
-    while not (conversation := await server.accept()).options:
-        await conversation.settle()
-        if conversation.options:
-            break
-    return conversation
+    # The daemon, a process of its own, may take a while to say anything on it.
+    await until(lambda: any(there.options for there in server.open), 20.0)
+    return next(there for there in server.open if there.options)
 
 
 @pytest.mark.parametrize("background", [True, False])
@@ -177,7 +176,7 @@ def test_a_frozen_server_counts_as_lost_and_is_found_again(
 ) -> None:
     process = daemon(**SOON_LOST)
     gearmand.pause()
-    eventually(lambda: "away (no answer for 0.5 seconds)" in process.log)
+    eventually(lambda: "away (no answer for 2 seconds)" in process.log)
     gearmand.resume()
     topic = new_topic(gearmand)
     topic.subscribe("bob")
@@ -270,5 +269,8 @@ def test_the_job_server_of_gear_will_do(start: Start, daemon: NewDaemon) -> None
             worker.complete(job, b"got " + data)
         assert client.finish(handle).report["results"] == {"bob": "got two"}
         assert client.submit("fanout", {"topic": "t"}).refusal == "missing_key"
+        # It answers what it is asked to see whether it is alive.
+        with pytest.raises(AssertionError):
+            eventually(lambda: ": away" in process.log, 2.5)
     assert process.stop() == 0
     assert ": away" not in process.log
