@@ -43,7 +43,7 @@ def test_a_memo_reaches_two_subscribers(
 def test_a_failed_fan_out_shows_its_report_and_exits(topic: Topic, start: Start) -> None:
     topic.subscribe("bob", "mute")
     start(ToolWorker(topic, "bob", "cat"))
-    published = gearman(topic, "fanout", topic.request("hello", timeout=0.5))
+    published = gearman(topic, "fanout", topic.request("hello", timeout=2))
     assert published.returncode != 0
     assert '"failed":{"mute":"timeout"}' in published.stdout + published.stderr
 

@@ -38,7 +38,7 @@ def _shown(_shared_redis: Redis) -> Iterator[Daemon]:
             "store.key_prefix": f"test-{uuid.uuid4().hex[:12]}:",
             "http.listen": f"127.0.0.1:{free_port()}",
         }
-        constants = {"gearhorn.service.http.TIMEOUT_S": 1.0}
+        constants = {"gearhorn.service.http.TIMEOUT_S": 3.0}
         with Daemon(options, constants=constants) as process:
             # Names that come from strangers: a daemon's, and what the log says of requests.
             with Peer(gearmand.port) as client:
