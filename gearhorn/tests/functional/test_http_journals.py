@@ -72,7 +72,12 @@ def test_a_daemon_whose_journals_have_a_store_that_is_away_is_not_ready(
     assert line.endswith("It is the store of [journal] url.")
     # That of the subscriptions is another one.
     assert "[+] store: " in ask(one, "/readyz?verbose").text
-    journals = json.loads(ask(one, "/status.json").text)["journals"]
+
+    def waits() -> Any:
+        found = json.loads(ask(one, "/status.json").text)["journals"]
+        return found["messages_waiting"] and found
+
+    journals = eventually(waits)
     assert journals.pop("fault").startswith("store_away: Redis: ")
     assert journals == {
         "up": False,
