@@ -472,8 +472,9 @@ def test_a_store_that_may_forget_is_made_anew_whatever_is_known(shop: Shop) -> N
     new = shop.tag()
     says(one, f"{MADE}, {new}. Known before: {old}.")
     shop.register("alice")
-    shop.redis.ask("FLUSHALL")
+    # It is not to make one anew first.
     one.kill()
+    shop.redis.ask("FLUSHALL")
     other = shop.daemon(**{"store.create": "always"})
     says(other, f"{MADE}, {shop.tag()}.")
     shop.register("alice")
