@@ -12,6 +12,7 @@ import pytest
 from gearhorn.tests.builders import message, subscription
 from gearhorn.tests.conftest import NewPeer, Start
 from gearhorn.tests.functional.fleet import QUICK, SHARED, WATCHFUL, Fleet, Member
+from gearhorn.tests.functional.test_live_report import until_all_copies_go
 from gearhorn.tests.peer import Peer
 from gearhorn.tests.processes import eventually
 from gearhorn.tests.proxy import Proxy
@@ -30,7 +31,7 @@ def on_both(
     """A daemon that is connected to both servers, and the queues of its subscribers."""
     one = fleet.add("one", servers=[gearmand, second], **{**QUICK, **options})
     queues = one.register_all(fleet.topic, (f"c{number}" for number in range(subscribers)))
-    one.until_it_says(f"job server {second.address}: connected")
+    until_all_copies_go(one.daemon, gearmand, second)
     return one, queues
 
 
@@ -165,8 +166,8 @@ def test_a_server_restarted_in_a_foreground_fan_out_answers_nobody_elses_job(
     one = fleet.add("one", **QUICK)
     one.register(fleet.topic, "bob")
     queue = f"{fleet.topic}_bob"
-    request = message(fleet.topic, "first", timeout=1)
-    before = [fleet.client.start("fanout_one", request) for _ in range(20)]
+    brief = message(fleet.topic, "first", timeout=1)
+    before = [fleet.client.start("fanout_one", brief) for _ in range(20)]
     eventually(lambda: gearmand.admin.queue(queue).total == 20)
 
     gearmand.kill()
@@ -175,6 +176,7 @@ def test_a_server_restarted_in_a_foreground_fan_out_answers_nobody_elses_job(
     # Handles begin anew: this server's jobs are called as the other's were.
     client, worker = peer(timeout_s=20), peer()
     worker.can_do(queue)
+    request = message(fleet.topic, "first", timeout=60)
     handles = [client.start("fanout_one", request) for _ in range(20)]
     assert numbers(before) & numbers(handles)
     worker.take(20)
