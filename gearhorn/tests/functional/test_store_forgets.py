@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from gearhorn.tests.functional.fleet import MATCHMAKING, NOBODY_GOES_BY_TIME, SHORT, Fleet
+from gearhorn.tests.functional.fleet import MATCHMAKING, SHORT, Fleet
 from gearhorn.tests.functional.store.copies import Copies, RedisCopies, SQLiteCopies
 from gearhorn.tests.processes import eventually
 from gearhorn.tests.servers import Redis
@@ -101,14 +101,16 @@ def test_daemons_whose_entries_were_evicted_are_waited_for(fleet: Fleet) -> None
 def test_an_old_dump_that_is_brought_back_is_named_and_what_is_under_way_is_done_again(
     fleet: Fleet, tmp_path: Path, kind: str
 ) -> None:
+    # Each change has to wait for the frozen daemon until the old dump is there.
+    leases: dict[str, Any] = {"matchmaking.cache_ttl": 2, "matchmaking.daemon_ttl": 6}
     copies: Copies
     if kind == "redis":
         fleet.redis = fleet.fixture("redis")
         copies = RedisCopies(fleet.redis)
-        options = {**NOBODY_GOES_BY_TIME, **SHORT}
+        options = leases
     else:
         copies = SQLiteCopies(tmp_path / "store.db")
-        options = {**SHORT, "store_url": copies.url}
+        options = {**leases, "store_url": copies.url}
     one, other = fleet.add("one", **options), fleet.add("other", **options)
     one.register(fleet.topic, "bob")
     asyncio.run(copies.take())
