@@ -147,7 +147,7 @@ class Redis(Server):
 
     def ask(self, *words: str) -> str:
         """Send one command and return the raw answer, for what a short one says."""
-        with socket.create_connection((self.host, self.port), timeout=2.0) as connection:
+        with socket.create_connection((self.host, self.port), timeout=20.0) as connection:
             connection.sendall(_resp(words))
             return connection.recv(65536).decode(errors="replace")
 

@@ -66,7 +66,7 @@ async def test_a_full_redis_takes_no_appends_until_upkeep_has_made_room(start: S
 
 async def test_an_append_without_an_answer_is_done_once(start: Start) -> None:
     server = start(Redis())
-    async with opened(server.url, timeout=0.3) as journals:
+    async with opened(server.url, timeout=2.0) as journals:
         await append(journals, "a")
         server.pause()
         once = request("b", "c")

@@ -142,7 +142,7 @@ async def test_an_entry_removed_from_the_set_by_hand_is_gone(
 
 
 async def test_a_restart_is_noticed(redis: Redis) -> None:
-    async with opened(redis.url, timeout=1.0) as store:
+    async with opened(redis.url) as store:
         changes = await store.add("memos", "alice", None)
         assert store.run_changed_at == -math.inf
         redis.stop()
@@ -179,7 +179,7 @@ async def test_who_finds_a_store_that_this_process_has_from_its_beginning_need_n
 
 
 async def test_who_finds_a_store_that_is_vouched_for_need_not_wait(redis: Redis) -> None:
-    async with opened(redis.url, timeout=1.0) as store:
+    async with opened(redis.url) as store:
         await store.vouch()
         async with opened(redis.url) as second:
             assert second.run_changed_at == -math.inf

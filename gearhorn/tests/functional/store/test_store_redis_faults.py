@@ -35,7 +35,7 @@ async def test_a_store_that_is_not_there_is_away(start: Start) -> None:
 
 async def test_a_store_that_does_not_answer_is_away(start: Start) -> None:
     server = start(Redis())
-    async with opened(server.url, timeout=0.5) as store:
+    async with opened(server.url, timeout=1.5) as store:
         await store.add("memos", "alice", None)
         before = connections_taken(server)
         server.pause()

@@ -155,7 +155,8 @@ async def test_it_waits_for_another_process_without_stopping_the_loop(
             adding = asyncio.create_task(store.add("memos", "bob", None))
             begun = clock.now()
             await asyncio.sleep(0.2)
-            assert clock.now() - begun < 1
+            # It waits for five seconds.
+            assert clock.now() - begun < 4
             assert not adding.done()
             db.execute("ROLLBACK")
         await adding
