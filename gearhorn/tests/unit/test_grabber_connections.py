@@ -163,7 +163,7 @@ async def test_a_server_that_accepts_and_never_answers_is_given_up_and_tried_aga
 async def test_a_server_that_falls_silent_counts_as_lost(
     server: FakeServer, new_worker: NewWorker
 ) -> None:
-    settings = ConnectionSettings(liveness_interval=0.05, liveness_timeout=0.5, reconnect_max=0.05)
+    settings = ConnectionSettings(liveness_interval=0.05, liveness_timeout=1.0, reconnect_max=0.05)
     worker = new_worker(settings=settings)
     there = await asked(server)
     there.assign(b"H:1", b"work")
