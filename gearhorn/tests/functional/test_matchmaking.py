@@ -99,6 +99,10 @@ def test_a_registration_holds_for_a_daemon_that_was_taken_for_dead(fleet: Fleet)
         assert fleet.functions(other.worker_id)
 
 
+PATIENT: dict[str, Any] = {"matchmaking.cache_ttl": 1, "matchmaking.daemon_ttl": 60}
+"""A change that is stored waits long enough for the word of a frozen daemon to be seen so."""
+
+
 def until_stored(fleet: Fleet) -> None:
     eventually(lambda: fleet.topic in fleet.unconfirmed())
 
@@ -106,14 +110,14 @@ def until_stored(fleet: Fleet) -> None:
 def test_a_registration_that_is_delivered_again_waits_until_the_others_know(
     fleet: Fleet,
 ) -> None:
-    one = fleet.add("one", **SHORT)
-    other = fleet.add("other", **SHORT)
+    one = fleet.add("one", **PATIENT)
+    other = fleet.add("other", **PATIENT)
     assert other.reached(fleet.topic) == 0
     # Until its word comes or its list is too old, the registration is not answered.
     other.daemon.pause()
     handle = one.start_registration(fleet.topic, "bob")
     until_stored(fleet)
-    third = fleet.add("third", registers_as="one", **SHORT)
+    third = fleet.add("third", registers_as="one", **PATIENT)
 
     one.daemon.kill()
 
@@ -133,10 +137,9 @@ def kill_after_storing(fleet: Fleet, one: Member, other: Member) -> None:
 
 
 def test_a_repeat_confirms_what_the_first_could_not(fleet: Fleet) -> None:
-    # The reaper comes after 2.2 of these: too late to do it.
-    slow: dict[str, Any] = {"matchmaking.cache_ttl": 1, "matchmaking.daemon_ttl": 60}
-    one, other = fleet.add("one", **slow), fleet.add("other", **slow)
-    third = fleet.add("third", **slow)
+    # The reaper comes after 2.2 times as long as a list lasts: too late to do it.
+    one, other = fleet.add("one", **PATIENT), fleet.add("other", **PATIENT)
+    third = fleet.add("third", **PATIENT)
     assert other.reached(fleet.topic) == 0
     kill_after_storing(fleet, one, other)
 
@@ -150,7 +153,7 @@ def test_a_repeat_confirms_what_the_first_could_not(fleet: Fleet) -> None:
 
 
 def test_a_change_that_nobody_asks_for_again_is_confirmed_all_the_same(fleet: Fleet) -> None:
-    one, other = fleet.add("one", **SHORT), fleet.add("other", **SHORT)
+    one, other = fleet.add("one", **PATIENT), fleet.add("other", **PATIENT)
     kill_after_storing(fleet, one, other)
     other.daemon.resume()
     eventually(lambda: fleet.topic not in fleet.unconfirmed())
@@ -173,7 +176,9 @@ def test_a_daemon_that_never_answers_delays_a_registration_by_its_lease(fleet: F
 
 
 def test_a_daemon_that_was_killed_leaves_nothing_behind(fleet: Fleet) -> None:
-    one, other = fleet.add("one", **SHORT), fleet.add("other", **SHORT)
+    # Its entry is to be there when the first registration has been answered.
+    options = {**SHORT, "matchmaking.daemon_ttl": 4}
+    one, other = fleet.add("one", **options), fleet.add("other", **options)
     dead = other.worker_id
     other.daemon.kill()
     one.register(fleet.topic, "bob")
