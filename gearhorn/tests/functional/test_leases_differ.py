@@ -42,7 +42,7 @@ def test_it_does_so_when_that_daemon_has_no_entry_any_more(fleet: Fleet) -> None
 
 
 def test_an_entry_stands_for_as_long_as_its_daemon_says(fleet: Fleet) -> None:
-    one = fleet.add("one", **{**LONG, "matchmaking.daemon_ttl": 6})
+    one = fleet.add("one", **{**LONG, "matchmaking.daemon_ttl": 8})
     other = fleet.add("other", **{**BRIEF, "matchmaking.daemon_ttl": 0.9})
     assert one.reached(fleet.topic) == 0
     one.daemon.pause()
@@ -56,4 +56,4 @@ def test_an_entry_stands_for_as_long_as_its_daemon_says(fleet: Fleet) -> None:
     assert not other.said("has not renewed its entry")
 
     one.daemon.pause()
-    other.until_it_says(f"daemon {one.worker_id} has not renewed its entry for more than 6 seconds")
+    other.until_it_says(f"daemon {one.worker_id} has not renewed its entry for more than 8 seconds")
