@@ -22,6 +22,7 @@ from gearhorn.tests.functional.filling import (
     sent,
     work_off,
 )
+from gearhorn.tests.functional.test_live_report import until_all_copies_go
 from gearhorn.tests.peer import Outcome, Peer
 from gearhorn.tests.processes import eventually
 from gearhorn.tests.servers import Gearmand
@@ -76,7 +77,7 @@ def test_a_queue_that_an_operator_drops_has_room_again(
 def test_limits_hold_by_the_last_answer_while_a_job_server_hangs(
     daemon: NewDaemon, gearmand: Gearmand, new_topic: NewTopic
 ) -> None:
-    process = daemon(constants={"gearhorn.daemon.guard.looks.TIMEOUT_S": 0.5}, **FEW)
+    process = daemon(constants={"gearhorn.daemon.guard.looks.TIMEOUT_S": 2.0}, **FEW)
     topic = new_topic(gearmand)
     topic.subscribe("dead")
     fill_up(topic, "dead")
@@ -166,7 +167,7 @@ def test_a_server_that_restarts_has_room_and_the_queues_of_another_stay_full(
     daemon: NewDaemon, gearmand: Gearmand, other: Gearmand, new_topic: NewTopic, daemons: int
 ) -> None:
     for _ in range(daemons):
-        daemon([gearmand, other], **SOON)
+        until_all_copies_go(daemon([gearmand, other], **SOON), gearmand, other)
     topic = new_topic(gearmand)
     topic.subscribe(*NAMES)
     for name in NAMES:
@@ -192,6 +193,7 @@ def test_each_of_two_servers_has_a_total_of_its_own(
 ) -> None:
     few: dict[str, Any] = {"limits.max_total": 400}
     process = daemon([gearmand, other], **few)
+    until_all_copies_go(process, gearmand, other)
     topic = new_topic(gearmand)
     topic.subscribe(*NAMES)
     lines = [f"job server {server.address} has " for server in (gearmand, other)]
@@ -213,7 +215,7 @@ def test_each_of_two_servers_has_a_total_of_its_own(
 def test_a_bound_that_an_operator_set_on_one_of_two_servers_holds_there(
     daemon: NewDaemon, gearmand: Gearmand, other: Gearmand, new_topic: NewTopic
 ) -> None:
-    daemon([gearmand, other])
+    until_all_copies_go(daemon([gearmand, other]), gearmand, other)
     topic = new_topic(gearmand)
     topic.subscribe(*NAMES)
     publish(topic, 1)
@@ -242,7 +244,13 @@ def test_a_queue_in_sqlite_that_outlives_its_server_is_still_full(
     topic.client = topic.peer()
     # What was queued is there, and the daemon has looked before much more is.
     outcomes += publish(topic, 40)
-    eventually(lambda: not reaches(topic, "dead"))
+
+    def is_refused() -> int:
+        more = publish(topic, 1)
+        outcomes.extend(more)
+        return refused(more, "dead")
+
+    eventually(is_refused)
     assert topic.waiting("dead") == sent(outcomes, "dead") <= 150
     work_off(topic, "dead", 60)
     eventually(lambda: reaches(topic, "dead"))
