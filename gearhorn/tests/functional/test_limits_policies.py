@@ -14,6 +14,7 @@ from gearhorn.tests.conftest import NewDaemon, Start
 from gearhorn.tests.daemons import Daemon
 from gearhorn.tests.functional.conftest import NewTopic, Topic, TopicWith
 from gearhorn.tests.functional.filling import FEW, fill_up, publish, reaches, refused, sent
+from gearhorn.tests.functional.test_live_report import until_all_copies_go
 from gearhorn.tests.peer import Outcome, Peer
 from gearhorn.tests.processes import eventually
 from gearhorn.tests.servers import Gearmand
@@ -52,8 +53,9 @@ def test_each_subscriber_has_its_policy_on_two_servers(
     daemon: NewDaemon, gearmand: Gearmand, start: Start, new_topic: NewTopic, daemons: int
 ) -> None:
     servers = [gearmand, start(Gearmand())]
-    for _ in range(daemons):
-        daemon(servers, **JOURNALED)
+    processes = [daemon(servers, **JOURNALED) for _ in range(daemons)]
+    for process in processes:
+        until_all_copies_go(process, *servers)
     topic = new_topic(gearmand)
     topic.subscribe("refuses", overflow="refuse")
     topic.subscribe("skips", overflow="skip")
@@ -64,6 +66,11 @@ def test_each_subscriber_has_its_policy_on_two_servers(
     def depth(client_id: str) -> int:
         return sum(server.admin.queue(topic.queue(client_id)).total for server in servers)
 
+    def are_known() -> bool:
+        """Any of the daemons may have taken all of the last, and another is to take the next."""
+        names = [f"queue {topic.queue(one)} is full with" for one in ("refuses", "skips")]
+        return all(name in process.log for process in processes for name in names)
+
     def stay_full() -> bool:
         more = publish(topic, 20)
         outcomes.extend(more)
@@ -71,6 +78,7 @@ def test_each_subscriber_has_its_policy_on_two_servers(
         return (
             refused(more, "refuses") == skipped(more) == len(more)
             and min(depth("refuses"), depth("skips")) >= 88
+            and are_known()
         )
 
     eventually(stay_full, 60)
