@@ -29,6 +29,7 @@ from gearhorn.tests.functional.filling import (
     work_off,
 )
 from gearhorn.tests.functional.standalone import Standalone
+from gearhorn.tests.functional.test_live_report import until_all_copies_go
 from gearhorn.tests.peer import Peer
 from gearhorn.tests.processes import eventually
 from gearhorn.tests.servers import Gearmand
@@ -204,7 +205,8 @@ def test_each_of_two_servers_is_looked_at_for_its_own_queues(
     daemon: NewDaemon, gearmand: Gearmand, start: Start, new_topic: NewTopic
 ) -> None:
     other = start(Gearmand())
-    daemon([gearmand, other], **{**FEW, "gearman.reconnect_max": 0.2})
+    process = daemon([gearmand, other], **{**FEW, "gearman.reconnect_max": 0.2})
+    until_all_copies_go(process, gearmand, other)
     topic = new_topic(gearmand)
     # So many that they are not all on one server by chance.
     names = [f"c{number}" for number in range(20)]

@@ -15,6 +15,7 @@ from gearhorn.tests.builders import message, subscription
 from gearhorn.tests.conftest import NewDaemon, NewPeer, Start
 from gearhorn.tests.daemons import Daemon
 from gearhorn.tests.functional.http import ask
+from gearhorn.tests.functional.test_live_report import until_all_copies_go
 from gearhorn.tests.peer import Peer
 from gearhorn.tests.processes import eventually, free_port
 from gearhorn.tests.servers import Gearmand
@@ -55,6 +56,7 @@ class Shop:
             self.servers,
             **{"http.listen": f"127.0.0.1:{free_port()}", "http.queue_interval": 1},  # type: ignore[arg-type]
         )
+        until_all_copies_go(self.daemon, *self.servers)
         self._peer = peer
         self.client = peer(self.servers[0])
 
