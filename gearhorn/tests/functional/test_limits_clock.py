@@ -129,7 +129,7 @@ def server(request: pytest.FixtureRequest, fleet: Fleet, tmp_path: Path) -> Gear
 def test_a_subscription_ends_for_what_waits_after_its_server_has_restarted(
     fleet: Fleet, server: Gearmand
 ) -> None:
-    options: dict[str, Any] = {**SHORT, "limits.remove_idle": 2, "gearman.reconnect_max": 0.2}
+    options: dict[str, Any] = {**SHORT, "limits.remove_idle": 5, "gearman.reconnect_max": 0.2}
     one = fleet.add("one", constants=OFTEN, **options)
     one.register_all(fleet.topic, ["dead", "served"])
     one.publish(fleet.topic)
