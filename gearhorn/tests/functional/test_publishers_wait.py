@@ -133,7 +133,7 @@ def test_a_thousand_publishers_that_wait_make_a_background_fan_out_no_slower(
     eventually(lambda: quickest_s() <= 2 * alone, 60)
 
     publishers.close()
-    eventually(lambda: status(shop.client)["fanouts"] == 0, 10.0)
+    eventually(lambda: status(shop.client)["fanouts"] == 0)
 
 
 @pytest.mark.slow
@@ -142,17 +142,17 @@ def test_a_burst_to_a_slow_receiver_does_not_time_out_in_hand(new_shop: NewShop)
     slow = shop.topic("bob")
     worker = slow.receiver("bob")
     messages = [str(number) for number in range(300)]
-    handles = [slow.start(message, timeout=4) for message in messages]
+    handles = [slow.start(message, timeout=8) for message in messages]
     wait_for_open(shop.client, len(handles))
     assert slow.waiting("bob") == 5
 
     start = time.monotonic()
     for message in messages:
         assert worker.take(1) == [message.encode()]
-        time.sleep(0.02)
+        time.sleep(0.03)
 
     # All have ended, and in their order, although together they took longer than each may.
-    assert time.monotonic() - start > 4
+    assert time.monotonic() - start > 8
     assert all(slow.client.finish(handle).completed for handle in handles)
 
 
@@ -317,10 +317,11 @@ def test_publishers_that_leave_make_room_for_those_that_stay(new_shop: NewShop) 
 
     wait_for_open(shop.client, 5)
     # Of those that left before their turn no copy was sent.
-    assert topic.waiting("nobody") == 15
+    eventually(lambda: topic.waiting("nobody") == 15)
     (row,) = shop.client.submit("fanout_query", {"query": "status"}).report["rows"]
     assert row["counters"]["publishers_left_total"] == 15
     assert staying.echo()
+    assert topic.waiting("nobody") == 15
 
 
 def test_who_submits_in_the_background_or_without_a_unique_is_not_taken_for_gone(
