@@ -114,8 +114,8 @@ def run_all(
 
 
 def until(condition: str) -> str:
-    """Shell code that waits until the condition holds, for ten seconds at most."""
-    return f"for try in $(seq 200); do {condition} && break; sleep 0.05; done\n"
+    """Shell code that waits until the condition holds, for half a minute at most."""
+    return f"for try in $(seq 600); do {condition} && break; sleep 0.05; done\n"
 
 
 def _unindented(block: str) -> str:
