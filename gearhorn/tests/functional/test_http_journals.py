@@ -13,7 +13,7 @@ from gearhorn.tests.conftest import NewDaemon
 from gearhorn.tests.daemons import Daemon
 from gearhorn.tests.functional.conftest import NewTopic
 from gearhorn.tests.functional.http import Answer, ask
-from gearhorn.tests.functional.test_live_report import report_of
+from gearhorn.tests.functional.live_reports import report_of
 from gearhorn.tests.processes import eventually, free_port
 from gearhorn.tests.servers import Gearmand, Redis
 

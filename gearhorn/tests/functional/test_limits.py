@@ -28,8 +28,8 @@ from gearhorn.tests.functional.filling import (
     sent,
     work_off,
 )
+from gearhorn.tests.functional.live_reports import until_all_copies_go
 from gearhorn.tests.functional.standalone import Standalone
-from gearhorn.tests.functional.test_live_report import until_all_copies_go
 from gearhorn.tests.peer import Peer
 from gearhorn.tests.processes import eventually
 from gearhorn.tests.servers import Gearmand

@@ -14,7 +14,7 @@ from gearhorn.tests.conftest import NewDaemon, Start
 from gearhorn.tests.daemons import Daemon
 from gearhorn.tests.functional.conftest import NewTopic, Topic, TopicWith
 from gearhorn.tests.functional.filling import FEW, fill_up, publish, reaches, refused, sent
-from gearhorn.tests.functional.test_live_report import until_all_copies_go
+from gearhorn.tests.functional.live_reports import until_all_copies_go
 from gearhorn.tests.peer import Outcome, Peer
 from gearhorn.tests.processes import eventually
 from gearhorn.tests.servers import Gearmand

@@ -22,7 +22,7 @@ from gearhorn.tests.functional.filling import (
     sent,
     work_off,
 )
-from gearhorn.tests.functional.test_live_report import until_all_copies_go
+from gearhorn.tests.functional.live_reports import until_all_copies_go
 from gearhorn.tests.peer import Outcome, Peer
 from gearhorn.tests.processes import eventually
 from gearhorn.tests.servers import Gearmand

@@ -5,44 +5,16 @@
 from __future__ import annotations
 
 import re
-import signal
 from typing import Any
 
 from gearhorn.service import report
 from gearhorn.tests.builders import message, subscription
 from gearhorn.tests.conftest import NewDaemon, NewPeer
-from gearhorn.tests.daemons import Daemon
 from gearhorn.tests.functional.conftest import NewTopic
-from gearhorn.tests.processes import Server, eventually, free_port
+from gearhorn.tests.functional.live_reports import report_of
+from gearhorn.tests.processes import eventually, free_port
 from gearhorn.tests.proxy import Proxy
 from gearhorn.tests.servers import Gearmand
-
-
-def report_of(one: Daemon) -> list[str]:
-    """Ask for a report and return its lines."""
-    before = len(_lines(one))
-    one.signal(signal.SIGUSR1)
-    eventually(lambda: "end" in _lines(one)[before:])
-    return _lines(one)[before:]
-
-
-def until_all_copies_go(one: Daemon, *servers: Server) -> None:
-    """Wait until a daemon sends copies to each of these job servers.
-
-    When it is ready it may be connected to one of them only.
-    """
-    wanted = [f"job server {server.address}: connected for " for server in servers]
-
-    def told() -> bool:
-        lines = [line.partition(";")[0] for line in report_of(one)]
-        sending = [line for line in lines if ", copies" in line]
-        return all(any(line.startswith(each) for line in sending) for each in wanted)
-
-    eventually(told)
-
-
-def _lines(one: Daemon) -> list[str]:
-    return re.findall(r" INFO gearhorn\.service\.report \[-\] report: (.*)", one.log)
 
 
 def test_a_report_says_what_it_holds_and_what_it_waits_for(

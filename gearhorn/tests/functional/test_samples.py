@@ -15,7 +15,7 @@ from gearhorn.tests.builders import message, subscription
 from gearhorn.tests.conftest import NewDaemon, NewPeer, Start
 from gearhorn.tests.daemons import Daemon
 from gearhorn.tests.functional.http import ask
-from gearhorn.tests.functional.test_live_report import until_all_copies_go
+from gearhorn.tests.functional.live_reports import until_all_copies_go
 from gearhorn.tests.peer import Peer
 from gearhorn.tests.processes import eventually, free_port
 from gearhorn.tests.servers import Gearmand

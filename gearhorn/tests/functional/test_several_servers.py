@@ -12,7 +12,7 @@ import pytest
 from gearhorn.tests.builders import message, subscription
 from gearhorn.tests.conftest import NewPeer, Start
 from gearhorn.tests.functional.fleet import QUICK, SHARED, WATCHFUL, Fleet, Member
-from gearhorn.tests.functional.test_live_report import until_all_copies_go
+from gearhorn.tests.functional.live_reports import until_all_copies_go
 from gearhorn.tests.peer import Peer
 from gearhorn.tests.processes import eventually
 from gearhorn.tests.proxy import Proxy

@@ -15,7 +15,7 @@ from gearhorn.tests.builders import message, subscription
 from gearhorn.tests.conftest import NewDaemon, NewPeer, Start
 from gearhorn.tests.fake import Conversation, FakeServer, fake_server
 from gearhorn.tests.functional.conftest import NewTopic
-from gearhorn.tests.functional.test_live_report import until_all_copies_go
+from gearhorn.tests.functional.live_reports import until_all_copies_go
 from gearhorn.tests.peer import Peer
 from gearhorn.tests.processes import eventually, free_port, until
 from gearhorn.tests.servers import Gearmand, GearServer, Stunnel
