@@ -14,8 +14,8 @@ the daemon, by way of ``child``, which ends when the daemon does.
 
 ``switch`` turns HTTP on and off. ``showing`` serves it where ``listening`` says: ``http``
 is the server, and ``site`` what it shows, of ``health``, ``exposition`` (metrics) and
-``page``; ``watching`` looks at the loop and the log for it. ``probe`` is its client for
-images without curl.
+``page``; ``watching`` looks at the loop and the log for it. ``advice`` has the words that
+``health`` shares with ``gearhorn doctor``. ``probe`` is its client for images without curl.
 
 The order at the start matters. :mod:`gearhorn.cmd.serve` reads the configuration
 first, and reports errors on the terminal. Then come the pid file, which may need
