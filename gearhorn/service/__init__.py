@@ -6,7 +6,8 @@
 plain values (:class:`~gearhorn.daemon.settings.DaemonSettings`). ``running`` runs the
 daemon until a signal comes, and tells systemd through ``notify``. ``daemonize``
 detaches from the terminal, holds the pid file and gives up root's rights. ``logs``
-sets logging up. ``checking`` finds every fault of the files (``config_files``). At SIGHUP
+sets logging up. ``checking`` finds every fault of the files (``config_files``), with those of
+the log (``log_faults``, ``log_files``). At SIGHUP
 ``reload`` compares the options with those in force, and hands the daemon other settings
 (:meth:`~gearhorn.daemon.daemon.Daemon.apply`). ``states`` tells systemd how it is, and
 ``report`` writes what the live process holds. ``standalone`` starts a job server beside
