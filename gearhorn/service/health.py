@@ -185,7 +185,8 @@ def _late(daemon: Daemon) -> Iterator[Check]:
             "late",
             "daemon-late",
             f"not seen for long: {_listed(sorted(late))}",
-            "They are dead or cut off. The others remove them; registrations wait for them.",
+            "They are dead or cut off. The others remove them; registrations wait for them. To "
+            "remove one now: gearhorn remove-daemon.",
         )
 
 
