@@ -6,7 +6,8 @@
 plain values (:class:`~gearhorn.daemon.settings.DaemonSettings`). ``running`` runs the
 daemon until a signal comes, and tells systemd through ``notify``. ``daemonize``
 detaches from the terminal, holds the pid file and gives up root's rights. ``logs``
-sets logging up. ``checking`` finds every fault of the files (``config_files``). At SIGHUP
+sets logging up. ``checking`` finds every fault of the files (``config_files``), with those of
+the log (``log_faults``, ``log_files``). At SIGHUP
 ``reload`` compares the options with those in force, and hands the daemon other settings
 (:meth:`~gearhorn.daemon.daemon.Daemon.apply`). ``states`` tells systemd how it is, and
 ``report`` writes what the live process holds. ``standalone`` starts a job server beside
@@ -14,8 +15,8 @@ the daemon, by way of ``child``, which ends when the daemon does.
 
 ``switch`` turns HTTP on and off. ``showing`` serves it where ``listening`` says: ``http``
 is the server, and ``site`` what it shows, of ``health``, ``exposition`` (metrics) and
-``page``; ``watching`` looks at the loop and the log for it. ``probe`` is its client for
-images without curl.
+``page``; ``watching`` looks at the loop and the log for it. ``advice`` has the words that
+``health`` shares with ``gearhorn doctor``. ``probe`` is its client for images without curl.
 
 The order at the start matters. :mod:`gearhorn.cmd.serve` reads the configuration
 first, and reports errors on the terminal. Then come the pid file, which may need

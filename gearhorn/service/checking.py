@@ -19,7 +19,7 @@ from oslo_config import cfg
 from gearhorn import errors
 from gearhorn.daemon import stores
 from gearhorn.daemon.settings import DaemonSettings
-from gearhorn.service import config, config_files, daemonize
+from gearhorn.service import config, config_files, daemonize, log_faults
 from gearhorn.store.base import Store
 from gearhorn.store.identity import Terms
 from gearhorn.store.journal import Journals
@@ -27,6 +27,7 @@ from gearhorn.wire import admin
 from gearhorn.wire.address import Address
 
 TLS_OPTIONS = ("tls_ca", "tls_cert", "tls_key")
+_FILES = ("[service] pidfile", "[DEFAULT] log_file")
 _GROUP = re.compile(r"\[(\w+)\] ")
 
 
@@ -56,7 +57,11 @@ def faults(arguments: Sequence[str], running: cfg.ConfigOpts | None = None) -> l
             sys.stderr.write(said.getvalue())
             raise
         return [*(fault for _, fault in found), _last_line(said.getvalue())]
-    rest = [*config.wrong_values(conf), *_wrong_log(conf), *_wrong_service(conf)]
+    rest = [
+        *config.wrong_values(conf),
+        *log_faults.faults(conf, places=running is None),
+        *_wrong_service(conf),
+    ]
     if running is None:
         rest += _wrong_places(conf)
     same_tls = running is not None and all(
@@ -86,12 +91,6 @@ def _last_line(text: str) -> str:
     return lines[-1].removeprefix(f"{config.PROGRAM}: ").removeprefix("error: ")
 
 
-def _wrong_log(conf: cfg.ConfigOpts) -> Iterator[str]:
-    path = conf.log_config_append
-    if path and not os.access(path, os.R_OK):
-        yield f"[DEFAULT] log_config_append: {path} cannot be read"
-
-
 def _wrong_service(conf: cfg.ConfigOpts) -> Iterator[str]:
     try:
         daemonize.identity(conf.service.user, conf.service.group)
@@ -109,6 +108,8 @@ def _wrong_places(conf: cfg.ConfigOpts) -> Iterator[str]:
         directory = os.path.dirname(path) or "."
         if not os.path.isdir(directory):
             yield f"{option}: there is no directory {directory}"
+        elif option in _FILES and os.path.isdir(path):
+            yield f"{option}: {path} is a directory"
         elif not os.access(path if os.path.exists(path) else directory, os.W_OK):
             yield f"{option}: {path} cannot be written"
 

@@ -11,6 +11,7 @@ from oslo_config import cfg
 from oslo_log import log
 
 from gearhorn import errors, messages
+from gearhorn.service import log_faults
 from gearhorn.service.config import PROGRAM, PROJECT
 
 # Below warnings these say nothing of use to an operator. An entry for one of them in
@@ -57,9 +58,12 @@ def setup(conf: cfg.ConfigOpts) -> None:
     """
     fall_back(conf)
     try:
+        log_faults.check_values(conf)
         log.setup(conf, PROJECT)
-    except (log.LogConfigError, OSError, TypeError, ValueError, RuntimeError) as error:
-        raise errors.ConfigurationError(f"logging cannot be set up: {error}") from None
+    except Exception as error:
+        # What a file of log_config_append names may raise anything.
+        fault = log_faults.of_error(conf, error)
+        raise errors.ConfigurationError(f"logging cannot be set up: {fault}") from None
     for handler in logging.getLogger().handlers:
         _complain_once(handler)
         handler.addFilter(_escape)

@@ -146,7 +146,8 @@ def _verdict(state: Mapping[str, Any]) -> str:
     level = {"ok": "good", "warning": "warn", "error": "bad"}[state["level"]]
     lines = [f"<p>{escape(state['verdict'])}</p>"]
     lines += [
-        f"<p>{escape(_begun(check['text']))}. {escape(check['advice'])}</p>"
+        f"<p>{escape(_begun(check['text']))}. {escape(check['advice'])} See "
+        f"{escape(check['link'])}</p>"
         for check in state["checks"]
         if not check["ok"]
     ]

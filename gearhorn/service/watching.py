@@ -116,10 +116,11 @@ class Watching:
     def families(self) -> Iterator[Family]:
         """Yield the metrics of the process."""
         versions = (installed_version(), sys.version.split()[0])
+        ready = self._daemon.started and not self._daemon.draining
         yield Family("build_info", "gauge", "The versions.", {versions: 1}, ("version", "python"))
         yield from plain(
             "gauge",
-            ("ready", "1 once it has started, unless it drains.", int(self._daemon.started)),
+            ("ready", "1 once it has started, unless it drains.", int(ready)),
             ("draining", "1 while it finishes what is in hand.", int(self._daemon.draining)),
         )
         yield Family(

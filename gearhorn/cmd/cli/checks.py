@@ -19,6 +19,7 @@ from gearhorn.daemon.leases import Leases
 from gearhorn.daemon.trust.agreement import LIMITS
 from gearhorn.daemon.upkeep import RETIRE_ATTEMPTS
 from gearhorn.messages import DaemonRow, StatusRow, queue_name
+from gearhorn.service import advice
 
 TESTED_GEARMAND = (1, 1, 20)
 """The oldest job server that gearhorn is tested with."""
@@ -147,7 +148,7 @@ def _store(facts: Facts) -> Iterator[Finding]:
             findings.STORE_EVICTS,
             policy,
             f"the Redis of the daemons throws away any key when its memory is full ({policy})",
-            "It would throw away subscribers: set maxmemory-policy noeviction.",
+            advice.EVICTS,
         )
     code = None if facts.status is None else facts.status.store_fault
     text = f"the store of the daemons does not do what it is asked: {code}"
@@ -156,10 +157,8 @@ def _store(facts: Facts) -> Iterator[Finding]:
     if code is None:
         return
     if code in _STORE_ADVICE:
-        advice = f"{_STORE_ADVICE[code]} Jobs wait until then; the daemons' logs say more."
-        # As HTML has the label of the code.
-        anchor = f"code-{code}".replace("_", "-")
-        yield Finding(findings.STORE, code, text, advice, anchor)
+        remedy = f"{_STORE_ADVICE[code]} Jobs wait until then; the daemons' logs say more."
+        yield Finding(findings.STORE, code, text, remedy, advice.code(code))
     elif code != "no_daemon":
         yield Finding(
             findings.QUERY,
@@ -179,7 +178,7 @@ def _daemons(facts: Facts) -> Iterator[Finding]:
             findings.DAEMON_SERVERS,
             status.worker_id,
             f"daemon {status.worker_id} has no connection to {listed(away)}",
-            "Start that job server, or correct [gearman] servers; all daemons need the same list.",
+            advice.AWAY,
         )
     if facts.daemons is None:
         return
@@ -203,19 +202,9 @@ def _daemons(facts: Facts) -> Iterator[Finding]:
 def _differing(daemon: DaemonRow) -> Iterator[Finding]:
     limits = [option for option in daemon.differs if option.startswith(LIMITS)]
     others = [option for option in daemon.differs if option not in limits]
-    for check, options, advice in (
-        (
-            findings.DAEMON_SETTINGS,
-            others,
-            "Give all daemons of a store the same, and restart them: until then registrations wait "
-            "for leases, and requests go unserved.",
-        ),
-        (
-            findings.DAEMON_LIMITS,
-            limits,
-            "Give all daemons of a store the same, and reload them: until then each goes by its "
-            "own.",
-        ),
+    for check, options, remedy in (
+        (findings.DAEMON_SETTINGS, others, advice.SETTINGS),
+        (findings.DAEMON_LIMITS, limits, advice.LIMITS),
     ):
         if options:
             yield Finding(
@@ -223,7 +212,7 @@ def _differing(daemon: DaemonRow) -> Iterator[Finding]:
                 daemon.worker_id,
                 f"daemon {daemon.worker_id} shares a store with one that differs in "
                 f"{listed(options)}",
-                advice,
+                remedy,
             )
 
 

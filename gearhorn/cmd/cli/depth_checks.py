@@ -13,14 +13,11 @@ from gearhorn.cmd.cli.queue_checks import UNREAD_ADVICE
 from gearhorn.cmd.cli.session import total
 from gearhorn.daemon.guard.limits import LimitSettings
 from gearhorn.messages import StatusRow
+from gearhorn.service import advice
 from gearhorn.wire.address import Address
 
 _MOST_SHOWN = 3
-_FULL_ADVICE = (
-    "Start more receivers, or unregister and purge the queue of one that is gone.",
-    "It gets messages again below seven eighths of its limit, [limits] max_waiting or its "
-    "registration's.",
-)
+_UNTIL = f"It gets messages again {advice.FULL_UNTIL}."
 
 Deep = tuple[str, int, int]
 """A queue, its jobs that no worker has taken, and its workers."""
@@ -45,7 +42,7 @@ def check_depths(facts: Facts) -> Iterator[Finding]:
             queue,
             f"{queue} is full, {plural(waiting, 'message')} waiting with "
             f"{plural(workers, 'worker')}: further ones are not sent to it",
-            " ".join((_FULL_ADVICE[0] if workers else UNREAD_ADVICE, _FULL_ADVICE[1])),
+            f"{advice.FULL if workers else UNREAD_ADVICE} {_UNTIL}",
         )
     found = [
         (function, jobs_waiting(facts.second, function), total(facts.second, function).workers)

@@ -5,13 +5,12 @@
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from gearhorn.service import advice
+
 Level = Literal["error", "warning", "note"]
 
 LEVELS: tuple[Level, ...] = ("error", "warning", "note")
 """The levels, worst first."""
-
-RUNBOOK = "howto/runbook.html"
-"""The page of the documentation that has an anchor for each check."""
 
 
 class Check(NamedTuple):
@@ -86,8 +85,7 @@ class Finding:
 
         :param docs: where it is, or nothing for an address within it.
         """
-        root = docs if docs.endswith("/") or not docs else f"{docs}/"
-        return f"{root}{RUNBOOK}#{self.anchor or f'finding-{self.check.name}'}"
+        return advice.link(self.anchor or advice.finding(self.check.name), docs)
 
     def row(self, docs: str = "") -> dict[str, str]:
         """Return the finding for scripts."""

@@ -18,6 +18,7 @@ from gearhorn.cmd.cli.findings import Finding
 from gearhorn.cmd.cli.output import listed, plural, seconds
 from gearhorn.cmd.cli.session import total
 from gearhorn.messages import queue_name
+from gearhorn.service import advice
 
 UNREAD_ADVICE = "Start its receiver, or unregister it and purge the queue."
 
@@ -147,10 +148,7 @@ def _orphan_advice(facts: Facts, queue: str) -> str:
     names = " ".join(map(shlex.quote, facts.ended[queue]))
     text = "It is what an ended subscription left."
     if discard_after:
-        text += (
-            f" The daemons discard it {seconds(discard_after)} after the end, by [limits] "
-            "discard_after."
-        )
+        text += f" The daemons discard it {seconds(discard_after)} {advice.DISCARDED}"
     return f"{text} To discard it now: gearhorn purge {names}"
 
 

@@ -63,8 +63,11 @@ def test_a_wrong_command_line_ends_with_2(argument: str) -> None:
         ("[service]\nuser = nobody-at-all\n", "[service] user: there is no user"),
         ("[service]\ngroup = nobody-at-all\n", "[service] group: there is no group"),
         ("[DEFAULT]\nservers = 127.0.0.1:4730\n", "[DEFAULT] servers: this option belongs in "),
-        ("[DEFAULT]\nlog_file = /nowhere/log\n", "logging cannot be set up: "),
-        ("[DEFAULT]\nlog_config_append = /nowhere\n", "logging cannot be set up: "),
+        ("[DEFAULT]\nlog_file = /nowhere/log\n", "logging cannot be set up: [DEFAULT] log_file: "),
+        (
+            "[DEFAULT]\nlog_config_append = /nowhere\n",
+            "logging cannot be set up: [DEFAULT] log_config_append: /nowhere cannot be read: ",
+        ),
     ],
 )
 def test_a_wrong_configuration_ends_with_78(tmp_path: Path, text: str, message: str) -> None:

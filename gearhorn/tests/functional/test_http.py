@@ -247,6 +247,11 @@ def test_a_unix_socket_and_the_one_that_a_killed_daemon_left(
 # A daemon that does not serve.
 
 
+def metrics(process: Daemon) -> set[str]:
+    """The lines of the metrics."""
+    return set(ask(process, "/metrics").text.splitlines())
+
+
 def test_probes_of_a_daemon_whose_store_is_away(
     daemon: NewDaemon, gearmand: Gearmand, redis: Redis, peer: NewPeer, tmp_path: Path
 ) -> None:
@@ -295,6 +300,7 @@ def test_a_daemon_that_drains_is_not_ready(
     daemon: NewDaemon, gearmand: Gearmand, peer: NewPeer
 ) -> None:
     process = daemon([gearmand], None, None, **{"http.listen": f"127.0.0.1:{free_port()}"})  # type: ignore[arg-type]
+    assert {"gearhorn_ready 1.0", "gearhorn_draining 0.0"} <= metrics(process)
     client = peer()
     client.submit("register_fanout_subscriber", subscription("t", "bob"))
     client.start("fanout", {"topic": "t", "payload": "", "timeout": 30})
@@ -308,6 +314,8 @@ def test_a_daemon_that_drains_is_not_ready(
 
     assert answer.status == 503
     assert answer.text.startswith("[-] draining: ")
+    # As monitoring sees it, which does not probe.
+    assert {"gearhorn_ready 0.0", "gearhorn_draining 1.0"} <= metrics(process)
     assert ask(process, "/livez").status == 200
     worker.complete(job)
     assert process.wait() == 0

@@ -81,7 +81,20 @@ def test_what_needs_a_restart_is_named_each_time_and_without_secrets(
         ({"limits.max_waiting": 3}, "[limits] max_waiting: 3 is neither 0 nor at least 100"),
         ({"http.listen": "somewhere"}, "[http] listen: 'somewhere' is no address"),
         ({"gearman.tls_ca": "/nowhere"}, "[gearman] tls_ca, tls_cert, tls_key: "),
-        ({"DEFAULT.log_file": "/nowhere/log"}, "logging cannot be set up: "),
+        (
+            {"DEFAULT.log_file": "/nowhere/log"},
+            "logging cannot be set up: [DEFAULT] log_file: /nowhere/log: No such file or "
+            "directory, in ",
+        ),
+        (
+            {"DEFAULT.use_syslog": True, "DEFAULT.syslog_log_facility": "here"},
+            "[DEFAULT] syslog_log_facility: here is none of LOG_USER, ",
+        ),
+        (
+            {"DEFAULT.log_config_append": "/nowhere/log"},
+            "[DEFAULT] log_config_append: /nowhere/log cannot be read: No such file or directory, "
+            "in ",
+        ),
     ],
 )
 def test_a_file_that_is_wrong_changes_nothing(

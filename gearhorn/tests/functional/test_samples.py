@@ -134,6 +134,7 @@ def test_an_operator_sees_a_dead_subscriber_and_why_its_queue_grows(shop: Shop) 
     assert {check["name"] for check in status["checks"] if not check["ok"]} == {
         "unread",
         "half-read",
+        "orphaned",
     }
     assert status["ready"] is True
 

@@ -15,7 +15,8 @@ import pytest
 from gearhorn.tests.cli import gearhorn
 from gearhorn.tests.conftest import NewDaemon
 from gearhorn.tests.daemons import Daemon
-from gearhorn.tests.processes import eventually
+from gearhorn.tests.functional.http import ask
+from gearhorn.tests.processes import eventually, free_port
 from gearhorn.tests.servers import Gearmand, Redis
 
 LOOKS_OFTEN: dict[str, Any] = {"matchmaking.cache_ttl": 0.5, "matchmaking.daemon_ttl": 1.5}
@@ -43,12 +44,19 @@ def findings(server: Gearmand) -> list[dict[str, str]]:
     return [finding for finding in found if finding["check"] == "daemon-settings"]
 
 
+def checks(process: Daemon) -> dict[str, dict[str, Any]]:
+    found = json.loads(ask(process, "/status.json").text)["checks"]
+    return {check["name"]: check for check in found}
+
+
 @pytest.mark.parametrize("option", DIFFERENT)
 def test_each_names_the_option_of_the_other_once(
     daemon: NewDaemon, gearmand: Gearmand, option: str
 ) -> None:
-    one = daemon(**LOOKS_OFTEN)
+    shown: dict[str, Any] = {"http.listen": f"127.0.0.1:{free_port()}"}
+    one = daemon(**LOOKS_OFTEN, **shown)
     assert findings(gearmand) == []
+    assert "settings" not in checks(one)
     other = daemon(**{**LOOKS_OFTEN, **DIFFERENT[option]})
     eventually(lambda: named(one, other, option) and named(other, one, option))
 
@@ -57,6 +65,11 @@ def test_each_names_the_option_of_the_other_once(
     # Which of the two answered is all the same.
     assert finding["subject"] in (one.worker_id, other.worker_id)
     assert option in finding["text"]
+
+    # The page of one of them says the same, and what to do in the same words.
+    check = checks(one)["settings"]
+    assert check["text"] == f"daemon {other.worker_id} differs from this one in {option}"
+    assert (check["advice"], check["link"]) == (finding["advice"], finding["link"])
 
     one.stop()
     other.stop()

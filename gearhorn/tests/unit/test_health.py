@@ -4,16 +4,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import html
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 from unittest import mock
 
 import pytest
 
 from gearhorn import errors
+from gearhorn.cmd.cli import findings
 from gearhorn.daemon.daemon import Daemon
-from gearhorn.daemon.guard.sample import HALF_READ, STATES, UNREAD, Sample
+from gearhorn.daemon.guard.sample import HALF_READ, ORPHANED, STATES, UNREAD, Sample
 from gearhorn.daemon.settings import DaemonSettings
 from gearhorn.service.http import Response
 from gearhorn.service.site import Site
@@ -22,6 +25,12 @@ from gearhorn.store.base import DaemonEntry
 from gearhorn.wire.address import Address
 
 SERVER = Address("one.example", 4730)
+LEVELS = {
+    kind.name: findings.LEVELS.index(kind.level)
+    for kind in vars(findings).values()
+    if isinstance(kind, findings.Check) and kind.level != "note"
+}
+"""By finding of doctor how bad it is, 0 for the worst."""
 HOSTILE = "<b>\u202e"
 
 
@@ -69,9 +78,11 @@ def remark(site: Site, name: str) -> Any:
     (check,) = [check for check in found["checks"] if not check["ok"]]
     assert check["name"] == name
     assert check["advice"]
-    # The page has the same, with its advice.
-    text = answer(site, "/")[1]
-    assert any(check["advice"].split(":")[0] in line for line in text)
+    finding = check["link"].removeprefix("howto/runbook.html#finding-")
+    assert finding in LEVELS
+    # The page has the same, with its advice and the entry of the runbook.
+    (line,) = answer(site, "/")[1]
+    assert f"{html.escape(check['advice'])} See {check['link']}</p>" in line
     return check["text"]
 
 
@@ -131,7 +142,7 @@ async def test_daemons_that_were_not_seen_for_long(daemon: Daemon, site: Site) -
     entries = {f"{HOSTILE}{n}": DaemonEntry(n + 1, 1000.0) for n in range(7)}
     daemon.survey.matchmaking.entries.update(entries)
     names = ", ".join(f"{HOSTILE}{n}" for n in range(5))
-    assert remark(site, "late") == f"not seen for long: {names}"
+    assert remark(site, "late") == f"not seen for long: {names} and 2 more"
     assert not any(HOSTILE in line for line in answer(site, "/")[1])
 
 
@@ -165,3 +176,95 @@ async def test_queues_that_nobody_reads(
 async def test_a_redis_that_evicts(daemon: Daemon, site: Site) -> None:
     daemon.survey.store.evicts = "allkeys-lru"
     assert "(allkeys-lru)" in remark(site, "evicts")
+
+
+def _full(daemon: Daemon, *queues: bytes) -> None:
+    daemon.survey.seen.server(SERVER).full.update(dict.fromkeys(queues, 5.0))
+
+
+async def test_queues_that_are_full(daemon: Daemon, site: Site) -> None:
+    _full(daemon, b"t_bob")
+    assert remark(site, "full") == "1 queue is full: further messages are not sent there"
+    _full(daemon, b"t_alice")
+    assert remark(site, "full") == "2 queues are full: further messages are not sent there"
+
+
+def _sampled(daemon: Daemon, *states: str) -> None:
+    counts = {**dict.fromkeys(STATES, 0), **dict.fromkeys(states, 2)}
+    daemon.survey.sampler.last = Sample(True, 1, 1, 5, 0, counts, 5, 7.5, [])
+
+
+@pytest.mark.parametrize("discard_after", [0.0, 86_400.0])
+async def test_queues_that_ended_subscriptions_left(
+    daemon: Daemon, site: Site, discard_after: float
+) -> None:
+    limits = dataclasses.replace(daemon.settings.limits, discard_after=discard_after)
+    daemon.apply(dataclasses.replace(daemon.settings, limits=limits))
+    _sampled(daemon, ORPHANED)
+    assert remark(site, "orphaned") == "copies wait in 2 queues for which nobody is registered"
+    (check,) = [check for check in state(site)["checks"] if not check["ok"]]
+    assert ("86400 s after the end, by [limits] discard_after" in check["advice"]) is bool(
+        discard_after
+    )
+
+
+_SETTINGS = {"[functions] fanout": "publish"}
+_LIMITS = {"[limits] max_waiting": 7}
+
+
+def _joins(daemon: Daemon, worker_id: str, differing: Mapping[str, object]) -> None:
+    """Have a daemon in the store, some of whose settings are others."""
+    settings = json.loads(daemon.survey.agreement.text)
+    assert settings.keys() >= differing.keys()
+    entry = DaemonEntry(1, 1.0, json.dumps({**settings, **differing}))
+    daemon.survey.matchmaking.entries[worker_id] = entry
+
+
+async def test_daemons_that_differ_in_what_all_must_agree_on(daemon: Daemon, site: Site) -> None:
+    _joins(daemon, "other", _SETTINGS)
+    text = remark(site, "settings")
+    assert text == "daemon other differs from this one in [functions] fanout"
+
+
+async def test_daemons_that_differ_in_limits(daemon: Daemon, site: Site) -> None:
+    for worker_id in ("one", "two"):
+        _joins(daemon, worker_id, _LIMITS)
+    text = remark(site, "limits")
+    assert text == "daemons one, two differ from this one in [limits] max_waiting"
+
+
+async def test_what_a_daemon_has_told_of_itself_does_not_differ(daemon: Daemon, site: Site) -> None:
+    # After a reload, until it is told anew.
+    _joins(daemon, daemon.worker_id, _LIMITS)
+    _joins(daemon, "other", {})
+    assert state(site)["level"] == "ok"
+
+
+async def test_the_first_is_what_doctor_finds_worst(daemon: Daemon, site: Site) -> None:
+    daemon.survey.workers.fanouts._window.held = 10
+    daemon.survey.marker.connections.clear()
+    daemon.survey.store.evicts = "allkeys-lru"
+    _joins(daemon, "other", {**_SETTINGS, **_LIMITS})
+    daemon.survey.matchmaking.entries["dead"] = DaemonEntry(1, 1000.0)
+    _full(daemon, b"t_bob")
+    _sampled(daemon, UNREAD, HALF_READ, ORPHANED)
+
+    checks = [check for check in state(site)["checks"] if not check["ok"]]
+
+    assert {check["name"] for check in checks} == {
+        *("settings", "away", "evicts", "late", "full", "unread", "half-read", "busy"),
+        *("limits", "orphaned"),
+    }
+    levels = [LEVELS[check["link"].partition("#finding-")[2]] for check in checks]
+    assert levels == sorted(levels)
+    (line,) = answer(site, "/")[1]
+    places = [line.index(f"See {check['link']}</p>") for check in checks]
+    assert places == sorted(places)
+
+
+async def test_what_keeps_it_from_serving_comes_before_all_else(daemon: Daemon, site: Site) -> None:
+    _full(daemon, b"t_bob")
+    _store_away(daemon)
+    first, second = [check for check in state(site)["checks"] if not check["ok"]]
+    assert (first["name"], first["link"]) == ("store", "howto/runbook.html#code-store-away")
+    assert second["name"] == "full"

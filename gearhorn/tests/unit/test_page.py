@@ -31,8 +31,8 @@ def state(text: str = "text", level: str = "ok") -> dict[str, Any]:
         "verdict": "It serves.",
         "ready": True,
         "checks": [
-            {"name": "store", "ok": False, "text": text, "advice": text},
-            {"name": "started", "ok": True, "text": "unseen", "advice": ""},
+            {"name": "store", "ok": False, "text": text, "advice": text, "link": "page.html#label"},
+            {"name": "started", "ok": True, "text": "unseen", "advice": "", "link": ""},
         ],
         "job_servers": [
             {

@@ -11,6 +11,7 @@ import pytest
 
 from gearhorn import errors, messages
 from gearhorn.cmd.cli import findings
+from gearhorn.service import advice
 from gearhorn.tests.unit.test_documentation import PAGES, log_lines, subclasses
 
 pytestmark = pytest.mark.once
@@ -32,7 +33,7 @@ def log_label(line: str) -> str:
 def test_each_finding_of_doctor_has_an_entry() -> None:
     checks = {check.name for check in vars(findings).values() if isinstance(check, findings.Check)}
     assert labels("finding") == sorted(f"finding-{name}" for name in checks)
-    assert findings.RUNBOOK == "howto/runbook.html"
+    assert advice.RUNBOOK == "howto/runbook.html"
 
 
 def test_each_error_code_has_an_entry() -> None:
