@@ -59,7 +59,7 @@ def faults(arguments: Sequence[str], running: cfg.ConfigOpts | None = None) -> l
         return [*(fault for _, fault in found), _last_line(said.getvalue())]
     rest = [
         *config.wrong_values(conf),
-        *log_faults.faults(conf, places=running is None),
+        *log_faults.faults(conf),
         *_wrong_service(conf),
     ]
     if running is None:

@@ -25,18 +25,15 @@ _FACILITIES = (
 _OF_THE_COMMAND_LINE = {option.dest for option in COMMAND_LINE}
 
 
-def faults(conf: cfg.ConfigOpts, *, places: bool) -> Iterator[str]:
-    """Yield each fault, as ``[DEFAULT] option: reason``.
-
-    :param places: look also if the files that ``log_config_append`` names could be made.
-    """
+def faults(conf: cfg.ConfigOpts) -> Iterator[str]:
+    """Yield each fault, as ``[DEFAULT] option: reason``."""
     wrong = dict(_wrong_values(conf))
     if wrong:
         yield from (f"[DEFAULT] {name}: {reason}" for name, reason in wrong.items())
         return
     if conf.log_config_append:
         # Nothing else counts then.
-        for fault in log_files.faults(conf.log_config_append, places=places):
+        if fault := log_files.fault(conf.log_config_append):
             yield f"[DEFAULT] log_config_append: {fault}"
         return
     yield from _wrong_facility(conf)
@@ -61,7 +58,7 @@ def check_values(conf: cfg.ConfigOpts) -> None:
 
 def of_error(conf: cfg.ConfigOpts, error: Exception) -> str:
     """Return the fault for which logging could not be set up, with its option and file."""
-    fault = next(faults(conf, places=True), None) or _of_place(conf, error)
+    fault = next(faults(conf), None) or _of_place(conf, error)
     found = re.match(r"\[DEFAULT\] (\w+): ", fault)
     try:
         location = conf.get_location(found[1]) if found else None
