@@ -120,7 +120,7 @@ class Counts:
         self.copied_bytes = 0
         """Bytes of payloads, once and for each copy, of the fan-outs that were started."""
         self.requests: Counter[tuple[str, str]] = Counter()
-        """Requests by role and code, but for fan-outs that were done."""
+        """Requests by role and code, but for the fan-outs that ``fanouts`` has."""
         self.publishers_left = 0
         """Fan-outs that ended because their publishers had left."""
         self.registrations = Histogram(CHANGE_BOUNDS_S)

@@ -72,6 +72,16 @@ def read(topic: Topic, **keys: Any) -> Any:
     return outcome.report
 
 
+def requests_and_fanouts(topic: Topic) -> tuple[int, int]:
+    """The publishers' requests that were answered, and the fan-outs of which all arrived."""
+    report = topic.client.submit("fanout_query", {"query": "status"}).report
+    counters = report["rows"][0]["counters"]
+    return (
+        counters.get('requests_total{function="fanout",code="ok"}', 0),
+        counters.get('fanouts_total{mode="background",outcome="ok"}', 0),
+    )
+
+
 def payloads(backlog: Any) -> list[str]:
     return [found["payload"] for found in backlog["messages"]]
 
@@ -182,14 +192,20 @@ def test_readers_and_publishers_are_told_what_is_wrong(topic: Topic) -> None:
 
 def test_a_message_that_is_published_again_is_one_message(topic: Topic) -> None:
     topic.subscribe("bob")
+    before = requests_and_fanouts(topic)
     first = topic.publish("one", background=True, id="the one").report
+    published = 2
     again = topic.publish("one", background=True, id="the one").report
     while "duplicate" not in again:
         # The mark of the first is written beside its answer.
+        published += 1
         again = topic.publish("one", background=True, id="the one").report
 
     assert again == {**first, "duplicate": True}
     assert read(topic)["last"] == 1
+    # Each was answered; what was not sent is no fan-out that ended.
+    requests, fanouts = requests_and_fanouts(topic)
+    assert (requests - before[0], fanouts - before[1]) == (published, published - 1)
 
 
 def test_a_late_joiner_gets_what_it_missed(topic: Topic) -> None:

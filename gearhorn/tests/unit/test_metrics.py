@@ -112,6 +112,17 @@ def test_what_is_shown_is_what_was_counted(daemon: Daemon) -> None:
     assert not any("limit" in name for name in told)
 
 
+def test_a_duplicate_is_a_request_that_was_answered(daemon: Daemon) -> None:
+    counts = daemon.survey.counts
+    counts.fanouts[False].ended(3, 2, 0, 0, 0.3)
+    counts.requests["fanout", "ok"] += 2
+
+    shown = {family.name: family.samples for family in families(daemon.survey)}
+
+    assert shown["requests_total"]["fanout", "ok"] == 3
+    assert shown["fanouts_total"]["background", "ok"] == 1
+
+
 def test_what_is_open_and_what_is_full(daemon: Daemon) -> None:
     survey = daemon.survey
     every = survey.fanouts._turns.open
