@@ -129,7 +129,7 @@ def _fanouts(survey: Survey) -> Iterator[Family]:
                 reasons[mode, reason] = ended.reasons[reason]
         copies = sizes[mode] = Histogram(COPIES_BOUNDS)
         copies.counts = list(ended.sizes)
-        copies.total = ended.arrived + ended.reasons.total()
+        copies.total = ended.copies
     yield Family(
         "fanouts_total",
         "counter",

@@ -112,6 +112,25 @@ def test_what_is_shown_is_what_was_counted(daemon: Daemon) -> None:
     assert not any("limit" in name for name in told)
 
 
+def test_the_copies_of_fan_outs_that_ended_are_all_of_theirs_and_no_others(
+    daemon: Daemon,
+) -> None:
+    counts = daemon.survey.counts.fanouts[False]
+    counts.ended(10, 2, 3, 2, 0.3)
+    counts.reasons["queue_full"] += 3
+    counts.ended(5, 2, 0, 0, 0.3)
+    # Of one that went back to its job server some had failed by then.
+    counts.reasons["not_queued"] += 4
+    counts.abandoned += 1
+
+    shown = {family.name: family.samples for family in families(daemon.survey)}
+
+    copies = shown["fanout_copies"]["background",]
+    assert isinstance(copies, Histogram)
+    assert (sum(copies.counts), copies.total) == (2, 15)
+    assert shown["copies_failed_total"]["background", "not_queued"] == 4
+
+
 def test_a_duplicate_is_a_request_that_was_answered(daemon: Daemon) -> None:
     counts = daemon.survey.counts
     counts.fanouts[False].ended(3, 2, 0, 0, 0.3)
