@@ -3,8 +3,9 @@
 """The counts that the parts of a daemon keep, from its start.
 
 Each part adds to the plain integers of its own kind, once for a fan-out, a request or an
-event, and never for a copy that arrives. What can be seen at any time, as what is in hand,
-is not counted here. :mod:`gearhorn.daemon.numbers.survey` puts all of it together and names it.
+event, and never for a copy, unless its failure is an event of its own. What can be seen at
+any time, as what is in hand, is not counted here.
+:mod:`gearhorn.daemon.numbers.survey` puts all of it together and names it.
 """
 
 from bisect import bisect_left
