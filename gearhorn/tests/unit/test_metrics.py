@@ -75,6 +75,14 @@ def test_every_metric_is_described_as_it_is(all_families: list[Family]) -> None:
                 assert f"``{label}`` ({', '.join(values)})" in meaning
 
 
+@pytest.mark.once
+def test_what_is_not_in_the_status_is_described_apart(daemon: Daemon) -> None:
+    text = PAGE.read_text().partition("\nProcess\n")[2].partition(".. end of metrics")[0]
+    apart = {family.name for family in Watching(daemon).families()}
+    assert set(re.findall(r"^``(\w+)`` ", text, re.MULTILINE)) == apart
+    assert not apart & {family.name for family in families(daemon.survey)}
+
+
 def test_all_is_there_before_anything_has_happened(all_families: list[Family]) -> None:
     for family in all_families:
         assert family.samples, family.name
