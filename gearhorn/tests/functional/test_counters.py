@@ -147,6 +147,8 @@ def test_calls_of_the_store_of_journals(
     def calls(operation: str) -> float | None:
         return found.get(f'journal_call_duration_seconds_count{{operation="{operation}"}}')
 
+    assert (found["journal_messages_total"], found["journal_bytes_total"]) == (1, 5)
+    assert found["journal_read_messages_total"] == 1
     assert calls("append") == found["journal_append_seconds_count"] == 1
     assert calls("open") == 1
     assert calls("read_all") == 1
