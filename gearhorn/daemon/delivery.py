@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The copies of one fan-out, from its list of subscribers to its report."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Generic, TypeVar
 
 from msgspec import UNSET
@@ -62,6 +63,8 @@ class Delivery(Listener, Generic[Piece]):
     foreground: bool
     holds_lane = False
     """True if others of its topic wait for its end."""
+    _full = _not_queued = 0
+    """The copies that job servers have refused and that are not counted yet, by reason."""
 
     def __init__(
         self,
@@ -109,6 +112,7 @@ class Delivery(Listener, Generic[Piece]):
     def abandon(self) -> None:
         """Stop without an answer: the job is another daemon's now."""
         self._counts.abandoned += 1
+        self._count_refused()
         self._cancel()
         self._context.on_end(self)
 
@@ -140,22 +144,29 @@ class Delivery(Listener, Generic[Piece]):
     def batch_created(self, batch: Batch) -> None:
         self._batches.remove(batch)
         batch.count_queued()
+        if batch.refused:
+            self._count_refused()
 
     def batch_lost(self, batch: Batch) -> None:
         # Copies that this server had not yet queued go to another one.
         self._batches.remove(batch)
         batch.count_queued()
+        self._count_refused()
         if batch.tally is not None:
             batch.tally.resubmitted += batch.count - batch.created
         for piece in self._left_of(batch):
             self._place(piece)
 
     def copy_refused(self, batch: Batch, index: int, *, full: bool) -> None:
-        key = batch.key(index)
-        if full and self._is_skipped(key):
+        if full and self._is_skipped(batch.key(index)):
             self._skipped_count += 1
+            return
+        self._failed_count += 1
+        if full:
+            self._full += 1
         else:
-            self._fail(key, messages.QUEUE_FULL if full else messages.NOT_QUEUED)
+            self._not_queued += 1
+        self._list_refused(batch, index, messages.QUEUE_FULL if full else messages.NOT_QUEUED)
 
     def _is_skipped(self, client_id: str) -> bool:
         """Return true if a subscriber finds in the journal what its full queue did not take."""
@@ -164,11 +175,26 @@ class Delivery(Listener, Generic[Piece]):
 
     # Ending.
 
-    def _fail(self, client_id: str, reason: str) -> None:
-        self._failed_count += 1
-        self._counts.reasons[reason] += 1
+    def _fail(self, client_ids: Collection[str], reason: str) -> None:
+        """Note that copies have failed, all by the same event."""
+        listed = messages.MAX_LISTED_FAILURES - self._failed_count
+        if listed > 0:
+            self._failed.update(dict.fromkeys(islice(client_ids, listed), reason))
+        self._failed_count += len(client_ids)
+        self._counts.reasons[reason] += len(client_ids)
+
+    def _list_refused(self, batch: Batch, index: int, reason: str) -> None:
+        """Have the report name a copy that a server has refused."""
         if self._failed_count <= messages.MAX_LISTED_FAILURES:
-            self._failed[client_id] = reason
+            self._failed[batch.key(index)] = reason
+
+    def _count_refused(self) -> None:
+        reasons = self._counts.reasons
+        if self._full:
+            reasons[messages.QUEUE_FULL] += self._full
+        if self._not_queued:
+            reasons[messages.NOT_QUEUED] += self._not_queued
+        self._full = self._not_queued = 0
 
     def _cancel(self) -> None:
         for batch in self._batches:
@@ -188,8 +214,10 @@ class Delivery(Listener, Generic[Piece]):
         copies = self._copies
         took_s = (now or self._context.submitter.heard_at) - self.job.taken
         self._counts.ended(copies, self._size_class, failed, self._skipped_count, took_s)
-        if log and failed and failed == copies:
-            self._context.on_all_failed(self.topic, failed, next(iter(self._failed.values())))
+        if failed:
+            self._count_refused()
+            if log and failed == copies:
+                self._context.on_all_failed(self.topic, failed, next(iter(self._failed.values())))
         report = self._report()
         number = self._number
         if number is not None:

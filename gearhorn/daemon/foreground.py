@@ -90,20 +90,22 @@ class ForegroundDelivery(OneMessage, Owner):
         key = copy.key
         if packet_type == framing.WORK_COMPLETE:
             if self._gather and not self._results.close(key, data, whole):
-                self._fail(key, messages.RESULT_TOO_LARGE)
+                self._fail((key,), messages.RESULT_TOO_LARGE)
         elif packet_type == framing.WORK_DATA:
             if self._gather:
                 self._results.add(key, data, whole)
             return
         elif packet_type == framing.WORK_FAIL:
-            self._fail(key, messages.RECEIVER_FAILED)
+            self._fail((key,), messages.RECEIVER_FAILED)
         elif packet_type == framing.WORK_EXCEPTION:
-            self._fail(key, messages.RECEIVER_EXCEPTION)
+            self._fail((key,), messages.RECEIVER_EXCEPTION)
         self._close(key)
 
-    def copy_lost(self, copy: Copy) -> None:
-        self._fail(copy.key, messages.SERVER_LOST)
-        self._close(copy.key)
+    def copies_lost(self, copies: Sequence[Copy]) -> None:
+        keys = [copy.key for copy in copies]
+        self._fail(keys, messages.SERVER_LOST)
+        for key in keys:
+            self._close(key)
 
     def _close(self, key: str) -> None:
         del self._open[key]
@@ -112,8 +114,7 @@ class ForegroundDelivery(OneMessage, Owner):
             self._end()
 
     def _time_is_up(self) -> None:
-        for key in self._open:
-            self._fail(key, messages.TIMEOUT)
+        self._fail(self._open, messages.TIMEOUT)
         self._end(clock.now())
 
     def leave(self) -> None:
@@ -125,8 +126,7 @@ class ForegroundDelivery(OneMessage, Owner):
     def publisher_left(self) -> None:
         """End as if the time were up: nobody waits for the report."""
         self._context.on_left(self.topic)
-        for key in self._open:
-            self._fail(key, messages.TIMEOUT)
+        self._fail(self._open, messages.TIMEOUT)
         self._end(clock.now(), log=False)
 
     def _cancel(self) -> None:

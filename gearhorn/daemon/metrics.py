@@ -3,8 +3,9 @@
 """The counts that the parts of a daemon keep, from its start.
 
 Each part adds to the plain integers of its own kind, once for a fan-out, a request or an
-event, and never for a copy that arrives. What can be seen at any time, as what is in hand,
-is not counted here. :mod:`gearhorn.daemon.numbers.survey` puts all of it together and names it.
+event, and never for a copy, unless its failure is an event of its own. What can be seen at
+any time, as what is in hand, is not counted here.
+:mod:`gearhorn.daemon.numbers.survey` puts all of it together and names it.
 """
 
 from bisect import bisect_left
@@ -38,6 +39,7 @@ class FanOutCounts:
         "abandoned",
         "arrived",
         "failed",
+        "failed_copies",
         "partial",
         "reasons",
         "seconds",
@@ -54,8 +56,10 @@ class FanOutCounts:
         """Copies that were answered, or in the background queued."""
         self.skipped = 0
         """Copies that were left out, as their subscribers find them in a journal."""
+        self.failed_copies = 0
+        """Copies that failed, of those that ended with a report."""
         self.reasons: Counter[str] = Counter()
-        """Copies that failed, by reason."""
+        """Copies that failed, by reason, also of those that were abandoned."""
         self.sizes = [0] * (len(COPIES_BOUNDS) + 1)
         """Those that ended with a report, by the number of copies."""
         self.seconds = Histogram(FANOUT_BOUNDS_S)
@@ -64,6 +68,11 @@ class FanOutCounts:
     def ended_ok(self) -> int:
         """Those of which all copies arrived."""
         return sum(self.sizes) - self.partial - self.failed
+
+    @property
+    def copies(self) -> int:
+        """The copies of those that ended with a report."""
+        return self.arrived + self.skipped + self.failed_copies
 
     def ended(self, copies: int, size_class: int, failed: int, skipped: int, took_s: float) -> None:
         """Count a fan-out that ended with its report.
@@ -78,6 +87,7 @@ class FanOutCounts:
         seconds.counts[0 if took_s < _QUICK_S else bisect_left(seconds.bounds, took_s)] += 1
         seconds.total += took_s
         if failed:
+            self.failed_copies += failed
             if failed < copies:
                 self.partial += 1
             else:
@@ -120,7 +130,7 @@ class Counts:
         self.copied_bytes = 0
         """Bytes of payloads, once and for each copy, of the fan-outs that were started."""
         self.requests: Counter[tuple[str, str]] = Counter()
-        """Requests by role and code, but for fan-outs that were done."""
+        """Requests by role and code, but for the fan-outs that ``fanouts`` has."""
         self.publishers_left = 0
         """Fan-outs that ended because their publishers had left."""
         self.registrations = Histogram(CHANGE_BOUNDS_S)

@@ -13,7 +13,7 @@ import asyncio
 import hmac
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -114,8 +114,8 @@ class Notices(Listener):
     def copy_created(self, copy: Copy) -> None:
         self._copies.add(copy)
 
-    def copy_lost(self, copy: Copy) -> None:
-        self._copies.discard(copy)
+    def copies_lost(self, copies: Sequence[Copy]) -> None:
+        self._copies.difference_update(copies)
 
     def copy_answered(self, copy: Copy, packet_type: int, data: bytes, whole: bool) -> None:
         if packet_type == framing.WORK_DATA:

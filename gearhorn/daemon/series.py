@@ -122,7 +122,8 @@ class SeriesDelivery(Delivery[_Run]):
     def _start_run(self, first: int, payloads: Sequence[bytes], recipients: Recipients) -> None:
         refused = len(payloads) * recipients.refused_count
         if refused:
-            self._count_failed(messages.QUEUE_FULL, refused)
+            self._failed_count += refused
+            self._counts.reasons[messages.QUEUE_FULL] += refused
             for client_id, reason in recipients.refused.items():
                 self._failures.add(first, first + len(payloads) - 1, client_id, reason)
         self._skipped_count += len(payloads) * recipients.skipped_count
@@ -185,22 +186,12 @@ class SeriesDelivery(Delivery[_Run]):
         if not self._batches and not self._unplaced:
             self._end()
 
-    def copy_refused(self, batch: Batch, index: int, *, full: bool) -> None:
-        assert isinstance(batch, Series)
-        key = batch.key(index)
-        if full and self._is_skipped(key):
-            self._skipped_count += 1
-            return
-        reason = messages.QUEUE_FULL if full else messages.NOT_QUEUED
-        message = batch.message(index)
-        self._count_failed(reason, 1)
-        self._failures.add(message, message, key, reason)
-
     # Ending.
 
-    def _count_failed(self, reason: str, copies: int) -> None:
-        self._failed_count += copies
-        self._counts.reasons[reason] += copies
+    def _list_refused(self, batch: Batch, index: int, reason: str) -> None:
+        assert isinstance(batch, Series)
+        message = batch.message(index)
+        self._failures.add(message, message, batch.key(index), reason)
 
     def _report(self) -> bytes:
         failed = self._failed_count

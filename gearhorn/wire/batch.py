@@ -50,8 +50,8 @@ class Listener:
     def copy_told(self, copy: "Copy", packet_type: int, data: bytes) -> None:
         """Called when a receiver has sent WORK_STATUS or WORK_WARNING."""
 
-    def copy_lost(self, copy: "Copy") -> None:
-        """Called when the server is lost after taking a copy, before its answer."""
+    def copies_lost(self, copies: Sequence["Copy"]) -> None:
+        """Called when the server is lost after taking copies, before their answers."""
 
 
 class Batch:

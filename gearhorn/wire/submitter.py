@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from gearhorn import clock
 from gearhorn.wire import adapter, framing
 from gearhorn.wire.address import Address
-from gearhorn.wire.batch import AwaitedCopies, Batch, Copy
+from gearhorn.wire.batch import AwaitedCopies, Batch, Copy, Listener
 from gearhorn.wire.block import Block, BlockSize
 from gearhorn.wire.connection import Connection, ConnectionSettings
 from gearhorn.wire.pool import Pool
@@ -210,9 +210,12 @@ class Submitter(Pool):
         batches = dict.fromkeys(outbox.block.batches() if outbox.block is not None else ())
         for lane in outbox.lanes.values():
             batches.update(dict.fromkeys(lane))
+        lost: dict[Listener, list[Copy]] = {}
         for copy in outbox.awaited.all():
             if not copy.batch.cancelled:
-                copy.batch.listener.copy_lost(copy)
+                lost.setdefault(copy.batch.listener, []).append(copy)
+        for listener, copies in lost.items():
+            listener.copies_lost(copies)
         for batch in batches:
             if not batch.cancelled:
                 batch.listener.batch_lost(batch)

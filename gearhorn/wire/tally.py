@@ -3,8 +3,9 @@
 """Counts of what goes to a job server, and the histogram that all counts are made of.
 
 They are plain integers, which only rise while the process runs, and are added to once for
-a block, a batch or an event, never for a copy: a copy costs 1.5 us. (Rejected: the
-counters of a metrics library, of which one costs half as much as that.)
+a block, a batch or an event, never for a copy: a copy costs 1.5 us. What ends many copies,
+as a timeout, is one event. (Rejected: the counters of a metrics library, of which one costs
+half as much as that.)
 """
 
 from bisect import bisect_left

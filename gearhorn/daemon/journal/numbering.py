@@ -185,7 +185,7 @@ class Numbering:
             sequence=sequence,
             duplicate=True,
         )
-        waiting.job.complete(report.encode())
+        self._refusals.done(waiting.job, report.encode())
 
     def all_queued(
         self, topic: str, number: Numbered, subscribers: int, copies: int, skipped: int

@@ -129,7 +129,7 @@ def _fanouts(survey: Survey) -> Iterator[Family]:
                 reasons[mode, reason] = ended.reasons[reason]
         copies = sizes[mode] = Histogram(COPIES_BOUNDS)
         copies.counts = list(ended.sizes)
-        copies.total = ended.arrived + ended.reasons.total()
+        copies.total = ended.copies
     yield Family(
         "fanouts_total",
         "counter",
@@ -239,7 +239,11 @@ def _requests(survey: Survey) -> Iterator[Family]:
         (role, code): 0 for role in workers.ROLES for code in CODES[role]
     }
     samples.update({(role, code): count for (role, code), count in counts.requests.items()})
-    samples[workers.FANOUT, messages.OK] = sum(sum(ended.sizes) for ended in counts.fanouts)
+    # Those that ended with a report, and duplicates, which are answered without being sent.
+    samples[workers.FANOUT, messages.OK] = (
+        sum(sum(ended.sizes) for ended in counts.fanouts)
+        + counts.requests[workers.FANOUT, messages.OK]
+    )
     yield Family(
         "requests_total",
         "counter",

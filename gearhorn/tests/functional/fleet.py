@@ -103,6 +103,12 @@ class Member:
         """Fan out through this daemon and return the number of subscribers."""
         return int(self.publish(topic)["subscribers"])
 
+    def counted(self, name: str) -> float:
+        """What the daemon has counted under this name, with its labels."""
+        own_function = f"{MATCHMAKING}_{self.worker_id}"
+        report = self._fleet.client.submit(own_function, {"query": "status"}).report
+        return float(report["rows"][0]["counters"].get(name, 0))
+
     def said(self, text: str, count: int = 1) -> bool:
         return self.daemon.log.count(text) >= count
 

@@ -43,3 +43,12 @@ def ask(process: Daemon, target: str, method: str = "GET") -> Answer:
         return Answer(response.status, dict(response.getheaders()), response.read())
     finally:
         connection.close()
+
+
+def metric(process: Daemon, series: str) -> float:
+    """Return the value of a series of a daemon, named with its labels but without ``gearhorn_``."""
+    start = f"gearhorn_{series} "
+    (line,) = (
+        line for line in ask(process, "/metrics").text.splitlines() if line.startswith(start)
+    )
+    return float(line.removeprefix(start))

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 import pytest
@@ -11,8 +12,9 @@ import pytest
 from gearhorn.tests.builders import subscription
 from gearhorn.tests.conftest import NewDaemon, NewPeer, Start
 from gearhorn.tests.functional.conftest import NewTopic
+from gearhorn.tests.functional.http import ask
 from gearhorn.tests.peer import Peer
-from gearhorn.tests.processes import eventually
+from gearhorn.tests.processes import eventually, free_port
 from gearhorn.tests.servers import Gearmand, Redis
 
 
@@ -109,6 +111,29 @@ def test_notices_that_daemons_send_each_other(
     assert sum(found.get("copies_queued_total", 0) for found in both) == 0
 
 
+def test_the_log_is_counted_from_when_http_was_turned_on_and_not_in_the_status(
+    daemon: NewDaemon, peer: NewPeer
+) -> None:
+    options: dict[str, Any] = {"http.listen": f"127.0.0.1:{free_port()}"}
+    process = daemon()
+    client = peer()
+    assert client.submit("fanout", {}).refusal == "missing_key"
+    process.configure(**options)
+    process.signal(signal.SIGHUP)
+    eventually(lambda: "a page over HTTP on" in process.log)
+
+    assert 'gearhorn_log_records_total{level="warning"} 0.0' in ask(process, "/metrics").text
+    assert client.submit("fanout", {"topic": 1}).refusal == "wrong_type"
+    shown = ask(process, "/metrics").text
+
+    assert 'gearhorn_log_records_total{level="warning"} 1.0' in shown
+    told = counters(client)
+    assert not any(name.startswith(("log_records", "loop_delay")) for name in told)
+    # All else is in both.
+    assert 'gearhorn_requests_total{code="missing_key",function="fanout"} 1.0' in shown
+    assert told['requests_total{function="fanout",code="missing_key"}'] == 1
+
+
 def test_calls_of_the_store_of_journals(
     daemon: NewDaemon, gearmand: Gearmand, redis: Redis, new_topic: NewTopic
 ) -> None:
@@ -122,6 +147,8 @@ def test_calls_of_the_store_of_journals(
     def calls(operation: str) -> float | None:
         return found.get(f'journal_call_duration_seconds_count{{operation="{operation}"}}')
 
+    assert (found["journal_messages_total"], found["journal_bytes_total"]) == (1, 5)
+    assert found["journal_read_messages_total"] == 1
     assert calls("append") == found["journal_append_seconds_count"] == 1
     assert calls("open") == 1
     assert calls("read_all") == 1

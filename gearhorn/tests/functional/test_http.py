@@ -17,11 +17,11 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from gearhorn.tests.builders import subscription
+from gearhorn.tests.builders import encoded, message, subscription
 from gearhorn.tests.conftest import NewDaemon, NewPeer, show_log
 from gearhorn.tests.daemons import Daemon
 from gearhorn.tests.functional.command import run, write
-from gearhorn.tests.functional.http import Answer, ask, connect
+from gearhorn.tests.functional.http import Answer, ask, connect, metric
 from gearhorn.tests.peer import Peer
 from gearhorn.tests.processes import eventually, free_port
 from gearhorn.tests.servers import Gearmand, Redis
@@ -262,7 +262,9 @@ def test_probes_of_a_daemon_whose_store_is_away(
         **{"http.listen": f"127.0.0.1:{free_port()}"},  # type: ignore[arg-type]
     )
     redis.kill()
+    request = message("t", "x" * 1000, background=True)
     peer().start("register_fanout_subscriber", subscription("t", "bob"))
+    peer().start("fanout", request)
 
     answer = eventually(lambda: (a := ask(process, "/readyz")).status == 503 and a)
 
@@ -271,7 +273,11 @@ def test_probes_of_a_daemon_whose_store_is_away(
     assert "Check that it runs and can be reached" in answer.text
     assert ask(process, "/livez").status == 200
     assert ask(process, "/startupz").status == 200
-    assert 'gearhorn_store_fault{code="store_away"} 1.0\n' in ask(process, "/metrics").text
+    assert metric(process, 'store_fault{code="store_away"}') == 1
+    eventually(lambda: metric(process, 'fanouts_waiting{for="list"}') == 1)
+    eventually(lambda: metric(process, "store_calls_waiting") >= 2)
+    assert metric(process, "held_bytes") == len(encoded(request))
+    assert metric(process, "oldest_fanout_seconds") > 0
     # The same question from the command line, as an image without curl asks it.
     config = str(process.config_file)
     assert run("--config", config, "--probe", "live").returncode == 0
@@ -300,13 +306,17 @@ def test_a_daemon_that_drains_is_not_ready(
     daemon: NewDaemon, gearmand: Gearmand, peer: NewPeer
 ) -> None:
     process = daemon([gearmand], None, None, **{"http.listen": f"127.0.0.1:{free_port()}"})  # type: ignore[arg-type]
-    assert {"gearhorn_ready 1.0", "gearhorn_draining 0.0"} <= metrics(process)
+    assert (metric(process, "ready"), metric(process, "draining")) == (1, 0)
     client = peer()
+    client.submit("register_fanout_subscriber", subscription("t", "alice"))
     client.submit("register_fanout_subscriber", subscription("t", "bob"))
-    client.start("fanout", {"topic": "t", "payload": "", "timeout": 30})
+    client.start("fanout", message("t", "", timeout=30, gather=True))
     worker = peer()
-    worker.can_do("t_bob")
+    worker.can_do("t_alice", "t_bob")
+    worker.complete(worker.grab(), "x" * 100)
     job = worker.grab()
+    # As JSON the result has its quotes.
+    eventually(lambda: metric(process, "gathered_bytes") == 102)
     process.terminate()
     process.wait_notification("STOPPING=1")
 
@@ -315,7 +325,7 @@ def test_a_daemon_that_drains_is_not_ready(
     assert answer.status == 503
     assert answer.text.startswith("[-] draining: ")
     # As monitoring sees it, which does not probe.
-    assert {"gearhorn_ready 0.0", "gearhorn_draining 1.0"} <= metrics(process)
+    assert (metric(process, "ready"), metric(process, "draining")) == (0, 1)
     assert ask(process, "/livez").status == 200
     worker.complete(job)
     assert process.wait() == 0

@@ -12,7 +12,7 @@ import pytest
 from gearhorn.tests.conftest import NewDaemon
 from gearhorn.tests.daemons import Daemon
 from gearhorn.tests.functional.conftest import NewTopic
-from gearhorn.tests.functional.http import Answer, ask
+from gearhorn.tests.functional.http import Answer, ask, metric
 from gearhorn.tests.functional.live_reports import report_of
 from gearhorn.tests.processes import eventually, free_port
 from gearhorn.tests.servers import Gearmand, Redis
@@ -62,7 +62,13 @@ def test_a_daemon_whose_journals_have_a_store_that_is_away_is_not_ready(
 ) -> None:
     one = daemon(**options("t*", **{"journal.url": redis.url}))
     topic = new_topic(gearmand)
+    reading = topic.client.start("fanout_read", {"topic": topic.name, "wait": 60})
+    eventually(lambda: metric(one, "journal_readers") == 1)
     assert topic.publish(background=True).completed
+    assert len(topic.client.finish(reading).report["messages"]) == 1
+    assert metric(one, "journal_readers") == 0
+    assert metric(one, "journal_read_messages_total") == 1
+    assert metric(one, "journal_up") == 1
     redis.kill()
     topic.start(background=True)
 
@@ -70,7 +76,9 @@ def test_a_daemon_whose_journals_have_a_store_that_is_away_is_not_ready(
 
     assert line.startswith("[-] journals: store_away: Redis: ")
     assert line.endswith("It is the store of [journal] url.")
+    assert metric(one, "journal_up") == 0
     # That of the subscriptions is another one.
+    assert metric(one, "store_up") == 1
     assert "[+] store: " in ask(one, "/readyz?verbose").text
 
     def waits() -> Any:
@@ -90,3 +98,4 @@ def test_a_daemon_whose_journals_have_a_store_that_is_away_is_not_ready(
     assert any("journals: 1 messages wait for their numbers" in row for row in report_of(one))
     redis.start()
     eventually(lambda: ask(one, "/readyz").status == 200)
+    assert metric(one, "journal_up") == 1

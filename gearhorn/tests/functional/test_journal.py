@@ -72,6 +72,12 @@ def read(topic: Topic, **keys: Any) -> Any:
     return outcome.report
 
 
+def counted(topic: Topic, *names: str) -> list[int]:
+    """What the daemon has counted under these names."""
+    report = topic.client.submit("fanout_query", {"query": "status"}).report
+    return [report["rows"][0]["counters"].get(name, 0) for name in names]
+
+
 def payloads(backlog: Any) -> list[str]:
     return [found["payload"] for found in backlog["messages"]]
 
@@ -182,20 +188,33 @@ def test_readers_and_publishers_are_told_what_is_wrong(topic: Topic) -> None:
 
 def test_a_message_that_is_published_again_is_one_message(topic: Topic) -> None:
     topic.subscribe("bob")
+    names = (
+        'requests_total{function="fanout",code="ok"}',
+        'fanouts_total{mode="background",outcome="ok"}',
+        "journal_duplicates_total",
+    )
+    before = counted(topic, *names)
     first = topic.publish("one", background=True, id="the one").report
+    published = 2
     again = topic.publish("one", background=True, id="the one").report
     while "duplicate" not in again:
         # The mark of the first is written beside its answer.
+        published += 1
         again = topic.publish("one", background=True, id="the one").report
 
     assert again == {**first, "duplicate": True}
     assert read(topic)["last"] == 1
+    # Each was answered; what was not sent is no fan-out that ended.
+    found = [now - then for now, then in zip(counted(topic, *names), before, strict=True)]
+    assert found == [published, published - 1, published - 1]
 
 
 def test_a_late_joiner_gets_what_it_missed(topic: Topic) -> None:
     append(topic, *(f"m{number}" for number in range(250)))
+    (before,) = counted(topic, "journal_replayed_total")
     answer = register(topic, "bob", start="first").report
 
+    assert counted(topic, "journal_replayed_total") == [before + 250]
     assert (answer["sequence"], answer["replayed"], answer["after"]) == (250, 250, 250)
     assert not {"stopped", "reset"} & answer.keys()
     append(topic, "live")

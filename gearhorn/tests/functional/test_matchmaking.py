@@ -168,9 +168,14 @@ def test_a_daemon_that_never_answers_delays_a_registration_by_its_lease(fleet: F
 
     assert time.monotonic() - begun >= 0.4 * 1.1
     assert one.said(f"no word from ghost about a change of topic '{fleet.topic}'")
+    assert one.counted("notices_unanswered_total") == 1
+    assert one.counted('changes_by_lease_total{cause="silent"}') == 1
+    assert one.counted("confirmation_duration_seconds_count") == 1
+    assert one.counted("confirmation_duration_seconds_sum") >= 0.4 * 1.1
 
     # Nobody renews its entry; the notice that waits for it goes with its function.
     one.until_it_says("daemon ghost has not renewed its entry")
+    assert one.counted('daemons_removed_total{how="expired"}') == 1
     eventually(lambda: not fleet.functions("ghost"))
     assert fleet.entries() == {one.worker_id}
 
@@ -204,6 +209,7 @@ def test_a_dead_daemon_can_be_removed_by_hand(fleet: Fleet) -> None:
     assert report["client_id"] == dead
     assert fleet.entries() == {one.worker_id}
     assert one.said(f"daemon {dead} was removed by hand")
+    assert one.counted('daemons_removed_total{how="hand"}') == 1
     eventually(lambda: not fleet.functions(dead))
     # Once more is harmless, and so is one that never was.
     one.unregister(MATCHMAKING, dead)
@@ -221,6 +227,7 @@ def test_a_live_daemon_that_is_removed_by_hand_joins_again(fleet: Fleet) -> None
         assert other.reached(fleet.topic) == number + 1
     eventually(lambda: other.worker_id in fleet.entries())
     assert fleet.functions(other.worker_id)
+    assert other.counted("rejoins_total") >= 1
 
 
 def test_a_daemon_that_leaves_takes_all_with_it(fleet: Fleet) -> None:

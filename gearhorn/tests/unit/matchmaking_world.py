@@ -12,6 +12,7 @@ from typing import Any
 from gearhorn.daemon.leases import Leases
 from gearhorn.daemon.list_cache import ListCache
 from gearhorn.daemon.matchmaking import Matchmaking
+from gearhorn.daemon.metrics import Counts
 from gearhorn.daemon.refusals import Refusals
 from gearhorn.daemon.registry import Registry
 from gearhorn.daemon.settings import DaemonSettings
@@ -107,6 +108,7 @@ class World:
 
     def __init__(self) -> None:
         self.store = FakeStore()
+        self.counts = Counts()
         store: Any = self.store
         patience = Patience()
         self.lists = ListCache(
@@ -116,6 +118,7 @@ class World:
             uncached_topic="__matchmaking",
             cache_ttl=CACHE_TTL,
             max_topics=2,
+            counts=self.counts,
         )
         submitter: Any = SimpleNamespace(servers={})
         self.agreement = Agreement(SETTINGS)
@@ -129,6 +132,7 @@ class World:
             worker_id="me",
             topic="__matchmaking",
             leases=Leases(CACHE_TTL, DAEMON_TTL),
+            counts=self.counts,
         )
         self.lists.on_unknown = self.matchmaking.renew_soon
         self.registry = Registry(

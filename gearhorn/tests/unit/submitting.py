@@ -50,8 +50,8 @@ class Told(Listener):
         what = "answered" if whole else "answered at length"
         self.events.put_nowait((what, copy.key, packet_type, data))
 
-    def copy_lost(self, copy: Copy) -> None:
-        self.events.put_nowait(("copy lost", copy.key))
+    def copies_lost(self, copies: Sequence[Copy]) -> None:
+        self.events.put_nowait(("copies lost", *(copy.key for copy in copies)))
 
 
 def batch(

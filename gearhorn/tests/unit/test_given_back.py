@@ -68,7 +68,7 @@ async def test_the_payload_is_kept_until_every_copy_is_queued() -> None:
         for key in batch.keys[: batch.created]:
             copy = Copy(batch, key, b"H:1", awaited)
             delivery.copy_created(copy)
-            delivery.copy_lost(copy)
+            delivery.copies_lost([copy])
     # As ever: what was queued and is lost with its server is named.
     ((kind, report),) = job.answers
     assert (kind, report["delivered"]) == ("fail", 0)

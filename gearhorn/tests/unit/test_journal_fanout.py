@@ -304,6 +304,9 @@ async def test_a_repeat_in_the_background_is_answered_with_the_first_ones_report
     assert report["duplicate"] is True
     assert (report["subscribers"], report["queued"]) == (2, 2)
     assert world.counts.journal_duplicates == 1
+    # It is a request that was answered, and no fan-out that ended.
+    assert world.counts.requests == {("", "ok"): 1}
+    assert sum(world.counts.fanouts[False].sizes) == 1
 
 
 async def test_what_is_known_to_be_queued_is_written_with_the_next_message(

@@ -109,9 +109,11 @@ async def test_all_is_replayed_page_by_page() -> None:
     found: list[bytes] = []
     for _ in range(3):
         await turns()
+        assert world.replays.running == 1
         found += world.answer()
 
     assert await running == Replayed(250, 250)
+    assert world.replays.running == 0
     assert found == [b"m%d" % number for number in range(1, 251)]
     assert world.job.aside
     assert world.rooms == [("t_bob", None)]

@@ -13,6 +13,7 @@ import pytest
 
 from gearhorn import clock, errors
 from gearhorn.daemon.list_cache import ListCache
+from gearhorn.daemon.metrics import Counts
 from gearhorn.store.base import Members
 from gearhorn.store.patience import Patience
 
@@ -54,6 +55,7 @@ class SlowStore:
 class Room:
     def __init__(self, max_topics: int = 100) -> None:
         self.store = SlowStore()
+        self.counts = Counts()
         store: Any = self.store
         self.lists = ListCache(
             store,
@@ -62,6 +64,7 @@ class Room:
             uncached_topic="__matchmaking",
             cache_ttl=CACHE_TTL,
             max_topics=max_topics,
+            counts=self.counts,
         )
         self.lists.keep_until(math.inf)
 
@@ -98,6 +101,7 @@ async def test_a_list_may_be_used_for_its_time_from_before_it_was_asked_for(now:
     assert room.cached() == ["bob"]
     now.time += 0.1
     assert room.cached() is None
+    assert room.counts.dropped == {"expired": 1}
 
 
 async def test_a_list_that_took_longer_than_its_time_serves_nobody_else(now: Clock) -> None:
@@ -118,8 +122,12 @@ async def test_a_notice_drops_the_list_of_its_topic(now: Clock) -> None:
     room.lists.drop("unheard of")
     assert room.cached() is None
     assert room.cached("u") == ["alice"]
+    assert room.lists.subscribers == 1
     room.lists.keep_none()
     assert room.cached("u") is None
+    assert room.lists.subscribers == 0
+    # What was not there is not dropped.
+    assert room.counts.dropped == {"changed": 1, "all": 1}
 
 
 @pytest.mark.parametrize("all_", [False, True])
@@ -198,6 +206,7 @@ async def test_a_lower_number_drops_those_that_were_used_longest_ago(now: Clock)
     assert room.cached("a")
     room.lists.set_max_topics(1)
     assert [bool(room.cached(topic)) for topic in "abc"] == [True, False, False]
+    assert room.counts.dropped == {"evicted": 2}
     room.lists.set_max_topics(2)
     await room.fetch("bob", topic="b")
     assert [bool(room.cached(topic)) for topic in "abc"] == [True, True, False]

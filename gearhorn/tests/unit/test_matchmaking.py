@@ -123,6 +123,8 @@ async def test_a_daemon_whose_entry_is_gone_drops_all_and_joins_again(
         assert not (await reading).kept
         assert world.store.joined == 2
         assert "joining again" in caplog.text
+        assert world.counts.rejoins == 1
+        assert world.counts.dropped == {"all": 1}
         assert (await world.lists.fetch("t")).kept
     finally:
         await world.matchmaking.close()
@@ -185,6 +187,7 @@ async def test_the_cache_is_bounded(world: World) -> None:
     await world.lists.fetch("c")
     assert world.lists.kept == 2
     assert world.lists.cached("b") is None
+    assert world.counts.dropped == {"evicted": 1}
 
 
 async def confirmed_after(world: World, time: Clock, change: Change) -> float:
@@ -202,6 +205,31 @@ async def test_a_daemon_alone_waits_for_nobody(world: World, time: Clock) -> Non
     world.store.entries = {"me": DaemonEntry(1, 0)}
     assert await confirmed_after(world, time, Change("t", 1)) == 0
     assert world.store.confirmed == [Change("t", 1)]
+    assert world.counts.by_lease == {}
+    assert sum(world.counts.confirmations.counts) == 1
+
+
+async def test_a_change_waits_by_its_lease_where_the_store_was_away_for_longer(
+    world: World, time: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    back = asyncio.Event()
+
+    async def daemons() -> dict[str, DaemonEntry]:
+        await back.wait()
+        return {"me": DaemonEntry(1, 0), "other": DaemonEntry(2, 0)}
+
+    monkeypatch.setattr(world.store, "daemons", daemons)
+    confirming = asyncio.ensure_future(world.matchmaking.confirm(Change("t", 1)))
+    await settle()
+    await time.put_on(CACHE_TTL * MARGIN)
+    assert world.matchmaking.confirming == 1
+    back.set()
+    await confirming
+    assert world.store.confirmed == [Change("t", 1)]
+    # There was nobody to tell any more.
+    assert world.counts.by_lease == {"late": 1}
+    assert world.counts.notices_sent == world.matchmaking.confirming == 0
+    assert world.counts.confirmations.total == CACHE_TTL * MARGIN
 
 
 async def test_a_silent_daemon_is_waited_for_as_long_as_its_lists_last(
@@ -227,6 +255,7 @@ async def test_nothing_is_answered_early_after_the_store_was_restarted(
     assert await confirmed_after(world, time, Change("t", 1)) >= CACHE_TTL * MARGIN
     await time.put_on(CACHE_TTL)
     assert await confirmed_after(world, time, Change("t", 2)) == 0
+    assert world.counts.by_lease == {"restarted": 1}
 
 
 @pytest.mark.parametrize("entry", [None, DaemonEntry(0, None)])
@@ -244,6 +273,7 @@ async def test_nothing_is_answered_early_after_the_own_entry_was_found_missing(
     await found
     await time.put_on(CACHE_TTL)
     assert await confirmed_after(world, time, Change("t", 5)) == 0
+    assert world.counts.by_lease == {"restarted": 3}
 
 
 async def test_a_longer_lease_of_another_daemon_is_waited_for(world: World, time: Clock) -> None:
@@ -335,6 +365,18 @@ async def test_an_entry_is_removed_only_after_it_was_seen_unchanged_for_long(
     assert world.store.removed == [("dead", 2)]
     assert world.matchmaking.is_known("alive")
     assert not world.matchmaking.is_known("dead")
+    assert world.counts.removed == {"expired": 1}
+
+
+async def test_daemons_that_were_killed_with_this_ones_job_server_are_removed_at_once(
+    world: World,
+) -> None:
+    gone: list[str] = []
+    world.matchmaking.on_removed = gone.append
+    world.store.entries = {"one": DaemonEntry(1, 0), "two": DaemonEntry(2, 0)}
+    await world.matchmaking.remove_all()
+    assert (gone, world.store.entries) == (["one", "two"], {})
+    assert world.counts.removed == {"killed": 2}
 
 
 async def test_upkeep_goes_on_after_an_unexpected_error(

@@ -4,8 +4,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -18,6 +21,7 @@ from gearhorn.daemon.journal.settings import JournalSettings
 from gearhorn.daemon.metrics import FanOutCounts
 from gearhorn.daemon.numbers.families import CODES, families, numbers
 from gearhorn.daemon.numbers.family import STORE_CODES, Family
+from gearhorn.daemon.recipients import Recipients
 from gearhorn.daemon.settings import DaemonSettings
 from gearhorn.service.exposition import PREFIX, Exposition
 from gearhorn.service.watching import Watching
@@ -75,6 +79,14 @@ def test_every_metric_is_described_as_it_is(all_families: list[Family]) -> None:
                 assert f"``{label}`` ({', '.join(values)})" in meaning
 
 
+@pytest.mark.once
+def test_what_is_not_in_the_status_is_described_apart(daemon: Daemon) -> None:
+    text = PAGE.read_text().partition("\nProcess\n")[2].partition(".. end of metrics")[0]
+    apart = {family.name for family in Watching(daemon).families()}
+    assert set(re.findall(r"^``(\w+)`` ", text, re.MULTILINE)) == apart
+    assert not apart & {family.name for family in families(daemon.survey)}
+
+
 def test_all_is_there_before_anything_has_happened(all_families: list[Family]) -> None:
     for family in all_families:
         assert family.samples, family.name
@@ -112,6 +124,36 @@ def test_what_is_shown_is_what_was_counted(daemon: Daemon) -> None:
     assert not any("limit" in name for name in told)
 
 
+def test_the_copies_of_fan_outs_that_ended_are_all_of_theirs_and_no_others(
+    daemon: Daemon,
+) -> None:
+    counts = daemon.survey.counts.fanouts[False]
+    counts.ended(10, 2, 3, 2, 0.3)
+    counts.reasons["queue_full"] += 3
+    counts.ended(5, 2, 0, 0, 0.3)
+    # Of one that went back to its job server some had failed by then.
+    counts.reasons["not_queued"] += 4
+    counts.abandoned += 1
+
+    shown = {family.name: family.samples for family in families(daemon.survey)}
+
+    copies = shown["fanout_copies"]["background",]
+    assert isinstance(copies, Histogram)
+    assert (sum(copies.counts), copies.total) == (2, 15)
+    assert shown["copies_failed_total"]["background", "not_queued"] == 4
+
+
+def test_a_duplicate_is_a_request_that_was_answered(daemon: Daemon) -> None:
+    counts = daemon.survey.counts
+    counts.fanouts[False].ended(3, 2, 0, 0, 0.3)
+    counts.requests["fanout", "ok"] += 2
+
+    shown = {family.name: family.samples for family in families(daemon.survey)}
+
+    assert shown["requests_total"]["fanout", "ok"] == 3
+    assert shown["fanouts_total"]["background", "ok"] == 1
+
+
 def test_what_is_open_and_what_is_full(daemon: Daemon) -> None:
     survey = daemon.survey
     every = survey.fanouts._turns.open
@@ -127,6 +169,72 @@ def test_what_is_open_and_what_is_full(daemon: Daemon) -> None:
     assert shown["fanouts_waiting"] == {("list",): 0, ("job_server",): 0, ("turn",): 1}
     # On both servers it is one.
     assert shown["queues_full"] == {(): 1}
+
+
+def test_what_matchmaking_and_lists_count_is_shown_by_its_cause(daemon: Daemon) -> None:
+    counts, lists = daemon.survey.counts, daemon.survey.lists
+    counts.by_lease.update(silent=1, restarted=2, late=3)
+    counts.removed.update(expired=4, hand=5, killed=6)
+    counts.dropped.update(changed=7, expired=8, evicted=9, all=10)
+    counts.rejoins = 11
+    counts.told(5, 2)
+    counts.confirmations.note(0.3)
+    lists.keep_until(clock.now() + 100)
+
+    shown = {family.name: family.samples for family in families(daemon.survey)}
+
+    assert shown["changes_by_lease_total"] == {("silent",): 1, ("restarted",): 2, ("late",): 3}
+    assert shown["daemons_removed_total"] == {("expired",): 4, ("hand",): 5, ("killed",): 6}
+    assert shown["lists_dropped_total"] == {
+        ("changed",): 7,
+        ("expired",): 8,
+        ("evicted",): 9,
+        ("all",): 10,
+    }
+    assert shown["rejoins_total"] == {(): 11}
+    assert shown["notices_sent_total"] == {(): 5}
+    assert shown["notices_confirmed_total"] == {(): 3}
+    assert shown["notices_unanswered_total"] == {(): 2}
+    assert shown["confirmation_duration_seconds"] == {(): counts.confirmations}
+    (remaining,) = shown["lease_remaining_seconds"].values()
+    assert not isinstance(remaining, Histogram)
+    assert 0 < remaining <= 100
+    lists.keep_none()
+    shown = {family.name: family.samples for family in families(daemon.survey)}
+    # It may have ended long ago.
+    assert shown["lease_remaining_seconds"] == {(): 0}
+
+
+def test_what_is_kept_confirmed_and_replayed_at_the_moment(daemon: Daemon) -> None:
+    survey: Any = daemon.survey
+    for topic, client_ids in (("t", ["alice", "bob"]), ("u", ["bob"])):
+        survey.lists._lists[topic] = Recipients.of(topic, client_ids, 0.0)
+    survey.matchmaking._rounds["t"] = None
+    survey.journals.replays.running = 3
+
+    shown = {family.name: family.samples for family in families(survey)}
+
+    assert shown["cached_topics"] == {(): 2}
+    assert shown["cached_subscribers"] == {(): 3}
+    assert shown["confirmations_in_progress"] == {(): 1}
+    assert shown["journal_replays"] == {(): 3}
+
+
+async def test_how_late_the_loop_was(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gearhorn.service.watching._TICK_S", 0.01)
+    watching = Watching(daemon)
+    watching.start()
+    try:
+        time.sleep(0.05)  # noqa: ASYNC251
+        for _ in range(3):
+            await asyncio.sleep(0)
+        shown = {family.name: family.samples for family in watching.families()}
+    finally:
+        watching.close()
+    delays = shown["loop_delay_seconds"][()]
+    assert isinstance(delays, Histogram)
+    assert sum(delays.counts) >= 1
+    assert delays.total >= 0.04
 
 
 def test_looks_at_the_job_servers(daemon: Daemon) -> None:

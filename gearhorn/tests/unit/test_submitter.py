@@ -195,7 +195,7 @@ async def test_what_is_cancelled_is_written_no_further_and_told_nothing(link: Li
 
 async def test_a_lost_server_leaves_what_it_had_not_answered(link: Link) -> None:
     background, waiting, told = Told(), Told(), Told()
-    answered = await foreground(link, "bob", "alice")
+    answered = await foreground(link, "bob", "alice", "carol")
     link.there.send(wire.WORK_COMPLETE, b"H:1", b"")
     await answered.expect(("answered", "bob", wire.WORK_COMPLETE, b""))
     link.submit(batch(background, 40), batch(waiting, 3), batch(told, 1, lane="other"))
@@ -205,7 +205,7 @@ async def test_a_lost_server_leaves_what_it_had_not_answered(link: Link) -> None
 
     link.there.close()
 
-    await answered.expect(("copy lost", "alice"))
+    await answered.expect(("copies lost", "alice", "carol"))
     await background.expect(("lost", 5))
     await waiting.expect(("lost", 0))
     await told.expect(("lost", 0))
