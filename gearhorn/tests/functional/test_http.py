@@ -247,11 +247,6 @@ def test_a_unix_socket_and_the_one_that_a_killed_daemon_left(
 # A daemon that does not serve.
 
 
-def metrics(process: Daemon) -> set[str]:
-    """The lines of the metrics."""
-    return set(ask(process, "/metrics").text.splitlines())
-
-
 def test_probes_of_a_daemon_whose_store_is_away(
     daemon: NewDaemon, gearmand: Gearmand, redis: Redis, peer: NewPeer, tmp_path: Path
 ) -> None:
