@@ -17,6 +17,7 @@ import pytest
 import gearhorn
 from gearhorn.cmd.cli import gearhorn as command
 from gearhorn.daemon.settings import DaemonSettings
+from gearhorn.service.options import COMMAND_LINE
 from gearhorn.tests.terminal import Terminal
 
 pytestmark = pytest.mark.once
@@ -123,10 +124,10 @@ def test_systemd_reads_the_unit(tmp_path: Path) -> None:
 
 COMPLETE = """
 source "$1"
-COMP_WORDS=(gearhorn "${@:2}")
-COMP_CWORD=$(($# - 1))
-compopt() { :; }
-_gearhorn_completion gearhorn
+COMP_WORDS=("${@:2}")
+COMP_CWORD=$(($# - 2))
+compopt() { printf '%s\\n' "$*"; }
+"_${2/-/_}_completion" "$2"
 printf '%s\\n' "${COMPREPLY[@]}"
 """
 
@@ -134,15 +135,25 @@ printf '%s\\n' "${COMPREPLY[@]}"
 @pytest.mark.parametrize(
     ("words", "wanted"),
     [
-        (["exp"], ["export"]),
-        (["purge", "--e"], ["--ended"]),
-        (["doctor", "--format", ""], ["table", "json", "nagios"]),
+        (["gearhorn", "exp"], ["export"]),
+        (["gearhorn", "purge", "--e"], ["--ended"]),
+        (["gearhorn", "doctor", "--format", ""], ["table", "json", "nagios"]),
+        (["gearhorn-fanout", "--a"], ["--accept-store", "--adopt-journals"]),
+        (["gearhorn-fanout", "--debug", "--probe", "re"], ["ready"]),
+        (["gearhorn-fanout", "--probe", "="], ["live", "ready"]),
+        (["gearhorn-fanout", "--check", "=", "con"], ["connect"]),
+        (["gearhorn-fanout", "--check", "="], ["files", "connect"]),
+        (["gearhorn-fanout", "--check", "--config-f"], ["--config-file"]),
+        (["gearhorn-fanout", "--config", "/etc"], ["-o", "default"]),
+        (["gearhorn-fanout", "--log-dir", "=", "/etc"], ["-o", "dirnames"]),
+        (["gearhorn-fanout", "--despite", ""], []),
     ],
 )
 def test_bash_completes_commands_and_options(
     path: str, words: list[str], wanted: list[str]
 ) -> None:
-    said = execute("bash", "-c", COMPLETE, "bash", ETC / "completions/gearhorn", *words, PATH=path)
+    file = ETC / "completions" / words[0]
+    said = execute("bash", "-c", COMPLETE, "bash", file, *words, PATH=path)
 
     assert said.split() == wanted
 
@@ -163,12 +174,16 @@ def path(tmp_path: Path) -> str:
         ("gearhorn exp", "export\tWrite all subscriptions to standard output."),
         ("gearhorn purge --e", "--ended\tRemove the names of the queues"),
         ("gearhorn doctor --format na", "nagios"),
+        ("gearhorn-fanout --acc", "--accept-store\tAccept the store as it is, and end"),
+        ("gearhorn-fanout --debug --probe re", "ready"),
+        ("gearhorn-fanout --check=con", "--check=connect"),
     ],
 )
 def test_fish_completes_commands_and_options(
     tmp_path: Path, path: str, words: str, wanted: str
 ) -> None:
-    script = f'source "{ETC}/completions/gearhorn.fish"; complete -C "{words}"'
+    file = ETC / f"completions/{words.partition(' ')[0]}.fish"
+    script = f'source "{file}"; complete -C "{words}"'
     said = execute("fish", "--no-config", "-c", script, PATH=path, HOME=str(tmp_path))
     (line,) = said.splitlines()
     assert line.startswith(wanted)
@@ -179,7 +194,8 @@ def test_fish_completes_commands_and_options(
     "load",
     [
         f'fpath=("{ETC}/completions" $fpath); autoload -Uz compinit; compinit -u -D',
-        f'autoload -Uz compinit; compinit -u -D; source "{ETC}/completions/_gearhorn"',
+        f'autoload -Uz compinit; compinit -u -D; source "{ETC}/completions/_gearhorn"; '
+        f'source "{ETC}/completions/_gearhorn-fanout"',
     ],
     ids=["from fpath", "sourced"],
 )
@@ -193,6 +209,9 @@ def test_zsh_completes_commands_and_options(tmp_path: Path, path: str, load: str
             ("gearhorn exp", "gearhorn export"),
             ("gearhorn purge --e", "gearhorn purge --ended"),
             ("gearhorn doctor --format na", "gearhorn doctor --format nagios"),
+            ("gearhorn-fanout --acc", "gearhorn-fanout --accept-store"),
+            ("gearhorn-fanout --debug --probe re", "gearhorn-fanout --debug --probe ready"),
+            ("gearhorn-fanout --check=con", "gearhorn-fanout --check=connect"),
         ):
             zsh.write(f"{words}\t")
             zsh.until(wanted)
@@ -205,6 +224,17 @@ def test_each_completion_asks_the_command(name: str) -> None:
     assert command.name == "gearhorn"
     shell = {"gearhorn": "bash", "_gearhorn": "zsh", "gearhorn.fish": "fish"}[name]
     assert f"_GEARHORN_COMPLETE={shell}_complete" in (ETC / "completions" / name).read_text()
+
+
+@pytest.mark.parametrize("name", ["gearhorn-fanout", "_gearhorn-fanout", "gearhorn-fanout.fish"])
+def test_each_completion_of_the_daemon_has_the_options_that_it_takes(name: str) -> None:
+    text = re.sub(r"(?m)^complete .* -l ", "--", (ETC / "completions" / name).read_text())
+    completed = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text))
+    daemon = execute(sys.executable, "-m", "gearhorn.cmd.serve", "--help", COLUMNS="200")
+    taken = set(re.findall(r"(?m)^  (?:-h, )?(--[\w-]+)", daemon))
+    own = {f"--{option.name}" for option in COMMAND_LINE}
+    usual = {"--config-file", "--config-dir", "--debug", "--help", "--log-file", "--version"}
+    assert own | usual <= completed <= taken
 
 
 # Man pages.

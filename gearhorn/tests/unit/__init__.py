@@ -5,10 +5,10 @@
 Most call a module's own functions. Where the other side matters, ``fake`` plays a job
 server on the same loop, and ``grabbing`` and ``submitting`` put a worker or a
 submitter before it. The larger ones compare the code with a model that was written
-without it: requests (``model_requests``, ``model_fuzz``), all states of the
-matchmaking (``model_matchmaking``, ``matchmaking_world``), and the whole loop under
-any order of events (``loop_machine``, ``loop_model``, ``loop_world`` on
-``model_servers``).
+without it: requests (``model_requests``, ``model_fuzz``), heads of HTTP
+(``model_http``), all states of the matchmaking (``model_matchmaking``,
+``matchmaking_world``), and the whole loop under any order of events (``loop_machine``,
+``loop_model``, ``loop_world`` on ``model_servers``).
 
 ``test_imports``, ``test_documentation``, ``test_pages`` and ``test_evidence`` keep the
 package and its pages true to each other. They are marked ``once``, as every Python

@@ -21,7 +21,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from gearhorn import errors, messages
-from gearhorn.tests.unit import model_requests
+from gearhorn.service import http
+from gearhorn.tests.unit import model_http, model_requests
 from gearhorn.tests.unit.model_requests import Refused, Taken
 from gearhorn.wire import framing
 
@@ -264,7 +265,7 @@ def _fuzz_stream(data: bytes) -> None:
     check_stream((stream[i : i + size] for i in range(0, len(stream), size)), 1)
 
 
-_SEEDS = {
+SEEDS = {
     "requests": [
         b'\0{"topic": "t", "client_id": "c", "ttl": 1.5e1}',
         b'\1{"topic": "t\\u00e9", "client_id": "\\ud83d\\ude00"}',
@@ -275,10 +276,15 @@ _SEEDS = {
         b'\4{"query": "subscribers", "topic": "t", "after": "", "limit": 10}',
     ],
     "stream": [b"\x05" + b"R\x08\0\0\0\x03abc" * 3, b"\xffR\x1f\0\0\x40\x01" + b"x" * 16385],
+    "http": model_http.SEEDS,
 }
 """The seeds of a new corpus."""
 
-TARGETS: dict[str, Callable[[bytes], None]] = {"requests": _fuzz_request, "stream": _fuzz_stream}
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "requests": _fuzz_request,
+    "stream": _fuzz_stream,
+    "http": model_http.fuzz,
+}
 
 
 def main() -> None:
@@ -286,7 +292,8 @@ def main() -> None:
     import atheris  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
     # msgspec's decoder is compiled: what is followed is what this package does with it.
-    for module in (messages, framing, model_requests):
+    parsing = [module for name, module in sys.modules.items() if name.startswith("h11.")]
+    for module in (messages, framing, model_requests, http, *parsing):
         for name, value in list(vars(module).items()):
             if getattr(value, "__module__", None) == module.__name__ and callable(value):
                 if isinstance(value, type):
@@ -296,7 +303,7 @@ def main() -> None:
                 else:
                     setattr(module, name, atheris.instrument_func(value))
     target = sys.argv.pop(1)
-    for number, seed in enumerate(_SEEDS[target]):
+    for number, seed in enumerate(SEEDS[target]):
         (Path(sys.argv[1]) / f"seed-{number}").write_bytes(seed)
     atheris.Setup(sys.argv, TARGETS[target])
     atheris.Fuzz()

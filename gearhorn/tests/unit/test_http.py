@@ -1,77 +1,140 @@
 # Copyright The gearhorn developers
 # SPDX-License-Identifier: Apache-2.0
-"""The parts of HTTP: hostile bytes, and addresses."""
+"""The parts of HTTP: hostile bytes, clients that do not read, and addresses."""
 
 from __future__ import annotations
 
 import asyncio
-import re
+import contextlib
+import socket
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gearhorn import errors
+from gearhorn.service import http
 from gearhorn.service.http import MAX_HEAD_BYTES, Response, Server
 from gearhorn.service.listening import Listen
 from gearhorn.tests.unit import model_fuzz as fuzz
+from gearhorn.tests.unit import model_http
 
 # Hostile bytes.
 
-_LINES = st.sampled_from(
-    [
-        *(
-            b"GET / HTTP/1.1\r\n",
-            b"HEAD /x HTTP/1.0\r\n",
-            b"POST / HTTP/1.1\r\n",
-            b"GET / HTTP/1.1\n",
-        ),
-        *(b"GET http://[/ HTTP/1.1\r\n", b"CONNECT a:1 HTTP/1.1\r\n", b"GET \xff HTTP/1.1\r\n"),
-        *(
-            b"Host: a\r\n",
-            b"Host: \0\r\n",
-            b" folded\r\n",
-            b": empty\r\n",
-            b"A" * 9000 + b": x\r\n",
-        ),
-        *(b"Content-Length: 5\r\n", b"Content-Length: -1\r\n", b"Transfer-Encoding: chunked\r\n"),
-        *(b"Connection: upgrade\r\nUpgrade: h2c\r\n", b"Expect: 100-continue\r\n"),
-        *(b"\r\n", b"\n", b"\r", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\0RES\0\0\0\6\0\0\0\0"),
-    ]
-)
-_STREAMS = st.lists(_LINES | st.binary(max_size=60), max_size=8).map(b"".join)
-
 
 @fuzz.effort(400)
-@given(_STREAMS, st.lists(st.integers(0, 60), max_size=20))
-def test_any_bytes_get_one_answer_or_none(stream: bytes, sizes: list[int]) -> None:
-    asked = []
+@given(model_http.streams(), st.lists(st.integers(0, 60), max_size=20))
+def test_any_bytes_get_one_answer_or_none_however_they_come(
+    stream: bytes, sizes: list[int]
+) -> None:
+    model_http.check_exchange(fuzz.cut(stream, sizes))
 
-    def respond(path: str, query: str) -> Response | None:
-        asked.append(path)
-        return Response(200, b"body") if path == "/" else None
 
-    async def exchange() -> bytes:
-        reader = asyncio.StreamReader(limit=MAX_HEAD_BYTES)
-        for piece in fuzz.cut(stream, sizes):
-            reader.feed_data(piece)
-        reader.feed_eof()
-        return await Server(respond).exchange(reader)
+@pytest.mark.parametrize(
+    ("stream", "status"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", 200),
+        (b"HEAD /?x HTTP/1.0\nX: a\n\tb\n\nmore", 200),
+        (b"GET http://a HTTP/1.1\r\nHost: a\r\n\r\n", 200),
+        (b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n", 404),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nbody", 405),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n", 400),
+    ],
+)
+def test_a_request_may_be_cut_at_every_byte(stream: bytes, status: int) -> None:
+    for position in range(len(stream) + 1):
+        pieces = [stream[:position], stream[position:]]
+        assert model_http.check_exchange(pieces) == status
+    assert model_http.check_exchange(stream[i : i + 1] for i in range(len(stream))) == status
 
-    answer = asyncio.run(exchange())
 
-    assert len(asked) <= 1
-    if not answer:
-        assert not asked
-        return
-    head, _, body = answer.partition(b"\r\n\r\n")
-    status = int(head.split(b" ")[1])
-    assert status in (200, 400, 404, 405, 431, 501, 505)
-    assert (b"body" in body) <= (status == 200)
-    assert b"\r\nConnection: close" in head
-    (length,) = re.findall(rb"\r\nContent-Length: (\d+)", head)
-    # To HEAD there is none.
-    assert len(body) in (int(length), 0)
+@pytest.mark.parametrize(("more", "status"), [(0, 200), (1, 431)])
+def test_a_head_about_the_limit_may_be_cut_at_every_byte_about_it(more: int, status: int) -> None:
+    start = b"GET / HTTP/1.1\r\nHost: a\r\nX-x: "
+    stream = start + b"x" * (MAX_HEAD_BYTES + more - len(start) - 4) + b"\r\n\r\n"
+    for position in range(MAX_HEAD_BYTES - 10, len(stream) + 1):
+        pieces = [stream[:position], stream[position:]]
+        assert model_http.check_exchange(pieces) == status
+
+
+# Clients that do not read.
+
+LARGE = b"x" * (4 << 20)
+"""More than the buffers of a connection take, once they are made small."""
+BUFFER_BYTES = 64 << 10
+
+
+def small_socket() -> socket.socket:
+    made = socket.socket()
+    for buffer in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+        made.setsockopt(socket.SOL_SOCKET, buffer, BUFFER_BYTES)
+    made.setblocking(False)
+    return made
+
+
+class Client:
+    """Asks for something, and reads the answer when it is told to."""
+
+    def __init__(self, stack: contextlib.ExitStack, address: tuple[str, int]) -> None:
+        self._socket = stack.enter_context(small_socket())
+        self._address = address
+
+    async def ask(self, path: str) -> bytes:
+        """Return the status of the answer; nothing if there is none."""
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(ConnectionError):
+            await loop.sock_connect(self._socket, self._address)
+            await loop.sock_sendall(self._socket, f"GET {path} HTTP/1.0\r\n\r\n".encode())
+        return (await self.read(12))[9:]
+
+    async def read(self, most: int = 1 << 30) -> bytes:
+        """Return so many bytes, or what comes until the connection ends."""
+        answer = b""
+        with contextlib.suppress(ConnectionError):
+            while len(answer) < most:
+                wanted = min(most - len(answer), 65536)
+                data = await asyncio.get_running_loop().sock_recv(self._socket, wanted)
+                if not data:
+                    break
+                answer += data
+        return answer
+
+
+async def test_who_does_not_read_a_large_answer_is_cut_off_and_holds_nobody_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(http, "MAX_CONNECTIONS", 1)
+    server = Server(lambda path, query: Response(200, LARGE if path == "/large" else b"small"))
+    listener = small_socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    address = listener.getsockname()
+    await server.start(listener)
+    with contextlib.ExitStack() as stack:
+
+        async def until(status: bytes, path: str) -> Client:
+            """Ask until that is the answer: on a slow machine each may be cut off."""
+
+            async def ask_again() -> Client:
+                while await (client := Client(stack, address)).ask(path) != status:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+                return client
+
+            return await asyncio.wait_for(ask_again(), 20)
+
+        monkeypatch.setattr(http, "TIMEOUT_S", 60)
+        patient = await until(b"200", "/large")
+        # As long as it has time, its place is taken.
+        await until(b"503", "/")
+        assert (await patient.read()).endswith(LARGE)
+
+        monkeypatch.setattr(http, "TIMEOUT_S", 0.2)
+        mute = await until(b"200", "/large")
+        await until(b"200", "/")
+        assert len(await mute.read()) < len(LARGE)
+    await server.close()
 
 
 # Addresses.

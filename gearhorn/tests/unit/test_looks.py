@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ from gearhorn.tests.listening import close_server
 from gearhorn.tests.processes import until
 from gearhorn.wire.address import Address
 from gearhorn.wire.connection import ConnectionSettings
-from gearhorn.wire.look import NOTHING
+from gearhorn.wire.look import NOTHING, look
 from gearhorn.wire.status import StatusReader
 
 ANSWER = b"t_bob\t12\t2\t1\nt_idle\t0\t0\t0\na name\twith a tab\t3\t0\t0\n.\n"
@@ -55,6 +56,48 @@ def test_a_server_without_functions_has_an_empty_answer() -> None:
     reader = StatusReader()
     assert list(reader.feed(b".\r\n")) == []
     assert reader.ended
+
+
+async def test_other_work_is_done_between_the_pieces_of_a_long_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    queues = {b"topic-%d_bob" % number: number for number in range(1, 100_001)}
+    reader = asyncio.StreamReader()
+    # All of it has come: nothing need be waited for.
+    reader.feed_data(b"".join(b"%s\t%d\t0\t0\n" % line for line in queues.items()) + b".\n")
+    writer: Any = Mute()
+    turns = 0
+    pieces: list[tuple[int, int]] = []
+    feed = StatusReader.feed
+
+    def note(self: StatusReader, data: bytes) -> Any:
+        pieces.append((len(data), turns))
+        return feed(self, data)
+
+    async def work() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(StatusReader, "feed", note)
+    other = asyncio.ensure_future(work())
+    try:
+        found = await look(SERVER, ConnectionSettings(), (reader, writer), 60)
+    finally:
+        other.cancel()
+
+    assert found.jobs == queues
+    assert max(size for size, _ in pieces) <= 64 << 10
+    assert all(after > before for (_, before), (_, after) in pairwise(pieces))
+    assert len(pieces) > 30
+
+
+class Mute:
+    """A server that takes the question; its answer is there already."""
+
+    def write(self, data: bytes) -> None:
+        assert data == b"status\n"
 
 
 class Playing:
