@@ -163,7 +163,7 @@ class Call(Listener):
         elif (answer := self._parts.add(packet_type, data)) is not None:
             self._done(answer)
 
-    def copy_lost(self, copy: Copy) -> None:
+    def copies_lost(self, copies: Sequence[Copy]) -> None:
         # The server was lost, and the job with it: ask again elsewhere. A daemon may
         # have done the job already. Its copies carry the request's unique, so those that
         # are still queued are not queued twice.
