@@ -66,12 +66,14 @@ def test_no_fan_out_misses_a_subscriber_though_strangers_answer(
 ) -> None:
     one, other = fleet.add("one", **SHORT), fleet.add("other", **SHORT)
     with contextlib.closing(Strangers(fleet, one.worker_id, answer)) as strangers:
-        for number in range(15):
+        number = 0
+        # The daemon itself may be the quickest many times.
+        while number < 15 or not strangers.stolen:
             assert one.reached(fleet.topic) == number
             other.register(fleet.topic, f"bob{number}")
-        assert one.reached(fleet.topic) == 15
-        assert strangers.stolen
-    assert other.said(f"what answers in the function of {one.worker_id} is not that daemon")
+            number += 1
+        assert one.reached(fleet.topic) == number
+        other.until_it_says(f"what answers in the function of {one.worker_id} is not that daemon")
 
 
 def test_no_query_shows_a_secret(fleet: Fleet) -> None:
