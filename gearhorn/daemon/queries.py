@@ -112,7 +112,7 @@ class Queries:
     async def _answer(self, job: Job, query: Query) -> None:
         page = self._pages[query.query]
         work = page(query, query.after or "", query.limit or messages.MAX_PAGE)
-        await self._refusals.report(job, work, errors.StoreError)
+        await self._refusals.report(job, work, (errors.StoreError, errors.JournalsDiffer))
 
     async def _in_time(self, answer: Awaitable[messages.Row]) -> messages.Row:
         """Return the store's answer, or raise StoreAway when the time is up.

@@ -50,7 +50,10 @@ class Refusals:
         return None
 
     async def report(
-        self, job: Job, work: Awaitable[messages.Report], expected: type[errors.GearhornError]
+        self,
+        job: Job,
+        work: Awaitable[messages.Report],
+        expected: type[errors.GearhornError] | tuple[type[errors.GearhornError], ...],
     ) -> bool:
         """Answer ``job`` with the report of ``work``, and return true if there is one.
 

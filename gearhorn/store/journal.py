@@ -21,7 +21,7 @@ loop.
 
 import abc
 import enum
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from gearhorn import errors
@@ -324,15 +324,24 @@ class Journals(abc.ABC):
         :param limits: ``None`` to go by those of the last append.
         """
 
-    async def upkeep(self, limits_of: Callable[[str], JournalLimits | None]) -> None:
-        """Trim every journal once."""
+    async def upkeep(
+        self, limits_of: Callable[[str], JournalLimits | None]
+    ) -> Mapping[str, errors.StoreError]:
+        """Trim every journal once.
+
+        :returns: the topics whose keys cannot be used, with the reason. They hold up no other.
+        """
+        faults: dict[str, errors.StoreError] = {}
         after = ""
         while True:
             topics = await self.topics(after, _PAGE)
             for topic in topics:
-                await self.trim(topic, limits_of(topic))
+                try:
+                    await self.trim(topic, limits_of(topic))
+                except errors.StoreMisconfigured as error:
+                    faults[topic] = error
             if len(topics) < _PAGE:
-                return
+                return faults
             after = topics[-1]
 
     # The watch.

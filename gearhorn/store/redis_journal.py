@@ -28,7 +28,7 @@ The channel that tells of an append has the name of the stream. The keys beside
 it touches. In a cluster the prefix has a hash tag, so all of them are in one slot.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -179,6 +179,24 @@ class RedisJournals(Journals):
     async def rows(self, topics: Sequence[str]) -> Sequence[JournalRow]:
         if not topics:
             return []
+        try:
+            return await self._rows(topics)
+        except errors.StoreMisconfigured:
+            if len(topics) == 1:
+                raise
+        # A key that is another program's holds up no other topic.
+        rows: list[JournalRow] = []
+        faults: list[errors.StoreError] = []
+        for topic in topics:
+            try:
+                rows += await self._rows([topic])
+            except errors.StoreMisconfigured as error:
+                faults.append(error)
+        if len(faults) == len(topics):
+            raise faults[0]
+        return rows
+
+    async def _rows(self, topics: Sequence[str]) -> Sequence[JournalRow]:
         reply = await self._checked("journal_rows", topics)
         rows = map(journal_replies.row, topics, reply)
         return [row for row in rows if row is not None]
@@ -198,9 +216,12 @@ class RedisJournals(Journals):
         while await self._checked("journal_trim", [topic], *arguments):
             pass
 
-    async def upkeep(self, limits_of: Callable[[str], JournalLimits | None]) -> None:
-        await super().upkeep(limits_of)
+    async def upkeep(
+        self, limits_of: Callable[[str], JournalLimits | None]
+    ) -> Mapping[str, errors.StoreError]:
+        faults = await super().upkeep(limits_of)
         await self._told.forget_ended(self.max_topics, self.rows)
+        return faults
 
     async def watch(self, topic: str) -> None:
         await self._watch.add(topic)

@@ -4,7 +4,7 @@
 
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeVar
 
 from gearhorn import errors
@@ -118,9 +118,12 @@ class SQLiteJournals(Journals):
     async def trim(self, topic: str, limits: JournalLimits | None) -> None:
         await self._change(lambda db: sqlite_append.upkeep(db, topic, limits, self.id_window))
 
-    async def upkeep(self, limits_of: Callable[[str], JournalLimits | None]) -> None:
-        await super().upkeep(limits_of)
+    async def upkeep(
+        self, limits_of: Callable[[str], JournalLimits | None]
+    ) -> Mapping[str, errors.StoreError]:
+        faults = await super().upkeep(limits_of)
         await self._told.forget_ended(self.max_topics, self.rows)
+        return faults
 
     async def watch(self, topic: str) -> None:
         await self._watch.add(topic)

@@ -78,7 +78,7 @@ class InForce:
         self.on_failed: OnFailed = lambda error: None
         """Called with an unexpected error, after which the patterns are not looked at."""
         if own is not None:
-            own.in_force = False
+            own.in_force = own.agreed = False
 
     @property
     def serves(self) -> bool:
@@ -149,12 +149,15 @@ class InForce:
         self.version = shared.version
         if self._own is not None:
             self._own.in_force = bool(shared.version)
+            self._own.agreed = True
         self._agreed.set()
         self.on_resumed(shared.version)
 
     async def _pause(self) -> None:
         if self._agreed.is_set():
             self._agreed.clear()
+            if self._own is not None:
+                self._own.agreed = False
             await self.on_paused()
 
     def _differ(self, shared: Shared) -> None:

@@ -4,7 +4,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gearhorn import errors, messages
@@ -127,6 +127,8 @@ class JournalParts(NoJournals):
         """The bytes that the messages of all journals had at the last upkeep."""
         self.memory: tuple[int, int | None] | None = None
         """The bytes that their store used then, and the most that it may use."""
+        self._unusable: frozenset[str] = frozenset()
+        """The topics whose journals could not be looked after at the last upkeep."""
         self._tasks = Tasks(lambda error: self.on_failed(error))
 
     def apply(self, settings: DaemonSettings) -> None:
@@ -216,7 +218,7 @@ class JournalParts(NoJournals):
             await asyncio.sleep(UPKEEP_S)
 
     async def _look_after(self) -> None:
-        await self.journals.upkeep(self.patterns.limits)
+        self._say_unusable(await self.journals.upkeep(self.patterns.limits_kept))
         found = 0
         after = ""
         while True:
@@ -228,6 +230,12 @@ class JournalParts(NoJournals):
         self.bytes = found
         memory = await self.journals.memory()
         self.memory = (memory.used, memory.limit)
+
+    def _say_unusable(self, faults: Mapping[str, errors.StoreError]) -> None:
+        for topic, fault in faults.items():
+            if topic not in self._unusable:
+                LOG.warning("the journal of topic %r cannot be looked after: %s", topic, fault)
+        self._unusable = frozenset(faults)
 
     async def close(self) -> None:
         """Append, read and look after no more; what waits is not answered."""
@@ -313,7 +321,13 @@ class JournalParts(NoJournals):
     async def rows(
         self, topics: Sequence[str] | None, after: str, limit: int
     ) -> Sequence[JournalRow]:
-        """Return the journals of some topics, or a page of all."""
+        """Return the journals of some topics, or a page of all.
+
+        :raises JournalsDiffer: they stand in a store of their own, and this daemon's may be
+            another.
+        """
+        if self.is_apart and not self.patterns.agreed:
+            raise errors.JournalsDiffer("this daemon's store of the journals may be another")
         if topics is not None:
             return await self.journals.rows(list(dict.fromkeys(topics)))
         return await self.journals.page(after, limit)

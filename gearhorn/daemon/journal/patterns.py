@@ -94,6 +94,8 @@ class Patterns:
         self._never = never
         self.in_force = True
         """False until the store has them, and every daemon knows."""
+        self.agreed = True
+        """False while they are not known to be those of the store."""
         self.apply(settings)
 
     def apply(self, settings: JournalSettings) -> None:
@@ -113,6 +115,14 @@ class Patterns:
     def covers(self, topic: str) -> bool:
         """Return true if a topic has a journal now."""
         return self.in_force and self.limits(topic) is not None
+
+    def limits_kept(self, topic: str) -> JournalLimits | None:
+        """Return the limits by which this daemon may end messages of a topic.
+
+        :returns: ``None`` for those of the last append. A daemon that does not serve ends
+            nothing by limits of its own: its configuration is not the shop's.
+        """
+        return self.limits(topic) if self.in_force and self.agreed else None
 
     @property
     def texts(self) -> tuple[str, ...]:

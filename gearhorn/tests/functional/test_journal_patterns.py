@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from typing import Any
 
 from gearhorn.tests.daemons import Daemon
@@ -12,6 +13,7 @@ from gearhorn.tests.functional import command
 from gearhorn.tests.functional.diagnosis import doctor
 from gearhorn.tests.functional.fleet import Fleet, Member
 from gearhorn.tests.processes import eventually
+from gearhorn.tests.servers import Redis
 
 JOURNALS: dict[str, Any] = {"journal.topics": "t*"}
 QUICK: dict[str, float] = {"gearhorn.daemon.journal.in_force.LOOK_S": 0.1}
@@ -49,6 +51,29 @@ def test_a_daemon_with_other_patterns_takes_nothing(fleet: Fleet) -> None:
         fleet.client.expect_nothing_about(handle, 0.3)
     # The other one answers for all, and its word is not missed.
     one.register("topic", "bob")
+
+
+def test_a_daemon_with_other_patterns_ends_nothing_by_its_limits(fleet: Fleet) -> None:
+    one = fleet.add("one", **JOURNALS)
+    often = {"gearhorn.daemon.journal.parts.UPKEEP_S": 0.1}
+    other = fleet.add("two", constants=often, **{"journal.topics": "*?max_age=1"})
+    assert status(other)["journal_fault"] == "journals_differ"
+    assert sequence(one, "topic") == 1
+    eventually(lambda: status(other)["journal_bytes"])
+    # By its limits the message would have ended by now, and soon the whole journal.
+    time.sleep(2)
+    answer = one.ask("read", topic="topic")
+    assert [message["sequence"] for message in answer["messages"]] == [1]
+
+
+def test_a_daemon_whose_journals_stand_elsewhere_tells_nothing_of_them(
+    fleet: Fleet, redis: Redis
+) -> None:
+    fleet.add("one", **JOURNALS)
+    other = fleet.add("two", **JOURNALS, **{"journal.url": redis.url})
+    assert status(other)["journal_fault"] == "journals_differ"
+    answer = fleet.client.submit("query_two", {"query": "journals"})
+    assert answer.refusal == "journals_differ"
 
 
 def test_doctor_names_each_daemon_that_cannot_append(fleet: Fleet) -> None:

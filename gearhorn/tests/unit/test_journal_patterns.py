@@ -103,6 +103,10 @@ class World:
     def covers(self, topic: str) -> bool:
         return self.own is not None and self.own.covers(topic)
 
+    def limits_kept(self, topic: str) -> JournalLimits | None:
+        assert self.own is not None
+        return self.own.limits_kept(topic)
+
     async def look(self) -> None:
         await self.in_force._look()
 
@@ -114,6 +118,12 @@ async def test_the_first_daemon_with_patterns_writes_them_and_serves_once_all_kn
     assert world.confirmed == [CHANGE]
     assert world.told == [1]
     assert world.covers("a")
+    assert world.limits_kept("a") is not None
+
+    # Others are adopted meanwhile: it ends nothing any more by limits of its own.
+    world.store.shared = Shared(2, ("b",))
+    await world.look()
+    assert world.limits_kept("a") is None
 
 
 async def test_without_any_anywhere_it_serves_and_writes_none() -> None:

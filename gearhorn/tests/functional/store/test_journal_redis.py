@@ -111,6 +111,25 @@ async def test_one_topic_that_fails_does_not_hold_up_the_others(start: Start) ->
         assert server.ask("EXISTS", f"{PREFIX}journal_head:worse") == ":0\r\n"
 
 
+async def test_a_topic_whose_keys_are_of_another_program_holds_up_no_upkeep(start: Start) -> None:
+    server = start(Redis())
+    old = JournalLimits(100, 1 << 20, 0.001)
+    async with opened(server.url) as journals:
+        await journals.append([request("a", topic="bad"), request("b", topic="good")])
+        server.ask("SET", f"{PREFIX}journal_head:bad", "a string")
+        await asyncio.sleep(0.01)
+        faults = await journals.upkeep(lambda topic: old)
+        assert list(faults) == ["bad"]
+        assert "WRONGTYPE" in str(faults["bad"])
+
+        await append(journals, "c", topic="good")
+        (row,) = await journals.rows(["bad", "good"])
+        assert (row.topic, row.last) == ("good", 1)
+        assert [row.topic for row in await journals.page("", 10)] == ["good"]
+        with pytest.raises(errors.StoreMisconfigured):
+            await journals.rows(["bad"])
+
+
 async def test_the_rights_that_are_documented_are_enough(start: Start) -> None:
     server = start(Redis())
     server.ask("ACL", "SETUSER", "gear", *(RIGHTS + CHANNELS).split())
