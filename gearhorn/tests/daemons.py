@@ -36,12 +36,12 @@ class FanoutCommand(Process):
         return [sys.executable, "-m", "gearhorn.cmd.serve", *self.command_line()]
 
     def _execute(self, log: IO[bytes]) -> subprocess.Popen[bytes] | Forked:
-        # What the linker and Python look at is looked at when a program is executed. Only for
-        # PYTHONPATH the fork server does what Python would, unless another release is there.
+        # What the linker, malloc and Python look at is looked at when a program is executed. Only
+        # for PYTHONPATH the fork server does what Python would, unless another release is there.
         changed = dict(self.changed_environment)
         path = changed.pop("PYTHONPATH", "")
         others = [Path(each, "gearhorn") for each in path.split(os.pathsep) if each]
-        told = any(name.startswith(("LD_", "PYTHON")) for name in changed)
+        told = any(name.startswith(("LD_", "MALLOC_", "PYTHON")) for name in changed)
         told = told or any(package.exists() for package in others)
         if told or not self.forked:
             assert not self.constants
