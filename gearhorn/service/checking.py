@@ -19,7 +19,7 @@ from oslo_config import cfg
 from gearhorn import errors
 from gearhorn.daemon import stores
 from gearhorn.daemon.settings import DaemonSettings
-from gearhorn.service import config, config_files, daemonize, log_faults
+from gearhorn.service import config, config_files, daemonize, log_faults, log_files
 from gearhorn.store.base import Store
 from gearhorn.store.identity import Terms
 from gearhorn.store.journal import Journals
@@ -105,13 +105,8 @@ def _wrong_service(conf: cfg.ConfigOpts) -> Iterator[str]:
 def _wrong_places(conf: cfg.ConfigOpts) -> Iterator[str]:
     """Yield a fault for each file that the daemon could not make where it is to be."""
     for option, path in _places(conf):
-        directory = os.path.dirname(path) or "."
-        if not os.path.isdir(directory):
-            yield f"{option}: there is no directory {directory}"
-        elif option in _FILES and os.path.isdir(path):
-            yield f"{option}: {path} is a directory"
-        elif not os.access(path if os.path.exists(path) else directory, os.W_OK):
-            yield f"{option}: {path} cannot be written"
+        if fault := log_files.unwritable(path, may_be_directory=option not in _FILES):
+            yield f"{option}: {fault}"
 
 
 def _places(conf: cfg.ConfigOpts) -> Iterator[tuple[str, str]]:

@@ -52,8 +52,8 @@ def check_values(conf: cfg.ConfigOpts) -> None:
 
     :raises ValueError: one is wrong.
     """
-    for _, reason in _wrong_values(conf):
-        raise ValueError(reason)
+    if wrong := next(_wrong_values(conf), None):
+        raise ValueError(wrong[1])
 
 
 def of_error(conf: cfg.ConfigOpts, error: Exception) -> str:

@@ -41,6 +41,9 @@ LOG = logging.getLogger(__name__)
 UPKEEP_S = 60.0
 """Seconds between two rounds in which what is too old is ended."""
 _PAGE = 1000
+_MOST_NAMED = 5
+"""The most topics that the log names of those whose journals cannot be looked after. A right that
+is missing concerns all."""
 
 
 def journals_of(
@@ -232,9 +235,9 @@ class JournalParts(NoJournals):
         self.memory = (memory.used, memory.limit)
 
     def _say_unusable(self, faults: Mapping[str, errors.StoreError]) -> None:
-        for topic, fault in faults.items():
-            if topic not in self._unusable:
-                LOG.warning("the journal of topic %r cannot be looked after: %s", topic, fault)
+        new = [topic for topic in faults if topic not in self._unusable]
+        for topic in new[:_MOST_NAMED]:
+            LOG.warning("the journal of topic %r cannot be looked after: %s", topic, faults[topic])
         self._unusable = frozenset(faults)
 
     async def close(self) -> None:
